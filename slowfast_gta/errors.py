@@ -1,0 +1,30 @@
+"""What a user can do wrong, as sentences.
+
+Every error class here ends a command with its message alone, no traceback: the message says what was
+wrong, where, what is allowed and what to do. Anything else that is raised is a bug of ours and shows
+its traceback.
+"""
+
+
+class UserError(Exception):
+    """A fault in what the user gave us. `exit_code` is what the command ends with."""
+
+    exit_code = 1
+
+
+class ConfigError(UserError, ValueError):
+    """A config or a command line that cannot be run as written."""
+
+    exit_code = 2
+
+
+class DataError(UserError):
+    """A data set, list, video or frame folder that is missing, broken or not what it should be."""
+
+
+class WeightsError(UserError):
+    """A checkpoint that cannot be read, is not safe to read, or does not fit the network."""
+
+
+class RunError(UserError):
+    """A run that cannot go on: no disk space, no permission, no GPU, a loss that is not a number."""
