@@ -1,0 +1,206 @@
+"""GTA, Global Temporal Attention: one learned T x T matrix for all videos, on pixels and on regions.
+
+He et al., "GTA: Global Temporal Attention for Video Action Understanding", BMVC 2021 (arXiv:2012.08510),
+equations 5-8. Equation numbers below are those of the BMVC paper; no public code to compare with.
+
+Legend: B batch, C channel, T frame, H W space, N = H*W, E channels inside, G groups (and heads), D = E/G,
+R regions.
+
+Choices where the paper leaves one: W_G reads V (the paper writes X, but only V gives its printed FLOPs and
+parameters); R = E/8; the T x T matrices start as N(0, 1 / number of summed terms), which keeps V's variance.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
+from slowfast_gta.models.attention.self_attention import (
+    SA,
+    Projection,
+    check_num_frames,
+    rows,
+    unrows,
+    zero_batch_norm,
+)
+
+HEADS = ("ccmh", "multi_head", "single")
+REGION_KINDS = ("dynamic", "static")
+REGION_NORMS = ("none", "softmax")
+
+
+class TemporalMix(nn.Module):
+    """A = M V with learned M, the same for every video (equation 6), in one of three forms of heads.
+
+    weight, M (to, from): "ccmh" (G groups, G heads, T, T): heads concatenated, groups summed (equations 7, 8);
+    "multi_head" (G, T, T): one matrix for each group; "single" (1, T, T): one for all channels.
+    """
+
+    def __init__(self, num_frames: int, dim: int, heads: str, groups: int):
+        super().__init__()
+        if heads not in HEADS:
+            raise ValueError(f"HEADS is {heads!r}; it must be one of {', '.join(HEADS)}.")
+        if heads == "single":
+            groups = 1
+        if groups < 1 or dim % groups:
+            raise ValueError(f"GROUPS is {groups}; it must divide the {dim} channels inside the block.")
+        self.heads = heads
+        self.groups = groups
+        shape = (groups, groups) if heads == "ccmh" else (groups,)
+        summed = num_frames * (groups if heads == "ccmh" else 1)
+        self.weight = nn.Parameter(torch.randn(*shape, num_frames, num_frames) * summed**-0.5)
+
+    def forward(self, v_BTNE: Tensor) -> Tensor:
+        """(B, T, N, E) -> (B, T, N, E); N positions or regions."""
+        batch, frames, positions, _ = v_BTNE.shape
+        v_BGTND = v_BTNE.unflatten(3, (self.groups, -1)).permute(0, 3, 1, 2, 4)
+        weight = self.weight.to(v_BTNE.dtype)
+        if self.heads == "ccmh":
+            # Equations 7 and 8 together are one linear map from (group, frame) to (head, frame): one product.
+            weight = weight.permute(1, 2, 0, 3).reshape(self.groups * frames, self.groups * frames)
+            mixed = weight @ v_BGTND.reshape(batch, self.groups * frames, -1)
+        else:
+            mixed = weight @ v_BGTND.reshape(batch, self.groups, frames, -1)
+        return mixed.view(batch, self.groups, frames, positions, -1).permute(0, 2, 3, 1, 4).flatten(3)
+
+    def matrix(self) -> Tensor:
+        """The T x T matrix (to, from), averaged over groups and heads as in the paper's figure 15."""
+        return self.weight.detach().flatten(0, -3).mean(0)
+
+
+class PixelGTA(nn.Module):
+    """What Pixel GTA adds to X: V = X W_V, A = M V at each position, W_O, BatchNorm (equations 5, 6)."""
+
+    def __init__(self, dim: int, dim_inner: int, num_frames: int, heads: str, groups: int):
+        super().__init__()
+        self.value = Projection(dim, dim_inner)
+        self.mix = TemporalMix(num_frames, dim_inner, heads, groups)
+        self.out = Projection(dim_inner, dim)
+        self.bn = zero_batch_norm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn(self.out(unrows(self.mix(rows(self.value(x))), x)))
+
+
+class RegionGTA(nn.Module):
+    """What Region GTA adds to X: per frame V_G = G_R V, then A = G_R^T (M V_G), W_O, BatchNorm (equation 6).
+
+    kind "dynamic": G_R = W_G V^T, from the frame itself (BMVC). "static": G_R is learned, (T, R, N) (arXiv v1);
+    at another H x W than it was built for, it is resized bilinearly.
+    norm "softmax" normalises G_R over the positions of a frame; "none" is as published.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        dim_inner: int,
+        num_frames: int,
+        heads: str,
+        groups: int,
+        num_regions: int,
+        kind: str = "dynamic",
+        norm: str = "none",
+        spatial_size: tuple[int, int] | None = None,
+    ):
+        super().__init__()
+        if kind not in REGION_KINDS:
+            raise ValueError(f"REGION_KIND is {kind!r}; it must be one of {', '.join(REGION_KINDS)}.")
+        if norm not in REGION_NORMS:
+            raise ValueError(f"REGION_NORM is {norm!r}; it must be one of {', '.join(REGION_NORMS)}.")
+        if num_regions < 1:
+            raise ValueError(f"NUM_REGIONS is {num_regions}; it must be at least 1.")
+        self.norm = norm
+        self.value = Projection(dim, dim_inner)
+        self.mix = TemporalMix(num_frames, dim_inner, heads, groups)
+        self.out = Projection(dim_inner, dim)
+        self.bn = zero_batch_norm(dim)
+        if kind == "dynamic":
+            self.assign = Projection(dim_inner, num_regions)
+        else:
+            if spatial_size is None:
+                raise ValueError("REGION_KIND static learns a weight for each position and so needs spatial_size.")
+            positions = spatial_size[0] * spatial_size[1]
+            self.assign = None
+            self.static = nn.Parameter(torch.randn(num_frames, num_regions, *spatial_size) * positions**-0.5)
+
+    def regions(self, value: Tensor) -> Tensor:
+        """G_R^T, (B, T, N, R) for V (B, E, T, H, W): how much of each position belongs to each region."""
+        if self.assign is not None:
+            regions = rows(self.assign(value))
+        else:
+            static = self.static
+            if static.shape[2:] != value.shape[3:]:
+                static = F.interpolate(static, size=value.shape[3:], mode="bilinear", align_corners=False)
+            regions = static.flatten(2).transpose(1, 2)[None].expand(len(value), -1, -1, -1).to(value.dtype)
+        return regions.softmax(2) if self.norm == "softmax" else regions
+
+    def forward(self, x: Tensor) -> Tensor:
+        value = self.value(x)
+        regions = self.regions(value)
+        pooled_BTRE = regions.transpose(2, 3) @ rows(value)
+        return self.bn(self.out(unrows(regions @ self.mix(pooled_BTRE), x)))
+
+
+@ATTENTION_REGISTRY.register()
+class GTA(nn.Module):
+    """SA (unless `spatial` is off), then Y = X + Pixel GTA + Region GTA (equation 5). E = C/4 in each.
+
+    heads: "ccmh" (cross-channel multi-head), "multi_head" (without the sum over groups), "single".
+    num_regions: R; by default E / region_ratio. region_kind, region_norm: see RegionGTA.
+    """
+
+    fixed_num_frames = True
+
+    def __init__(
+        self,
+        dim: int,
+        num_frames: int,
+        spatial: bool = True,
+        pixel: bool = True,
+        region: bool = True,
+        heads: str = "ccmh",
+        groups: int = 8,
+        num_regions: int | None = None,
+        region_ratio: int = 8,
+        region_kind: str = "dynamic",
+        region_norm: str = "none",
+        dim_inner: int | None = None,
+        pool: str = "after",
+        spatial_size: tuple[int, int] | None = None,
+    ):
+        super().__init__()
+        if not pixel and not region:
+            raise ValueError("PIXEL and REGION are both off; GTA needs at least one of them (SA alone is a block).")
+        dim_inner = dim // 4 if dim_inner is None else dim_inner
+        if num_regions is None:
+            if region_ratio < 1:
+                raise ValueError(f"REGION_RATIO is {region_ratio}; it must be at least 1.")
+            num_regions = max(1, dim_inner // region_ratio)
+        self.num_frames = num_frames
+        self.spatial = SA(dim, num_frames, dim_inner, pool) if spatial else None
+        self.pixel = PixelGTA(dim, dim_inner, num_frames, heads, groups) if pixel else None
+        self.region = (
+            RegionGTA(dim, dim_inner, num_frames, heads, groups, num_regions, region_kind, region_norm, spatial_size)
+            if region
+            else None
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_num_frames(self, x, self.num_frames)
+        if self.spatial is not None:
+            x = self.spatial(x)
+        parts = [part(x).to(x.dtype) for part in (self.pixel, self.region) if part is not None]
+        return x + sum(parts)
+
+    def attention_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """{"spatial": (B, T, N, M), "global_pixel", "global_region": (T, T), "regions": (B, T, H, W, R)}."""
+        maps = {}
+        if self.spatial is not None:
+            maps |= self.spatial.attention_maps(x)
+            x = self.spatial(x)
+        if self.pixel is not None:
+            maps["global_pixel"] = self.pixel.mix.matrix()
+        if self.region is not None:
+            maps["global_region"] = self.region.mix.matrix()
+            maps["regions"] = self.region.regions(self.region.value(x)).unflatten(2, x.shape[3:])
+        return maps

@@ -1,0 +1,208 @@
+"""Dot-product attention over space-time, over space, over time: NL, SA, TA, DNL, TAPE.
+
+He et al., "GTA: Global Temporal Attention for Video Action Understanding", BMVC 2021 (arXiv:2012.08510),
+equations 1-4; Wang et al., "Non-local Neural Networks", CVPR 2018 (arXiv:1711.07971).
+Reference for names and the dot-product form: PySlowFast's non-local block.
+
+Legend: B batch, C channel, T frame, H W space, N positions attended from (T*H*W in NL, H*W in SA),
+M positions attended to (N after pooling), E channels inside the block.
+Memory is best in torch.channels_last_3d: then every projection is one matrix product without a copy.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
+
+POOL_PLACES = ("after", "before", "none")
+
+
+def rows(x_BCTHW: Tensor) -> Tensor:
+    """(B, C, T, H, W) as (B, T, H*W, C); a view where memory is channels_last_3d."""
+    return x_BCTHW.permute(0, 2, 3, 4, 1).flatten(2, 3)
+
+
+def unrows(x_BTNC: Tensor, like_BCTHW: Tensor) -> Tensor:
+    """The inverse of `rows`, for the T, H, W of another tensor; always a view."""
+    return x_BTNC.unflatten(2, like_BCTHW.shape[3:]).permute(0, 4, 1, 2, 3)
+
+
+class Projection(nn.Conv3d):
+    """A 1x1x1 convolution, W_Q and its like; computed as one matrix product over the channels."""
+
+    def __init__(self, dim: int, dim_out: int, bias: bool = False):
+        super().__init__(dim, dim_out, kernel_size=1, bias=bias)
+        nn.init.normal_(self.weight, std=dim**-0.5)  # keeps the variance of its input
+        if bias:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.permute(0, 2, 3, 4, 1), self.weight.flatten(1), self.bias).permute(0, 4, 1, 2, 3)
+
+
+def zero_batch_norm(dim: int) -> nn.BatchNorm3d:
+    """A BatchNorm with weight 0: behind it, a new block adds nothing."""
+    norm = nn.BatchNorm3d(dim)
+    nn.init.zeros_(norm.weight)
+    norm.zero_init = True
+    return norm
+
+
+def max_pool(x: Tensor, kernel: tuple[int, int, int]) -> Tensor:
+    """Max-pool (B, C, T, H, W) without overlap; an axis shorter than the kernel is pooled whole."""
+    kernel = tuple(min(k, size) for k, size in zip(kernel, x.shape[2:], strict=True))
+    return F.max_pool3d(x, kernel)
+
+
+class _DotProductAttention(nn.Module):
+    """Q, K, V, an attention over some of the positions, W_O, BatchNorm, + X (equations 1 and 2).
+
+    `pool`: K and V are max-pooled 1x2x2 "after" their projections, "before" them, or not ("none").
+    """
+
+    def __init__(self, dim: int, dim_inner: int, pool: str = "none"):
+        super().__init__()
+        if pool not in POOL_PLACES:
+            raise ValueError(f"POOL is {pool!r}; it must be one of {', '.join(POOL_PLACES)}.")
+        if dim_inner < 1:
+            raise ValueError(f"DIM_INNER is {dim_inner}; it must be at least 1.")
+        self.pool = pool
+        self.query = Projection(dim, dim_inner)
+        self.key = Projection(dim, dim_inner)
+        self.value = Projection(dim, dim_inner)
+        self.out = Projection(dim_inner, dim)
+        self.bn = zero_batch_norm(dim)
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Q (B, E, T, H, W) and K, V (B, E, T, H', W')."""
+        source = max_pool(x, (1, 2, 2)) if self.pool == "before" else x
+        key, value = self.key(source), self.value(source)
+        if self.pool == "after":
+            key, value = max_pool(key, (1, 2, 2)), max_pool(value, (1, 2, 2))
+        return self.query(x), key, value
+
+    def arrange(self, projected: Tensor) -> Tensor:
+        """(B, E, T, H, W) as (..., positions attended among, E)."""
+        raise NotImplementedError
+
+    def rearrange(self, attended: Tensor, x: Tensor) -> Tensor:
+        """The inverse of `arrange`, for the T, H, W of x."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = (self.arrange(part) for part in self.project(x))
+        attended = F.scaled_dot_product_attention(query, key, value)
+        return x + self.bn(self.out(self.rearrange(attended, x))).to(x.dtype)
+
+    def weights(self, x: Tensor) -> Tensor:
+        """softmax(Q K^T / sqrt(E)), (..., positions from, positions to)."""
+        query, key, _ = (self.arrange(part) for part in self.project(x))
+        return (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(-1)
+
+
+@ATTENTION_REGISTRY.register()
+class SA(_DotProductAttention):
+    """Spatial self-attention: each position attends to those of its own frame (equation 3). E = C/4."""
+
+    keeps_time_order_blind = True
+
+    def __init__(self, dim: int, num_frames: int, dim_inner: int | None = None, pool: str = "after"):
+        super().__init__(dim, dim // 4 if dim_inner is None else dim_inner, pool)
+
+    def arrange(self, projected: Tensor) -> Tensor:
+        return rows(projected)
+
+    def rearrange(self, attended: Tensor, x: Tensor) -> Tensor:
+        return unrows(attended, x)
+
+    def attention_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """{"spatial": (B, T, N, M)}."""
+        return {"spatial": self.weights(x)}
+
+
+@ATTENTION_REGISTRY.register()
+class TA(_DotProductAttention):
+    """Temporal self-attention: each position attends to itself in the other frames (equation 4). E = C/4."""
+
+    keeps_time_order_blind = True
+
+    def __init__(self, dim: int, num_frames: int, dim_inner: int | None = None):
+        super().__init__(dim, dim // 4 if dim_inner is None else dim_inner)
+
+    def arrange(self, projected: Tensor) -> Tensor:
+        return rows(projected).transpose(1, 2)  # (B, H*W, T, E)
+
+    def rearrange(self, attended: Tensor, x: Tensor) -> Tensor:
+        return unrows(attended.transpose(1, 2), x)
+
+    def attention_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """{"temporal": (B, H*W, T, T)}."""
+        return {"temporal": self.weights(x)}
+
+
+@ATTENTION_REGISTRY.register()
+class DNL(nn.Module):
+    """Decoupled non-local: SA, then TA with projections of its own. E = C/4 in each."""
+
+    keeps_time_order_blind = True
+
+    def __init__(self, dim: int, num_frames: int, dim_inner: int | None = None, pool: str = "after"):
+        super().__init__()
+        self.spatial = SA(dim, num_frames, dim_inner, pool)
+        self.temporal = TA(dim, num_frames, dim_inner)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.temporal(self.spatial(x))
+
+    def attention_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """{"spatial": (B, T, N, M), "temporal": (B, H*W, T, T)}."""
+        return self.spatial.attention_maps(x) | self.temporal.attention_maps(self.spatial(x))
+
+
+class _PositionedTA(TA):
+    """TA whose Q, K and V carry a learned embedding of the frame's place in time."""
+
+    keeps_time_order_blind = False
+
+    def __init__(self, dim: int, num_frames: int, dim_inner: int | None = None):
+        super().__init__(dim, num_frames, dim_inner)
+        # N(0, 1), as large as the projections it is added to: started at 0.02 it is drowned by them.
+        self.embedding = nn.Parameter(torch.randn(num_frames, self.query.out_channels))
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        check_num_frames(self, x, len(self.embedding))
+        position = self.embedding.t()[:, :, None, None]  # (E, T, 1, 1)
+        return tuple(part + position.to(part.dtype) for part in super().project(x))
+
+
+@ATTENTION_REGISTRY.register()
+class TAPE(nn.Module):
+    """Temporal attention with positional embedding, alone or (`spatial`) after SA. E = C/4 in each."""
+
+    fixed_num_frames = True
+
+    def __init__(
+        self, dim: int, num_frames: int, spatial: bool = False, dim_inner: int | None = None, pool: str = "after"
+    ):
+        super().__init__()
+        self.spatial = SA(dim, num_frames, dim_inner, pool) if spatial else None
+        self.temporal = _PositionedTA(dim, num_frames, dim_inner)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.temporal(x if self.spatial is None else self.spatial(x))
+
+    def attention_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """{"temporal": (B, H*W, T, T)}, and {"spatial": (B, T, N, M)} with SA."""
+        if self.spatial is None:
+            return self.temporal.attention_maps(x)
+        return self.spatial.attention_maps(x) | self.temporal.attention_maps(self.spatial(x))
+
+
+def check_num_frames(block: nn.Module, x: Tensor, num_frames: int) -> None:
+    """Raises ValueError where x (B, C, T, H, W) has another T than the block's parameters."""
+    if x.shape[2] != num_frames:
+        raise ValueError(
+            f"{type(block).__name__} was built for {num_frames} frames and was given {x.shape[2]}: "
+            "its parameters depend on the number of frames (DATA.NUM_FRAMES)."
+        )

@@ -1,0 +1,47 @@
+"""The classifier at the end of a network, fully convolutional in testing as PySlowFast's is.
+
+Legend: B batch, C channel, T frame, H W space, K classes.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ResNetBasicHead(nn.Module):
+    """Average-pool each pathway, concatenate, drop out, project to K scores.
+
+    `pool_sizes`: (T, H, W) of each pathway's features at the training crop. A larger test crop leaves several
+    positions; each is classified by itself and the answers are averaged.
+    """
+
+    def __init__(
+        self,
+        dims: list[int],
+        num_classes: int,
+        pool_sizes: list[tuple[int, int, int]],
+        dropout_rate: float = 0.0,
+        act: str = "softmax",
+    ):
+        super().__init__()
+        self.pool_sizes = pool_sizes
+        self.act = act
+        self.dropout = nn.Dropout(dropout_rate)
+        self.projection = nn.Linear(sum(dims), num_classes)
+
+    def forward(self, pathways: list[Tensor]) -> Tensor:
+        """[(B, C, T, H, W)] -> logits (B, K) in training, probabilities (B, K) in eval."""
+        pooled = torch.cat([_average(x, size) for x, size in zip(pathways, self.pool_sizes, strict=True)], dim=1)
+        scores = self.projection(self.dropout(pooled.permute(0, 2, 3, 4, 1)))
+        if not self.training and self.act == "softmax":
+            scores = scores.softmax(-1)
+        elif not self.training and self.act == "sigmoid":
+            scores = scores.sigmoid()
+        return scores.mean((1, 2, 3))
+
+
+def _average(x: Tensor, size: tuple[int, int, int]) -> Tensor:
+    """Mean over windows of `size`, one position apart; over everything where x is no larger than that."""
+    if all(have <= want for have, want in zip(x.shape[2:], size, strict=True)):
+        return x.mean((2, 3, 4), keepdim=True)
+    return F.avg_pool3d(x, [min(pair) for pair in zip(x.shape[2:], size, strict=True)], stride=1)

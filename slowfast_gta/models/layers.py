@@ -1,0 +1,62 @@
+"""Convolution, and the memory layout that makes frames cheap.
+
+Everywhere in the networks tensors are (B, C, T, H, W) in torch.channels_last_3d memory. There a clip's frames are
+one batch of channels_last images without a copy, so a convolution that does not look along time is a 2D one.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def fold(x: Tensor) -> Tensor:
+    """(B, C, T, H, W) as (B*T, C, H, W); a view where memory is channels_last_3d."""
+    return x.transpose(1, 2).flatten(0, 1)
+
+
+def unfold(x: Tensor, num_frames: int) -> Tensor:
+    """(B*T, C, H, W) as (B, C, T, H, W); always a view."""
+    return x.unflatten(0, (-1, num_frames)).transpose(1, 2)
+
+
+class Conv3d(nn.Conv3d):
+    """A Conv3d without bias, padded to keep size; frame by frame where its kernel spans one frame.
+
+    The weight is five-dimensional either way, as PySlowFast's checkpoints have it.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        dim_out: int,
+        kernel: tuple[int, int],
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        temporal_stride: int = 1,
+    ):
+        """kernel: (frames, px)."""
+        frames, side = kernel
+        super().__init__(
+            dim,
+            dim_out,
+            kernel_size=(frames, side, side),
+            stride=(temporal_stride, stride, stride),
+            padding=(frames // 2, dilation * (side // 2), dilation * (side // 2)),
+            dilation=(1, dilation, dilation),
+            groups=groups,
+            bias=False,
+        )
+        # He initialisation over the fan out, as PySlowFast.
+        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kernel_size[0] > 1 or self.stride[0] > 1:
+            return super().forward(x)
+        weight = self.weight[:, :, 0]
+        images = F.conv2d(fold(x), weight, None, self.stride[1:], self.padding[1:], self.dilation[1:], self.groups)
+        return unfold(images, x.shape[2])
+
+
+def max_pool_frames(x: Tensor) -> Tensor:
+    """The stem's 3x3 max-pool with stride 2, frame by frame."""
+    return unfold(F.max_pool2d(fold(x), kernel_size=3, stride=2, padding=1), x.shape[2])

@@ -1,0 +1,231 @@
+"""ResNet over clips in PySlowFast's forms: 2d (R2D), c2d, i3d, slow; names of parameters are PySlowFast's.
+
+He et al., "Deep Residual Learning for Image Recognition", CVPR 2016; Wang et al., "Non-local Neural Networks",
+CVPR 2018; Feichtenhofer et al., "SlowFast Networks for Video Recognition", ICCV 2019.
+R2D is TSN: a 2D network on every frame, and the mean over time.
+
+Legend: B batch, C channel, T frame, H W space, K classes.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from slowfast_gta.models.attention.build import build_attention
+from slowfast_gta.models.build import MODEL_REGISTRY
+from slowfast_gta.models.heads import ResNetBasicHead
+from slowfast_gta.models.layers import Conv3d, max_pool_frames
+from slowfast_gta.models.layout import TEMPORAL_KERNELS, Place, StageLayout, attention_places, build_layout
+from slowfast_gta.models.shift import temporal_shift
+
+
+class Stem(nn.Module):
+    """s1 of one pathway: Tx7x7 convolution, BatchNorm, ReLU, max-pool; H and W shrink to a quarter."""
+
+    def __init__(self, dim_out: int, temporal_kernel: int):
+        super().__init__()
+        self.conv = Conv3d(3, dim_out, (temporal_kernel, 7), stride=2)
+        self.bn = nn.BatchNorm3d(dim_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return max_pool_frames(F.relu(self.bn(self.conv(x)), inplace=True))
+
+
+class Bottleneck(nn.Module):
+    """Tx1x1, 1x3x3, 1x1x1 convolutions, each with BatchNorm."""
+
+    def __init__(self, dim: int, stage: StageLayout, temporal_kernel: int, stride: int, groups: int, stride_1x1: bool):
+        super().__init__()
+        stride_a, stride_b = (stride, 1) if stride_1x1 else (1, stride)
+        self.a = Conv3d(dim, stage.dim_inner, (temporal_kernel, 1), stride=stride_a)
+        self.a_bn = nn.BatchNorm3d(stage.dim_inner)
+        self.b = Conv3d(
+            stage.dim_inner, stage.dim_inner, (1, 3), stride=stride_b, dilation=stage.dilation, groups=groups
+        )
+        self.b_bn = nn.BatchNorm3d(stage.dim_inner)
+        self.c = Conv3d(stage.dim_inner, stage.dim_out, (1, 1))
+        self.c_bn = nn.BatchNorm3d(stage.dim_out)
+
+    @property
+    def last_norm(self) -> nn.BatchNorm3d:
+        return self.c_bn
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.a_bn(self.a(x)), inplace=True)
+        x = F.relu(self.b_bn(self.b(x)), inplace=True)
+        return self.c_bn(self.c(x))
+
+
+class Basic(nn.Module):
+    """Tx3x3 and 1x3x3 convolutions, each with BatchNorm."""
+
+    def __init__(self, dim: int, stage: StageLayout, temporal_kernel: int, stride: int, groups: int, stride_1x1: bool):
+        super().__init__()
+        self.a = Conv3d(dim, stage.dim_out, (temporal_kernel, 3), stride=stride)
+        self.a_bn = nn.BatchNorm3d(stage.dim_out)
+        self.b = Conv3d(stage.dim_out, stage.dim_out, (1, 3), dilation=stage.dilation)
+        self.b_bn = nn.BatchNorm3d(stage.dim_out)
+
+    @property
+    def last_norm(self) -> nn.BatchNorm3d:
+        return self.b_bn
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.a_bn(self.a(x)), inplace=True)
+        return self.b_bn(self.b(x))
+
+
+TRANSFORMS = {"bottleneck_transform": Bottleneck, "basic_transform": Basic}
+
+
+class ResBlock(nn.Module):
+    """relu(branch1(x) + branch2(x)); branch1 is x itself where the shape stays. `shift_div` > 0: TSM before branch2."""
+
+    def __init__(self, dim: int, stage: StageLayout, stride: int, branch2: nn.Module, shift_div: int):
+        super().__init__()
+        if dim != stage.dim_out or stride != 1:
+            self.branch1 = Conv3d(dim, stage.dim_out, (1, 1), stride=stride)
+            self.branch1_bn = nn.BatchNorm3d(stage.dim_out)
+        else:
+            self.branch1 = None
+        self.branch2 = branch2
+        self.shift_div = shift_div
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.branch1 is None else self.branch1_bn(self.branch1(x))
+        residual = self.branch2(temporal_shift(x, self.shift_div) if self.shift_div else x)
+        return F.relu(residual.add_(shortcut) if not torch.is_grad_enabled() else residual + shortcut, inplace=True)
+
+
+class ResStage(nn.Module):
+    """One of s2..s5, all its pathways: blocks, each followed by the attention blocks placed after it."""
+
+    def __init__(self, pathways: list[list[ResBlock]]):
+        super().__init__()
+        self._order: list[list[str]] = [[] for _ in pathways]
+        for pathway, blocks in enumerate(pathways):
+            for index, block in enumerate(blocks):
+                self._add(pathway, f"pathway{pathway}_res{index}", block)
+
+    def _add(self, pathway: int, name: str, module: nn.Module) -> None:
+        self.add_module(name, module)
+        self._order[pathway].append(name)
+
+    def insert(self, kind: str, place: Place, block: nn.Module) -> None:
+        """Place `block` after the place's residual block; its state-dict name is pathway{p}_{kind}{index}."""
+        name = f"pathway{place.pathway}_{kind}{place.index}"
+        self.add_module(name, block)
+        order = self._order[place.pathway]
+        order.insert(order.index(f"pathway{place.pathway}_res{place.index}") + 1, name)
+
+    def forward(self, pathways: list[Tensor]) -> list[Tensor]:
+        out = []
+        for x, names in zip(pathways, self._order, strict=True):
+            for name in names:
+                x = getattr(self, name)(x)
+            out.append(x)
+        return out
+
+
+def build_stages(cfg, layout: list[list[StageLayout]]) -> list[ResStage]:
+    """s2..s5 with the attention blocks of cfg.NONLOCAL and cfg.ATTENTION in place."""
+    transform = TRANSFORMS[cfg.RESNET.TRANS_FUNC]
+    shift_div = cfg.TSM.FOLD_DIV if cfg.TSM.ENABLE else 0
+
+    def block(stage: StageLayout, index: int) -> ResBlock:
+        dim, stride = (stage.dim_in, stage.stride) if index == 0 else (stage.dim_out, 1)
+        branch2 = transform(
+            dim, stage, stage.temporal_kernels[index], stride, cfg.RESNET.NUM_GROUPS, cfg.RESNET.STRIDE_1X1
+        )
+        if cfg.RESNET.ZERO_INIT_FINAL_BN:
+            nn.init.zeros_(branch2.last_norm.weight)
+        return ResBlock(dim, stage, stride, branch2, shift_div)
+
+    stages = [ResStage([[block(stage, i) for i in range(stage.num_blocks)] for stage in row]) for row in layout]
+    for place in attention_places(layout, cfg.NONLOCAL.LOCATION):
+        stages[place.stage - 2].insert("nonlocal", place, build_nonlocal(cfg, place))
+    if cfg.ATTENTION.NAME != "none":
+        for place in attention_places(layout, cfg.ATTENTION.LOCATION):
+            attention = build_attention(
+                cfg.ATTENTION.NAME,
+                place.dim,
+                place.num_frames,
+                place.spatial_size,
+                dict(cfg.ATTENTION.OPTIONS),
+                where=f"ATTENTION at {place.where}",
+            )
+            stages[place.stage - 2].insert("attention", place, attention)
+    return stages
+
+
+def build_nonlocal(cfg, place: Place) -> nn.Module:
+    """PySlowFast's own non-local block: NL, pooled before the projections, biases, its option names."""
+    node = cfg.NONLOCAL
+    options = {
+        "INSTANTIATION": node.INSTANTIATION,
+        "GROUP": node.GROUP[place.stage - 2][place.pathway],
+        "POOL_SIZE": tuple(node.POOL[place.stage - 2][place.pathway]),
+        "POOL": "before",
+        "BIAS": True,
+    }
+    where = f"NONLOCAL at {place.where}"
+    block = build_attention("NL", place.dim, place.num_frames, None, options, where)
+    if not cfg.RESNET.ZERO_INIT_FINAL_BN:
+        nn.init.ones_(block.bn.weight)
+    return block
+
+
+def build_head(cfg, last: list[StageLayout]) -> ResNetBasicHead:
+    """The classifier for the last stage's pathways."""
+    head = ResNetBasicHead(
+        dims=[stage.dim_out for stage in last],
+        num_classes=cfg.MODEL.NUM_CLASSES,
+        pool_sizes=[(stage.num_frames, *stage.spatial_size) for stage in last],
+        dropout_rate=cfg.MODEL.DROPOUT_RATE,
+        act=cfg.MODEL.HEAD_ACT,
+    )
+    nn.init.normal_(head.projection.weight, std=cfg.MODEL.FC_INIT_STD)
+    nn.init.zeros_(head.projection.bias)
+    return head
+
+
+def check_clip(clip: Tensor, num_frames: int) -> None:
+    """Raises ValueError unless clip is (B, 3, num_frames, H, W)."""
+    if clip.ndim != 5 or clip.shape[1] != 3 or clip.shape[2] != num_frames:
+        raise ValueError(
+            f"The network takes a clip (B, 3, {num_frames}, H, W), normalised; it was given {tuple(clip.shape)}. "
+            "The number of frames is DATA.NUM_FRAMES."
+        )
+
+
+@MODEL_REGISTRY.register()
+class ResNet(nn.Module):
+    """One pathway: R2D, C2D, I3D or Slow, with or without TSM and attention."""
+
+    def __init__(
+        self, stem: Stem, stages: list[ResStage], head: ResNetBasicHead, num_frames: int, temporal_pool: int = 1
+    ):
+        super().__init__()
+        self.num_frames = num_frames
+        self.temporal_pool = temporal_pool
+        self.s1 = nn.ModuleDict({"pathway0_stem": stem})
+        self.s2, self.s3, self.s4, self.s5 = stages
+        self.head = head
+
+    @classmethod
+    def from_cfg(cls, cfg) -> "ResNet":
+        layout = build_layout(cfg)
+        stem = Stem(cfg.RESNET.WIDTH_PER_GROUP, TEMPORAL_KERNELS[cfg.MODEL.ARCH][0][0][0])
+        pool = cfg.DATA.NUM_FRAMES // layout[1][0].num_frames
+        return cls(stem, build_stages(cfg, layout), build_head(cfg, layout[-1]), cfg.DATA.NUM_FRAMES, pool)
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """(B, 3, T, H, W) -> (B, K): logits in training, probabilities in eval."""
+        check_clip(clip, self.num_frames)
+        x = self.s1["pathway0_stem"](clip.contiguous(memory_format=torch.channels_last_3d))
+        pathways = self.s2([x])
+        if self.temporal_pool > 1:
+            pathways = [F.max_pool3d(pathways[0], (self.temporal_pool, 1, 1))]
+        for stage in (self.s3, self.s4, self.s5):
+            pathways = stage(pathways)
+        return self.head(pathways)
