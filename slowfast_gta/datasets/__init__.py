@@ -1,0 +1,5 @@
+"""From annotation files to batches. Importing this package registers the data sets."""
+
+from slowfast_gta.datasets import kinetics, something
+
+__all__ = ["kinetics", "something"]

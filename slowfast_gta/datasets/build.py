@@ -9,8 +9,26 @@ A data set turns its official annotation files into records; reading, sampling a
         def records(self, split: str) -> list[VideoRecord]: ...   # split: "train", "val" or "test"
 
 It is constructed with plain arguments by `build_dataset(cfg, ...)`, through its `from_cfg(cfg)` classmethod.
+A data set that can make its own files says `creates_itself = True` and does so in `prepare()`.
 """
 
+from slowfast_gta.datasets.records import VideoDataset
+from slowfast_gta.errors import ConfigError
 from slowfast_gta.registry import Registry
 
 DATASET_REGISTRY = Registry("DATASET")
+
+
+def build_dataset(cfg, split: str) -> VideoDataset:
+    """The data set of `split`: TRAIN.DATASET for "train" and "val", TEST.DATASET for "test"; prepared.
+
+    Raises ConfigError when its classes are not MODEL.NUM_CLASSES many, DataError when its files are not there.
+    """
+    key = "TEST.DATASET" if split == "test" else "TRAIN.DATASET"
+    name = cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET
+    dataset = DATASET_REGISTRY.find(name, key).from_cfg(cfg)
+    dataset.prepare()
+    num_classes = len(dataset.class_names())
+    if num_classes != cfg.MODEL.NUM_CLASSES:
+        raise ConfigError(f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}, and {name} has {num_classes} classes.")
+    return dataset

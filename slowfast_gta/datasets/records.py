@@ -1,0 +1,104 @@
+"""What a data set is made of: records, and the base class that every data set extends.
+
+A record is one video of a list. A data set reads its official annotation files into records and knows what
+is true of its classes: their names, which of them forbid a mirror image, which are each other's reversal.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from slowfast_gta.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRecord:
+    """One video: a file or a folder of frames, its label, and the id it has in results."""
+
+    path: str
+    label: int
+    video_id: str
+    num_frames: int | None = None  # as the list says; None where it does not say
+
+
+class VideoDataset:
+    """The base of every data set; the contract is in `datasets/build.py`."""
+
+    direction_words: tuple[str, ...] = ()  # whole words of class names that forbid a mirror image
+    creates_itself = False  # True: prepare() makes the data where they are missing
+
+    def __init__(self, data_dir: str | Path, path_prefix: str | Path = ""):
+        """`data_dir` holds the annotation files, `path_prefix` the videos where they are elsewhere."""
+        self.data_dir = Path(data_dir)
+        self.path_prefix = Path(path_prefix) if path_prefix else None
+
+    @classmethod
+    def from_cfg(cls, cfg) -> "VideoDataset":
+        return cls(cfg.DATA.PATH_TO_DATA_DIR, cfg.DATA.PATH_PREFIX)
+
+    def prepare(self) -> None:
+        """Make what is missing, for a data set that creates itself."""
+
+    def class_names(self) -> list[str]:
+        """The name of every class; its index is the label."""
+        raise NotImplementedError
+
+    def records(self, split: str) -> list[VideoRecord]:
+        """The videos of `split`: "train", "val" or "test". Raises DataError."""
+        raise NotImplementedError
+
+    def reversed_pairs(self) -> list[tuple[int, int]]:
+        """Labels of the classes that are each other played backwards."""
+        return []
+
+    def flip_allowed(self) -> list[bool]:
+        """For every class, whether its mirror image still belongs to it."""
+        if not self.direction_words:
+            return [True] * len(self.class_names())
+        words = re.compile(rf"\b({'|'.join(map(re.escape, self.direction_words))})\b", re.IGNORECASE)
+        return [words.search(name) is None for name in self.class_names()]
+
+
+def read_text(path: Path, what: str) -> str:
+    """The text of an annotation file. Raises DataError that says `what` it was to be."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(
+            f"{path}: there is no such file, and it is {what}. DATA.PATH_TO_DATA_DIR must be the folder that holds it."
+        ) from None
+    except UnicodeDecodeError as fault:
+        raise DataError(f"{path}: {what} must be UTF-8 text, and byte {fault.start} of it is not.") from None
+    except OSError as fault:
+        raise DataError(f"{path}: {what} cannot be read ({fault.strerror}).") from None
+
+
+def check_folder(path: Path, what: str) -> Path:
+    """`path`, when it is a folder. Raises DataError that says `what` was to be in it."""
+    if not path.is_dir():
+        state = "is not a folder" if path.exists() else "does not exist"
+        raise DataError(f"{path} {state}, and {what} are expected in it. DATA.PATH_PREFIX can name another folder.")
+    return path
+
+
+def check_unique(ids: Iterable[tuple[str, str]]) -> None:
+    """Raises DataError for the first video id that comes twice. `ids` are (place, video_id)."""
+    first_place: dict[str, str] = {}
+    for place, video_id in ids:
+        if video_id in first_place:
+            raise DataError(
+                f"{place}: the video id '{video_id}' was already given at {first_place[video_id]}. "
+                "Every video may be listed once; remove one of the two."
+            )
+        first_place[video_id] = place
+
+
+def label_of(name: str, labels: dict[str, int], place: str, labels_file: Path) -> int:
+    """The label of the class `name`. Raises DataError that names the nearest known class."""
+    if name in labels:
+        return labels[name]
+    near = difflib.get_close_matches(name, labels, n=1, cutoff=0.5)
+    hint = f" The nearest is '{near[0]}'." if near else ""
+    raise DataError(f"{place}: the label '{name}' is not among the {len(labels)} classes of {labels_file}.{hint}")
