@@ -1,0 +1,33 @@
+"""slowfast_gta: video recognition with Global Temporal Attention, and the networks it is compared with.
+
+from slowfast_gta import load_config, build_model, load_weights
+"""
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from slowfast_gta.config.load import load_config
+    from slowfast_gta.models.build import build_model
+    from slowfast_gta.models.weights.load import load_weights
+
+_PUBLIC = {
+    "load_config": "slowfast_gta.config.load",
+    "build_model": "slowfast_gta.models",
+    "load_weights": "slowfast_gta.models.weights",
+    "ATTENTION_REGISTRY": "slowfast_gta.models.attention",
+    "MODEL_REGISTRY": "slowfast_gta.models",
+    "DATASET_REGISTRY": "slowfast_gta.datasets",
+}
+
+__all__ = ["build_model", "load_config", "load_weights"]
+
+
+def __getattr__(name: str):
+    """Import the public names when they are first used: `--help` and errors in a config need no torch."""
+    import importlib
+
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'slowfast_gta' has no attribute '{name}'")

@@ -1,0 +1,48 @@
+"""The device a run uses, and a batch's way onto it."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from slowfast_gta.errors import RunError
+
+
+def load_num_gpus(cfg) -> int:
+    """How many GPUs NUM_GPUS means on this machine. Raises RunError where it asks for more than there are."""
+    present = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if cfg.NUM_GPUS == "auto":
+        return min(present, 1)
+    if present < cfg.NUM_GPUS:
+        raise RunError(
+            f"NUM_GPUS is {cfg.NUM_GPUS}, but PyTorch sees {present} CUDA GPUs here"
+            + ("" if torch.version.cuda else " (this PyTorch is a CPU build)")
+            + ". Set NUM_GPUS to 0 for the CPU or to auto, or install a CUDA build of PyTorch (README, Install)."
+        )
+    return cfg.NUM_GPUS
+
+
+def load_device(cfg) -> torch.device:
+    """The device of this process: its own GPU, or the CPU."""
+    return torch.device("cuda", torch.cuda.current_device()) if load_num_gpus(cfg) else torch.device("cpu")
+
+
+class Normalize:
+    """uint8 RGB clips (B, 3, T, H, W) -> float, (x / 255 - mean) / std, on the device; BGR if `reverse`."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], reverse: bool, device: torch.device):
+        scale = torch.tensor(std, device=device).view(1, 3, 1, 1, 1)
+        self.factor = 1 / (255 * scale)
+        self.offset = -torch.tensor(mean, device=device).view(1, 3, 1, 1, 1) / scale
+        self.reverse = reverse
+        self.device = device
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        frames = frames.to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last_3d)
+        normalized = frames.float().mul_(self.factor).add_(self.offset)
+        return normalized.flip(1) if self.reverse else normalized
+
+
+def build_normalize(cfg, device: torch.device) -> Normalize:
+    """Normalize with DATA.MEAN, DATA.STD and DATA.REVERSE_INPUT_CHANNEL."""
+    return Normalize(cfg.DATA.MEAN, cfg.DATA.STD, cfg.DATA.REVERSE_INPUT_CHANNEL, device)

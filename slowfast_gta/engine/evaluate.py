@@ -1,0 +1,178 @@
+"""Validation and testing, one deterministic path: every view of every video once, the mean over a video's views.
+
+Legend: B views at a time, V videos, K classes.
+"""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from slowfast_gta import distributed
+from slowfast_gta.datasets.build import build_dataset
+from slowfast_gta.datasets.loader import build_test_loader
+from slowfast_gta.engine.checkpoint import list_checkpoints
+from slowfast_gta.engine.device import Normalize, build_normalize, load_device
+from slowfast_gta.engine.logging import MetricsWriter, Progress
+from slowfast_gta.engine.metrics import class_accuracy, confusion_matrix, pair_accuracy, topk_accuracy
+from slowfast_gta.errors import RunError
+from slowfast_gta.models.build import build_model
+from slowfast_gta.models.weights.load import WeightsReport, load_weights
+
+logger = logging.getLogger("slowfast_gta")
+
+
+@dataclass
+class Scores:
+    """What a network said of each video. `missing` maps the id of a video that has no score to the reason."""
+
+    video_ids: list[str]
+    scores: np.ndarray  # (V, K) mean probability over views
+    labels: np.ndarray  # (V,)
+    num_views: int
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, loader, normalize: Normalize, batch_size: int, num_views: int, title: str) -> Scores:
+    """The scores of all videos of `loader`, gathered from all processes; leaves `model` in the mode it was in."""
+    was_training = model.training
+    model.eval()
+    views: dict[str, dict[int, np.ndarray]] = {}
+    labels, missing = {}, {}
+    progress = Progress(loader, len(loader), title)
+    for batch in progress:
+        missing.update(batch["errors"])
+        if len(batch["label"]) == 0:
+            continue
+        answers = (
+            torch.cat([model(normalize(part)).float() for part in batch["frames"].split(batch_size)]).cpu().numpy()
+        )
+        rows = zip(batch["video_id"], batch["view_id"].tolist(), batch["label"].tolist(), answers, strict=True)
+        for video_id, view_id, label, answer in rows:
+            views.setdefault(video_id, {})[view_id] = answer
+            labels[video_id] = label
+    model.train(was_training)
+    return _gather(views, labels, missing, num_views)
+
+
+def _gather(views: dict, labels: dict, missing: dict, num_views: int) -> Scores:
+    """One row for each video that has all its views; what several processes have is joined, nothing counted twice."""
+    all_views, all_labels, all_missing = {}, {}, {}
+    for part_views, part_labels, part_missing in distributed.gather((views, labels, missing)):
+        for video_id, answers in part_views.items():
+            all_views.setdefault(video_id, {}).update(answers)
+        all_labels.update(part_labels)
+        all_missing.update(part_missing)
+    for video_id, answers in all_views.items():
+        if len(answers) != num_views:
+            all_missing.setdefault(video_id, f"only {len(answers)} of its {num_views} views were scored")
+    video_ids = sorted(video_id for video_id in all_views if video_id not in all_missing)
+    rows = [np.mean([answer for _, answer in sorted(all_views[video_id].items())], axis=0) for video_id in video_ids]
+    return Scores(
+        video_ids,
+        np.stack(rows) if rows else np.zeros((0, 0), np.float32),
+        np.array([all_labels[video_id] for video_id in video_ids], dtype=np.int64),
+        num_views,
+        all_missing,
+    )
+
+
+def summarize(found: Scores, class_names: Sequence[str], pairs: Sequence[tuple[int, int]]) -> dict:
+    """The entries of results.json that follow from scores: accuracies in percent, counts, what is missing."""
+    if not found.video_ids:
+        reasons = "; ".join(list(found.missing.values())[:3])
+        raise RunError(f"No video could be scored: {len(found.missing)} are missing. {reasons}")
+    confusion = confusion_matrix(found.scores, found.labels)
+    per_class = class_accuracy(confusion)
+    results = {
+        "top1": round(topk_accuracy(found.scores, found.labels, 1), 4),
+        "top5": round(topk_accuracy(found.scores, found.labels, 5), 4),
+        "mean_class_accuracy": round(float(np.nanmean(per_class)), 4),
+        "num_videos": len(found.video_ids),
+        "num_views": found.num_views,
+        "num_missing": len(found.missing),
+        "final": not found.missing,
+        "missing": dict(sorted(found.missing.items())),
+        "per_class": [
+            {"name": name, "accuracy": None if np.isnan(value) else round(float(value), 4), "num_videos": int(count)}
+            for name, value, count in zip(class_names, per_class, confusion.sum(1), strict=True)
+        ],
+    }
+    if pairs:
+        results["pairs"] = pair_accuracy(found.scores, found.labels, pairs)
+        results["per_pair"] = [
+            {"names": [class_names[a], class_names[b]], **pair_accuracy(found.scores, found.labels, [(a, b)])}
+            for a, b in pairs
+        ]
+    return results
+
+
+def sentence(results: dict) -> str:
+    """One line that a person can quote; with videos missing, it says so and does not call itself final."""
+    line = f"top-1 {results['top1']:.2f} %, top-5 {results['top5']:.2f} %, {results['num_videos']} videos"
+    line += f" x {results['num_views']} views"
+    if "pairs" in results:
+        line += f"; inside reversed pairs {results['pairs']['choice']:.2f} %"
+    if results["num_missing"]:
+        line = f"NOT FINAL, {results['num_missing']} videos missing: {line}"
+    return line
+
+
+def test(cfg) -> dict | None:
+    """Test a checkpoint with all views; writes results.json and scores.npz into OUTPUT_DIR, on the main process."""
+    begin = time.perf_counter()
+    device = load_device(cfg)
+    dataset = build_dataset(cfg, "test")
+    loader = build_test_loader(cfg, "test", dataset)
+    model = build_model(cfg)
+    report = load_test_weights(cfg, model)
+    model = model.to(device, memory_format=torch.channels_last_3d)
+    num_views = cfg.TEST.NUM_ENSEMBLE_VIEWS * cfg.TEST.NUM_SPATIAL_CROPS
+    found = evaluate(model, loader, build_normalize(cfg, device), cfg.TEST.BATCH_SIZE, num_views, "testing")
+    if not distributed.is_main():
+        return None
+    results = {"split": "test", "dataset": cfg.TEST.DATASET, "checkpoint": str(report.path)}
+    results |= summarize(found, dataset.class_names(), dataset.reversed_pairs())
+    results["seconds"] = round(time.perf_counter() - begin, 2)
+    write_results(Path(cfg.OUTPUT_DIR), results, found)
+    writer = MetricsWriter(Path(cfg.OUTPUT_DIR), cfg.TENSORBOARD.ENABLE)
+    writer.write("test", 0, {key: results[key] for key in ("top1", "top5", "num_videos", "num_missing")})
+    writer.close()
+    logger.info("Test: %s.", sentence(results))
+    for video_id, reason in list(results["missing"].items())[:10]:
+        logger.warning("  missing: %s: %s", video_id, reason)
+    return results
+
+
+def load_test_weights(cfg, model: nn.Module) -> WeightsReport:
+    """Weights of TEST.CHECKPOINT_FILE_PATH, else OUTPUT_DIR's newest, else TRAIN.CHECKPOINT_FILE_PATH; all of them."""
+    path = cfg.TEST.CHECKPOINT_FILE_PATH
+    found = list_checkpoints(cfg.OUTPUT_DIR)
+    if not path and found:
+        path = found[-1][1]
+    path = path or cfg.TRAIN.CHECKPOINT_FILE_PATH
+    if not path:
+        raise RunError(
+            f"There is nothing to test: {cfg.OUTPUT_DIR} has no checkpoint, and TEST.CHECKPOINT_FILE_PATH is empty. "
+            "Train first (TRAIN.ENABLE True) or name a file of weights."
+        )
+    return load_weights(model, path, inflate=cfg.TRAIN.CHECKPOINT_INFLATE, new_head=False, ema=cfg.EMA.ENABLE)
+
+
+def write_results(output_dir: Path, results: dict, found: Scores) -> None:
+    """results.json and scores.npz (video_id, scores (V, K), label), each whole or not at all."""
+    scores = output_dir / "scores.npz"
+    temporary = output_dir / "scores.tmp.npz"
+    np.savez_compressed(temporary, video_id=np.array(found.video_ids), scores=found.scores, label=found.labels)
+    os.replace(temporary, scores)
+    temporary = output_dir / "results.tmp"
+    temporary.write_text(json.dumps(results, indent=2))
+    temporary.replace(output_dir / "results.json")

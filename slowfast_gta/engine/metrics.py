@@ -1,0 +1,55 @@
+"""What a table of scores is worth. Pure functions of arrays.
+
+Legend: V videos, K classes.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def topk_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
+    """Percent of rows of scores (V, K) whose label is among the k highest; ties count against us."""
+    if len(labels) == 0:
+        return float("nan")
+    own = scores[np.arange(len(labels)), labels][:, None]
+    # As many as tie with the label stand before it: constant scores must not look right.
+    rank = (scores >= own).sum(1) - 1
+    return 100.0 * float((rank < k).mean())
+
+
+def confusion_matrix(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(K, K) counts: row = true class, column = the class with the highest score."""
+    num_classes = scores.shape[1]
+    matrix = np.zeros((num_classes, num_classes), dtype=np.int64)
+    np.add.at(matrix, (labels, scores.argmax(1)), 1)
+    return matrix
+
+
+def class_accuracy(confusion: np.ndarray) -> np.ndarray:
+    """(K,) percent right of each class; NaN where a class has no video."""
+    totals = confusion.sum(1)
+    return np.where(totals > 0, 100.0 * np.diag(confusion) / np.maximum(totals, 1), np.nan)
+
+
+def pair_accuracy(scores: np.ndarray, labels: np.ndarray, pairs: Sequence[tuple[int, int]]) -> dict[str, float]:
+    """How classes that are each other's reversal are told apart, in percent of the videos of such classes.
+
+    "choice": the true class scores higher than its partner (a tie counts half: it is a coin toss);
+    "right_pair": the highest score of all is the true class's or its partner's; "num_videos".
+    """
+    partner = np.full(scores.shape[1], -1)
+    for a, b in pairs:
+        partner[a], partner[b] = b, a
+    chosen = partner[labels] >= 0
+    scores, labels = scores[chosen], labels[chosen]
+    if len(labels) == 0:
+        return {"choice": float("nan"), "right_pair": float("nan"), "num_videos": 0}
+    row = np.arange(len(labels))
+    own, other = scores[row, labels], scores[row, partner[labels]]
+    best = scores.argmax(1)
+    return {
+        "choice": 100.0 * float(((own > other) + 0.5 * (own == other)).mean()),
+        "right_pair": 100.0 * float(((best == labels) | (best == partner[labels])).mean()),
+        "num_videos": len(labels),
+    }
