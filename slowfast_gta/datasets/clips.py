@@ -1,0 +1,154 @@
+"""From records to clips: one random clip of a video for training, all its views for testing.
+
+Every random choice derives from (seed, epoch, index of the record), so a clip is the same whatever the number of
+workers and processes. A video that cannot be read never raises here: its sentence is returned, since an
+exception of a worker would reach the user as two tracebacks. What to do about it is the loader's choice.
+
+B batch, V views of a video, T frame, S crop size.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from slowfast_gta.datasets.readers import open_video
+from slowfast_gta.datasets.records import VideoRecord
+from slowfast_gta.datasets.sampling import ClipSampling
+from slowfast_gta.datasets.transforms import TestTransform, TrainTransform, to_clip
+from slowfast_gta.errors import DataError
+
+_REPLACEMENT_TRIES = 8  # other videos of the class that are tried in the place of a broken one
+
+
+@dataclass(frozen=True)
+class Item:
+    """What one video gave: its clips, or None where it could not be read, and all that went wrong."""
+
+    frames: torch.Tensor | None  # uint8 (V, 3, T, S, S); V = 1 in training
+    label: int
+    video_id: str
+    index: int
+    view_id: tuple[int, ...] = (0,)
+    errors: tuple[tuple[str, str], ...] = ()  # (video_id, sentence); not empty together with frames: replaced
+    num_repeated: int = 0  # frames that did not decode and are a near one instead
+
+
+class TrainClips(Dataset):
+    """Random clips. An item is asked for as (epoch, index)."""
+
+    def __init__(
+        self,
+        records: Sequence[VideoRecord],
+        sampling: ClipSampling,
+        transform: TrainTransform,
+        flip_allowed: Sequence[bool],
+        seed: int,
+        replace: bool = False,
+    ):
+        """`flip_allowed` is by label. With `replace`, another video of the class stands in for a broken one."""
+        self.records = records
+        self.sampling = sampling
+        self.transform = transform
+        self.flip_allowed = flip_allowed
+        self.seed = seed
+        self.replace = replace
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, epoch_and_index: tuple[int, int]) -> Item:
+        epoch, index = epoch_and_index
+        generator = np.random.default_rng([self.seed, epoch, index])
+        errors = []
+        for candidate in self._candidates(index, generator):
+            record = self.records[candidate]
+            try:
+                frames, num_repeated = self._read(record, generator)
+            except DataError as fault:
+                errors.append((record.video_id, str(fault)))
+            else:
+                return Item(frames, record.label, record.video_id, candidate, (0,), tuple(errors), num_repeated)
+        record = self.records[index]
+        return Item(None, record.label, record.video_id, index, (), tuple(errors))
+
+    def _candidates(self, index: int, generator: np.random.Generator):
+        """`index`, then, where broken videos are replaced, a few others of its class in random order."""
+        yield index
+        if self.replace:
+            label = self.records[index].label
+            others = [i for i, record in enumerate(self.records) if record.label == label and i != index]
+            yield from generator.permutation(others)[:_REPLACEMENT_TRIES].tolist()
+
+    def _read(self, record: VideoRecord, generator: np.random.Generator) -> tuple[torch.Tensor, int]:
+        with open_video(record.path) as video:
+            frames = video.read(self.sampling.train(video.num_frames, video.fps, generator))
+            num_repeated = video.num_repeated
+        return self.transform(frames, self.flip_allowed[record.label], generator)[None], num_repeated
+
+
+class TestViews(Dataset):
+    """All views of a video, from decoding it once: `num_clips` clips times the crops of `transform`.
+
+    view_id = clip x crops + crop, as in PySlowFast.
+    """
+
+    __test__ = False  # not a test class, whatever pytest makes of its name
+
+    def __init__(
+        self, records: Sequence[VideoRecord], sampling: ClipSampling, transform: TestTransform, num_clips: int
+    ):
+        self.records = records
+        self.sampling = sampling
+        self.transform = transform
+        self.num_clips = num_clips
+
+    @property
+    def num_views(self) -> int:
+        return self.num_clips * self.transform.num_crops
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Item:
+        record = self.records[index]
+        try:
+            with open_video(record.path) as video:
+                views = self.sampling.views(video.num_frames, video.fps, self.num_clips)
+                wanted, places = np.unique(views, return_inverse=True)
+                crops = self.transform(video.read(wanted.tolist()))
+                num_repeated = video.num_repeated
+        except DataError as fault:
+            return Item(None, record.label, record.video_id, index, (), ((record.video_id, str(fault)),))
+        places = places.reshape(self.num_clips, -1)
+        frames = torch.stack([to_clip(crop[of_clip]) for of_clip in places for crop in crops])
+        view_id = tuple(range(self.num_views))
+        return Item(frames, record.label, record.video_id, index, view_id, (), num_repeated)
+
+
+def collate(items: list[Item]) -> dict:
+    """One batch: frames uint8 (B, 3, T, S, S), label (B,), video_id (B names), view_id (B,), index (B,),
+    errors [(video_id, sentence)], num_repeated. B counts views; frames is None where no video could be read."""
+    good = [item for item in items if item.frames is not None]
+    counts = [len(item.frames) for item in good]
+    return {
+        "frames": _cat_channels_last([item.frames for item in good]) if good else None,
+        "label": torch.tensor([item.label for item in good], dtype=torch.long).repeat_interleave(_tensor(counts)),
+        "index": torch.tensor([item.index for item in good], dtype=torch.long).repeat_interleave(_tensor(counts)),
+        "view_id": _tensor([view for item in good for view in item.view_id]),
+        "video_id": [item.video_id for item in good for _ in item.view_id],
+        "errors": [error for item in items for error in item.errors],
+        "num_repeated": sum(item.num_repeated for item in good),
+    }
+
+
+def _tensor(numbers: list[int]) -> torch.Tensor:
+    return torch.tensor(numbers, dtype=torch.long)
+
+
+def _cat_channels_last(clips: list[torch.Tensor]) -> torch.Tensor:
+    """(V, 3, T, S, S) each -> (B, 3, T, S, S), in memory still (B, T, S, S, 3): a plain copy, and the order a
+    network in channels_last wants."""
+    return torch.cat([clip.permute(0, 2, 3, 4, 1) for clip in clips]).permute(0, 4, 1, 2, 3)

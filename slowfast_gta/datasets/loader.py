@@ -1,0 +1,203 @@
+"""From clips to batches: who reads which video, when, and what becomes of those that cannot be read.
+
+The order of an epoch is a permutation that derives from (seed, epoch). The processes of a run share each batch of
+it, so that a batch holds the same videos however many they are. In testing every video comes exactly once.
+"""
+
+import logging
+import multiprocessing
+import signal
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from slowfast_gta.datasets.build import build_dataset
+from slowfast_gta.datasets.clips import TestViews, TrainClips, collate
+from slowfast_gta.datasets.records import VideoDataset
+from slowfast_gta.datasets.sampling import ClipSampling
+from slowfast_gta.datasets.transforms import TestTransform, TrainTransform
+from slowfast_gta.distributed import get_rank, get_world_size
+from slowfast_gta.errors import ConfigError, DataError, RunError
+
+logger = logging.getLogger(__name__)
+
+
+class TrainOrder:
+    """The batches of one epoch for one process: lists of (epoch, index). The last, incomplete batch is dropped."""
+
+    def __init__(self, num_videos: int, batch_size: int, seed: int, rank: int, world_size: int):
+        """`batch_size` is over all processes."""
+        self.num_videos, self.batch_size, self.seed = num_videos, batch_size, seed
+        self.share = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
+        self.epoch = self.start_step = 0
+
+    def __len__(self) -> int:
+        return self.num_videos // self.batch_size
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_videos).tolist()
+        for step in range(self.start_step, len(self)):
+            batch = order[step * self.batch_size : (step + 1) * self.batch_size]
+            yield [(self.epoch, index) for index in batch[self.share]]
+
+
+class TestOrder:
+    """The batches of a test for one process: every `world_size`-th video, in the order of the list."""
+
+    __test__ = False  # not a test class, whatever pytest makes of its name
+
+    def __init__(self, num_videos: int, videos_per_batch: int, rank: int, world_size: int):
+        self.indices = list(range(rank, num_videos, world_size))
+        self.videos_per_batch = videos_per_batch
+        self.epoch = self.start_step = 0
+
+    def __len__(self) -> int:
+        return -(-len(self.indices) // self.videos_per_batch)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in range(self.start_step, len(self)):
+            yield self.indices[step * self.videos_per_batch : (step + 1) * self.videos_per_batch]
+
+
+class ClipLoader:
+    """Reads the batches of `order` from `clips`, in `num_workers` processes that live as long as the loader.
+
+    A batch is the dict of `clips.collate`. With `stop_on_error`, the first video that cannot be read raises its
+    DataError; without, it is in the batch's "errors" and its clip is missing.
+    """
+
+    def __init__(
+        self,
+        clips: Dataset,
+        order: TrainOrder | TestOrder,
+        num_workers: int,
+        pin_memory: bool = False,
+        stop_on_error: bool = False,
+    ):
+        self.clips = clips
+        self.order = order
+        self.num_workers = num_workers
+        self.stop_on_error = stop_on_error
+        self._pin_memory = pin_memory
+        self._batches = None
+
+    def __len__(self) -> int:
+        """Batches in an epoch of this process."""
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[dict]:
+        return self.epoch(0)
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[dict]:
+        """The batches of `epoch` from `start_step` on. Raises DataError, and RunError when a worker dies."""
+        self.order.epoch, self.order.start_step = epoch, start_step
+        if self._batches is None:
+            self._batches = self._start()
+        for batch in self._watched():
+            if self.stop_on_error and batch["errors"]:
+                raise DataError(
+                    f"{batch['errors'][0][1]} (DATA.ON_ERROR: skip leaves such videos out, and counts them.)"
+                )
+            yield batch
+
+    def _start(self) -> DataLoader:
+        """The torch loader. Its workers are forked from a clean server process: a fork of this one would inherit
+        the locks of its threads (OpenCV's, OpenMP's, CUDA's), and could wait for them for ever."""
+        in_workers = self.num_workers > 0
+        return DataLoader(
+            self.clips,
+            batch_sampler=self.order,
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            pin_memory=self._pin_memory and torch.cuda.is_available(),
+            worker_init_fn=_start_worker if in_workers else None,
+            multiprocessing_context=_start_method() if in_workers else None,
+            persistent_workers=in_workers,
+        )
+
+    def _watched(self) -> Iterator[dict]:
+        """The batches of the torch loader. The death of a worker is noticed here, as a sentence, not anywhere in the
+        program: torch would raise from a signal handler."""
+        handler = signal.getsignal(signal.SIGCHLD)
+        try:
+            batches = iter(self._batches)
+            _restore(handler)
+            while True:
+                try:
+                    batch = next(batches)
+                except StopIteration:
+                    return
+                yield batch
+        except RuntimeError as fault:
+            if "DataLoader worker" not in str(fault):
+                raise
+            self._batches = None
+            raise RunError(
+                f"A process that reads videos was killed ({_reason(fault)}). Most often the memory was full: give "
+                f"DATA_LOADER.NUM_WORKERS (now {self.num_workers}) or the batch a smaller value."
+            ) from None
+
+
+def build_train_loader(cfg, dataset: VideoDataset | None = None) -> ClipLoader:
+    """Random clips of the training videos, this process's share of each TRAIN.BATCH_SIZE."""
+    dataset = dataset or build_dataset(cfg, "train")
+    records = dataset.records("train")
+    batch_size, world_size = cfg.TRAIN.BATCH_SIZE, get_world_size()
+    if batch_size % world_size:
+        raise ConfigError(f"TRAIN.BATCH_SIZE is {batch_size}, which {world_size} processes cannot share evenly.")
+    if len(records) < batch_size:
+        raise DataError(
+            f"There are {len(records)} training videos, fewer than TRAIN.BATCH_SIZE {batch_size}: "
+            f"an epoch would have no step. Set TRAIN.BATCH_SIZE to {len(records)} at most."
+        )
+    transform = TrainTransform.from_cfg(cfg)
+    flip_allowed = dataset.flip_allowed()
+    if transform.flip and not all(flip_allowed):
+        names = [name for name, allowed in zip(dataset.class_names(), flip_allowed, strict=True) if not allowed]
+        logger.info(f"Never mirrored, since direction matters, are {len(names)} classes: {'; '.join(names)}.")
+    clips = TrainClips(
+        records, ClipSampling.from_cfg(cfg), transform, flip_allowed, cfg.RNG_SEED, cfg.DATA.ON_ERROR == "replace"
+    )
+    order = TrainOrder(len(records), batch_size, cfg.RNG_SEED, get_rank(), world_size)
+    workers, pin_memory = cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.PIN_MEMORY
+    return ClipLoader(clips, order, workers, pin_memory, stop_on_error=cfg.DATA.ON_ERROR == "error")
+
+
+def build_test_loader(cfg, split: str, dataset: VideoDataset | None = None) -> ClipLoader:
+    """All views of the videos of `split`: one centre view for "val", TEST's views for "test"."""
+    dataset = dataset or build_dataset(cfg, split)
+    records = dataset.records(split)
+    num_clips, num_crops = (cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS) if split == "test" else (1, 1)
+    clips = TestViews(records, ClipSampling.from_cfg(cfg), TestTransform.from_cfg(cfg, num_crops), num_clips)
+    world_size = get_world_size()
+    videos_per_batch = max(1, cfg.TEST.BATCH_SIZE // world_size // clips.num_views)
+    order = TestOrder(len(records), videos_per_batch, get_rank(), world_size)
+    return ClipLoader(clips, order, cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.PIN_MEMORY)
+
+
+def _start_method() -> multiprocessing.context.BaseContext:
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["slowfast_gta.datasets.clips"])  # imported once, not by every worker
+    return context
+
+
+def _start_worker(number: int) -> None:
+    """The workers are the parallelism; and Ctrl-C is the main process's business alone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(0)
+
+
+def _restore(handler) -> None:
+    """Puts back the SIGCHLD handler that torch has replaced by one that raises."""
+    if signal.getsignal(signal.SIGCHLD) is not handler:
+        signal.signal(signal.SIGCHLD, handler)
+
+
+def _reason(fault: RuntimeError) -> str:
+    """What torch says of the worker's end, without its advice."""
+    return str(fault).splitlines()[0].rstrip(". ")
