@@ -1,0 +1,187 @@
+"""What must hold between the keys of a network: shapes per stage and pathway, places of blocks, and whether T fits."""
+
+from collections.abc import Iterator
+
+import torch
+
+from slowfast_gta.errors import ConfigError
+from slowfast_gta.models.attention.build import ATTENTION_REGISTRY, accepted_options, build_attention
+from slowfast_gta.models.layout import BLOCKS, TEMPORAL_POOL, attention_places, build_layout
+from slowfast_gta.models.resnet import build_nonlocal
+
+_STAGES = ("res2", "res3", "res4", "res5")
+
+
+def check_network(cfg) -> Iterator[str]:
+    """Faults of ResNet and SlowFast and of the blocks in them. A network of the user's own checks itself."""
+    yield from check_attention_choice(cfg)
+    if cfg.MODEL.MODEL_NAME not in ("ResNet", "SlowFast"):
+        return
+    faults = [*check_arch(cfg), *check_lists(cfg), *check_locations(cfg), *check_widths(cfg)]
+    yield from faults
+    if not faults:
+        yield from check_blocks(cfg)
+
+
+def check_attention_choice(cfg) -> Iterator[str]:
+    """ATTENTION's keys against each other and against the options that the block has."""
+    node = cfg.ATTENTION
+    placed = any(indices for stage in node.LOCATION if isinstance(stage, list) for indices in stage)
+    if node.NAME == "none":
+        if placed:
+            yield f"ATTENTION.LOCATION is {node.LOCATION}, but ATTENTION.NAME is none: name a block, or remove it."
+        if node.OPTIONS:
+            yield f"ATTENTION.OPTIONS has {', '.join(node.OPTIONS)}, but ATTENTION.NAME is none: name a block."
+        return
+    if not placed:
+        yield (
+            f"ATTENTION.NAME is {node.NAME}, but ATTENTION.LOCATION names no place for it, as "
+            "[[[]], [[1, 3]], [[1, 3, 5]], [[]]] does for ResNet-50."
+        )
+    if node.NAME in ATTENTION_REGISTRY:
+        accepted = accepted_options(node.NAME)
+        for option in node.OPTIONS:
+            if option not in accepted:
+                known = ", ".join(sorted(accepted)) or "none"
+                yield f"ATTENTION.OPTIONS: {node.NAME} has no option {option}. It accepts {known}."
+
+
+def check_arch(cfg) -> Iterator[str]:
+    """MODEL_NAME with ARCH, and the number of frames."""
+    arch, name, frames = cfg.MODEL.ARCH, cfg.MODEL.MODEL_NAME, cfg.DATA.NUM_FRAMES
+    if (arch == "slowfast") != (name == "SlowFast"):
+        fitting = "slowfast" if name == "SlowFast" else "2d, c2d, i3d or slow"
+        yield f"MODEL.ARCH is {arch}, but MODEL.MODEL_NAME is {name}: with {name}, MODEL.ARCH is {fitting}."
+    elif arch == "slowfast" and frames % max(cfg.SLOWFAST.ALPHA, 1):
+        yield (
+            f"DATA.NUM_FRAMES is {frames}; it must be a multiple of SLOWFAST.ALPHA, {cfg.SLOWFAST.ALPHA}: "
+            "the slow pathway takes one frame for each ALPHA."
+        )
+    elif frames // TEMPORAL_POOL[arch] < 1:
+        yield f"DATA.NUM_FRAMES is {frames}; MODEL.ARCH {arch} halves it after res2 and needs at least 2."
+
+
+def check_widths(cfg) -> Iterator[str]:
+    """Channels that must divide."""
+    resnet, fast = cfg.RESNET, cfg.SLOWFAST
+    if resnet.TRANS_FUNC == "basic_transform" and resnet.NUM_GROUPS != 1:
+        yield f"RESNET.NUM_GROUPS is {resnet.NUM_GROUPS}; RESNET.TRANS_FUNC basic_transform has no groups: set it to 1."
+    if cfg.MODEL.ARCH != "slowfast":
+        return
+    if resnet.WIDTH_PER_GROUP % max(fast.BETA_INV, 1):
+        yield (
+            f"SLOWFAST.BETA_INV is {fast.BETA_INV}; it must divide RESNET.WIDTH_PER_GROUP, {resnet.WIDTH_PER_GROUP}."
+        )
+    if fast.FUSION_KERNEL_SZ % 2 == 0:
+        yield f"SLOWFAST.FUSION_KERNEL_SZ is {fast.FUSION_KERNEL_SZ}; it must be odd, for the two pathways to meet."
+
+
+def check_lists(cfg) -> Iterator[str]:
+    """RESNET's lists with one whole number for each stage and pathway."""
+    num_pathways = 2 if cfg.MODEL.ARCH == "slowfast" else 1
+    resnet = cfg.RESNET
+    lists = (
+        ("RESNET.NUM_BLOCK_TEMP_KERNEL", resnet.NUM_BLOCK_TEMP_KERNEL, 0),
+        ("RESNET.SPATIAL_STRIDES", resnet.SPATIAL_STRIDES, 1),
+        ("RESNET.SPATIAL_DILATIONS", resnet.SPATIAL_DILATIONS, 1),
+    )
+    for key, value, least in lists:
+        if _shape_fault(value, num_pathways):
+            example = [[default] * num_pathways for default in _first_values(value)]
+            yield f"{key} is {value}; {_shape_fault(value, num_pathways)}, as {example}."
+        elif not all(_is_whole(number) and number >= least for stage in value for number in stage):
+            yield f"{key} is {value}; each must be a whole number, {least} or more."
+    strides = resnet.SPATIAL_STRIDES
+    if not _shape_fault(strides, num_pathways) and any(len(set(stage)) > 1 for stage in strides):
+        yield f"RESNET.SPATIAL_STRIDES is {strides}; both pathways of a stage must have the same stride to be fused."
+
+
+def check_locations(cfg) -> Iterator[str]:
+    """The places of attention blocks: one list of block indices for each stage and pathway."""
+    num_pathways = 2 if cfg.MODEL.ARCH == "slowfast" else 1
+    for key, location in (("ATTENTION.LOCATION", cfg.ATTENTION.LOCATION), ("NONLOCAL.LOCATION", cfg.NONLOCAL.LOCATION)):
+        if location == [[[]], [[]], [[]], [[]]]:  # the default stands for nowhere, however many pathways there are
+            continue
+        fault = _shape_fault(location, num_pathways)
+        if fault:
+            example = [[[]] * num_pathways] * 4
+            yield f"{key} is {location}; {fault}, as {example}."
+            continue
+        for stage, num_blocks, pathways in zip(_STAGES, BLOCKS[cfg.RESNET.DEPTH], location, strict=True):
+            for indices in pathways:
+                yield from _index_faults(key, stage, num_blocks, indices)
+    yield from check_nonlocal(cfg)
+
+
+def check_nonlocal(cfg) -> Iterator[str]:
+    """GROUP and POOL where NONLOCAL.LOCATION names a place."""
+    node = cfg.NONLOCAL
+    for number, pathways in enumerate(node.LOCATION):
+        for pathway, indices in enumerate(pathways if isinstance(pathways, list) else []):
+            if not indices:
+                continue
+            for key, value in (("NONLOCAL.GROUP", node.GROUP), ("NONLOCAL.POOL", node.POOL)):
+                try:
+                    entry = value[number][pathway]
+                except (IndexError, TypeError):
+                    yield f"{key} is {value}; it has nothing for {_STAGES[number]}, pathway {pathway}."
+                    continue
+                if key == "NONLOCAL.GROUP" and not (_is_whole(entry) and entry >= 1):
+                    yield f"{key} is {value}; each must be a whole number, 1 or more."
+                if key == "NONLOCAL.POOL" and not (isinstance(entry, list) and len(entry) == 3):
+                    yield f"{key} is {value}; each must be three numbers [T, H, W], as [1, 2, 2]."
+
+
+def check_blocks(cfg) -> Iterator[str]:
+    """What the blocks themselves refuse: each distinct one is built once, without memory."""
+    layout = build_layout(cfg)
+    tried = set()
+    with torch.device("meta"):
+        if cfg.ATTENTION.NAME in ATTENTION_REGISTRY and set(cfg.ATTENTION.OPTIONS) <= set(
+            accepted_options(cfg.ATTENTION.NAME)
+        ):
+            for place in attention_places(layout, cfg.ATTENTION.LOCATION):
+                size = (place.dim, place.num_frames, place.spatial_size)
+                where = f"ATTENTION.OPTIONS at {place.where}"
+                if size not in tried:
+                    tried.add(size)
+                    try:
+                        build_attention(cfg.ATTENTION.NAME, *size, dict(cfg.ATTENTION.OPTIONS), where)
+                    except ConfigError as error:
+                        yield str(error)
+        for place in attention_places(layout, cfg.NONLOCAL.LOCATION):
+            try:
+                build_nonlocal(cfg, place)
+            except ConfigError as error:
+                yield str(error)
+
+
+def _shape_fault(value: list, num_pathways: int) -> str:
+    """What is wrong with a list of four stages, each a list of `num_pathways`; empty when nothing is."""
+    pathways = "1 pathway" if num_pathways == 1 else f"{num_pathways} pathways"
+    right = len(value) == 4 and all(isinstance(stage, list) and len(stage) == num_pathways for stage in value)
+    return "" if right else f"it must have a list for each of the 4 stages res2 to res5, each with {pathways}"
+
+
+def _first_values(value: list) -> list[int]:
+    """One number for each stage, to show how the right list may look."""
+    firsts = [stage[0] for stage in value if isinstance(stage, list) and stage and _is_whole(stage[0])]
+    return firsts if len(firsts) == 4 else [1, 1, 1, 1]
+
+
+def _index_faults(key: str, stage: str, num_blocks: int, indices: object) -> Iterator[str]:
+    if not isinstance(indices, list) or not all(_is_whole(index) for index in indices):
+        yield f"{key} has {indices!r} in {stage}; it must be a list of block numbers, as [1, 3]."
+        return
+    for index in indices:
+        if not 0 <= index < num_blocks:
+            yield (
+                f"{key} names block {index} of {stage}, and {stage} has {num_blocks} blocks: "
+                f"0 to {num_blocks - 1} are allowed."
+            )
+    if len(set(indices)) < len(indices):
+        yield f"{key} names a block of {stage} twice: {indices}."
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,147 @@
+"""From a YAML and KEY, VALUE pairs to a frozen config, or to one report of everything that is wrong with them."""
+
+import difflib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from fvcore.common.config import CfgNode
+
+from slowfast_gta.config.check import check_config
+from slowfast_gta.config.defaults import get_defaults
+from slowfast_gta.config.plugins import import_plugin, plugin_name
+from slowfast_gta.config.pyslowfast import translated
+from slowfast_gta.config.read import COMMAND_LINE, Fault, Setting, find_config, read_file, read_overrides, shown
+from slowfast_gta.config.values import fitted_value, option_value
+from slowfast_gta.errors import ConfigError
+
+_OPTIONS = "ATTENTION.OPTIONS."
+_NAMES = ("MODEL.MODEL_NAME", "TRAIN.DATASET", "TEST.DATASET", "ATTENTION.NAME")
+_logger = logging.getLogger(__name__)
+
+
+def load_config(path: str | Path, overrides: Sequence = ()) -> CfgNode:
+    """The frozen config of one YAML, its `_BASE_` chain included, then of `overrides` (KEY, VALUE, KEY, VALUE ...).
+
+    A path that is not there is looked for among the packaged configs. PLUGINS are imported. Data paths are
+    not looked at. Raises ConfigError: one report of all faults, each with its file and line.
+    """
+    found = find_config(Path(path).expanduser())
+    cfg = get_defaults()
+    settings, faults = read_file(found, cfg)
+    more_settings, more_faults = read_overrides(overrides, cfg)
+    settings, notices, absent = translated(settings + more_settings)
+    every_file_read = all(fault.keys for fault in faults)
+    faults += more_faults + absent
+    set_at: dict[str, str] = {}
+    for setting in settings:
+        fault = _set(cfg, setting)
+        if fault:
+            faults.append(fault)
+        else:
+            set_at[setting.key] = setting.where
+    notices += _unused_rates(cfg.SOLVER.STEPS, cfg.SOLVER.LRS, set_at)
+    for plugin in cfg.PLUGINS:
+        try:
+            import_plugin(plugin)
+        except ConfigError as error:
+            faults.append(Fault(set_at["PLUGINS"], f"PLUGINS: {error}", _NAMES))
+    if every_file_read:
+        faults += _cross_faults(cfg, faults, set_at)
+    for notice in notices:
+        _logger.warning("%s", notice)
+    if faults:
+        raise ConfigError(_report(found, faults))
+    cfg.freeze()
+    return cfg
+
+
+def save_config(cfg: CfgNode, path: str | Path) -> None:
+    """Write all of `cfg` as YAML; load_config reads it back as an equal config."""
+    text = yaml.dump(_plain_dict(cfg), Dumper=_PlainDumper, sort_keys=False, default_flow_style=None, width=120)
+    Path(path).write_text(text, encoding="utf-8")
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """Writes a list that stands in two places twice, not as an alias."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+    def represent_mapping(self, tag: str, mapping, flow_style=None) -> yaml.Node:
+        return super().represent_mapping(tag, mapping, flow_style=not mapping)
+
+
+def _plain_dict(node: object) -> object:
+    return {key: _plain_dict(value) for key, value in node.items()} if isinstance(node, dict) else node
+
+
+def _set(cfg: CfgNode, setting: Setting) -> Fault | None:
+    """Puts one setting into `cfg`, or says what is wrong with it."""
+    key, value, where, folder = setting
+    if key.startswith(_OPTIONS):
+        cfg.ATTENTION.OPTIONS[key.removeprefix(_OPTIONS).upper()] = option_value(value, where == COMMAND_LINE)
+        return None
+    *sections, name = key.split(".")
+    node = cfg
+    for section in sections:
+        node = node.get(section) if isinstance(node, CfgNode) else None
+    if not isinstance(node, CfgNode) or name not in node:
+        near = _near_key(key, cfg)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        return Fault(where, f"{key} is not a key.{hint}", (key, *near))
+    if isinstance(node[name], CfgNode):
+        return Fault(
+            where, f"{key} is a section of keys ({key}.{next(iter(node[name]), 'KEY')}), not {value!r}.", (key,)
+        )
+    try:
+        value = fitted_value(key, value, node[name])
+    except ValueError as error:
+        return Fault(where, str(error), (key,))
+    node[name] = [plugin_name(item, folder) for item in value] if key == "PLUGINS" else value
+    return None
+
+
+def _near_key(key: str, cfg: CfgNode) -> list[str]:
+    """The keys that `key` may have been meant for: the same word in other sections, else the nearest spelling."""
+    known = _dotted_keys(cfg)
+    word = key.upper()
+    same = [name for name in known if name.rpartition(".")[2] == word.rpartition(".")[2]]
+    if word in same:
+        return [word]
+    near = difflib.get_close_matches(word, [*known, *(name for name in cfg if isinstance(cfg[name], CfgNode))], n=1)
+    return near if near and near[0].partition(".")[0] == word.partition(".")[0] else same[:3] or near
+
+
+def _dotted_keys(node: CfgNode, prefix: str = "") -> list[str]:
+    keys = []
+    for name, value in node.items():
+        keys += _dotted_keys(value, f"{prefix}{name}.") if isinstance(value, CfgNode) else [prefix + name]
+    return keys
+
+
+def _unused_rates(steps: list, rates: list, set_at: dict[str, str]) -> list[str]:
+    if not 0 < len(steps) < len(rates):
+        return []
+    unused = ", ".join(map(str, rates[len(steps) :]))
+    where = set_at.get("SOLVER.LRS")
+    return [f"{where}: SOLVER.LRS has {len(rates)} values for {len(steps)} SOLVER.STEPS; not used: {unused}."]
+
+
+def _cross_faults(cfg: CfgNode, faults: list[Fault], set_at: dict[str, str]) -> list[Fault]:
+    """check_config's faults with the place that set the first key they name, but for those explained by `faults`."""
+    explained = {key for fault in faults for key in fault.keys}
+    found = []
+    for text in check_config(cfg):
+        words = [word.strip(".,:;()[]'") for word in text.split()]
+        if not any(word == key or word.startswith(f"{key}.") for word in words for key in explained):
+            place = next((set_at[word] for word in words if word in set_at), "defaults")
+            found.append(Fault(place, text))
+    return found
+
+
+def _report(path: Path, faults: list[Fault]) -> str:
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    lines = [f"The config {shown(path)} has {count}:", *(f"  {fault.where}: {fault.text}" for fault in faults)]
+    return "\n".join(dict.fromkeys(lines))

@@ -1,0 +1,70 @@
+"""PLUGINS: a user's own modules, imported so that what they register can be named in a config."""
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from hashlib import sha1
+from pathlib import Path
+
+from slowfast_gta.errors import ConfigError
+
+
+def plugin_name(name: str, folder: Path) -> str:
+    """`name` as it is kept in a config: a file's absolute path, or a module's name as it is."""
+    is_file = name.endswith(".py") or "/" in name
+    return str((folder / Path(name).expanduser()).resolve()) if is_file else name
+
+
+def import_plugin(name: str) -> None:
+    """Imports a module or an absolute file, once per process. Raises ConfigError that names the plugin."""
+    try:
+        if name.endswith(".py") or "/" in name:
+            _import_file(Path(name))
+        else:
+            if str(Path.cwd()) not in sys.path:
+                sys.path.append(str(Path.cwd()))  # `python tools/run_net.py` does not look in the current folder
+            importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name not in (name, name.split(".", maxsplit=1)[0]):
+            raise ConfigError(f"the plugin {name} could not be imported: {_told(error)}") from error
+        raise ConfigError(
+            f"there is no module {name}. A plugin is a module that Python finds (in {Path.cwd()}, on PYTHONPATH or "
+            "installed) or a file, as ./my_block.py."
+        ) from error
+    except Exception as error:
+        raise ConfigError(f"the plugin {name} could not be imported: {_told(error)}") from error
+
+
+def _import_file(path: Path) -> None:
+    module_name = f"slowfast_gta_plugin_{path.stem}_{sha1(str(path).encode()).hexdigest()[:8]}"
+    if module_name in sys.modules:
+        return
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no such file. {path.parent} is where it was looked for.")
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None:
+        raise ImportError("a plugin file's name ends with .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[module_name]
+        raise
+
+
+def _told(error: Exception) -> str:
+    """The error in one line with the place in the user's file where it happened."""
+    if isinstance(error, SyntaxError):
+        return f"SyntaxError in {error.filename}:{error.lineno}: {error.msg}"
+    own = Path(__file__).resolve()
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).resolve() != own
+        and not frame.filename.startswith("<frozen")
+        and "importlib" not in Path(frame.filename).parts
+    ]
+    place = f" in {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}: {error}"

@@ -1,0 +1,180 @@
+"""YAML files as a flat list of settings, each of which remembers the file and line it came from.
+
+A file may build on others: `_BASE_: base.yaml` (or a list of files), relative to the file that says so.
+"""
+
+import difflib
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+from fvcore.common.config import CfgNode
+
+from slowfast_gta.errors import ConfigError
+
+COMMAND_LINE = "command line"
+_BASE = "_BASE_"
+_logger = logging.getLogger(__name__)
+
+
+class Setting(NamedTuple):
+    """One key with the value that one place gives it."""
+
+    key: str  # TRAIN.BATCH_SIZE
+    value: object
+    where: str  # configs/a.yaml:12, or "command line"
+    folder: Path  # what relative plugin files are relative to
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong, and the keys or sections whose further faults it explains; none: a file is not read."""
+
+    where: str
+    text: str
+    keys: tuple[str, ...] = ()
+
+
+def packaged_configs() -> Path:
+    """The folder of the configs that come with slowfast_gta: inside the installed package, or the repository's."""
+    package = Path(__file__).resolve().parent.parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def find_config(path: Path, named_by: str = "") -> Path:
+    """`path` if it is a file, else the packaged config of that name, said aloud.
+
+    Raises ConfigError, with near names, for a path that is nowhere. `named_by` is the place that named it.
+    """
+    place = f"{named_by}: " if named_by else ""
+    if path.is_dir():
+        raise ConfigError(f"{place}{path} is a folder. Name a .yaml file in it.")
+    if path.exists():
+        return path
+    packaged = packaged_configs()
+    if not path.is_absolute():
+        parts = path.parts[1:] if path.parts[:1] == ("configs",) else path.parts
+        inside = packaged.joinpath(*parts)
+        if inside.is_file():
+            _logger.warning("%s%s is not in %s: using the packaged %s.", place, path, Path.cwd(), inside)
+            return inside
+    known = [*path.parent.glob("*.y*ml"), *packaged.rglob("*.yaml")]
+    names = {candidate.name: shown(candidate) for candidate in reversed(known)}
+    near = [names[name] for name in difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)]
+    hint = f" Near names: {', '.join(near)}." if near else ""
+    raise ConfigError(f"{place}there is no config file {path}, neither from {Path.cwd()} nor in {packaged}.{hint}")
+
+
+def shown(path: Path) -> str:
+    """`path` as people like to read it: relative where it lies below the current folder."""
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links the user did not name
+    cwd = Path.cwd()
+    return str(absolute.relative_to(cwd)) if absolute.is_relative_to(cwd) else str(absolute)
+
+
+def read_file(path: Path, schema: CfgNode, chain: tuple[Path, ...] = ()) -> tuple[list[Setting], list[Fault]]:
+    """The settings of `path` and, before them, of the files it builds on. `chain` are the files that led here."""
+    try:
+        top, loader = _compose(path)
+    except yaml.YAMLError as error:
+        return [], [_syntax_fault(path, error)]
+    except OSError as error:
+        return [], [Fault(shown(path), f"the file cannot be read: {error.strerror}.")]
+    except UnicodeDecodeError as error:
+        return [], [Fault(shown(path), f"this is no text file: byte {error.start} is not UTF-8.")]
+    if not isinstance(top, yaml.MappingNode):
+        return [], [Fault(shown(path), "a config holds keys and values (TRAIN: and so on), and here are none.")]
+    faults: list[Fault] = []
+    own = list(_walk(loader, top, schema, "", path, faults))
+    settings: list[Setting] = []
+    for base in (setting for setting in own if setting.key == _BASE):
+        for found in _base_files(base, faults):
+            if found.resolve() in (link.resolve() for link in (*chain, path)):
+                circle = " -> ".join(shown(link) for link in (*chain, path, found))
+                faults.append(Fault(base.where, f"{_BASE} goes in a circle: {circle}."))
+                continue
+            base_settings, base_faults = read_file(found, schema, (*chain, path))
+            settings += base_settings
+            faults += base_faults
+    return settings + [setting for setting in own if setting.key != _BASE], faults
+
+
+def read_overrides(overrides: Sequence, schema: CfgNode) -> tuple[list[Setting], list[Fault]]:
+    """KEY, VALUE, KEY, VALUE, ... as settings. A section (TRAIN) may be given a dict."""
+    settings: list[Setting] = []
+    faults: list[Fault] = []
+    for index in range(0, len(overrides), 2):
+        key, *value = overrides[index : index + 2]
+        if not isinstance(key, str):
+            faults.append(Fault(COMMAND_LINE, f"overrides are KEY, VALUE pairs, and {key!r} is no key."))
+        elif not value:
+            faults.append(Fault(COMMAND_LINE, f"{key} has no value. Overrides are KEY VALUE pairs.", (key,)))
+        else:
+            settings += _flat(key, value[0], schema)
+    return settings, faults
+
+
+def _flat(key: str, value: object, schema: CfgNode) -> Iterator[Setting]:
+    node = schema
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, CfgNode) else None
+    if isinstance(node, CfgNode) and isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _flat(f"{key}.{name}", inner, schema)
+    else:
+        yield Setting(key, value, COMMAND_LINE, Path.cwd())
+
+
+def _compose(path: Path) -> tuple[yaml.Node | None, yaml.SafeLoader]:
+    loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+    return loader.get_single_node(), loader
+
+
+def _walk(loader, node, schema: CfgNode, prefix: str, path: Path, faults: list[Fault]) -> Iterator[Setting]:
+    """The settings of one mapping, descending where `schema` has a section of that name."""
+    lines: dict[str, int] = {}
+    for key_node, _ in node.value:
+        name, line = str(key_node.value), key_node.start_mark.line + 1
+        if name in lines and name != "<<":
+            text = f"{prefix}{name} is already set in line {lines[name]} of this file. Keep one of the two."
+            faults.append(Fault(f"{shown(path)}:{line}", text, (prefix + name,)))
+        lines[name] = line
+    loader.flatten_mapping(node)
+    for key_node, value_node in node.value:
+        name = str(key_node.value)
+        key, where = prefix + name, f"{shown(path)}:{key_node.start_mark.line + 1}"
+        section = schema.get(name)
+        if isinstance(section, CfgNode) and isinstance(value_node, yaml.MappingNode):
+            yield from _walk(loader, value_node, section, f"{key}.", path, faults)
+            continue
+        try:
+            value = loader.construct_object(value_node, deep=True)
+        except yaml.constructor.ConstructorError as error:
+            text = f"{key}: {error.problem}. A config holds plain numbers, text and lists, and runs nothing."
+            faults.append(Fault(f"{shown(path)}:{value_node.start_mark.line + 1}", text, (key,)))
+            continue
+        if not (isinstance(section, CfgNode) and value is None):  # a section whose lines are all commented out
+            yield Setting(key, value, where, path.parent)
+
+
+def _base_files(base: Setting, faults: list[Fault]) -> Iterator[Path]:
+    names = base.value if isinstance(base.value, list) else [base.value]
+    for name in names:
+        if not isinstance(name, str):
+            faults.append(Fault(base.where, f"{_BASE} names a file or a list of files, not {name!r}."))
+            continue
+        near = base.folder / Path(name).expanduser()
+        try:
+            yield near if near.is_file() else find_config(Path(name).expanduser() if not near.parent.is_dir() else near)
+        except ConfigError as error:
+            faults.append(Fault(base.where, f"{_BASE}: {error}"))
+
+
+def _syntax_fault(path: Path, error: yaml.YAMLError) -> Fault:
+    mark = getattr(error, "problem_mark", None)
+    where = f"{shown(path)}:{mark.line + 1}" if mark else shown(path)
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    return Fault(where, f"this is not YAML: {problem}.")

@@ -1,0 +1,90 @@
+"""What type a key's value has, and how the text of a command line becomes one."""
+
+import ast
+import math
+import numbers
+import os
+import re
+
+import yaml
+
+from slowfast_gta.config.defaults import CHOICES, TYPES
+
+_TYPE_NAMES = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    type(None): "None",
+}
+_TYPE_HINTS = {str: " Put it in quotes.", list: " Write it in brackets, as [1, 2]."}
+_WORDS = {"none": None, "null": None, "true": True, "false": False}
+# What YAML 1.1 takes for text, and people for a number: it wants 1.0e-4.
+_NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+
+
+def fitted_value(key: str, value: object, default: object) -> object:
+    """`value` in the type that `key` has. Raises ValueError with a sentence about what is allowed."""
+    types = TYPES.get(key, (type(default),))
+    try:
+        fitted = _fitted(value, types)
+        if key == "PLUGINS" and not all(isinstance(item, str) for item in fitted):
+            raise TypeError
+    except TypeError:
+        allowed = " or ".join(_TYPE_NAMES[kind] for kind in types)
+        hint = _TYPE_HINTS.get(types[0], "")
+        raise ValueError(f"{key} must be {allowed}, not {value!r}.{hint}") from None
+    if key in CHOICES and fitted not in CHOICES[key]:
+        raise ValueError(f"{key} must be one of {', '.join(map(str, CHOICES[key]))}, not {value!r}.")
+    return fitted
+
+
+def option_value(value: object, is_text: bool) -> object:
+    """A block's option, whose type only the block knows: text (`is_text`) is read as YAML would read it."""
+    if is_text and isinstance(value, str):
+        try:
+            value = yaml.safe_load(value)
+        except yaml.YAMLError:
+            return value
+    return None if value == "None" else _plain(value)
+
+
+def _fitted(value: object, types: tuple[type, ...]) -> object:
+    if isinstance(value, os.PathLike) and str in types:
+        value = os.fspath(value)
+    if isinstance(value, str) and types != (str,):
+        value = _decoded(value)
+    if isinstance(value, list | tuple) and list in types:
+        return _plain(value)
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        if type(value) in types:
+            return value
+    elif isinstance(value, numbers.Integral) and int in types:
+        return int(value)
+    elif isinstance(value, numbers.Real) and float in types and math.isfinite(value):
+        return float(value)
+    raise TypeError
+
+
+def _decoded(text: str) -> object:
+    """What `text` stands for in Python or, failing that, in YAML; itself where it is plain text."""
+    stripped = text.strip()
+    if stripped.lower() in _WORDS:
+        return _WORDS[stripped.lower()]
+    for read in (ast.literal_eval, yaml.safe_load):
+        try:
+            value = read(stripped)
+        except (ValueError, SyntaxError, TypeError, yaml.YAMLError):
+            continue
+        return text if value is None else value
+    return text
+
+
+def _plain(value: object) -> object:
+    """Lists for tuples, and numbers for text such as 1e-4, however deep."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        return float(value)
+    return value
