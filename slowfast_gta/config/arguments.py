@@ -1,0 +1,127 @@
+"""`--cfg FILE [FILE ...] [--opts] KEY VALUE ...`, the part of the command line that every tool shares."""
+
+import argparse
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from fvcore.common.config import CfgNode
+
+from slowfast_gta.config.load import load_config
+from slowfast_gta.errors import ConfigError
+
+_KEY = re.compile(r"[A-Za-z_]\w*(\.\w+)+|[A-Z][A-Z0-9_]*")
+
+_EXAMPLES = """\
+examples:
+  --cfg configs/SSv1/R2D50_GTA.yaml
+  --cfg configs/SSv1/R2D50_GTA.yaml TRAIN.BATCH_SIZE 8 DATA.PATH_TO_DATA_DIR /data/ssv1
+  --cfg first.yaml second.yaml --opts SOLVER.BASE_LR 1e-3 ATTENTION.LOCATION "[[[]],[[1]],[[1]],[[]]]"
+
+Several files run one after the other, each with the same KEY VALUE pairs. docs/config.md lists more."""
+
+
+class _Collect(argparse.Action):
+    """Adds what follows to the tokens found so far, so that overrides may stand in several places."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        setattr(namespace, self.dest, [*(getattr(namespace, self.dest) or []), *values])
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds --cfg and --opts, and examples to the end of --help. `load_configs` reads what they collect."""
+    parser.add_argument(
+        "--cfg",
+        dest="cfg",
+        nargs="+",
+        metavar="FILE",
+        action=_Collect,
+        required=True,
+        help="config files, here or among the packaged configs; KEY VALUE pairs may follow",
+    )
+    parser.add_argument(
+        "--opts",
+        dest="opts",
+        nargs="*",
+        metavar="KEY VALUE",
+        action=_Collect,
+        default=[],
+        help="keys with new values, over the files'; the word --opts itself may be left out",
+    )
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = f"{parser.epilog}\n\n{_EXAMPLES}" if parser.epilog else _EXAMPLES
+
+
+def parse_arguments(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """parser.parse_args, but KEY VALUE pairs may also follow other flags, and a VALUE may be -1e-4.
+
+    Ends the program with a sentence and exit code 2 for flags that `parser` does not have.
+    """
+    args, rest = parser.parse_known_args(argv)
+    unknown = [token for token in rest if token.startswith("-") and not _is_number(token)]
+    if unknown:
+        parser.error(f"there is no flag {unknown[0]}; --help lists them all.")
+    if args.opts:
+        args.opts = [*args.opts, *rest]
+    else:
+        args.cfg = [*args.cfg, *rest]
+    return args
+
+
+def load_configs(args: argparse.Namespace, extra: Sequence = ()) -> list[CfgNode]:
+    """One config for each file of --cfg. `extra` are KEY, VALUE pairs of the tool's own flags; they come last.
+
+    Raises ConfigError: for all files and overrides in one message.
+    """
+    files, overrides = split_tokens(args.cfg)
+    more_files, more_overrides = split_tokens(args.opts)
+    if more_files:
+        raise ConfigError(f"{more_files[0]} stands after --opts, where KEY VALUE pairs are. Name files after --cfg.")
+    if not files:
+        raise ConfigError(f"--cfg names no file: {overrides[0]} is a KEY. Name a .yaml file before it.")
+    configs, reports = [], []
+    for file in files:
+        try:
+            configs.append(load_config(file, [*overrides, *more_overrides, *extra]))
+        except ConfigError as error:
+            reports.append(str(error))
+    if reports:
+        raise ConfigError("\n".join(dict.fromkeys(reports)))
+    return configs
+
+
+def split_tokens(tokens: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The files among `tokens`, and the KEY, VALUE, KEY, VALUE ... Raises ConfigError for what is neither."""
+    files: list[str] = []
+    overrides: list[str] = []
+    rest = iter(tokens)
+    for token in rest:
+        name, equals, value = token.partition("=")
+        if token.endswith((".yaml", ".yml")) or Path(token).is_file():
+            files.append(token)
+        elif equals and _KEY.fullmatch(name):
+            raise ConfigError(f"{token}: write a key and its value with a space between them: {name} {value}")
+        elif _KEY.fullmatch(token):
+            overrides += [token, _value_of(token, rest)]
+        else:
+            raise ConfigError(
+                f"{token!r} is neither a config file (there is no such file, and it does not end with .yaml) "
+                "nor a KEY such as TRAIN.BATCH_SIZE. KEYs are followed by one VALUE each; put a VALUE with spaces "
+                "in quotes."
+            )
+    return files, overrides
+
+
+def _value_of(key: str, rest: Iterator[str]) -> str:
+    value = next(rest, None)
+    if value is None:
+        raise ConfigError(f"{key} has no VALUE after it. Overrides are KEY VALUE pairs, as TRAIN.BATCH_SIZE 8.")
+    return value
+
+
+def _is_number(token: str) -> bool:
+    try:
+        float(token)
+    except ValueError:
+        return False
+    return True
