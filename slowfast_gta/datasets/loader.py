@@ -6,7 +6,10 @@ it, so that a batch holds the same videos however many they are. In testing ever
 
 import logging
 import multiprocessing
+import multiprocessing.connection
+import os
 import signal
+import threading
 from collections.abc import Iterator
 
 import cv2
@@ -187,9 +190,16 @@ def _start_method() -> multiprocessing.context.BaseContext:
 
 
 def _start_worker(number: int) -> None:
-    """The workers are the parallelism; and Ctrl-C is the main process's business alone."""
+    """The workers are the parallelism; Ctrl-C is the main process's business alone; they do not outlive it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
+    threading.Thread(target=_end_with_main_process, daemon=True).start()
+
+
+def _end_with_main_process() -> None:
+    """Ends this worker when the main process is gone, killed perhaps: torch watches the server process instead."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
 
 
 def _restore(handler) -> None:
