@@ -50,6 +50,10 @@ class NL(nn.Module):
             raise ValueError(f"POOL is {pool!r}; it must be one of {', '.join(POOL_PLACES)}.")
         if group < 1 or num_frames % group:
             raise ValueError(f"GROUP is {group}; it must divide the {num_frames} frames that arrive here.")
+        if len(pool_size) != 3 or min(pool_size) < 1:
+            raise ValueError(
+                f"POOL_SIZE is {list(pool_size)}; it must be three numbers from 1 on: frames, height, width."
+            )
         dim_inner = dim // 2 if dim_inner is None else dim_inner
         self.instantiation = instantiation
         self.pool = pool

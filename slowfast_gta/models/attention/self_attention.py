@@ -32,6 +32,8 @@ class Projection(nn.Conv3d):
     """A 1x1x1 convolution, W_Q and its like; computed as one matrix product over the channels."""
 
     def __init__(self, dim: int, dim_out: int, bias: bool = False):
+        if dim_out < 1:  # the first projection of every block is to the channels inside it
+            raise ValueError(f"DIM_INNER is {dim_out}; it must be at least 1.")
         super().__init__(dim, dim_out, kernel_size=1, bias=bias)
         nn.init.normal_(self.weight, std=dim**-0.5)  # keeps the variance of its input
         if bias:
@@ -65,8 +67,6 @@ class _DotProductAttention(nn.Module):
         super().__init__()
         if pool not in POOL_PLACES:
             raise ValueError(f"POOL is {pool!r}; it must be one of {', '.join(POOL_PLACES)}.")
-        if dim_inner < 1:
-            raise ValueError(f"DIM_INNER is {dim_inner}; it must be at least 1.")
         self.pool = pool
         self.query = Projection(dim, dim_inner)
         self.key = Projection(dim, dim_inner)
