@@ -29,7 +29,7 @@ class _Collect(argparse.Action):
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds --cfg and --opts, and examples to the end of --help. `load_configs` reads what they collect."""
+    """Adds --cfg and --opts and, unless `parser` has an epilog, examples. `load_configs` reads what they collect."""
     parser.add_argument(
         "--cfg",
         dest="cfg",
@@ -48,8 +48,9 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="keys with new values, over the files'; the word --opts itself may be left out",
     )
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = f"{parser.epilog}\n\n{_EXAMPLES}" if parser.epilog else _EXAMPLES
+    if not parser.epilog:
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        parser.epilog = _EXAMPLES
 
 
 def parse_arguments(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -8,7 +8,6 @@ from pathlib import Path
 import yaml
 from fvcore.common.config import CfgNode
 
-from slowfast_gta.config.check import check_config
 from slowfast_gta.config.defaults import get_defaults
 from slowfast_gta.config.plugins import import_plugin, plugin_name
 from slowfast_gta.config.pyslowfast import translated
@@ -27,6 +26,10 @@ def load_config(path: str | Path, overrides: Sequence = ()) -> CfgNode:
     A path that is not there is looked for among the packaged configs. PLUGINS are imported. Data paths are
     not looked at. Raises ConfigError: one report of all faults, each with its file and line.
     """
+    # Not above: it imports the networks, hence torch, and --help needs neither. Before the plugins, which may
+    # not take a name that is ours.
+    from slowfast_gta.config.check import check_config
+
     found = find_config(Path(path).expanduser())
     cfg = get_defaults()
     settings, faults = read_file(found, cfg)
@@ -48,7 +51,7 @@ def load_config(path: str | Path, overrides: Sequence = ()) -> CfgNode:
         except ConfigError as error:
             faults.append(Fault(set_at["PLUGINS"], f"PLUGINS: {error}", _NAMES))
     if every_file_read:
-        faults += _cross_faults(cfg, faults, set_at)
+        faults += _cross_faults(check_config(cfg), faults, set_at)
     for notice in notices:
         _logger.warning("%s", notice)
     if faults:
@@ -129,11 +132,11 @@ def _unused_rates(steps: list, rates: list, set_at: dict[str, str]) -> list[str]
     return [f"{where}: SOLVER.LRS has {len(rates)} values for {len(steps)} SOLVER.STEPS; not used: {unused}."]
 
 
-def _cross_faults(cfg: CfgNode, faults: list[Fault], set_at: dict[str, str]) -> list[Fault]:
+def _cross_faults(texts: list[str], faults: list[Fault], set_at: dict[str, str]) -> list[Fault]:
     """check_config's faults with the place that set the first key they name, but for those explained by `faults`."""
     explained = {key for fault in faults for key in fault.keys}
     found = []
-    for text in check_config(cfg):
+    for text in texts:
         words = [word.strip(".,:;()[]'") for word in text.split()]
         if not any(word == key or word.startswith(f"{key}.") for word in words for key in explained):
             place = next((set_at[word] for word in words if word in set_at), "defaults")
