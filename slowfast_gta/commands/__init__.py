@@ -1,0 +1,56 @@
+"""The commands. Each module has `main(arguments) -> int`; tools/NAME.py and `python -m slowfast_gta NAME` call it.
+
+What a user can do wrong ends here as one sentence on stderr and an exit code: 0 done, 1 the work failed, 2 wrong
+usage or config, 130 interrupted.
+"""
+
+import errno
+import importlib
+import sys
+from collections.abc import Sequence
+
+from slowfast_gta.errors import Interrupted, UserError
+
+COMMANDS = {
+    "run_net": "train and test what a config describes",
+    "predict": "the five most likely classes of any video file",
+    "demo": "make videos, train R2D and R2D+GTA on them, compare",
+}
+
+
+def run_command(name: str, arguments: Sequence[str] | None = None) -> int:
+    """Run the command `name` with `arguments` (the command line's, if None); returns the exit code."""
+    try:
+        return importlib.import_module(f"slowfast_gta.commands.{name}").main(arguments)
+    except Interrupted as stop:
+        print(f"{stop} The same command goes on from there.", file=sys.stderr)
+        return stop.exit_code
+    except UserError as fault:
+        print(f"error: {fault}", file=sys.stderr)
+        return fault.exit_code
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return Interrupted.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has gone; Python would complain about it at exit
+        return 1
+    except OSError as fault:
+        if fault.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        what = f": {fault.filename}" if fault.filename else ""
+        print(f"error: {fault.strerror}{what}. Free space, or choose another OUTPUT_DIR.", file=sys.stderr)
+        return 1
+
+
+def main() -> int:
+    """`python -m slowfast_gta NAME ...` and the console script `slowfast-gta NAME ...`."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in COMMANDS:
+        return run_command(name, sys.argv[2:])
+    usage = "usage: slowfast-gta COMMAND ...   (COMMAND --help tells more)\n\n"
+    usage += "\n".join(f"  {command:<10}{what}" for command, what in COMMANDS.items())
+    if name in ("-h", "--help"):
+        print(usage)
+        return 0
+    print(f"error: there is no command '{name}'.\n{usage}", file=sys.stderr)
+    return 2

@@ -67,8 +67,8 @@ def save_checkpoint(output_dir: str | Path, position: Position, state: dict) -> 
     except (OSError, RuntimeError) as fault:  # torch.save reports a full disk as a RuntimeError
         temporary.unlink(missing_ok=True)
         raise RunError(
-            f"The checkpoint {path} could not be written: {_reason(fault, path.parent)} Earlier checkpoints are whole; free space or "
-            "choose another OUTPUT_DIR, then give the same command again to go on from the newest one."
+            f"The checkpoint {path} could not be written: {_reason(fault, path.parent)} Earlier checkpoints are whole; "
+            "free space, then give the same command again to go on from the newest one."
         ) from fault
     for older, stale in list_checkpoints(output_dir):
         if older.step and older < position:
@@ -109,7 +109,7 @@ def find_newest(output_dir: str | Path) -> tuple[Position, dict] | None:
         return position, content
     if found:
         raise WeightsError(
-            f"None of the {len(found)} checkpoints in {checkpoint_dir(output_dir)} can be read. Move them away to start "
-            "anew, or set TRAIN.AUTO_RESUME False."
+            f"None of the {len(found)} checkpoints in {checkpoint_dir(output_dir)} can be read. Move them away to "
+            "start anew, or set TRAIN.AUTO_RESUME False."
         )
     return None

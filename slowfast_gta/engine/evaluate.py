@@ -5,7 +5,6 @@ Legend: B views at a time, V videos, K classes.
 
 import json
 import logging
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -169,10 +168,9 @@ def load_test_weights(cfg, model: nn.Module) -> WeightsReport:
 
 def write_results(output_dir: Path, results: dict, found: Scores) -> None:
     """results.json and scores.npz (video_id, scores (V, K), label), each whole or not at all."""
-    scores = output_dir / "scores.npz"
     temporary = output_dir / "scores.tmp.npz"
     np.savez_compressed(temporary, video_id=np.array(found.video_ids), scores=found.scores, label=found.labels)
-    os.replace(temporary, scores)
+    temporary.replace(output_dir / "scores.npz")
     temporary = output_dir / "results.tmp"
     temporary.write_text(json.dumps(results, indent=2))
     temporary.replace(output_dir / "results.json")

@@ -1,4 +1,4 @@
-"""Training: one epoch after another, each step a function of (weights, seed, epoch, step), saved and resumed exactly."""
+"""Training: each step a function of (weights, seed, epoch, step), so that what is saved resumes exactly."""
 
 import logging
 import math
@@ -174,7 +174,7 @@ def train(cfg) -> None:
 def train_epoch(
     cfg, learner: Learner, loader, normalize, writer, stop: StopRequest, epoch: int, first_step: int
 ) -> int:
-    """Steps first_step, first_step + 1, ... of an epoch; returns how many of its steps are done when it ends or is stopped."""
+    """The steps of an epoch from `first_step` on; returns how many are done when it ends or is stopped."""
     schedule = build_schedule(cfg)
     learner.train_mode()
     meter = Meter()
@@ -292,8 +292,8 @@ def _check_finite(loss: Tensor, epoch: int, step: int, video_ids: list[str]) -> 
     if not math.isfinite(loss.item()):
         raise RunError(
             f"The loss is {loss.item()} in epoch {epoch + 1}, step {step + 1} (videos {', '.join(video_ids[:8])} ...). "
-            "A lower SOLVER.BASE_LR, a longer warm-up or SOLVER.CLIP_GRAD_L2NORM usually helps; the newest checkpoint is "
-            "from before."
+            "A lower SOLVER.BASE_LR, a longer warm-up or SOLVER.CLIP_GRAD_L2NORM usually helps; the newest checkpoint "
+            "is from before."
         )
 
 

@@ -33,8 +33,8 @@ def load_torch_file(path: Path) -> dict:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as fault:  # torch raises a dozen kinds, and every one means the same to the user
         raise WeightsError(
-            f"{path} cannot be read ({type(fault).__name__}). It is torn, or is no PyTorch file, or holds something other "
-            "than tensors, numbers and text, which is refused because reading it could run code (weights_only=True)."
+            f"{path} cannot be read ({type(fault).__name__}). It is torn, or is no PyTorch file, or holds something "
+            "other than tensors, numbers and text, which is refused because reading it could run code."
         ) from fault
     if not isinstance(content, dict):
         raise WeightsError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors or a checkpoint.")
@@ -65,8 +65,8 @@ def read_weights(path: str | Path, ema: bool = False) -> Source:
     if any(name.startswith(("s1.", "s2.")) for name in tensors):
         return Source(path, "pyslowfast", tensors, names)
     raise WeightsError(
-        f"{path} has names like '{next(iter(tensors))}', which are neither PySlowFast's (s1.pathway0_stem.conv.weight) nor "
-        "torchvision's (layer1.0.conv1.weight)."
+        f"{path} has names like '{next(iter(tensors))}', which are neither PySlowFast's "
+        "(s1.pathway0_stem.conv.weight) nor torchvision's (layer1.0.conv1.weight)."
     )
 
 

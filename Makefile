@@ -1,0 +1,26 @@
+# Each target does all the set-up it needs; a second call installs nothing.
+#   make demo PYTHON=python3.12     another Python than python3
+PYTHON ?= python3
+RUN := .venv/bin/python
+
+.PHONY: demo test test-slow lint clean
+
+demo: .venv/installed
+	@$(RUN) tools/demo.py
+
+test: .venv/installed
+	@$(RUN) -m ruff check --quiet .
+	@$(RUN) -m pytest -n 2 --dist worksteal -q
+
+test-slow: .venv/installed
+	@$(RUN) -m pytest -q -m slow
+
+lint: .venv/installed
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+
+.venv/installed: setup.py constraints.txt tools/install.sh
+	@sh tools/install.sh $(PYTHON)
+
+clean:
+	rm -rf .venv build *.egg-info runs

@@ -1,0 +1,38 @@
+"""Install slowfast_gta. The bounds are what was really run: see README, "Install"."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+CONFIGS = sorted(str(path.parent.relative_to(HERE)) for path in HERE.glob("configs/**/*.yaml"))
+
+setup(
+    name="slowfast_gta",
+    version="0.1.0",
+    description="Video recognition with Global Temporal Attention, and the networks it is compared with",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=[
+        *find_packages(include=["slowfast_gta", "slowfast_gta.*"]),
+        *sorted({"slowfast_gta." + folder.replace("/", ".") for folder in CONFIGS}),
+    ],
+    package_dir={"slowfast_gta.configs": "configs"},
+    package_data={"": ["*.yaml"]},
+    install_requires=[
+        "torch>=2.11",
+        "numpy>=1.26",
+        "av>=15",
+        "opencv-python-headless>=4.8",
+        "fvcore>=0.1.5.post20221221",
+        "iopath>=0.1.9",
+        "yacs>=0.1.8",
+        "simplejson",
+        "tensorboard>=2.15",
+        "tqdm",
+    ],
+    extras_require={"test": ["pytest>=8", "pytest-xdist", "ruff"]},
+    entry_points={"console_scripts": ["slowfast-gta = slowfast_gta.commands:main"]},
+)

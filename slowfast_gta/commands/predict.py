@@ -1,0 +1,58 @@
+"""predict: the five most likely classes of any video file."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from slowfast_gta.config.arguments import add_config_arguments, load_configs
+from slowfast_gta.errors import ConfigError, DataError
+
+_EXAMPLES = """example:
+  python tools/predict.py --cfg runs/demo/R2D_GTA/config.yaml \\
+      --weights runs/demo/R2D_GTA/checkpoints/checkpoint_epoch_00006.pyth my_video.mp4 another.webm
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0 when every file was a video, 1 when one was not (the others are answered all the same)."""
+    parser = argparse.ArgumentParser(
+        "predict", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_config_arguments(parser)
+    parser.add_argument("--weights", required=True, metavar="FILE", help="a checkpoint of ours or PySlowFast's")
+    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files or folders of frames")
+    args = parser.parse_args(arguments)
+
+    from slowfast_gta.engine.logging import setup_logging
+
+    setup_logging()
+    configs = load_configs(args)
+    if len(configs) > 1:
+        raise ConfigError(
+            f"predict takes one config, and --cfg names {len(configs)} files. Videos stand after --weights."
+        )
+    from slowfast_gta.engine.predict import build_predictor
+
+    predictor = build_predictor(configs[0], args.weights)
+    answers = []
+    for path in args.videos:
+        try:
+            answers.append({"video": path, "top5": predictor(path)})
+        except DataError as fault:
+            answers.append({"video": path, "error": str(fault)})
+        if not args.json:
+            _print(answers[-1])
+    if args.json:
+        print(json.dumps(answers, indent=2))
+    return int(any("error" in answer for answer in answers))
+
+
+def _print(answer: dict) -> None:
+    if "error" in answer:
+        print(f"error: {answer['error']}", file=sys.stderr)
+        return
+    print(answer["video"])
+    for row in answer["top5"]:
+        print(f"  {100 * row['probability']:6.2f} %  {row['class']}")

@@ -1,0 +1,56 @@
+"""run_net: train and test what one or several configs describe."""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from slowfast_gta.config.arguments import add_config_arguments, load_configs, parse_arguments
+
+logger = logging.getLogger("slowfast_gta")
+
+_EXAMPLES = """examples:
+  python tools/run_net.py --cfg configs/Synthetic/R2D_GTA.yaml
+  python tools/run_net.py --cfg configs/SSv1/R2D50_GTA.yaml DATA.PATH_TO_DATA_DIR /data/ssv1 OUTPUT_DIR runs/gta
+  python tools/run_net.py --cfg a.yaml b.yaml --opts TRAIN.BATCH_SIZE 16       (one after the other)
+  python tools/run_net.py --cfg a.yaml TRAIN.ENABLE False TEST.CHECKPOINT_FILE_PATH weights.pyth
+  on each of two machines: ... --num_shards 2 --shard_id 0 (or 1) --init_method tcp://FIRST_MACHINE:9999
+
+The same command again goes on from the newest checkpoint in OUTPUT_DIR. docs/config.md explains the keys.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0 when every config was trained and tested as it says."""
+    parser = argparse.ArgumentParser(
+        "run_net", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_config_arguments(parser)
+    parser.add_argument(
+        "--init_method", metavar="URL", help="where the processes of several machines meet: tcp://HOST:PORT"
+    )
+    parser.add_argument(
+        "--num_shards", type=int, metavar="N", help="machines that train together (else NUM_SHARDS of the YAML)"
+    )
+    parser.add_argument(
+        "--shard_id", type=int, metavar="I", help="which of them this is, from 0 (else SHARD_ID of the YAML)"
+    )
+    args = parse_arguments(parser, arguments)
+    flags = {"NUM_SHARDS": args.num_shards, "SHARD_ID": args.shard_id}
+    given = [item for key, value in flags.items() if value is not None for item in (key, value)]
+
+    from slowfast_gta.engine.logging import setup_logging
+
+    setup_logging()
+    configs = load_configs(args, given)
+    # Not above: --help and a faulty config need no torch, and answer at once.
+    from slowfast_gta.engine.run import train_and_test
+    from slowfast_gta.visualize.confusion import save_confusion_picture
+
+    for cfg in configs:
+        train_and_test(cfg, args.init_method)
+        if cfg.SHARD_ID == 0:
+            if cfg.TEST.ENABLE:
+                save_confusion_picture(cfg.OUTPUT_DIR)
+            logger.info("Everything of this run is in %s.", Path(cfg.OUTPUT_DIR).resolve())
+    return 0

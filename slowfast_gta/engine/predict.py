@@ -1,0 +1,69 @@
+"""The most likely classes of any video file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from slowfast_gta.datasets.build import DATASET_REGISTRY
+from slowfast_gta.datasets.clips import TestViews
+from slowfast_gta.datasets.records import VideoRecord
+from slowfast_gta.datasets.sampling import ClipSampling
+from slowfast_gta.datasets.transforms import TestTransform
+from slowfast_gta.engine.device import Normalize, build_normalize, load_device
+from slowfast_gta.errors import DataError
+from slowfast_gta.models.build import build_model
+from slowfast_gta.models.weights.load import load_weights
+
+
+@dataclass
+class Predictor:
+    """A network that is asked about one file at a time, with the views of a test."""
+
+    model: nn.Module
+    normalize: Normalize
+    views: TestViews
+    class_names: list[str]
+    batch_size: int
+
+    @torch.no_grad()
+    def __call__(self, path: str | Path, k: int = 5) -> list[dict]:
+        """[{"class", "label", "probability"}] of the k most likely classes. Raises DataError where it is no video."""
+        self.views.records = [VideoRecord(str(path), 0, str(path))]
+        item = self.views[0]
+        if item.frames is None:
+            raise DataError(item.errors[0][1])
+        answers = torch.cat([self.model(self.normalize(part)) for part in item.frames.split(self.batch_size)])
+        top = answers.float().mean(0).topk(min(k, answers.shape[1]))
+        return [
+            {"class": self.class_names[label], "label": label, "probability": round(value, 6)}
+            for value, label in zip(top.values.tolist(), top.indices.tolist(), strict=True)
+        ]
+
+
+def build_predictor(cfg, weights: str | Path) -> Predictor:
+    """The network of `cfg` with `weights`, the views of cfg.TEST, and the names of its classes."""
+    device = load_device(cfg)
+    model = build_model(cfg)
+    report = load_weights(model, weights, inflate=cfg.TRAIN.CHECKPOINT_INFLATE, new_head=False, ema=cfg.EMA.ENABLE)
+    views = TestViews(
+        [],
+        ClipSampling.from_cfg(cfg),
+        TestTransform.from_cfg(cfg, cfg.TEST.NUM_SPATIAL_CROPS),
+        cfg.TEST.NUM_ENSEMBLE_VIEWS,
+    )
+    return Predictor(
+        model.to(device, memory_format=torch.channels_last_3d).eval(),
+        build_normalize(cfg, device),
+        views,
+        report.class_names or load_class_names(cfg),
+        cfg.TEST.BATCH_SIZE,
+    )
+
+
+def load_class_names(cfg) -> list[str]:
+    """The data set's class names, for weights that do not carry them; "class 17" where its folder is not given."""
+    if cfg.DATA.PATH_TO_DATA_DIR:
+        return DATASET_REGISTRY.find(cfg.TEST.DATASET, "TEST.DATASET").from_cfg(cfg).class_names()
+    return [f"class {label}" for label in range(cfg.MODEL.NUM_CLASSES)]
