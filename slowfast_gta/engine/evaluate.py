@@ -133,7 +133,7 @@ def test(cfg) -> dict | None:
     loader = build_test_loader(cfg, "test", dataset)
     model = build_model(cfg)
     report = load_test_weights(cfg, model)
-    model = model.to(device, memory_format=torch.channels_last_3d)
+    model = model.to(device)
     num_views = cfg.TEST.NUM_ENSEMBLE_VIEWS * cfg.TEST.NUM_SPATIAL_CROPS
     found = evaluate(model, loader, build_normalize(cfg, device), cfg.TEST.BATCH_SIZE, num_views, "testing")
     if not distributed.is_main():

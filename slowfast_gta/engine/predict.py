@@ -54,7 +54,7 @@ def build_predictor(cfg, weights: str | Path) -> Predictor:
         cfg.TEST.NUM_ENSEMBLE_VIEWS,
     )
     return Predictor(
-        model.to(device, memory_format=torch.channels_last_3d).eval(),
+        model.to(device).eval(),
         build_normalize(cfg, device),
         views,
         report.class_names or load_class_names(cfg),

@@ -112,7 +112,7 @@ def build_learner(cfg, device: torch.device) -> tuple[Learner, list[str] | None]
     network = build_model(cfg)
     if cfg.TRAIN.CHECKPOINT_FILE_PATH:
         load_weights(network, cfg.TRAIN.CHECKPOINT_FILE_PATH, inflate=cfg.TRAIN.CHECKPOINT_INFLATE)
-    network = network.to(device, memory_format=torch.channels_last_3d)
+    network = network.to(device)
     if cfg.MODEL.FROZEN_BN:
         for module in network.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):

@@ -4,6 +4,7 @@ Everywhere in the networks tensors are (B, C, T, H, W) in torch.channels_last_3d
 one batch of channels_last images without a copy, so a convolution that does not look along time is a 2D one.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -48,6 +49,8 @@ class Conv3d(nn.Conv3d):
         )
         # He initialisation over the fan out, as PySlowFast.
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+        # In the memory layout of the clips, so that no convolution has to rearrange one of the two.
+        self.weight.data = self.weight.data.contiguous(memory_format=torch.channels_last_3d)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.kernel_size[0] > 1 or self.stride[0] > 1:
