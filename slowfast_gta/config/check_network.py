@@ -19,7 +19,10 @@ def check_network(cfg) -> Iterator[str]:
         return
     faults = [*check_arch(cfg), *check_lists(cfg), *check_locations(cfg), *check_widths(cfg)]
     yield from faults
-    if not faults:
+    # A size below 1 is a fault of its own, and no block can be built with it.
+    sizes = (cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE, *cfg.SLOWFAST.values())
+    widths = (cfg.RESNET.WIDTH_PER_GROUP, cfg.RESNET.EXPANSION, cfg.RESNET.NUM_GROUPS)
+    if not faults and min(*sizes, *widths) >= 1:
         yield from check_blocks(cfg)
 
 
@@ -43,7 +46,7 @@ def check_attention_choice(cfg) -> Iterator[str]:
         for option in node.OPTIONS:
             if option not in accepted:
                 known = ", ".join(sorted(accepted)) or "none"
-                yield f"ATTENTION.OPTIONS: {node.NAME} has no option {option}. It accepts {known}."
+                yield f"ATTENTION.OPTIONS.{option}: {node.NAME} has no option {option}. It accepts {known}."
 
 
 def check_arch(cfg) -> Iterator[str]:
@@ -91,9 +94,8 @@ def check_lists(cfg) -> Iterator[str]:
             yield f"{key} is {value}; {_shape_fault(value, num_pathways)}, as {example}."
         elif not all(_is_whole(number) and number >= least for stage in value for number in stage):
             yield f"{key} is {value}; each must be a whole number, {least} or more."
-    strides = resnet.SPATIAL_STRIDES
-    if not _shape_fault(strides, num_pathways) and any(len(set(stage)) > 1 for stage in strides):
-        yield f"RESNET.SPATIAL_STRIDES is {strides}; both pathways of a stage must have the same stride to be fused."
+        elif key == "RESNET.SPATIAL_STRIDES" and any(len(set(stage)) > 1 for stage in value):
+            yield f"{key} is {value}; both pathways of a stage must have the same stride, for them to be fused."
 
 
 def check_locations(cfg) -> Iterator[str]:
@@ -110,14 +112,15 @@ def check_locations(cfg) -> Iterator[str]:
         for stage, num_blocks, pathways in zip(_STAGES, BLOCKS[cfg.RESNET.DEPTH], location, strict=True):
             for indices in pathways:
                 yield from _index_faults(key, stage, num_blocks, indices)
-    yield from check_nonlocal(cfg)
+        if key == "NONLOCAL.LOCATION":
+            yield from check_nonlocal(cfg)
 
 
 def check_nonlocal(cfg) -> Iterator[str]:
-    """GROUP and POOL where NONLOCAL.LOCATION names a place."""
+    """GROUP and POOL where NONLOCAL.LOCATION, whose shape is right, names a place."""
     node = cfg.NONLOCAL
     for number, pathways in enumerate(node.LOCATION):
-        for pathway, indices in enumerate(pathways if isinstance(pathways, list) else []):
+        for pathway, indices in enumerate(pathways):
             if not indices:
                 continue
             for key, value in (("NONLOCAL.GROUP", node.GROUP), ("NONLOCAL.POOL", node.POOL)):
@@ -173,12 +176,10 @@ def _index_faults(key: str, stage: str, num_blocks: int, indices: object) -> Ite
     if not isinstance(indices, list) or not all(_is_whole(index) for index in indices):
         yield f"{key} has {indices!r} in {stage}; it must be a list of block numbers, as [1, 3]."
         return
+    allowed = f"{num_blocks} blocks: 0 to {num_blocks - 1} are" if num_blocks > 1 else "1 block: only 0 is"
     for index in indices:
         if not 0 <= index < num_blocks:
-            yield (
-                f"{key} names block {index} of {stage}, and {stage} has {num_blocks} blocks: "
-                f"0 to {num_blocks - 1} are allowed."
-            )
+            yield f"{key} names block {index} of {stage}, and {stage} has {allowed} allowed."
     if len(set(indices)) < len(indices):
         yield f"{key} names a block of {stage} twice: {indices}."
 

@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from slowfast_gta.errors import ConfigError
 
 _OPTIONS = "ATTENTION.OPTIONS."
 _NAMES = ("MODEL.MODEL_NAME", "TRAIN.DATASET", "TEST.DATASET", "ATTENTION.NAME")
+_LINE = re.compile(r"(.*?)(?::(\d+))?")  # configs/a.yaml:12
 _logger = logging.getLogger(__name__)
 
 
@@ -39,6 +41,8 @@ def load_config(path: str | Path, overrides: Sequence = ()) -> CfgNode:
     faults += more_faults + absent
     set_at: dict[str, str] = {}
     for setting in settings:
+        if setting.key.startswith(_OPTIONS):  # these may be written in small letters, as in the block's code
+            setting = setting._replace(key=_OPTIONS + setting.key.removeprefix(_OPTIONS).upper())
         fault = _set(cfg, setting)
         if fault:
             faults.append(fault)
@@ -84,7 +88,7 @@ def _set(cfg: CfgNode, setting: Setting) -> Fault | None:
     """Puts one setting into `cfg`, or says what is wrong with it."""
     key, value, where, folder = setting
     if key.startswith(_OPTIONS):
-        cfg.ATTENTION.OPTIONS[key.removeprefix(_OPTIONS).upper()] = option_value(value, where == COMMAND_LINE)
+        cfg.ATTENTION.OPTIONS[key.removeprefix(_OPTIONS)] = option_value(value, where == COMMAND_LINE)
         return None
     *sections, name = key.split(".")
     node = cfg
@@ -92,7 +96,7 @@ def _set(cfg: CfgNode, setting: Setting) -> Fault | None:
         node = node.get(section) if isinstance(node, CfgNode) else None
     if not isinstance(node, CfgNode) or name not in node:
         near = _near_key(key, cfg)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        hint = f" Did you mean {' or '.join(near)}?" if near else " slowfast_gta/config/defaults.py has them all."
         return Fault(where, f"{key} is not a key.{hint}", (key, *near))
     if isinstance(node[name], CfgNode):
         return Fault(
@@ -139,12 +143,31 @@ def _cross_faults(texts: list[str], faults: list[Fault], set_at: dict[str, str])
     for text in texts:
         words = [word.strip(".,:;()[]'") for word in text.split()]
         if not any(word == key or word.startswith(f"{key}.") for word in words for key in explained):
-            place = next((set_at[word] for word in words if word in set_at), "defaults")
-            found.append(Fault(place, text))
+            found.append(Fault(_place(words, set_at), text))
     return found
 
 
+def _place(words: list[str], set_at: dict[str, str]) -> str:
+    """Where the first key among `words` was set; a block's options are blamed before the choice of the block."""
+    options = [key for key in set_at if key.startswith(_OPTIONS)]
+    for word in words:
+        if word in set_at:
+            return set_at[word]
+        if f"{word}." == _OPTIONS:
+            named = [key for key in options if key.removeprefix(_OPTIONS) in words]
+            return set_at[(named or options or ["ATTENTION.NAME"])[0]]
+    return "defaults"
+
+
 def _report(path: Path, faults: list[Fault]) -> str:
-    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-    lines = [f"The config {shown(path)} has {count}:", *(f"  {fault.where}: {fault.text}" for fault in faults)]
-    return "\n".join(dict.fromkeys(lines))
+    """All faults, those of one file together and in the order of its lines."""
+    files = [_LINE.fullmatch(fault.where)[1] for fault in faults]
+
+    def position(fault: Fault) -> tuple[int, int]:
+        file, line = _LINE.fullmatch(fault.where).groups()
+        return files.index(file), int(line or 0)
+
+    lines = [f"{fault.where}: {fault.text}" for fault in sorted(faults, key=position)]
+    lines = list(dict.fromkeys(lines))
+    count = "1 fault" if len(lines) == 1 else f"{len(lines)} faults"
+    return "\n  ".join([f"The config {shown(path)} has {count}:", *lines])

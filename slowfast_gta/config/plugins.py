@@ -25,6 +25,8 @@ def import_plugin(name: str) -> None:
             if str(Path.cwd()) not in sys.path:
                 sys.path.append(str(Path.cwd()))  # `python tools/run_net.py` does not look in the current folder
             importlib.import_module(name)
+    except ConfigError:
+        raise
     except ModuleNotFoundError as error:
         if error.name is None or error.name not in (name, name.split(".", maxsplit=1)[0]):
             raise ConfigError(f"the plugin {name} could not be imported: {_told(error)}") from error
@@ -41,7 +43,7 @@ def _import_file(path: Path) -> None:
     if module_name in sys.modules:
         return
     if not path.is_file():
-        raise FileNotFoundError(f"there is no such file. {path.parent} is where it was looked for.")
+        raise ConfigError(f"there is no plugin file {path}. A relative one is relative to the YAML that names it.")
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None:
         raise ImportError("a plugin file's name ends with .py")
@@ -58,13 +60,9 @@ def _told(error: Exception) -> str:
     """The error in one line with the place in the user's file where it happened."""
     if isinstance(error, SyntaxError):
         return f"SyntaxError in {error.filename}:{error.lineno}: {error.msg}"
-    own = Path(__file__).resolve()
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename).resolve() != own
-        and not frame.filename.startswith("<frozen")
-        and "importlib" not in Path(frame.filename).parts
-    ]
-    place = f" in {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = str(Path(__file__).resolve().parent.parent)
+    others = (own, sys.prefix, sys.base_prefix, "<frozen")
+    frames = [frame for frame in frames if not frame.filename.startswith(others)] or frames[-1:]
+    place = f" in {frames[-1].filename}:{frames[-1].lineno}"
     return f"{type(error).__name__}{place}: {error}"

@@ -8,27 +8,27 @@ from slowfast_gta.config.read import Fault, Setting
 _DATASETS = {"kinetics": "Kinetics", "ssv2": "SSv2"}
 _ABSENT_DATASETS = ("ava", "charades", "imagenet", "ptvkinetics", "ptvcharades", "ptvssv2")
 _ABSENT_MODELS = {
-    "MViT": "no transformers",
-    "MaskMViT": "no transformers",
-    "X3D": "no X3D networks",
-    "ContrastiveModel": "no self-supervised training",
+    "MViT": "it has no transformers",
+    "MaskMViT": "it has no transformers",
+    "X3D": "it has no X3D networks",
+    "ContrastiveModel": "it has no self-supervised training",
 }
 _ABSENT_ARCHS = ("x3d", "mvit", "maskmvit", "slow_c2d", "slow_i3d")
 
 # Sections that PySlowFast has and we do not, and why.
 _ABSENT_SECTIONS = {
-    "AUG": "no RandAugment, no random erasing",
-    "AVA": "no detection",
-    "CONTRASTIVE": "no self-supervised training",
+    "AUG": "it has no RandAugment, no random erasing",
+    "AVA": "it has no detection",
+    "CONTRASTIVE": "it has no self-supervised training",
     "DEMO": "its demo of a video file is tools/predict.py",
-    "DETECTION": "no detection",
-    "MASK": "no self-supervised training",
-    "MIXUP": "no mixing of clips",
-    "MULTIGRID": "no multigrid training",
-    "MVIT": "no transformers",
-    "TASK": "no self-supervised training",
-    "VIS_MASK": "no self-supervised training",
-    "X3D": "no X3D networks",
+    "DETECTION": "it has no detection",
+    "MASK": "it has no self-supervised training",
+    "MIXUP": "it has no mixing of clips",
+    "MULTIGRID": "it has no multigrid training",
+    "MVIT": "it has no transformers",
+    "TASK": "it has no self-supervised training",
+    "VIS_MASK": "it has no self-supervised training",
+    "X3D": "it has no X3D networks",
 }
 
 # Keys that PySlowFast has and we do not, and the value at which they do nothing there.
@@ -150,7 +150,7 @@ def _absence(setting: Setting) -> Fault | None:
         off = _ABSENT_KEYS[key]
         text = f"PySlowFast has {key}, slowfast_gta does not: remove it, or leave it at {off!r}, where it does nothing."
     elif key == "MODEL.MODEL_NAME" and isinstance(value, str) and (value in _ABSENT_MODELS or value[:3] == "PTV"):
-        reason = _ABSENT_MODELS.get(value, "nothing from pytorchvideo")
+        reason = _ABSENT_MODELS.get(value, "it has nothing from pytorchvideo")
         text = f"{key}: PySlowFast has {value}, slowfast_gta does not ({reason}). Use ResNet or SlowFast."
     elif key == "MODEL.ARCH" and value in _ABSENT_ARCHS:
         text = f"{key}: PySlowFast has {value}, slowfast_gta does not. Use 2d, c2d, i3d, slow or slowfast."

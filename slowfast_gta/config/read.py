@@ -44,28 +44,27 @@ def packaged_configs() -> Path:
     return inside if inside.is_dir() else package.parent / "configs"
 
 
-def find_config(path: Path, named_by: str = "") -> Path:
-    """`path` if it is a file, else the packaged config of that name, said aloud.
+def find_config(name: Path, folder: Path = Path()) -> Path:
+    """`name` in `folder`, else the packaged config of that name, said aloud.
 
-    Raises ConfigError, with near names, for a path that is nowhere. `named_by` is the place that named it.
+    Raises ConfigError, with near names, for a config that is nowhere.
     """
-    place = f"{named_by}: " if named_by else ""
+    path = folder / name
     if path.is_dir():
-        raise ConfigError(f"{place}{path} is a folder. Name a .yaml file in it.")
+        raise ConfigError(f"{name} is a folder. Name a .yaml file in it.")
     if path.exists():
         return path
     packaged = packaged_configs()
-    if not path.is_absolute():
-        parts = path.parts[1:] if path.parts[:1] == ("configs",) else path.parts
-        inside = packaged.joinpath(*parts)
+    if not name.is_absolute():
+        inside = packaged.joinpath(*(name.parts[1:] if name.parts[0] == "configs" else name.parts))
         if inside.is_file():
-            _logger.warning("%s%s is not in %s: using the packaged %s.", place, path, Path.cwd(), inside)
+            _logger.warning("%s is not in %s: using the packaged %s.", name, folder.resolve(), inside)
             return inside
     known = [*path.parent.glob("*.y*ml"), *packaged.rglob("*.yaml")]
-    names = {candidate.name: shown(candidate) for candidate in reversed(known)}
-    near = [names[name] for name in difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)]
+    files = {candidate.name: shown(candidate) for candidate in reversed(known)}
+    near = [files[near] for near in difflib.get_close_matches(path.name, files, n=3, cutoff=0.6)]
     hint = f" Near names: {', '.join(near)}." if near else ""
-    raise ConfigError(f"{place}there is no config file {path}, neither from {Path.cwd()} nor in {packaged}.{hint}")
+    raise ConfigError(f"There is no config {name} in {folder.resolve()}, nor in {packaged}.{hint}")
 
 
 def shown(path: Path) -> str:
@@ -166,9 +165,8 @@ def _base_files(base: Setting, faults: list[Fault]) -> Iterator[Path]:
         if not isinstance(name, str):
             faults.append(Fault(base.where, f"{_BASE} names a file or a list of files, not {name!r}."))
             continue
-        near = base.folder / Path(name).expanduser()
         try:
-            yield near if near.is_file() else find_config(Path(name).expanduser() if not near.parent.is_dir() else near)
+            yield find_config(Path(name).expanduser(), base.folder)
         except ConfigError as error:
             faults.append(Fault(base.where, f"{_BASE}: {error}"))
 
