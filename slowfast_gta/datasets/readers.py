@@ -123,8 +123,8 @@ class VideoFile:
             runs = groupby(wanted, key=lambda index: self._keyframe_before(self._times[index]))
         else:
             runs = [(0, wanted)]
-        for number, (start, run) in enumerate(runs):
-            if number:
+        for start, run in runs:
+            if self._stream.codec_context.is_open:
                 self._stream.codec_context.flush_buffers()
             yield from self._decode_run(start, list(run))
 
