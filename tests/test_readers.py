@@ -62,6 +62,20 @@ def test_only_what_is_needed_is_decoded(tmp_path, monkeypatch):
     assert len(fed) <= 4 + 2  # from 0 to 3, and from the keyframe 32 to 33
 
 
+def test_frames_that_an_edit_list_hides_do_not_count(tmp_path):
+    """A cut at a frame that is no keyframe: what is before it is decoded, and not shown."""
+    whole, cut = write_video(tmp_path / "whole.mp4", 40), tmp_path / "cut.mp4"
+    with av.open(str(whole)) as source, av.open(str(cut), "w", options={"avoid_negative_ts": "disabled"}) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                hidden = int(5 / 12 / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts - hidden, packet.dts - hidden, stream
+                target.mux(packet)
+    assert count_frames(cut) == 35
+    assert [number_of(frame) for frame in read_frames(cut, [0, 3, 20, 34])] == [5, 8, 25, 39]
+
+
 def test_odd_sizes(tmp_path):
     path = write_video(tmp_path / "odd.webm", 6, height=47, width=65, pix_fmt="yuv444p")
     frames = read_frames(path, [1, 5])

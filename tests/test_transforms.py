@@ -45,7 +45,7 @@ def test_multi_scale_boxes_are_tsns():
     assert (240, 210) in shapes and (240, 180) not in shapes
     assert len(shapes) == 4 + 2 * 3
     assert len({box[:2] for box in boxes if box[2:] == (158, 158)}) == 13
-    assert all(0 <= top and 0 <= left and top + h <= 240 and left + w <= 320 for top, left, h, w in boxes)
+    assert all(min(top, left) >= 0 and top + h <= 240 and left + w <= 320 for top, left, h, w in boxes)
     assert (20, 40, 158, 158) in boxes  # one quarter of the room of 82 x 162, in both directions
     assert (40, 80, 158, 158) in boxes  # the centre
 

@@ -68,8 +68,9 @@ class TestOrder:
 class ClipLoader:
     """Reads the batches of `order` from `clips`, in `num_workers` processes that live as long as the loader.
 
-    A batch is the dict of `clips.collate`. With `stop_on_error`, the first video that cannot be read raises its
-    DataError; without, it is in the batch's "errors" and its clip is missing.
+    A batch is the dict of `clips.collate`. What becomes of videos that cannot be read: with `on_error` "error" the
+    first of them raises its DataError; with "skip" they are in the batch's "errors" and their clips are missing, and
+    only a batch of which nothing is left raises; with "list" nothing raises.
     """
 
     def __init__(
@@ -78,12 +79,12 @@ class ClipLoader:
         order: TrainOrder | TestOrder,
         num_workers: int,
         pin_memory: bool = False,
-        stop_on_error: bool = False,
+        on_error: str = "list",
     ):
         self.clips = clips
         self.order = order
         self.num_workers = num_workers
-        self.stop_on_error = stop_on_error
+        self.on_error = on_error
         self._pin_memory = pin_memory
         self._batches = None
 
@@ -100,11 +101,17 @@ class ClipLoader:
         if self._batches is None:
             self._batches = self._start()
         for batch in self._watched():
-            if self.stop_on_error and batch["errors"]:
-                raise DataError(
-                    f"{batch['errors'][0][1]} (DATA.ON_ERROR: skip leaves such videos out, and counts them.)"
-                )
+            self._check(batch)
             yield batch
+
+    def _check(self, batch: dict) -> None:
+        if not batch["errors"]:
+            return
+        first = batch["errors"][0][1]
+        if self.on_error == "error":
+            raise DataError(f"{first} (DATA.ON_ERROR: skip leaves such videos out, and counts them.)")
+        if self.on_error == "skip" and batch["frames"] is None:
+            raise DataError(f"Not one video of this step could be read, of {len(batch['errors'])}. The first: {first}")
 
     def _start(self) -> DataLoader:
         """The torch loader. Its workers are forked from a clean server process: a fork of this one would inherit
@@ -134,13 +141,14 @@ class ClipLoader:
                 except StopIteration:
                     return
                 yield batch
-        except RuntimeError as fault:
-            if "DataLoader worker" not in str(fault):
+        except (RuntimeError, ConnectionError, EOFError) as fault:
+            # Without its sender, a batch on the way cannot be taken up: that is the death of a worker too.
+            if isinstance(fault, RuntimeError) and "DataLoader worker" not in str(fault):
                 raise
             self._batches = None
             raise RunError(
-                f"A process that reads videos was killed ({_reason(fault)}). Most often the memory was full: give "
-                f"DATA_LOADER.NUM_WORKERS (now {self.num_workers}) or the batch a smaller value."
+                "A process that reads videos was killed. Most often the memory, or /dev/shm, was full: give "
+                f"DATA_LOADER.NUM_WORKERS (now {self.num_workers}) or the batch size a smaller value."
             ) from None
 
 
@@ -166,7 +174,7 @@ def build_train_loader(cfg, dataset: VideoDataset | None = None) -> ClipLoader:
     )
     order = TrainOrder(len(records), batch_size, cfg.RNG_SEED, get_rank(), world_size)
     workers, pin_memory = cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.PIN_MEMORY
-    return ClipLoader(clips, order, workers, pin_memory, stop_on_error=cfg.DATA.ON_ERROR == "error")
+    return ClipLoader(clips, order, workers, pin_memory, "error" if cfg.DATA.ON_ERROR == "error" else "skip")
 
 
 def build_test_loader(cfg, split: str, dataset: VideoDataset | None = None) -> ClipLoader:
@@ -206,8 +214,3 @@ def _restore(handler) -> None:
     """Puts back the SIGCHLD handler that torch has replaced by one that raises."""
     if signal.getsignal(signal.SIGCHLD) is not handler:
         signal.signal(signal.SIGCHLD, handler)
-
-
-def _reason(fault: RuntimeError) -> str:
-    """What torch says of the worker's end, without its advice."""
-    return str(fault).splitlines()[0].rstrip(". ")

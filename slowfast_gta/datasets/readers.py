@@ -59,10 +59,6 @@ class VideoFile:
     def close(self) -> None:
         self._container.close()
 
-    @property
-    def num_frames(self) -> int:
-        return len(self._packets)
-
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """The frames `indices` (non-decreasing, repeats allowed) as uint8 (T, H, W, 3), RGB."""
         out = None
@@ -88,19 +84,21 @@ class VideoFile:
         self._stream = self._container.streams.video[0]
         self._stream.codec_context.thread_count = 1
         self.fps = float(self._stream.average_rate) if self._stream.average_rate else None
-        self._packets, end_sec = [], 0.0
+        self._packets, times, end_sec = [], [], 0.0
         try:
             for packet in self._container.demux():
                 if packet.size and packet.dts is not None:
                     end_sec = max(end_sec, float((packet.dts + (packet.duration or 0)) * packet.time_base))
-                if packet.size and packet.stream is self._stream and not packet.is_discard:
+                if packet.size and packet.stream is self._stream:
                     self._packets.append(packet)
+                    if not packet.is_discard:  # an edit list may hide frames that others need to be decoded
+                        times.append(packet.pts)
         except av.error.FFmpegError as fault:
-            raise DataError(f"{self.path}: after {self.num_frames} frames, {fault.strerror}.") from None
-        if not self._packets:
+            raise DataError(f"{self.path}: after {len(times)} frames, {fault.strerror}.") from None
+        self.num_frames = len(times)
+        if not times:
             raise DataError(f"{self.path}: there is not one frame in this video.")
         self._check_not_truncated(end_sec)
-        times = [packet.pts for packet in self._packets]
         self._timed = self._container.format.name in _TIMED_FORMATS and None not in times
         self._times = sorted(times) if self._timed else []
         self._keys = [place for place, packet in enumerate(self._packets) if packet.is_keyframe] or [0]
@@ -234,7 +232,7 @@ def _check_is_file(path: str) -> None:
     try:
         status = Path(path).stat()
     except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file.") from None
+        raise DataError(f"{path}: there is no such file or folder.") from None
     except OSError as fault:
         raise DataError(f"{path}: the file cannot be reached ({fault.strerror}).") from None
     if not stat.S_ISREG(status.st_mode):
