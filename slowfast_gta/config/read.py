@@ -172,7 +172,7 @@ def _base_files(base: Setting, faults: list[Fault]) -> Iterator[Path]:
 
 
 def _syntax_fault(path: Path, error: yaml.YAMLError) -> Fault:
-    mark = getattr(error, "problem_mark", None)
-    where = f"{shown(path)}:{mark.line + 1}" if mark else shown(path)
-    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-    return Fault(where, f"this is not YAML: {problem}.")
+    if isinstance(error, yaml.reader.ReaderError):
+        return Fault(shown(path), f"this is no text file: character {error.position} is not one that text has.")
+    mark = error.problem_mark
+    return Fault(f"{shown(path)}:{mark.line + 1}", f"this is not YAML: {error.problem}.")
