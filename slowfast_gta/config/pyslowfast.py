@@ -184,7 +184,7 @@ def _rename_nopool(settings: list[Setting], notices: list[str], faults: list[Fau
         return settings
     if not arch or arch.value not in ("c2d", "2d"):
         text = "MODEL.MODEL_NAME ResNet_nopool is read as ResNet with MODEL.ARCH 2d, and MODEL.ARCH is not c2d."
-        faults.append(Fault(name.where, text, ("MODEL.MODEL_NAME", "MODEL.ARCH")))
+        faults.append(Fault(arch.where if arch else name.where, text, ("MODEL.MODEL_NAME", "MODEL.ARCH")))
         return settings
     notices.append(
         f"{name.where}: MODEL.MODEL_NAME ResNet_nopool is PySlowFast's c2d without the pool over time, "
