@@ -9,6 +9,7 @@ B batch, V views of a video, T frame, S crop size.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch.utils.data import Dataset
 from slowfast_gta.datasets.readers import open_video
 from slowfast_gta.datasets.records import VideoRecord
 from slowfast_gta.datasets.sampling import ClipSampling
-from slowfast_gta.datasets.transforms import TestTransform, TrainTransform, to_clip
+from slowfast_gta.datasets.transforms import TestTransform, TrainTransform, to_clips
 from slowfast_gta.errors import DataError
 
 _REPLACEMENT_TRIES = 8  # other videos of the class that are tried in the place of a broken one
@@ -86,7 +87,8 @@ class TrainClips(Dataset):
         with open_video(record.path) as video:
             frames = video.read(self.sampling.train(video.num_frames, video.fps, generator))
             num_repeated = video.num_repeated
-        return self.transform(frames, self.flip_allowed[record.label], generator)[None], num_repeated
+        clip = self.transform(frames, self.flip_allowed[record.label], generator)
+        return to_clips(clip[None]), num_repeated
 
 
 class TestViews(Dataset):
@@ -123,9 +125,12 @@ class TestViews(Dataset):
         except DataError as fault:
             return Item(None, record.label, record.video_id, index, (), ((record.video_id, str(fault)),))
         places = places.reshape(self.num_clips, -1)
-        frames = torch.stack([to_clip(crop[of_clip]) for of_clip in places for crop in crops])
+        frames = np.empty((self.num_views, places.shape[1], *crops[0].shape[1:]), np.uint8)
+        for view, (clip, crop) in enumerate(product(places, crops)):
+            for target, place in zip(frames[view], clip, strict=True):
+                target[:] = crop[place]
         view_id = tuple(range(self.num_views))
-        return Item(frames, record.label, record.video_id, index, view_id, (), num_repeated)
+        return Item(to_clips(frames), record.label, record.video_id, index, view_id, (), num_repeated)
 
 
 def collate(items: list[Item]) -> dict:
@@ -151,4 +156,6 @@ def _tensor(numbers: list[int]) -> torch.Tensor:
 def _cat_channels_last(clips: list[torch.Tensor]) -> torch.Tensor:
     """(V, 3, T, S, S) each -> (B, 3, T, S, S), in memory still (B, T, S, S, 3): a plain copy, and the order a
     network in channels_last wants."""
+    if len(clips) == 1:
+        return clips[0]
     return torch.cat([clip.permute(0, 2, 3, 4, 1) for clip in clips]).permute(0, 4, 1, 2, 3)

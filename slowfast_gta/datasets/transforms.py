@@ -1,10 +1,10 @@
-"""From decoded frames to clips of the crop size: uint8 (T, H, W, 3) -> uint8 (3, T, S, S), RGB.
+"""From decoded frames to clips of the crop size: uint8 (T, H, W, 3) -> uint8 (T, S, S, 3), RGB.
 
 Nothing becomes float here. In training, resizing and cropping are one step: the box that the crop would cover is
 found in the source and only that is resized. Every frame of a clip is treated alike.
 
 S = crop size; a box is (top, left, height, width).
-The tensors are views of (T, S, S, 3) memory: what a network in channels_last wants, and no transposing copy.
+As tensors they are (3, T, S, S) views of the same memory: what a network in channels_last wants, and no copy.
 """
 
 from collections.abc import Sequence
@@ -88,9 +88,9 @@ def crop_offsets(size: tuple[int, int], crop_size: int, num_crops: int) -> list[
     return [(centre_y, 0), (centre_y, centre_x), (centre_y, room_x)]
 
 
-def to_clip(frames: np.ndarray) -> torch.Tensor:
-    """(T, S, S, 3) -> (3, T, S, S), a view of the same memory order."""
-    return torch.from_numpy(np.ascontiguousarray(frames)).permute(3, 0, 1, 2)
+def to_clips(frames: np.ndarray) -> torch.Tensor:
+    """(V, T, S, S, 3) -> (V, 3, T, S, S), without a copy."""
+    return torch.from_numpy(frames).permute(0, 4, 1, 2, 3)
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,8 @@ class TrainTransform:
             flip=data.RANDOM_FLIP,
         )
 
-    def __call__(self, frames: np.ndarray, flip_allowed: bool, generator: np.random.Generator) -> torch.Tensor:
-        """uint8 (T, H, W, 3) -> uint8 (3, T, S, S); mirrored half of the time, where `flip_allowed`."""
+    def __call__(self, frames: np.ndarray, flip_allowed: bool, generator: np.random.Generator) -> np.ndarray:
+        """uint8 (T, H, W, 3) -> uint8 (T, S, S, 3); mirrored half of the time, where `flip_allowed`."""
         if self.resize:
             size, box = self.resize, multi_scale_box(self.resize, self.scales, self.crop_size, generator)
         else:
@@ -125,7 +125,7 @@ class TrainTransform:
         clip = crop_and_resize(frames, size, box, self.crop_size)
         if self.flip and generator.random() < 0.5 and flip_allowed:
             clip = np.stack([cv2.flip(frame, 1) for frame in clip])
-        return to_clip(clip)
+        return clip
 
 
 @dataclass(frozen=True)
