@@ -15,7 +15,7 @@ from slowfast_gta.errors import ConfigError, DataError
 CLASSES = [
     "Pulling something from left to right",
     "Closing something",
-    "Turning leftover food",
+    "Turning leftover food upright",
     "Moving something to the Right",
     "Opening something",
 ]
