@@ -21,6 +21,14 @@ SF50 = SLOWFAST | {
     "MODEL.NUM_CLASSES": 174,
     "ATTENTION.LOCATION": LOCATION_2,
 }
+SF101 = SF50 | {  # c2/SLOWFAST_8x8_R101_101_101
+    "RESNET.DEPTH": 101,
+    "SLOWFAST.FUSION_KERNEL_SZ": 5,
+    "DATA.NUM_FRAMES": 32,
+    "MODEL.NUM_CLASSES": 400,
+    "RESNET.NUM_BLOCK_TEMP_KERNEL": [[3, 3], [4, 4], [23, 23], [3, 3]],
+    "ATTENTION.LOCATION": [[[], []], [[], []], [[6, 13, 20], []], [[], []]],
+}
 BEFORE = {"POOL": "before"}
 
 # G multiply-adds as networks.md derives them (or the paper prints them), M parameters where given.
@@ -40,12 +48,15 @@ TABLE = {
     "SlowFast-R50 + NL": (SF50 | {"ATTENTION.NAME": "NL"}, BEFORE, 256, 239.85, 41.4),
     "SlowFast-R50 + DNL": (SF50 | {"ATTENTION.NAME": "DNL"}, BEFORE, 256, 169.08, 41.4),
     "SlowFast-R50 + GTA": (SF50 | {"ATTENTION.NAME": "GTA"}, BEFORE, 256, 170.35, 41.4),
+    "SlowFast-R101": (SF101, {}, 256, 125.9, None),
+    "SlowFast-R101 + NL": (SF101 | {"ATTENTION.NAME": "NL"}, BEFORE, 256, 137.2, None),
+    "SlowFast-R101 + GTA": (SF101 | {"ATTENTION.NAME": "GTA"}, BEFORE, 256, 136.8, None),
 }
 
 
 def counted(keys: dict, options: dict, side: int) -> tuple[float, float]:
     """(G multiply-adds of one clip, M parameters)."""
-    cfg = config(keys | {"RESNET.DEPTH": 50, "DATA.TRAIN_CROP_SIZE": 224}, options)
+    cfg = config({"RESNET.DEPTH": 50, "DATA.TRAIN_CROP_SIZE": 224} | keys, options)
     with torch.device("meta"):
         model = build_model(cfg).eval()
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -79,7 +90,7 @@ def test_basic_resnet_18_has_the_parameters_of_an_image_resnet_18():
 
 @pytest.mark.parametrize("heads", ["ccmh", "multi_head", "single"])
 def test_what_gta_adds_to_the_parameters(heads):
-    """C^2 for SA, C^2 for Pixel and Region together, W_G, five BatchNorms' worth of scales, and the matrices."""
+    """C^2 for SA, C^2 for Pixel and Region together, W_G, three BatchNorms, and the matrices."""
     matrices = {"ccmh": 8 * 8, "multi_head": 8, "single": 1}[heads] * 8 * 8
     expected = 0
     for dim, blocks in ((512, 2), (1024, 3)):
