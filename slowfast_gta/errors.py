@@ -30,7 +30,7 @@ class RunError(UserError):
     """A run that cannot go on: no disk space, no permission, no GPU, a loss that is not a number."""
 
 
-class Interrupted(UserError):
+class Interrupted(UserError):  # noqa: N818 - it is no error
     """The user, or the cluster, asked the run to stop, and it did so in order."""
 
     exit_code = 130

@@ -1,4 +1,4 @@
-"""Whole data sets in miniature, laid out exactly as published, and the keys of a network that learns them in a second."""
+"""Whole data sets in miniature, laid out as published, and the keys of a network that learns them in a second."""
 
 import json
 import os

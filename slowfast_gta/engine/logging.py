@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -29,9 +30,16 @@ def setup_logging(log_file: Path | None = None) -> None:
     console.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(console)
     if log_file is not None:
-        file = logging.FileHandler(log_file)
+        file = _LogFile(log_file)
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(file)
+
+
+class _LogFile(logging.FileHandler):
+    """A full disk ends the run with a sentence; logging itself would print a traceback and go on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        raise  # logging calls this where it has just caught the error
 
 
 class MetricsWriter:
@@ -45,6 +53,7 @@ class MetricsWriter:
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
+            threading.excepthook = _without_disk_faults
             self._board = SummaryWriter(str(output_dir / "tensorboard"))
 
     def write(self, kind: str, step: int, values: dict[str, float]) -> None:
@@ -63,6 +72,12 @@ class MetricsWriter:
             self._file.close()
         if self._board is not None:
             self._board.close()
+
+
+def _without_disk_faults(fault: threading.ExceptHookArgs) -> None:
+    """TensorBoard writes in a thread, and raises its errors in the main thread too: once is enough."""
+    if not issubclass(fault.exc_type, OSError):
+        threading.__excepthook__(fault)
 
 
 class Progress:
