@@ -152,6 +152,7 @@ def test_yaml_numbers_that_yaml_takes_for_text(write):
         ("OUTPUT_DIR", 8, "text"),
         ("DATA.RESIZE", "240", "a list"),
         ("PLUGINS", [3], "a list"),
+        ("TRAIN.DATASET", ["SSv2"], "text"),
         ("RESNET.DEPTH", 51, "one of 14, 18, 34, 50, 101"),
         ("DATA.SAMPLING", "segments", "one of dense, segment"),
     ],

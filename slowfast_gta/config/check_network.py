@@ -126,7 +126,7 @@ def check_nonlocal(cfg) -> Iterator[str]:
             for key, value in (("NONLOCAL.GROUP", node.GROUP), ("NONLOCAL.POOL", node.POOL)):
                 try:
                     entry = value[number][pathway]
-                except (IndexError, TypeError):
+                except (LookupError, TypeError):
                     yield f"{key} is {value}; it has nothing for {_STAGES[number]}, pathway {pathway}."
                     continue
                 if key == "NONLOCAL.GROUP" and not (_is_whole(entry) and entry >= 1):

@@ -43,7 +43,7 @@ def load_config(path: str | Path, overrides: Sequence = ()) -> CfgNode:
     for setting in settings:
         if setting.key.startswith(_OPTIONS):  # these may be written in small letters, as in the block's code
             setting = setting._replace(key=_OPTIONS + setting.key.removeprefix(_OPTIONS).upper())
-        fault = _set(cfg, setting)
+        fault = load_setting(cfg, setting)
         if fault:
             faults.append(fault)
         else:
@@ -84,7 +84,7 @@ def _plain_dict(node: object) -> object:
     return {key: _plain_dict(value) for key, value in node.items()} if isinstance(node, dict) else node
 
 
-def _set(cfg: CfgNode, setting: Setting) -> Fault | None:
+def load_setting(cfg: CfgNode, setting: Setting) -> Fault | None:
     """Puts one setting into `cfg`, or says what is wrong with it."""
     key, value, where, folder = setting
     if key.startswith(_OPTIONS):
@@ -110,14 +110,14 @@ def _set(cfg: CfgNode, setting: Setting) -> Fault | None:
     return None
 
 
-def _near_key(key: str, cfg: CfgNode) -> list[str]:
+def _near_key(key: str, root: CfgNode) -> list[str]:
     """The keys that `key` may have been meant for: the same word in other sections, else the nearest spelling."""
-    known = _dotted_keys(cfg)
+    known = _dotted_keys(root)
     word = key.upper()
     same = [name for name in known if name.rpartition(".")[2] == word.rpartition(".")[2]]
     if word in same:
         return [word]
-    near = difflib.get_close_matches(word, [*known, *(name for name in cfg if isinstance(cfg[name], CfgNode))], n=1)
+    near = difflib.get_close_matches(word, [*known, *(name for name in root if isinstance(root[name], CfgNode))], n=1)
     return near if near and near[0].partition(".")[0] == word.partition(".")[0] else same[:3] or near
 
 

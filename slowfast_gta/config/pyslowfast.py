@@ -165,7 +165,7 @@ def _absence(setting: Setting) -> Fault | None:
 def _rename_datasets(settings: list[Setting], notices: list[str], _faults: list[Fault]) -> list[Setting]:
     renamed, ssv2 = [], None
     for setting in settings:
-        if setting.key in ("TRAIN.DATASET", "TEST.DATASET") and setting.value in _DATASETS:
+        if setting.key in ("TRAIN.DATASET", "TEST.DATASET") and str(setting.value) in _DATASETS:
             name = _DATASETS[setting.value]
             ssv2 = setting if name == "SSv2" else ssv2
             notices.append(f"{setting.where}: {setting.key} {setting.value} is PySlowFast's word, read as {name}.")
