@@ -5,24 +5,20 @@ on first use, in parallel; the same settings give the same frames, whatever the 
 """
 
 import json
-import logging
-import multiprocessing
 import os
-import signal
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import av
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from slowfast_gta.datasets import rendering
 from slowfast_gta.datasets.build import DATASET_REGISTRY
+from slowfast_gta.datasets.encoding import CODECS, encode_video
+from slowfast_gta.datasets.parallel import on_all_cores
 from slowfast_gta.datasets.something import SSv2
-from slowfast_gta.errors import DataError
-
-logger = logging.getLogger(__name__)
+from slowfast_gta.errors import DataError, Interrupted
 
 # One drawing and the two names it has, forwards and backwards.
 PAIRS = (
@@ -45,14 +41,6 @@ PRETENDED = (
 TEMPLATES = [name for _, *names in PAIRS for name in names] + [name for _, name in PRETENDED]
 
 _THINGS = ("a cup", "a ball", "a book", "a stone", "a leaf", "a coin", "a key", "a lamp")
-
-# (container, encoder, options). Fine enough that what encoding loses is below the noise of the frames in every frame
-# alike, so that no single frame tells how far into the video it is; and fast.
-CODECS = {
-    "vp9": ("webm", "libvpx-vp9", {"deadline": "realtime", "cpu-used": "8", "crf": "8", "b": "0"}),
-    "h264": ("mp4", "libx264", {"preset": "ultrafast", "crf": "10"}),
-}
-_FRAMES_PER_SECOND = 12
 
 
 @dataclass(frozen=True)
@@ -105,34 +93,26 @@ def make_videos(data_dir: Path, settings: Settings) -> None:
     """Write the data set into `data_dir`, going on where an earlier call was cut off.
 
     "synthetic.json" holds the settings and, when everything is there, "complete". Raises DataError where the folder
-    holds videos of other settings.
+    holds other videos, Interrupted on Ctrl-C.
     """
     manifest = data_dir / "synthetic.json"
-    stored = _stored_settings(manifest)
-    if stored.get("complete") and stored["settings"] == asdict(settings):
-        return
-    if stored and stored["settings"] != asdict(settings):
-        changed = [
-            f"SYNTHETIC.{key.upper()} is {value}, there it is {stored['settings'].get(key)}"
-            for key, value in asdict(settings).items()
-            if stored["settings"].get(key) != value
-        ]
-        raise DataError(
-            f"{data_dir} holds Synthetic videos of other settings: {'; '.join(changed)}. "
-            "Name another DATA.PATH_TO_DATA_DIR, or remove that folder."
-        )
+    wanted = {**asdict(settings), "drawing": rendering.VERSION}
+    complete = _check_manifest(manifest, wanted)
     folder = data_dir / "20bn-something-something-v2"
     folder.mkdir(parents=True, exist_ok=True)
-    _write_json(manifest, {"settings": asdict(settings), "complete": False})
+    made = {path.name for path in folder.iterdir()}
     total = settings.num_train + settings.num_val
-    jobs = [(folder, settings, index) for index in range(total) if not _path(folder, settings, index).exists()]
-    _make_all(jobs, f"making {total} videos in {data_dir}")
+    jobs = [(folder, settings, index) for index in range(total) if _file_name(settings, index) not in made]
+    if complete and not jobs:
+        return
+    _write_json(manifest, {"settings": wanted, "complete": False})
+    _make_all(jobs, f"making {total} videos in {data_dir}", total)
     _write_lists(data_dir, settings)
-    _write_json(manifest, {"settings": asdict(settings), "complete": True})
+    _write_json(manifest, {"settings": wanted, "complete": True})
 
 
 def render_video(settings: Settings, index: int) -> np.ndarray:
-    """The frames (T, H, W, 3) of video `index`, before encoding; its label is label_of_index(index)."""
+    """The frames (T, H, W, 3) of video `index`, before encoding; its label is `index` modulo the 18 classes."""
     generator = np.random.default_rng([settings.seed, index])
     label = index % len(TEMPLATES)
     if label >= 2 * len(PAIRS):
@@ -145,58 +125,84 @@ def render_video(settings: Settings, index: int) -> np.ndarray:
     return frames[::-1] if label < 2 * len(PAIRS) and label % 2 else frames
 
 
-def encode_video(path: Path, frames: np.ndarray, codec: str) -> None:
-    """Write frames (T, H, W, 3) to `path`, under a temporary name until the file is whole."""
-    container_format, encoder, options = CODECS[codec]
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with av.open(str(temporary), "w", format=container_format) as container:
-        stream = container.add_stream(encoder, rate=_FRAMES_PER_SECOND, options=options)
-        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
-        stream.codec_context.thread_count = 1  # the processes are the parallelism
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
-        container.mux(stream.encode(None))
-    temporary.replace(path)
-
-
-def _stored_settings(manifest: Path) -> dict:
+def _check_manifest(manifest: Path, wanted: dict) -> bool:
+    """Whether its folder was completed with the settings `wanted`. Raises DataError if it holds anything else."""
+    folder = manifest.parent
     if not manifest.exists():
-        return {}
+        if (lists := sorted(folder.glob("something-something-v2-*.json"))) != []:
+            raise DataError(
+                f"{lists[0]} belongs to a data set that is not Synthetic, and its folder was to be filled with "
+                "Synthetic videos. Name another DATA.PATH_TO_DATA_DIR, or set TRAIN.DATASET and TEST.DATASET to SSv2."
+            )
+        return False
     try:
         stored = json.loads(manifest.read_text())
-        return {"settings": dict(stored["settings"]), "complete": bool(stored["complete"])}
+        settings, complete = dict(stored["settings"]), bool(stored["complete"])
     except (ValueError, KeyError, TypeError):
-        raise DataError(f"{manifest} is not the settings file of a Synthetic data set. Remove that folder.") from None
+        raise DataError(
+            f"{manifest} is not the settings file of a Synthetic data set. Remove the folder {folder}, "
+            "or name another DATA.PATH_TO_DATA_DIR."
+        ) from None
+    if settings != wanted:
+        raise DataError(
+            f"{folder} holds Synthetic videos of other settings: {'; '.join(_differences(settings, wanted))}. "
+            "Name another DATA.PATH_TO_DATA_DIR, or remove that folder."
+        )
+    return complete
 
 
-def _path(folder: Path, settings: Settings, index: int) -> Path:
-    return folder / f"{index + 1}.{CODECS[settings.codec][0]}"
+def _differences(stored: dict, wanted: dict) -> Iterator[str]:
+    for key, value in wanted.items():
+        if stored.get(key) == value:
+            continue
+        if key == "drawing":
+            yield f"they were drawn by version {stored.get(key)} of the drawings, now there is version {value}"
+        else:
+            yield f"SYNTHETIC.{key.upper()} is {value}, there it is {stored.get(key)}"
 
 
-def _make_all(jobs: list, title: str) -> None:
-    """All `jobs`, on all cores, with a progress bar."""
-    if not jobs:
-        return
-    context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
-    with context.Pool(min(os.cpu_count() or 1, len(jobs)), initializer=_start_worker) as pool:
-        for fault in tqdm(pool.imap_unordered(_make, jobs, chunksize=8), total=len(jobs), desc=title, unit="video"):
-            if fault is not None:
-                raise fault
+def _file_name(settings: Settings, index: int) -> str:
+    return f"{index + 1}.{CODECS[settings.codec][0]}"
 
 
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's business
-    cv2.setNumThreads(0)
+Job = tuple[Path, Settings, int]  # folder, settings, index of the video
 
 
-def _make(job: tuple[Path, Settings, int]) -> OSError | None:
-    """Render and encode one video; a full disk comes back as a value, since an exception would bring its traceback."""
+def _make_all(jobs: list[Job], title: str, total: int) -> None:
+    """All `jobs`, on all cores, with a progress bar. Raises OSError, or Interrupted on Ctrl-C."""
+    with tqdm(total=total, initial=total - len(jobs), desc=title, unit="video") as bar:
+        try:
+            for fault in on_all_cores(_make, jobs):
+                if fault is not None:
+                    raise fault
+                bar.update()
+        except KeyboardInterrupt:
+            raise Interrupted(f"Stopped: {bar.n} of {total} videos are made.") from None
+
+
+def _make(job: Job) -> OSError | None:
+    """Render, encode and write one video; a full disk comes back as a value, an exception would print a traceback.
+
+    The file gets its name when it is whole.
+    """
     folder, settings, index = job
+    path = folder / _file_name(settings, index)
     try:
-        encode_video(_path(folder, settings, index), render_video(settings, index), settings.codec)
+        _write_whole(path, encode_video(render_video(settings, index), settings.codec))
     except OSError as fault:
         return OSError(fault.errno, fault.strerror)
     return None
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write `path` under a name of this process's own first: nobody ever sees half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _write_lists(data_dir: Path, settings: Settings) -> None:
@@ -223,6 +229,4 @@ def _json(data_dir: Path, name: str) -> Path:
 
 
 def _write_json(path: Path, content: object) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=1))
-    temporary.replace(path)
+    _write_whole(path, json.dumps(content, indent=1).encode())
