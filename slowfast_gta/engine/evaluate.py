@@ -89,6 +89,13 @@ def summarize(found: Scores, class_names: Sequence[str], pairs: Sequence[tuple[i
     if not found.video_ids:
         reasons = "; ".join(list(found.missing.values())[:3])
         raise RunError(f"No video could be scored: {len(found.missing)} are missing. {reasons}")
+    broken = ~np.isfinite(found.scores).all(1)
+    if broken.any():
+        raise RunError(
+            f"The network's scores of {broken.sum()} videos are not numbers (the first: "
+            f"{found.video_ids[int(broken.argmax())]}). Its weights or BatchNorm statistics are broken: test an earlier "
+            "checkpoint (TEST.CHECKPOINT_FILE_PATH), or train with a lower SOLVER.BASE_LR."
+        )
     confusion = confusion_matrix(found.scores, found.labels)
     per_class = class_accuracy(confusion)
     results = {
@@ -105,6 +112,7 @@ def summarize(found: Scores, class_names: Sequence[str], pairs: Sequence[tuple[i
             for name, value, count in zip(class_names, per_class, confusion.sum(1), strict=True)
         ],
     }
+    pairs = [pair for pair in pairs if np.isin(pair, found.labels).any()]  # the others have nothing to say
     if pairs:
         results["pairs"] = pair_accuracy(found.scores, found.labels, pairs)
         results["per_pair"] = [

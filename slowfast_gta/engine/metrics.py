@@ -9,12 +9,12 @@ import numpy as np
 
 
 def topk_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """Percent of rows of scores (V, K) whose label is among the k highest; ties count against us."""
+    """Percent of rows of scores (V, K) whose label is among the k highest; ties and NaN count against us."""
     if len(labels) == 0:
         return float("nan")
     own = scores[np.arange(len(labels)), labels][:, None]
     # As many as tie with the label stand before it: constant scores must not look right.
-    rank = (scores >= own).sum(1) - 1
+    rank = (~(scores < own)).sum(1) - 1
     return 100.0 * float((rank < k).mean())
 
 

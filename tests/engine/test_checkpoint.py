@@ -1,0 +1,120 @@
+"""Checkpoints: whole or not there, newest readable one first, a full disk leaves the earlier ones."""
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from slowfast_gta.engine.checkpoint import Position, find_newest, list_checkpoints, save_checkpoint
+from slowfast_gta.errors import RunError, WeightsError
+
+
+def state(value: float) -> dict:
+    return {"model_state": {"w": torch.full((4,), value)}, "optimizer_state": {}}
+
+
+def names(output: Path) -> list[str]:
+    return sorted(path.name for path in (output / "checkpoints").iterdir())
+
+
+@pytest.fixture(autouse=True)
+def spoken(caplog, monkeypatch):
+    """Our logger does not propagate once a command has set it up."""
+    monkeypatch.setattr(logging.getLogger("slowfast_gta"), "propagate", True)
+
+
+def test_names_order_and_entries(tmp_path):
+    for position in (Position(2), Position(1), Position(1, 30), Position(1, 7)):
+        path = save_checkpoint(tmp_path, position, state(position.epoch))
+        assert path.is_file()
+    assert Position(1).file_name == "checkpoint_epoch_00001.pyth"
+    assert Position(1, 7).file_name == "checkpoint_epoch_00002_step_000007.pyth"
+    (tmp_path / "checkpoints" / "my_notes.txt").touch()
+    assert [position for position, _ in list_checkpoints(tmp_path)] == sorted(
+        [Position(1), Position(1, 7), Position(1, 30), Position(2)]
+    )
+    position, content = find_newest(tmp_path)
+    assert position == Position(2)
+    assert content["epoch"] == 1, "PySlowFast writes the number of the epoch that is done, from 0"
+    assert torch.equal(content["model_state"]["w"], torch.full((4,), 2.0))
+
+
+def test_a_finished_epoch_replaces_the_checkpoints_inside_it(tmp_path):
+    save_checkpoint(tmp_path, Position(1), state(1))
+    save_checkpoint(tmp_path, Position(1, 5), state(1))
+    save_checkpoint(tmp_path, Position(1, 9), state(1))
+    assert names(tmp_path) == ["checkpoint_epoch_00001.pyth", "checkpoint_epoch_00002_step_000009.pyth"]
+    save_checkpoint(tmp_path, Position(2), state(2))
+    assert names(tmp_path) == ["checkpoint_epoch_00001.pyth", "checkpoint_epoch_00002.pyth"]
+
+
+def test_no_checkpoint_is_no_position(tmp_path):
+    assert find_newest(tmp_path) is None
+
+
+def test_a_crash_before_the_rename_leaves_the_old_ones(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path, Position(1), state(1))
+
+    class Crash(BaseException):
+        pass
+
+    def crash(self, target):
+        raise Crash
+
+    monkeypatch.setattr(Path, "replace", crash)
+    with pytest.raises(Crash):
+        save_checkpoint(tmp_path, Position(2), state(2))
+    position, content = find_newest(tmp_path)
+    assert position == Position(1) and content["model_state"]["w"][0] == 1
+
+
+@pytest.mark.parametrize("size", [0, 100, 0.5, 0.98])
+def test_a_torn_newest_is_said_and_the_one_before_taken(tmp_path, caplog, size):
+    save_checkpoint(tmp_path, Position(1), state(1))
+    path = save_checkpoint(tmp_path, Position(2), state(2))
+    content = path.read_bytes()
+    path.write_bytes(content[: size if isinstance(size, int) else int(size * len(content))])
+    position, content = find_newest(tmp_path)
+    assert position == Position(1) and content["model_state"]["w"][0] == 1
+    assert f"{path} cannot be read" in caplog.text and "Trying the checkpoint before it" in caplog.text
+
+
+def test_a_newest_without_an_optimizer_is_not_taken(tmp_path, caplog):
+    save_checkpoint(tmp_path, Position(1), state(1))
+    path = save_checkpoint(tmp_path, Position(2), {"model_state": {}})
+    assert find_newest(tmp_path)[0] == Position(1)
+    assert f"{path} has no optimizer_state" in caplog.text
+
+
+def test_all_torn_is_a_sentence(tmp_path):
+    for epoch in (1, 2):
+        save_checkpoint(tmp_path, Position(epoch), state(1)).write_bytes(b"torn")
+    with pytest.raises(WeightsError, match=r"None of the 2 checkpoints in .* can be read.*AUTO_RESUME False"):
+        find_newest(tmp_path)
+
+
+@pytest.mark.parametrize("fault", [OSError(28, "No space left on device"), RuntimeError("unexpected pos 64 vs 0")])
+def test_a_full_disk_is_a_sentence_and_the_earlier_ones_are_whole(tmp_path, monkeypatch, fault):
+    save_checkpoint(tmp_path, Position(1), state(1))
+
+    def full(content, file):
+        file.write(b"half of it")
+        raise fault
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(RunError, match=r"checkpoint_epoch_00002.pyth could not be written: .*Earlier checkpoints"):
+        save_checkpoint(tmp_path, Position(2), state(2))
+    monkeypatch.undo()
+    assert names(tmp_path) == ["checkpoint_epoch_00001.pyth"]
+    assert find_newest(tmp_path)[0] == Position(1)
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    order = []
+    fsync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (order.append("fsync"), fsync(descriptor))[1])
+    monkeypatch.setattr(Path, "replace", lambda self, target: (order.append("rename"), replace(self, target))[1])
+    save_checkpoint(tmp_path, Position(1), state(1))
+    assert order == ["fsync", "rename", "fsync"]

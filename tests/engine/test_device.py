@@ -1,0 +1,45 @@
+"""Normalising, and which device a config means."""
+
+import pytest
+import torch
+from miniatures import CFG, TINY
+
+from slowfast_gta import load_config
+from slowfast_gta.engine.device import Normalize, build_normalize, load_device, load_num_gpus
+from slowfast_gta.errors import RunError
+
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_normalize_is_the_formula(reverse):
+    frames = torch.randint(0, 256, (2, 3, 4, 5, 6), dtype=torch.uint8)
+    wanted = torch.empty(2, 3, 4, 5, 6, dtype=torch.float64)
+    for channel in range(3):  # the statistics are RGB's; the order changes after them, as in PySlowFast
+        place = 2 - channel if reverse else channel
+        wanted[:, place] = (frames[:, channel].double() / 255 - MEAN[channel]) / STD[channel]
+    found = Normalize(MEAN, STD, reverse, torch.device("cpu"))(frames)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), wanted, atol=2e-6, rtol=0)
+
+
+def test_normalize_reads_the_config():
+    cfg = load_config(CFG, ["DATA.MEAN", [0.0, 0.0, 0.5], "DATA.STD", [1.0, 0.5, 0.25]])
+    white = torch.full((1, 3, 1, 1, 1), 255, dtype=torch.uint8)
+    assert build_normalize(cfg, torch.device("cpu"))(white).flatten().tolist() == pytest.approx([1, 2, 2])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_auto_is_the_cpu_where_there_is_no_gpu():
+    assert load_num_gpus(load_config(CFG, TINY)) == 0
+    assert load_device(load_config(CFG, TINY)) == torch.device("cpu")
+
+
+@pytest.mark.parametrize("present", [0, 1, 4])
+def test_auto_is_one_gpu_and_more_must_be_asked_for(monkeypatch, present):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: present > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: present)
+    assert load_num_gpus(load_config(CFG, TINY)) == min(present, 1)
+    assert load_num_gpus(load_config(CFG, [*TINY, "NUM_GPUS", present])) == present
+    with pytest.raises(RunError, match=f"NUM_GPUS is {present + 1}, but PyTorch sees {present} CUDA GPUs"):
+        load_num_gpus(load_config(CFG, [*TINY, "NUM_GPUS", present + 1]))

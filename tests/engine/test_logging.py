@@ -1,0 +1,46 @@
+"""What a run says and writes."""
+
+import json
+import logging
+
+from slowfast_gta.engine.logging import MetricsWriter, Progress, setup_logging
+
+
+def test_console_has_sentences_and_the_file_their_times(tmp_path, capsys):
+    setup_logging(tmp_path / "log.txt")
+    logging.getLogger("slowfast_gta.datasets.loader").warning("Two classes are never mirrored.")
+    assert capsys.readouterr() == ("", "Two classes are never mirrored.\n")
+    line = (tmp_path / "log.txt").read_text()
+    assert line.endswith("WARNING Two classes are never mirrored.\n") and line[:2] == "20"
+
+
+def test_setting_up_again_does_not_double_what_is_said(tmp_path, capsys):
+    setup_logging(tmp_path / "first.txt")
+    setup_logging(tmp_path / "second.txt")
+    logging.getLogger("slowfast_gta").info("Once.")
+    assert capsys.readouterr().err == "Once.\n"
+    assert (tmp_path / "first.txt").read_text() == ""
+    assert "Once." in (tmp_path / "second.txt").read_text()
+
+
+def test_metrics_are_one_json_object_a_line_and_survive_a_crash(tmp_path):
+    writer = MetricsWriter(tmp_path, tensorboard=True)
+    writer.write("train", 3, {"loss": 1.5})
+    writer.write("val", 3, {"top1": 50.0})
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()  # before close: each line is written at once
+    assert [json.loads(line) for line in lines] == [
+        {"kind": "train", "step": 3, "loss": 1.5},
+        {"kind": "val", "step": 3, "top1": 50.0},
+    ]
+    writer.close()
+    assert list((tmp_path / "tensorboard").glob("events.*"))
+
+
+def test_progress_hands_out_every_batch_and_counts_its_clips(monkeypatch):
+    clock = iter(range(100))
+    monkeypatch.setattr("slowfast_gta.engine.logging.time.perf_counter", lambda: next(clock))
+    progress = Progress([{"label": [0, 0]}, {"label": [0]}], 2, "title")
+    assert [len(batch["label"]) for batch in progress] == [2, 1]
+    # Every look at the clock is a second: three before the first batch is out (start, asked, got), and so on.
+    assert progress.clips_per_sec == 3 / progress.seconds
+    assert 0 < progress.data_share < 1
