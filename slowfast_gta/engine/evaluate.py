@@ -93,8 +93,8 @@ def summarize(found: Scores, class_names: Sequence[str], pairs: Sequence[tuple[i
     if broken.any():
         raise RunError(
             f"The network's scores of {broken.sum()} videos are not numbers (the first: "
-            f"{found.video_ids[int(broken.argmax())]}). Its weights or BatchNorm statistics are broken: test an earlier "
-            "checkpoint (TEST.CHECKPOINT_FILE_PATH), or train with a lower SOLVER.BASE_LR."
+            f"{found.video_ids[int(broken.argmax())]}). Its weights or BatchNorm statistics are broken: test an "
+            "earlier checkpoint (TEST.CHECKPOINT_FILE_PATH), or train with a lower SOLVER.BASE_LR."
         )
     confusion = confusion_matrix(found.scores, found.labels)
     per_class = class_accuracy(confusion)
@@ -171,7 +171,7 @@ def load_test_weights(cfg, model: nn.Module) -> WeightsReport:
             f"There is nothing to test: {cfg.OUTPUT_DIR} has no checkpoint, and TEST.CHECKPOINT_FILE_PATH is empty. "
             "Train first (TRAIN.ENABLE True) or name a file of weights."
         )
-    return load_weights(model, path, inflate=cfg.TRAIN.CHECKPOINT_INFLATE, new_head=False, ema=cfg.EMA.ENABLE)
+    return load_weights(model, path, inflate=cfg.TRAIN.CHECKPOINT_INFLATE, fine_tune=False, ema=cfg.EMA.ENABLE)
 
 
 def write_results(output_dir: Path, results: dict, found: Scores) -> None:

@@ -46,7 +46,7 @@ def build_predictor(cfg, weights: str | Path) -> Predictor:
     """The network of `cfg` with `weights`, the views of cfg.TEST, and the names of its classes."""
     device = load_device(cfg)
     model = build_model(cfg)
-    report = load_weights(model, weights, inflate=cfg.TRAIN.CHECKPOINT_INFLATE, new_head=False, ema=cfg.EMA.ENABLE)
+    report = load_weights(model, weights, inflate=cfg.TRAIN.CHECKPOINT_INFLATE, fine_tune=False, ema=cfg.EMA.ENABLE)
     views = TestViews(
         [],
         ClipSampling.from_cfg(cfg),

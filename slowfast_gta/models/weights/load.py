@@ -41,16 +41,16 @@ class WeightsReport:
 
 
 def load_weights(
-    model: nn.Module, path: str | Path, inflate: bool = True, new_head: bool = True, ema: bool = False
+    model: nn.Module, path: str | Path, inflate: bool = True, fine_tune: bool = True, ema: bool = False
 ) -> WeightsReport:
     """Load a file's weights and BatchNorm statistics into `model`, and say what became of each.
 
     path: a PySlowFast or own checkpoint (.pyth), or a torchvision ResNet state dict (.pth).
     inflate: allow 2D kernels to be repeated along time, divided by their number.
-    new_head: allow a classifier of another size to stay as initialised (fine-tuning).
+    fine_tune: allow inserted attention blocks, and a classifier of another size, to stay as initialised; False where
+        the network is to answer as it is: its new blocks would be the identity, its new classifier random.
     ema: take the averaged weights where a checkpoint of ours has them (EMA.ENABLE).
-    Raises WeightsError, and changes nothing, where anything is missing but inserted attention blocks (and the head, if
-    allowed), or where a shape does not fit.
+    Raises WeightsError, and changes nothing, where anything else is missing, or where a shape does not fit.
     """
     source = read_weights(path, ema)
     target = model.state_dict()
@@ -66,8 +66,8 @@ def load_weights(
             getattr(report, what).append(name)
     for name in target:
         if name not in source.tensors:
-            _sort_missing(name, source, new_head, report)
-    if new_head:
+            _sort_missing(name, source, fine_tune, report)
+    if fine_tune:
         _excuse_head(report)
     _refuse(report)
     model.load_state_dict(fitted, strict=False)
@@ -89,17 +89,18 @@ def _fit(value: Tensor, like: Tensor) -> tuple[Tensor, str] | None:
     return (value, "reshaped") if frames == 1 else (value.expand_as(like) / frames, "inflated")
 
 
-def _sort_missing(name: str, source: Source, new_head: bool, report: WeightsReport) -> None:
+def _sort_missing(name: str, source: Source, fine_tune: bool, report: WeightsReport) -> None:
     counter = name.endswith("num_batches_tracked")  # absent in older files, and of no influence
-    headless = new_head and name.startswith("head.") and not any(n.startswith("head.") for n in source.tensors)
-    (report.new if counter or headless or _INSERTED.search(name) else report.missing).append(name)
+    headless = name.startswith("head.") and not any(n.startswith("head.") for n in source.tensors)
+    expected = counter or (fine_tune and (headless or _INSERTED.search(name)))
+    (report.new if expected else report.missing).append(name)
 
 
 def _excuse_head(report: WeightsReport) -> None:
     """A classifier of another size starts anew, weight and bias together."""
-    if any(entry.startswith("head.projection.") for entry in report.mismatched):
-        report.new += [entry for entry in report.mismatched if entry.startswith("head.projection.")]
-        report.mismatched = [entry for entry in report.mismatched if not entry.startswith("head.projection.")]
+    head = [entry for entry in report.mismatched if entry.startswith("head.projection.")]
+    report.new = head + report.new  # first: of many names only a few are printed
+    report.mismatched = [entry for entry in report.mismatched if entry not in head]
 
 
 def _refuse(report: WeightsReport) -> None:
