@@ -12,7 +12,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-VERSION = 1  # counts up when the same seed would give other frames: old videos are then refused, never mixed in
+VERSION = 2  # counts up when the same seed would give other frames: old videos are then refused, never mixed in
 
 Drawing = Callable[["Scene"], None]
 
@@ -49,10 +49,10 @@ class Scene:
     def __init__(self, height: int, width: int, generator: np.random.Generator):
         self.unit = min(height, width)  # px; lengths are parts of this
         self.phase = 0.0  # how far the action has got, 0 to 1
-        self.background = _texture(height, width, generator, contrast=0.25, spread=0.18)
+        self.background = _texture(height, width, generator, 0.1, 0.5 + generator.uniform(-0.12, 0.12, 3))
         self.canvas = self.background.copy()
         side = int(0.9 * self.unit)
-        self.textures = [_texture(side, side, generator, contrast=0.5, spread=0.38) for _ in range(3)]
+        self.textures = [_texture(side, side, generator, 0.3, _vivid(generator)) for _ in range(3)]
         self.center = np.array([width, height]) / 2 + generator.uniform(-0.06, 0.06, 2) * self.unit
         self.numbers = generator.uniform(0, 1, 16)  # what a drawing may vary
 
@@ -113,14 +113,18 @@ class Scene:
         self.shape(corners, self.point((left + right) / 2, (top + bottom) / 2), which, gain=gain)
 
 
-def _texture(height: int, width: int, generator: np.random.Generator, contrast: float, spread: float) -> np.ndarray:
-    """Smooth coloured noise around a random colour, float32 (H, W, 3) in 0..255."""
-    base = 0.5 + spread * generator.uniform(-1, 1, 3).astype(np.float32)
-    out = np.zeros((height, width, 3), np.float32)
+def _vivid(generator: np.random.Generator) -> np.ndarray:
+    """A colour far from grey, and so from every background; (3,) in 0..1."""
+    return 0.5 + generator.uniform(0.28, 0.42, 3) * generator.choice([-1, 1], 3)
+
+
+def _texture(height: int, width: int, generator: np.random.Generator, contrast: float, color: np.ndarray) -> np.ndarray:
+    """Smooth coloured noise around `color`, float32 (H, W, 3) in 0..255."""
+    out = np.tile(color.astype(np.float32), (height, width, 1))
     for cells in (4, 11):
-        grid = generator.uniform(-1, 1, (cells, cells, 3)).astype(np.float32)
+        grid = generator.uniform(-contrast / 2, contrast / 2, (cells, cells, 3)).astype(np.float32)
         out += cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.clip(255 * (base + contrast * 0.5 * out), 8, 247)
+    return np.clip(255 * out, 8, 247)
 
 
 def move_right(scene: Scene) -> None:
