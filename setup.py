@@ -24,8 +24,8 @@ setup(
     install_requires=[
         "torch>=2.11",
         "numpy>=1.26",
-        "av>=15",
-        "opencv-python-headless>=4.8",
+        "av>=17",
+        "opencv-python-headless>=4.11",
         "fvcore>=0.1.5.post20221221",
         "iopath>=0.1.9",
         "yacs>=0.1.8",
