@@ -24,7 +24,8 @@ def encode_video(frames: np.ndarray, codec: str) -> bytes:
     """The file that holds `frames` (T, H, W, 3)."""
     container_format, encoder, options = CODECS[codec]
     file = io.BytesIO()
-    with av.open(file, "w", format=container_format) as container:
+    no_random_ids = {"fflags": "+bitexact"}  # the same frames give the same bytes
+    with av.open(file, "w", format=container_format, container_options=no_random_ids) as container:
         stream = container.add_stream(encoder, rate=_FRAMES_PER_SECOND, options=options)
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
         stream.codec_context.thread_count = 1  # the processes are the parallelism
