@@ -1,6 +1,8 @@
 """The only importer of torch.distributed. On one process every function here does nothing, at no cost."""
 
+import itertools
 import os
+import re
 import signal
 import socket
 import sys
@@ -11,6 +13,11 @@ import torch.distributed as dist
 from torch import nn
 
 from slowfast_gta.errors import ConfigError, Interrupted, RunError, UserError
+
+# What gloo and NCCL say where the process at the other end is gone.
+_LOST_PEER = re.compile(r"Connection (reset|closed|refused)|Broken pipe|remote process exited|NCCL comm\w+ was aborted")
+
+_launches = itertools.count()
 
 
 def get_rank() -> int:
@@ -61,6 +68,13 @@ def mean(value: torch.Tensor) -> torch.Tensor:
     return value / get_world_size()
 
 
+def share_buffers(model: nn.Module) -> None:
+    """Give every process the main one's BatchNorm statistics, so that all of them evaluate the same network."""
+    if get_world_size() > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, 0)
+
+
 def data_parallel(model: nn.Module, sync_batch_norm: bool) -> nn.Module:
     """The model whose gradients are averaged over all processes."""
     if get_world_size() == 1:
@@ -98,8 +112,7 @@ def launch(
                 "--init_method tcp://HOST:PORT of machine 0, and its own --shard_id."
             )
         url = "tcp://127.0.0.1:0"
-    if url.endswith(":0"):
-        url = f"{url[:-1]}{_free_port()}"
+    url = _next_url(url)
     if backend == "auto":
         backend = "nccl" if num_gpus else "gloo"
     arguments = (job, args, per_machine, world_size, shard_id, backend, url, num_gpus > 0)
@@ -147,11 +160,27 @@ def _worker(
         os._exit(fault.exit_code)
     except KeyboardInterrupt:
         os._exit(Interrupted.exit_code)
+    except RuntimeError as fault:
+        if not _LOST_PEER.search(str(fault)):
+            raise
+        print(f"process {rank} of {world_size}: another process ended; it says why.", file=sys.stderr, flush=True)
+        os._exit(RunError.exit_code)
     dist.destroy_process_group()
 
 
 def _collective_device() -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+
+
+def _next_url(url: str) -> str:
+    """`url` with a port of this launch's own: port 0 is any free one, another is counted up from launch to launch.
+
+    At the port of the launch before, its main process may still listen and answer with addresses that are gone.
+    """
+    host, _, port = url.rpartition(":")
+    if not port.isdecimal():
+        raise ConfigError(f"--init_method is {url}; it must be tcp://HOST:PORT, as tcp://10.0.0.1:9999.")
+    return f"{host}:{int(port) + next(_launches) if int(port) else _free_port()}"
 
 
 def _free_port() -> int:

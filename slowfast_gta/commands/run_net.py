@@ -27,7 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     add_config_arguments(parser)
     parser.add_argument(
-        "--init_method", metavar="URL", help="where the processes of several machines meet: tcp://HOST:PORT"
+        "--init_method",
+        metavar="URL",
+        help="where the processes of several machines meet: tcp://HOST:PORT; several configs: one port after the other",
     )
     parser.add_argument(
         "--num_shards", type=int, metavar="N", help="machines that train together (else NUM_SHARDS of the YAML)"

@@ -37,6 +37,7 @@ class Scores:
     labels: np.ndarray  # (V,)
     num_views: int
     missing: dict[str, str] = field(default_factory=dict)
+    repeated_frames: int = 0  # that did not decode; a near one was taken
 
 
 @torch.no_grad()
@@ -45,10 +46,11 @@ def evaluate(model: nn.Module, loader, normalize: Normalize, batch_size: int, nu
     was_training = model.training
     model.eval()
     views: dict[str, dict[int, np.ndarray]] = {}
-    labels, missing = {}, {}
+    labels, missing, repeated = {}, {}, 0
     progress = Progress(loader, len(loader), title)
     for batch in progress:
         missing.update(batch["errors"])
+        repeated += batch["num_repeated"]
         if len(batch["label"]) == 0:
             continue
         answers = (
@@ -59,17 +61,18 @@ def evaluate(model: nn.Module, loader, normalize: Normalize, batch_size: int, nu
             views.setdefault(video_id, {})[view_id] = answer
             labels[video_id] = label
     model.train(was_training)
-    return _gather(views, labels, missing, num_views)
+    return _gather(views, labels, missing, repeated, num_views)
 
 
-def _gather(views: dict, labels: dict, missing: dict, num_views: int) -> Scores:
+def _gather(views: dict, labels: dict, missing: dict, repeated: int, num_views: int) -> Scores:
     """One row for each video that has all its views; what several processes have is joined, nothing counted twice."""
-    all_views, all_labels, all_missing = {}, {}, {}
-    for part_views, part_labels, part_missing in distributed.gather((views, labels, missing)):
+    all_views, all_labels, all_missing, all_repeated = {}, {}, {}, 0
+    for part_views, part_labels, part_missing, part_repeated in distributed.gather((views, labels, missing, repeated)):
         for video_id, answers in part_views.items():
             all_views.setdefault(video_id, {}).update(answers)
         all_labels.update(part_labels)
         all_missing.update(part_missing)
+        all_repeated += part_repeated
     for video_id, answers in all_views.items():
         if len(answers) != num_views:
             all_missing.setdefault(video_id, f"only {len(answers)} of its {num_views} views were scored")
@@ -81,6 +84,7 @@ def _gather(views: dict, labels: dict, missing: dict, num_views: int) -> Scores:
         np.array([all_labels[video_id] for video_id in video_ids], dtype=np.int64),
         num_views,
         all_missing,
+        all_repeated,
     )
 
 
@@ -105,6 +109,7 @@ def summarize(found: Scores, class_names: Sequence[str], pairs: Sequence[tuple[i
         "num_videos": len(found.video_ids),
         "num_views": found.num_views,
         "num_missing": len(found.missing),
+        "repeated_frames": found.repeated_frames,
         "final": not found.missing,
         "missing": dict(sorted(found.missing.items())),
         "per_class": [
@@ -128,6 +133,8 @@ def sentence(results: dict) -> str:
     line += f" x {results['num_views']} views"
     if "pairs" in results:
         line += f"; inside reversed pairs {results['pairs']['choice']:.2f} %"
+    if results["repeated_frames"]:
+        line += f"; {results['repeated_frames']} frames did not decode, a near one was taken"
     if results["num_missing"]:
         line = f"NOT FINAL, {results['num_missing']} videos missing: {line}"
     return line

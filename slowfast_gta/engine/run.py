@@ -34,14 +34,14 @@ def train_and_test(cfg, init_method: str | None = None) -> None:
     for split in splits:
         build_dataset(cfg, split)
     jobs = [train] * cfg.TRAIN.ENABLE + [test] * cfg.TEST.ENABLE
-    for job in jobs:
-        distributed.launch(_work, (job, cfg), num_gpus, cfg.NUM_SHARDS, cfg.SHARD_ID, cfg.DIST_BACKEND, init_method)
+    distributed.launch(_work, (jobs, cfg), num_gpus, cfg.NUM_SHARDS, cfg.SHARD_ID, cfg.DIST_BACKEND, init_method)
 
 
-def _work(job: Callable, cfg) -> None:
+def _work(jobs: list[Callable], cfg) -> None:
     """What each process does."""
     if distributed.get_world_size() > 1:
         for plugin in cfg.PLUGINS:
             import_plugin(plugin)
         setup_logging(Path(cfg.OUTPUT_DIR) / "log.txt")
-    job(cfg)
+    for job in jobs:
+        job(cfg)

@@ -162,6 +162,8 @@ def train(cfg) -> None:
             evaluating = (epoch + 1) % cfg.TRAIN.EVAL_PERIOD == 0 or epoch + 1 == last_epoch
             if evaluating and cfg.BN.USE_PRECISE_STATS:
                 update_precise_statistics(cfg, learner, loader, normalize, epoch)
+            if evaluating:
+                distributed.share_buffers(learner.answering)
             if (epoch + 1) % cfg.TRAIN.CHECKPOINT_PERIOD == 0 or epoch + 1 == last_epoch or stop.received:
                 path = _save(cfg, Position(epoch + 1), learner, extra)
             if stop.received:
@@ -185,7 +187,7 @@ def train_epoch(
     for batch in progress:
         _seed(cfg.RNG_SEED, epoch, step)
         lr = lr_at(epoch + step / len(loader), schedule)
-        meter.count_errors(batch["errors"])
+        meter.count_faults(batch["errors"], batch["num_repeated"])
         if len(batch["label"]):
             labels = batch["label"].to(learner.device, non_blocking=True)
             loss, logits = learner.step(normalize(batch["frames"]), labels, lr)
@@ -204,7 +206,7 @@ def train_epoch(
         "epoch %d/%d: %s, %.1f clips/s, %.0f %% of the time waiting for data%s.",
         epoch + 1,
         cfg.SOLVER.MAX_EPOCH,
-        meter,
+        _sentence(meter.summary()),
         progress.clips_per_sec,
         100 * progress.data_share,
         _time_left(progress.seconds, epoch + 1, cfg.SOLVER.MAX_EPOCH) if step == len(loader) and not first_step else "",
@@ -213,34 +215,41 @@ def train_epoch(
 
 
 class Meter:
-    """Averages over the clips of an epoch."""
+    """Averages and counts over the clips of an epoch, of all processes."""
 
     def __init__(self):
-        self.recent_loss, self._loss, self._right, self._clips, self._errors = 0.0, 0.0, 0, 0, 0
+        self.recent_loss = 0.0
+        self._sums = torch.zeros(5, dtype=torch.float64)  # loss, right answers, clips, broken videos, repeated frames
 
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         self.recent_loss = loss.item()
-        self._loss += self.recent_loss * len(labels)
-        self._right += int((logits.argmax(1) == labels).sum())
-        self._clips += len(labels)
+        right = int((logits.argmax(1) == labels).sum())
+        self._sums[:3] += torch.tensor([self.recent_loss * len(labels), right, len(labels)])
 
-    def count_errors(self, errors: list[tuple[str, str]]) -> None:
+    def count_faults(self, errors: list[tuple[str, str]], num_repeated: int) -> None:
         for video_id, reason in errors:
             logger.warning("skipped or replaced: %s: %s", video_id, reason)
-        self._errors += len(errors)
+        self._sums[3:] += torch.tensor([len(errors), num_repeated])
 
     def summary(self) -> dict[str, float]:
-        clips = max(self._clips, 1)
+        """The numbers so far. All processes must ask at the same step."""
+        means = distributed.mean(self._sums).tolist()
+        loss, right, clips, broken, repeated = (distributed.get_world_size() * value for value in means)
         return {
-            "loss": round(self._loss / clips, 6),
-            "top1": round(100 * self._right / clips, 3),
-            "broken_videos": self._errors,
+            "loss": round(loss / max(clips, 1), 6),
+            "top1": round(100 * right / max(clips, 1), 3),
+            "broken_videos": round(broken),
+            "repeated_frames": round(repeated),
         }
 
-    def __str__(self) -> str:
-        values = self.summary()
-        broken = f", {self._errors} broken videos skipped or replaced" if self._errors else ""
-        return f"loss {values['loss']:.4f}, top-1 {values['top1']:.1f} %{broken}"
+
+def _sentence(values: dict[str, float]) -> str:
+    line = f"loss {values['loss']:.4f}, top-1 {values['top1']:.1f} %"
+    if values["broken_videos"]:
+        line += f", {values['broken_videos']} broken videos skipped or replaced"
+    if values["repeated_frames"]:
+        line += f", {values['repeated_frames']} frames that did not decode replaced by a near one"
+    return line
 
 
 def validate(cfg, learner: Learner, loader, normalize, dataset, writer: MetricsWriter, step: int) -> None:

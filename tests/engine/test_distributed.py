@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from miniatures import CFG, TINY, command, keys, metrics
+from miniatures import CFG, TINY, command, keys, make_ssv2, metrics
 
 from slowfast_gta import distributed
+from slowfast_gta.errors import ConfigError
 
 # BatchNorm frozen and no dropout: what is random or per process would make one process and two differ.
 ALIKE = ["MODEL.DROPOUT_RATE", 0.0, "MODEL.FROZEN_BN", True, "SOLVER.BASE_LR", 0.02, "TEST.NUM_ENSEMBLE_VIEWS", 2]
@@ -70,6 +71,29 @@ def test_two_processes_learn_and_answer_as_one(two, run_tiny, tmp_path):
     with np.load(output / "scores.npz") as two_scores, np.load(tmp_path / "run" / "scores.npz") as one_scores:
         assert two_scores["video_id"].tolist() == one_scores["video_id"].tolist()
         np.testing.assert_allclose(two_scores["scores"], one_scores["scores"], atol=1e-6)
+
+
+def test_a_broken_video_of_one_process_ends_both_with_sentences(tmp_path):
+    data = make_ssv2(tmp_path / "data", 8, 2)
+    (data / "20bn-something-something-v2" / "1004.webm").write_text("no video")
+    ended = train_on_two(data, tmp_path / "run", "DATA.ON_ERROR", "skip", "LOG_PERIOD", 10, "TEST.ENABLE", False)
+    assert [code for code, _ in ended] == [0, 0], ended
+    assert [row["broken_videos"] for row in metrics(tmp_path / "run") if row["kind"] == "train"] == [1, 1]
+    ended = train_on_two(data, tmp_path / "run2")
+    assert [code for code, _ in ended] == [1, 1]
+    said = [text.splitlines()[-1] for _, text in ended]
+    assert sum("1004.webm: this is not a video" in line for line in said) == 1, said
+    assert sum("another process ended; it says why" in line for line in said) == 1, said
+    assert not any("Traceback" in text for _, text in ended)
+
+
+def test_every_launch_meets_at_a_port_of_its_own(monkeypatch):
+    monkeypatch.setattr(distributed, "_launches", iter([0, 1]))
+    assert distributed._next_url("tcp://10.0.0.1:9999") == "tcp://10.0.0.1:9999"
+    assert distributed._next_url("tcp://10.0.0.1:9999") == "tcp://10.0.0.1:10000"
+    assert distributed._next_url("tcp://127.0.0.1:0") != "tcp://127.0.0.1:0"
+    with pytest.raises(ConfigError, match="--init_method is tcp://somewhere"):
+        distributed._next_url("tcp://somewhere")
 
 
 def test_the_yaml_says_how_many_and_a_fault_of_the_work_ends_both_with_sentences(ssv2, tmp_path):
