@@ -1,0 +1,186 @@
+"""The rules of the house, kept by reading every file's syntax tree. README and CONTRIBUTING say why they are there."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from miniatures import ROOT
+
+from slowfast_gta.config.defaults import get_defaults
+
+PACKAGE = ROOT / "slowfast_gta"
+FILES = sorted(PACKAGE.rglob("*.py"))
+TOOLS = sorted((ROOT / "tools").glob("*.py"))
+BANNED_NAMES = {"utils", "util", "misc", "helper", "helpers", "common", "manager"}
+
+# Who may import whom: a room -> the rooms (or modules) of the package it may import. A room may import itself.
+ALLOWED = {
+    "errors": set(),
+    "registry": {"errors"},
+    "distributed": {"errors"},
+    "config": {"errors", "registry", "datasets", "models"},  # to check names and blocks before anything is built
+    "datasets": {"errors", "registry", "distributed"},
+    "models": {"errors", "registry"},
+    "engine": {"errors", "config", "datasets", "models", "distributed"},
+    "visualize": {"errors", "engine", "models"},
+    "commands": {"errors", "config", "engine", "visualize", "models"},
+}
+# What may read the config: these functions, and methods of classes made of one (`from_cfg`).
+CFG_READERS = ("build_", "load_", "check_", "save_", "train", "test", "validate", "update_", "_")
+
+
+def module_of(path: Path) -> str:
+    """slowfast_gta/engine/train.py -> engine.train"""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def imports(tree: ast.Module) -> Iterator[str]:
+    """Every module that is imported, wherever in the file; `from a import b` is a.b too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own_imports(tree: ast.Module) -> set[str]:
+    """The modules of this package that are imported, without its name."""
+    found = {name.removeprefix("slowfast_gta.") for name in imports(tree) if name.startswith("slowfast_gta.")}
+    return {name for name in found if (PACKAGE / name.split(".")[0]).exists() or is_module(name)}
+
+
+def is_module(name: str) -> bool:
+    return (PACKAGE / f"{name.replace('.', '/')}.py").exists()
+
+
+def each(paths: list[Path]):
+    return pytest.mark.parametrize("path", paths, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+@each([path for path in FILES if len(path.relative_to(PACKAGE).parts) > 1 or path.stem in ALLOWED])
+def test_a_room_imports_only_the_rooms_it_may(path):
+    room = module_of(path).split(".")[0]
+    imported = {name.split(".")[0] for name in own_imports(tree_of(path))}
+    assert imported - {room} <= ALLOWED[room], f"{path} imports {sorted(imported - {room} - ALLOWED[room])}"
+
+
+@each([path for path in (PACKAGE / "models" / "attention").glob("*.py") if path.stem not in ("__init__", "build")])
+def test_a_block_imports_torch_and_its_own_room(path):
+    imported = set(imports(tree_of(path)))
+    outside = {name.split(".")[0] for name in imported} - {"slowfast_gta", "torch", "math", "collections", "typing"}
+    assert not outside, outside
+    ours = {name for name in imported if name.startswith("slowfast_gta")}
+    allowed = ("slowfast_gta.models.attention", "slowfast_gta.models.layers")
+    assert all(name.startswith(allowed) for name in ours), ours
+
+
+def test_the_networks_know_no_block_by_name():
+    for path in (PACKAGE / "models").glob("*.py"):
+        if path.stem != "__init__":
+            concrete = {name for name in own_imports(tree_of(path)) if name.startswith("models.attention.")}
+            assert all(name.startswith("models.attention.build") for name in concrete), (path, concrete)
+
+
+@each([*FILES, *TOOLS])
+def test_torch_distributed_is_in_one_file(path):
+    if path == PACKAGE / "distributed.py":
+        return
+    tree = tree_of(path)
+    assert not [name for name in imports(tree) if name.startswith("torch.distributed")]
+    for node in ast.walk(tree):
+        assert not (isinstance(node, ast.Attribute) and ast.unparse(node).startswith("torch.distributed")), node.lineno
+
+
+@each([path for path in FILES if module_of(path).split(".")[0] not in ("engine", "distributed")])
+def test_only_the_engine_moves_to_a_device(path):
+    """`.cuda()`, and `.to(...)` of anything that is called a device. An index tensor that follows its input may."""
+    for node in ast.walk(tree_of(path)):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        assert node.func.attr != "cuda", node.lineno
+        if node.func.attr == "to":
+            words = [ast.unparse(argument) for argument in (*node.args, *(key.value for key in node.keywords))]
+            moved = [word for word in words if "device" in word and not word.endswith(".device")]
+            assert not moved, f"line {node.lineno}: .to({', '.join(words)})"
+
+
+@each(FILES)
+def test_no_class_stores_the_config(path):
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            stored = [ast.unparse(target) for target in targets if isinstance(target, ast.Attribute)]
+            value = ast.unparse(node.value) if node.value else ""
+            assert not (stored and value in ("cfg", "config")), f"line {node.lineno}: {stored[0]} = {value}"
+
+
+def functions_of_cfg(tree: ast.Module) -> Iterator[ast.FunctionDef]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            if any(argument.arg == "cfg" for argument in arguments):
+                yield node
+
+
+@each([path for path in FILES if module_of(path).split(".")[0] not in ("config", "commands")])
+def test_the_config_is_read_at_the_edge(path):
+    """By functions that build, load, check, train, test, and by `from_cfg`; in engine/, by the steps of a run too."""
+    in_engine = module_of(path).startswith("engine")
+    for function in functions_of_cfg(tree_of(path)):
+        name = function.name
+        edge = name == "from_cfg" or name.startswith(("build_", "load_", "check_")) or name in ("train", "test")
+        a_step_of_a_run = in_engine and (name.startswith(("train_", "_", "update_")) or name == "validate")
+        assert edge or a_step_of_a_run, f"{path}:{function.lineno}: {name}(cfg)"
+
+
+def dotted_keys(node, prefix: str = "") -> Iterator[str]:
+    for name, value in node.items():
+        if hasattr(value, "items") and value:
+            yield from dotted_keys(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+# Keys that PySlowFast's YAMLs carry and that need not do anything here; each says so where it is declared or checked.
+TAKEN_BUT_UNUSED = {"BN.NUM_SYNC_DEVICES", "DATA.INPUT_CHANNEL_NUM", "TRAIN.CHECKPOINT_TYPE", "TEST.CHECKPOINT_TYPE"}
+TAKEN_BUT_UNUSED |= {"MODEL.LOSS_FUNC"}  # one choice
+
+
+def test_every_key_is_read_somewhere():
+    read = set()
+    for path in FILES:
+        if module_of(path).startswith("config."):
+            continue
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.Attribute) and node.attr.isupper():
+                read.add(node.attr)
+    unread = {key for key in dotted_keys(get_defaults()) if key.rpartition(".")[2] not in read}
+    assert unread == TAKEN_BUT_UNUSED & unread, f"declared, and read by nothing: {sorted(unread - TAKEN_BUT_UNUSED)}"
+
+
+def test_no_file_is_named_after_nothing():
+    folders = [ROOT / name for name in ("slowfast_gta", "tools", "tests")]
+    names = {part for folder in folders for path in folder.rglob("*") for part in (path.stem.lower(),)}
+    assert not names & BANNED_NAMES
+
+
+@each(sorted(path for path in (ROOT / "configs").rglob("*.yaml") if not path.name.startswith("Base")))
+def test_an_experiment_is_a_short_yaml(path):
+    """What builds on another file says what differs; the first of a family is a recipe, and may be longer."""
+    text = path.read_text()
+    assert len(text.splitlines()) <= (20 if "_BASE_" in text else 30)
+
+
+@each(TOOLS)
+def test_tools_have_no_logic_of_their_own(path):
+    nodes = list(ast.walk(tree_of(path)))
+    assert not [node for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.For | ast.While)]
+    assert own_imports(tree_of(path)) <= {"commands", "commands.run_command"}
