@@ -1,7 +1,7 @@
 # Each target does all the set-up it needs; a second call installs nothing.
 #   make demo PYTHON=python3.12     another Python than python3
 PYTHON ?= python3
-RUN := .venv/bin/python
+RUN := OMP_WAIT_POLICY=PASSIVE .venv/bin/python
 
 .PHONY: demo test test-slow lint clean
 
