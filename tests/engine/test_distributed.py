@@ -1,6 +1,7 @@
 """Two processes of a CPU each: they train as one, test as one, and only the first one writes."""
 
 import json
+import multiprocessing
 import os
 import subprocess
 from pathlib import Path
@@ -85,6 +86,31 @@ def test_a_broken_video_of_one_process_ends_both_with_sentences(tmp_path):
     assert sum("1004.webm: this is not a video" in line for line in said) == 1, said
     assert sum("another process ended; it says why" in line for line in said) == 1, said
     assert not any("Traceback" in text for _, text in ended)
+
+
+def share_statistics() -> None:
+    """What each of two processes does in the test below."""
+    norm = torch.nn.BatchNorm3d(2)
+    norm.running_mean.fill_(10.0 + distributed.get_rank())
+    distributed.share_buffers(norm)
+    assert norm.running_mean.tolist() == [10.0, 10.0]
+    assert distributed.gather(distributed.get_rank()) == [0, 1]
+    assert distributed.any_process(distributed.get_rank() == 1) and not distributed.any_process(False)
+    assert distributed.mean(torch.tensor([float(distributed.get_rank())])).item() == 0.5
+
+
+def test_what_two_processes_tell_each_other():
+    url = f"tcp://127.0.0.1:{distributed._free_port()}"
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=distributed.launch, args=(share_statistics, (), 0, 2, shard, "gloo", url))
+        for shard in (0, 1)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
 
 
 def test_every_launch_meets_at_a_port_of_its_own(monkeypatch):

@@ -91,6 +91,17 @@ def test_mixed_precision_is_near_the_formula_and_not_equal(dtype):
     torch.testing.assert_close(weights, wanted.head.projection.weight, atol=5e-3, rtol=0)
 
 
+def test_clipping_in_float16_is_of_the_true_gradient_not_the_scaled_one():
+    half = ("TRAIN.MIXED_PRECISION", True, "TRAIN.AMP_DTYPE", "float16")
+    learner = learner_of(*half, "SOLVER.CLIP_GRAD_L2NORM", 0.05)
+    before = learner.network.head.projection.weight.clone()
+    wanted = copy.deepcopy(learner.network)
+    learner.step(*batch(), lr=1.0)
+    plain_step(wanted, 1.0, change=by_length)
+    moved, should = (net.head.projection.weight - before for net in (learner.network, wanted))
+    assert moved.norm().item() == pytest.approx(should.norm().item(), rel=0.05)
+
+
 def test_an_overflow_in_float16_skips_the_step_and_shrinks_the_scale():
     learner = learner_of("TRAIN.MIXED_PRECISION", True, "TRAIN.AMP_DTYPE", "float16")
     before, scale = copy.deepcopy(learner.network.head.state_dict()), learner.scaler.get_scale()
