@@ -15,6 +15,7 @@ from slowfast_gta.errors import Interrupted, UserError
 COMMANDS = {
     "run_net": "train and test what a config describes",
     "predict": "the five most likely classes of any video file",
+    "check_weights": "does a file of weights fit the network of a config",
     "demo": "make videos, train R2D and R2D+GTA on them, compare",
 }
 
@@ -52,7 +53,7 @@ def main() -> int:
     if name in COMMANDS:
         return run_command(name, sys.argv[2:])
     usage = "usage: slowfast-gta COMMAND ...   (COMMAND --help tells more)\n\n"
-    usage += "\n".join(f"  {command:<10}{what}" for command, what in COMMANDS.items())
+    usage += "\n".join(f"  {command:<15}{what}" for command, what in COMMANDS.items())
     if name in ("-h", "--help"):
         print(usage)
         return 0

@@ -23,7 +23,8 @@ from slowfast_gta.engine.logging import MetricsWriter, Progress
 from slowfast_gta.engine.metrics import class_accuracy, confusion_matrix, pair_accuracy, topk_accuracy
 from slowfast_gta.errors import RunError
 from slowfast_gta.models.build import build_model
-from slowfast_gta.models.weights.load import WeightsReport, load_weights
+from slowfast_gta.models.weights.load import load_weights_for
+from slowfast_gta.models.weights.report import WeightsReport
 
 logger = logging.getLogger("slowfast_gta")
 
@@ -178,7 +179,7 @@ def load_test_weights(cfg, model: nn.Module) -> WeightsReport:
             f"There is nothing to test: {cfg.OUTPUT_DIR} has no checkpoint, and TEST.CHECKPOINT_FILE_PATH is empty. "
             "Train first (TRAIN.ENABLE True) or name a file of weights."
         )
-    return load_weights(model, path, inflate=cfg.TRAIN.CHECKPOINT_INFLATE, fine_tune=False, ema=cfg.EMA.ENABLE)
+    return load_weights_for(cfg, model, path, fine_tune=False)
 
 
 def write_results(output_dir: Path, results: dict, found: Scores) -> None:

@@ -14,7 +14,7 @@ from slowfast_gta.datasets.transforms import TestTransform
 from slowfast_gta.engine.device import Normalize, build_normalize, load_device
 from slowfast_gta.errors import DataError
 from slowfast_gta.models.build import build_model
-from slowfast_gta.models.weights.load import load_weights
+from slowfast_gta.models.weights.load import load_weights_for
 
 
 @dataclass
@@ -46,7 +46,7 @@ def build_predictor(cfg, weights: str | Path) -> Predictor:
     """The network of `cfg` with `weights`, the views of cfg.TEST, and the names of its classes."""
     device = load_device(cfg)
     model = build_model(cfg)
-    report = load_weights(model, weights, inflate=cfg.TRAIN.CHECKPOINT_INFLATE, fine_tune=False, ema=cfg.EMA.ENABLE)
+    report = load_weights_for(cfg, model, weights, fine_tune=False)
     views = TestViews(
         [],
         ClipSampling.from_cfg(cfg),

@@ -296,4 +296,4 @@ def test_torch_files_of_something_else(tmp_path, content, words):
 def test_a_path_that_is_not_there_or_a_folder(tmp_path):
     assert_refused(small(), tmp_path / "none.pyth", "no weights file or checkpoint at")
     assert_refused(small(), tmp_path, "no weights file or checkpoint at")
-    assert_refused(small(), Path("model.pkl"), "caffe2")
+    assert_refused(small(), Path("model.pkl"), "no weights file or checkpoint at")

@@ -2,91 +2,122 @@
 
 import logging
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from slowfast_gta.errors import WeightsError
+from slowfast_gta.models.weights.fit import fit, time_axes
 from slowfast_gta.models.weights.read import Source, read_weights
+from slowfast_gta.models.weights.report import WeightsReport
 
 logger = logging.getLogger("slowfast_gta")
 
-_INSERTED = re.compile(r"\.pathway\d+_(attention|nonlocal)\d+\.")
-
-
-@dataclass
-class WeightsReport:
-    """What became of each tensor: names, sorted into what happened."""
-
-    path: Path
-    kind: str
-    loaded: list[str] = field(default_factory=list)
-    reshaped: list[str] = field(default_factory=list)  # a 2D kernel as a 1 x k x k one
-    inflated: list[str] = field(default_factory=list)  # a 2D kernel repeated along time and divided
-    new: list[str] = field(default_factory=list)  # not in the file and expected so: inserted blocks, another head
-    missing: list[str] = field(default_factory=list)  # not in the file, and not expected so
-    unexpected: list[str] = field(default_factory=list)  # in the file, not in the network
-    mismatched: list[str] = field(default_factory=list)  # in both with shapes that do not fit
-    class_names: list[str] | None = None
-
-    def __str__(self) -> str:
-        rows = [f"Weights from {self.path} ({self.kind}):"]
-        for what in ("loaded", "reshaped", "inflated", "new", "missing", "unexpected", "mismatched"):
-            names = getattr(self, what)
-            if names:
-                shown = "" if what == "loaded" else ": " + ", ".join(names[:4]) + (" ..." if len(names) > 4 else "")
-                rows.append(f"  {what:<11}{len(names):>5}{shown}")
-        return "\n".join(rows)
+_INSERTED = re.compile(r"\.pathway\d+_(attention|nonlocal)\d+\.|^refine\.")
+_PERMITTED_BY = {"inflated": "TRAIN.CHECKPOINT_INFLATE", "resampled": "TRAIN.CHECKPOINT_RESAMPLE_TIME"}
 
 
 def load_weights(
-    model: nn.Module, path: str | Path, inflate: bool = True, fine_tune: bool = True, ema: bool = False
+    model: nn.Module,
+    path: str | Path,
+    inflate: bool = True,
+    fine_tune: bool = True,
+    ema: bool = False,
+    resample_time: bool = False,
 ) -> WeightsReport:
     """Load a file's weights and BatchNorm statistics into `model`, and say what became of each.
 
-    path: a PySlowFast or own checkpoint (.pyth), or a torchvision ResNet state dict (.pth).
+    path: a checkpoint of PySlowFast's or ours (.pyth), a caffe2 file of the PySlowFast zoo (.pkl), a ResNet of
+        torchvision or timm, a checkpoint of TSM or mmaction2; any but .pkl also as .safetensors.
     inflate: allow 2D kernels to be repeated along time, divided by their number.
     fine_tune: allow inserted attention blocks, and a classifier of another size, to stay as initialised; False where
         the network is to answer as it is: its new blocks would be the identity, its new classifier random.
     ema: take the averaged weights where a checkpoint of ours has them (EMA.ENABLE).
+    resample_time: allow parameters made for another number of frames (T x T matrices, embeddings) to be interpolated.
     Raises WeightsError, and changes nothing, where anything else is missing, or where a shape does not fit.
     """
-    source = read_weights(path, ema)
-    target = model.state_dict()
-    report = WeightsReport(source.path, source.kind, class_names=source.class_names)
-    fitted = {}
+    return _load(model, read_weights(path, ema), inflate, fine_tune, resample_time)
+
+
+def load_weights_for(cfg, model: nn.Module, path: str | Path, fine_tune: bool) -> WeightsReport:
+    """`load_weights` with what `cfg` permits; notes what its shapes cannot show: the order of colours, TSM.
+
+    fine_tune: to train on from them, True; to answer with them, False.
+    """
+    source = read_weights(path, ema=cfg.EMA.ENABLE and not fine_tune)
+    inflate, resample = cfg.TRAIN.CHECKPOINT_INFLATE, cfg.TRAIN.CHECKPOINT_RESAMPLE_TIME
+    return _load(model, source, inflate, fine_tune, resample, check_input(cfg, source.kind))
+
+
+def check_weights(cfg, model: nn.Module, path: str | Path) -> WeightsReport:
+    """What `load_weights_for` would report at the start of a training, fit or not; `model` stays as it is."""
+    source = read_weights(path)
+    inflate, resample = cfg.TRAIN.CHECKPOINT_INFLATE, cfg.TRAIN.CHECKPOINT_RESAMPLE_TIME
+    report, _ = _match(model, source, inflate, True, resample)
+    report.notes = check_input(cfg, source.kind)
+    return report
+
+
+def check_input(cfg, kind: str) -> list[str]:
+    """Sentences on where `cfg` gives a network something else than weights of this kind were trained on."""
+    notes = []
+    if kind == "caffe2" and not cfg.DATA.REVERSE_INPUT_CHANNEL:
+        notes.append(
+            "caffe2 files are known as trained on BGR, and the config gives the network RGB: set "
+            "DATA.REVERSE_INPUT_CHANNEL True unless you know that this one was trained on RGB."
+        )
+    if kind in ("torchvision", "tsm", "mmaction2") and cfg.DATA.REVERSE_INPUT_CHANNEL:
+        notes.append(
+            f"{kind} weights were trained on RGB, and DATA.REVERSE_INPUT_CHANNEL is True, which gives the network BGR."
+        )
+    if kind == "tsm" and not cfg.TSM.ENABLE:
+        notes.append("these weights were trained with TSM, and TSM.ENABLE is False: the network does not shift.")
+    return notes
+
+
+def _load(
+    model: nn.Module,
+    source: Source,
+    inflate: bool,
+    fine_tune: bool,
+    resample_time: bool,
+    notes: list[str] | None = None,
+) -> WeightsReport:
+    report, fitted = _match(model, source, inflate, fine_tune, resample_time)
+    report.notes = notes or []
+    if not report.fits:
+        logger.info("%s", report)
+        raise WeightsError(report.fault())
+    model.load_state_dict(fitted, strict=False)
+    logger.log(logging.WARNING if report.notes else logging.INFO, "%s", report)
+    return report
+
+
+def _match(
+    model: nn.Module, source: Source, inflate: bool, fine_tune: bool, resample_time: bool
+) -> tuple[WeightsReport, dict[str, Tensor]]:
+    """The report, and the tensors that have the shapes of the network's."""
+    report = WeightsReport(source.path, source.kind, skipped=source.skipped, class_names=source.class_names)
+    target, axes, fitted = model.state_dict(), time_axes(model), {}
+    permitted = {"loaded", "reshaped", "inflated" if inflate else "", "resampled" if resample_time else ""}
     for name, value in source.tensors.items():
         if name not in target:
             report.unexpected.append(name)
-        elif (fit := _fit(value, target[name])) is None or (fit[1] == "inflated" and not inflate):
-            report.mismatched.append(f"{name} ({_shape(value)} in the file, {_shape(target[name])} in the network)")
+            continue
+        found = fit(value, target[name], axes.get(name, ()))
+        if found and found[1] in permitted:
+            fitted[name], outcome = found
+            getattr(report, outcome).append(name)
         else:
-            fitted[name], what = fit
-            getattr(report, what).append(name)
+            hint = f"; {_PERMITTED_BY[found[1]]} True allows that" if found else ""
+            shapes = f"{_shape(value)} in the file, {_shape(target[name])} in the network"
+            report.mismatched.append(f"{name} ({shapes}{hint})")
     for name in target:
         if name not in source.tensors:
             _sort_missing(name, source, fine_tune, report)
     if fine_tune:
         _excuse_head(report)
-    _refuse(report)
-    model.load_state_dict(fitted, strict=False)
-    logger.info("%s", report)
-    return report
-
-
-def _fit(value: Tensor, like: Tensor) -> tuple[Tensor, str] | None:
-    """`value` in the shape of `like`, and how it came to fit; None where it cannot."""
-    if value.shape == like.shape:
-        return value, "loaded"
-    if value.ndim == 4 and like.ndim == 5 and value.shape == like.shape[:2] + like.shape[3:]:
-        value = value.unsqueeze(2)
-    if value.ndim != 5 or like.ndim != 5 or value.shape[2] != 1 or value.shape[3:] != like.shape[3:]:
-        return None
-    if value.shape[:2] != like.shape[:2]:
-        return None
-    frames = like.shape[2]
-    return (value, "reshaped") if frames == 1 else (value.expand_as(like) / frames, "inflated")
+    return report, fitted
 
 
 def _sort_missing(name: str, source: Source, fine_tune: bool, report: WeightsReport) -> None:
@@ -101,23 +132,6 @@ def _excuse_head(report: WeightsReport) -> None:
     head = [entry for entry in report.mismatched if entry.startswith("head.projection.")]
     report.new = head + report.new  # first: of many names only a few are printed
     report.mismatched = [entry for entry in report.mismatched if entry not in head]
-
-
-def _refuse(report: WeightsReport) -> None:
-    """Raises WeightsError unless all that must be there is."""
-    if not report.missing and not report.mismatched:
-        return
-    faults = []
-    if report.missing:
-        faults.append(
-            f"{len(report.missing)} tensors of the network are not in it ({', '.join(report.missing[:3])} ...)"
-        )
-    if report.mismatched:
-        faults.append(f"{len(report.mismatched)} do not fit ({'; '.join(report.mismatched[:3])} ...)")
-    raise WeightsError(
-        f"{report.path} does not match the network: {', and '.join(faults)}. Nothing was loaded. Check that the config "
-        "is the one the file was trained with (ARCH, DEPTH, WIDTH_PER_GROUP, NUM_FRAMES, NUM_CLASSES, ATTENTION)."
-    )
 
 
 def _shape(value: Tensor) -> str:

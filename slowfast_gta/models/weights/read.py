@@ -1,12 +1,20 @@
 """Reading tensors out of other people's files, without executing anything that is in them."""
 
-from dataclasses import dataclass
+import json
+import re
+import zipfile
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from slowfast_gta.errors import WeightsError
+from slowfast_gta.models.weights.names import RENAMED, find_kind
+from slowfast_gta.models.weights.pickled import load_pickled
+from slowfast_gta.models.weights.safetensors import load_safetensors
 
 # Dictionaries in which trainers wrap their state dict, the innermost name first.
 _WRAPPERS = ("model_state", "state_dict", "model")
@@ -14,11 +22,15 @@ _WRAPPERS = ("model_state", "state_dict", "model")
 
 @dataclass(frozen=True)
 class Source:
-    """A file's tensors by name, and what kind of file it is: "pyslowfast" or "torchvision"."""
+    """A file's tensors under our names, and whose file it is: a key of names.RENAMED.
+
+    skipped: the file's own names of what only its training needed (momentum, learning rate, parts of a Sub-BN).
+    """
 
     path: Path
     kind: str
     tensors: dict[str, Tensor]
+    skipped: list[str] = field(default_factory=list)
     class_names: list[str] | None = None
 
 
@@ -27,62 +39,105 @@ def load_torch_file(path: Path) -> dict:
 
     Raises WeightsError where the file is missing, torn, not torch's, or holds what could execute.
     """
-    if not path.is_file():
-        raise WeightsError(f"There is no weights file or checkpoint at {path}.")
+    _check_present(path)
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                    raise WeightsError(f"{path} is a compressed archive. PyTorch does not compress its files.")
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except WeightsError:
+        raise
     except Exception as fault:  # torch raises a dozen kinds, and every one means the same to the user
+        asked = re.search(r"GLOBAL (\S+)", str(fault))
         raise WeightsError(
-            f"{path} cannot be read ({type(fault).__name__}). It is torn, or is no PyTorch file, or holds something "
-            "other than tensors, numbers and text, which is refused because reading it could run code."
+            f"{path} cannot be read ({f'it asks for {asked[1]}' if asked else type(fault).__name__}). It is torn, or "
+            "is no PyTorch file, or holds something other than tensors, numbers and text, which is refused because "
+            "reading it could run code. Where you trust it, save its state dict alone with the program that wrote it."
         ) from fault
     if not isinstance(content, dict):
         raise WeightsError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors or a checkpoint.")
     return content
 
 
-def read_weights(path: str | Path, ema: bool = False) -> Source:
-    """The tensors of a .pyth/.pth/.pt file under the names of our networks; `ema`: the averaged ones where it has them.
+def _check_present(path: Path) -> None:
+    if not path.is_file():
+        raise WeightsError(f"There is no weights file or checkpoint at {path}.")
 
+
+def read_weights(path: str | Path, ema: bool = False) -> Source:
+    """The tensors of a file under the names of our networks; `ema`: the averaged ones where it has them.
+
+    .pkl is caffe2's, .safetensors its own format, everything else PyTorch's (.pyth, .pth, .pt, .tar).
     Raises WeightsError for a missing, torn, unsafe or unknown file.
     """
     path = Path(path).expanduser()
+    _check_present(path)
     if path.suffix == ".pkl":
-        raise WeightsError(
-            f"{path}: caffe2 .pkl files are not read yet; convert it with PySlowFast to .pyth, or take a PyTorch file."
-        )
-    content = load_torch_file(path)
-    names = content.get("class_names")
-    for wrapper in ("ema_state", *_WRAPPERS) if ema else _WRAPPERS:
-        if isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-            break
+        return _read_caffe2(path)
+    if path.suffix == ".safetensors":
+        content, metadata = load_safetensors(path)
+        class_names = _parse_class_names(metadata.get("class_names"))
+    else:
+        content = load_torch_file(path)
+        class_names = content.get("class_names")
+        for wrapper in ("ema_state", *_WRAPPERS) if ema else _WRAPPERS:
+            if isinstance(content.get(wrapper), dict):
+                content = content[wrapper]
+                break
     tensors = {str(key).removeprefix("module."): value for key, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
         raise WeightsError(f"{path} holds no tensors by name: it is not a state dict or a checkpoint of one.")
-    if "layer1.0.conv1.weight" in tensors and "conv1.weight" in tensors:
-        return Source(path, "torchvision", {_from_torchvision(name): value for name, value in tensors.items()}, names)
-    if any(name.startswith(("s1.", "s2.")) for name in tensors):
-        return Source(path, "pyslowfast", tensors, names)
-    raise WeightsError(
-        f"{path} has names like '{next(iter(tensors))}', which are neither PySlowFast's "
-        "(s1.pathway0_stem.conv.weight) nor torchvision's (layer1.0.conv1.weight)."
-    )
+    kind = find_kind(tensors)
+    if kind is None:
+        raise WeightsError(
+            f"{path} has names like '{next(iter(tensors))}', which are neither PySlowFast's "
+            "(s1.pathway0_stem.conv.weight) nor torchvision's or timm's (layer1.0.conv1.weight), TSM's "
+            "(base_model.layer1.0.conv1.net.weight) or mmaction2's (backbone.layer1.0.conv1.conv.weight)."
+        )
+    return _rename(path, kind, tensors, class_names)
 
 
-def _from_torchvision(name: str) -> str:
-    """layer3.2.conv1.weight -> s4.pathway0_res2.branch2.a.weight, and so on for a ResNet's names."""
-    part, _, rest = name.partition(".")
-    if part in ("conv1", "bn1"):
-        return f"s1.pathway0_stem.{part[:-1]}.{rest}"
-    if part == "fc":
-        return f"head.projection.{rest}"
-    if not part.startswith("layer"):
-        return name
-    index, layer, rest = rest.split(".", 2)
-    block = f"s{int(part.removeprefix('layer')) + 1}.pathway0_res{index}"
-    if layer == "downsample":
-        which, rest = rest.split(".", 1)
-        return f"{block}.{('branch1', 'branch1_bn')[int(which)]}.{rest}"
-    letter = "abc"[int(layer[-1]) - 1]
-    return f"{block}.branch2.{letter}{'_bn' if layer.startswith('bn') else ''}.{rest}"
+def _rename(path: Path, kind: str, tensors: dict[str, Tensor], class_names: list[str] | None = None) -> Source:
+    source = Source(path, kind, {}, class_names=class_names)
+    for theirs, value in tensors.items():
+        ours = RENAMED[kind](theirs)
+        if ours is None:
+            source.skipped.append(theirs)
+        elif ours in source.tensors:
+            raise WeightsError(f"{path} has two tensors for {ours} of our network; the second is {theirs}.")
+        elif value.layout != torch.strided or value.is_quantized or value.is_meta or value.is_complex():
+            raise WeightsError(f"{path}: {theirs} is sparse, quantised, complex or without numbers; weights are none.")
+        else:
+            source.tensors[ours] = value
+    return source
+
+
+def _read_caffe2(path: Path) -> Source:
+    """caffe2's .pkl, as the PySlowFast zoo has it: {"blobs": {name: array}}."""
+    content = load_pickled(path)
+    blobs = content.get("blobs") if isinstance(content, dict) else None
+    if not isinstance(blobs, dict):
+        raise WeightsError(f'{path} has no "blobs": it is no caffe2 file of weights. Other .pkl files are not read.')
+    arrays = {name: value for name, value in blobs.items() if isinstance(value, np.ndarray)}
+    source = _rename(path, "caffe2", {name: _tensor(name, value, path) for name, value in arrays.items()})
+    source.skipped.extend(name for name in blobs if name not in arrays)
+    if not any(name.startswith("s1.") for name in source.tensors):
+        raise WeightsError(f"{path} has no blob that begins a ResNet or SlowFast (conv1_w): it is another network.")
+    return source
+
+
+def _tensor(name: str, value: np.ndarray, path: Path) -> Tensor:
+    try:
+        return torch.from_numpy(value.astype(value.dtype.newbyteorder("=")))  # a copy, in this machine's byte order
+    except TypeError as fault:
+        raise WeightsError(f"{path}: {name} has numbers of type {value.dtype}, which PyTorch has not.") from fault
+
+
+def _parse_class_names(text: str | None) -> list[str] | None:
+    """The list that `save_safetensors` was given as metadata; None where there is none."""
+    try:
+        names: Any = json.loads(text or "null")
+    except (ValueError, RecursionError):
+        return None
+    return names if isinstance(names, list) else None
