@@ -29,6 +29,17 @@ REGION_KINDS = ("dynamic", "static")
 REGION_NORMS = ("none", "softmax")
 
 
+def check_groups(heads: str, groups: int, dim: int) -> int:
+    """How many groups `heads` has: 1 for "single". Raises ValueError for unknown heads, groups that do not divide."""
+    if heads not in HEADS:
+        raise ValueError(f"HEADS is {heads!r}; it must be one of {', '.join(HEADS)}.")
+    if heads == "single":
+        return 1
+    if groups < 1 or dim % groups:
+        raise ValueError(f"GROUPS is {groups}; it must divide the {dim} channels inside the block.")
+    return groups
+
+
 class TemporalMix(nn.Module):
     """A = M V with learned M, the same for every video (equation 6), in one of three forms of heads.
 
@@ -36,16 +47,12 @@ class TemporalMix(nn.Module):
     "multi_head" (G, T, T): one matrix for each group; "single" (1, T, T): one for all channels.
     """
 
+    time_axes = {"weight": (-2, -1)}
+
     def __init__(self, num_frames: int, dim: int, heads: str, groups: int):
         super().__init__()
-        if heads not in HEADS:
-            raise ValueError(f"HEADS is {heads!r}; it must be one of {', '.join(HEADS)}.")
-        if heads == "single":
-            groups = 1
-        if groups < 1 or dim % groups:
-            raise ValueError(f"GROUPS is {groups}; it must divide the {dim} channels inside the block.")
         self.heads = heads
-        self.groups = groups
+        self.groups = groups = check_groups(heads, groups, dim)
         shape = (groups, groups) if heads == "ccmh" else (groups,)
         summed = num_frames * (groups if heads == "ccmh" else 1)
         self.weight = nn.Parameter(torch.randn(*shape, num_frames, num_frames) * summed**-0.5)
@@ -89,6 +96,8 @@ class RegionGTA(nn.Module):
     at another H x W than it was built for, it is resized bilinearly.
     norm "softmax" normalises G_R over the positions of a frame; "none" is as published.
     """
+
+    time_axes = {"static": (0,)}
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Dot-product attention over space-time, over space, over time: NL, SA, TA, DNL, TAPE.
+"""Dot-product attention over space, over time: SA, TA, DNL.
 
 He et al., "GTA: Global Temporal Attention for Video Action Understanding", BMVC 2021 (arXiv:2012.08510),
 equations 1-4; Wang et al., "Non-local Neural Networks", CVPR 2018 (arXiv:1711.07971).
@@ -9,7 +9,6 @@ M positions attended to (N after pooling), E channels inside the block.
 Memory is best in torch.channels_last_3d: then every projection is one matrix product without a copy.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -74,13 +73,14 @@ class _DotProductAttention(nn.Module):
         self.out = Projection(dim_inner, dim)
         self.bn = zero_batch_norm(dim)
 
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Q (B, E, T, H, W) and K, V (B, E, T, H', W')."""
+    def project(self, x: Tensor, by: "_DotProductAttention | None" = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Q (B, E, T, H, W) and K, V (B, E, T, H', W'); `by` another attention's projections, where given."""
+        by = self if by is None else by
         source = max_pool(x, (1, 2, 2)) if self.pool == "before" else x
-        key, value = self.key(source), self.value(source)
+        key, value = by.key(source), by.value(source)
         if self.pool == "after":
             key, value = max_pool(key, (1, 2, 2)), max_pool(value, (1, 2, 2))
-        return self.query(x), key, value
+        return by.query(x), key, value
 
     def arrange(self, projected: Tensor) -> Tensor:
         """(B, E, T, H, W) as (..., positions attended among, E)."""
@@ -90,14 +90,17 @@ class _DotProductAttention(nn.Module):
         """The inverse of `arrange`, for the T, H, W of x."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor) -> Tensor:
-        query, key, value = (self.arrange(part) for part in self.project(x))
-        attended = F.scaled_dot_product_attention(query, key, value)
+    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """softmax(Q K^T / sqrt(E)) V, all as `arrange` gives them."""
+        return F.scaled_dot_product_attention(query, key, value)
+
+    def forward(self, x: Tensor, by: "_DotProductAttention | None" = None) -> Tensor:
+        attended = self.attend(*(self.arrange(part) for part in self.project(x, by)))
         return x + self.bn(self.out(self.rearrange(attended, x))).to(x.dtype)
 
-    def weights(self, x: Tensor) -> Tensor:
+    def weights(self, x: Tensor, by: "_DotProductAttention | None" = None) -> Tensor:
         """softmax(Q K^T / sqrt(E)), (..., positions from, positions to)."""
-        query, key, _ = (self.arrange(part) for part in self.project(x))
+        query, key, _ = (self.arrange(part) for part in self.project(x, by))
         return (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(-1)
 
 
@@ -143,60 +146,37 @@ class TA(_DotProductAttention):
 
 @ATTENTION_REGISTRY.register()
 class DNL(nn.Module):
-    """Decoupled non-local: SA, then TA with projections of its own. E = C/4 in each."""
+    """Decoupled non-local: SA, then TA with projections of its own. E = C/4 in each.
+
+    swap: SA attends with TA's Q, K and V, and TA with SA's (arXiv v1, appendix D: for figures, of trained weights).
+    The parameters stay; `block.swap` may be set at any time.
+    """
 
     keeps_time_order_blind = True
 
-    def __init__(self, dim: int, num_frames: int, dim_inner: int | None = None, pool: str = "after"):
+    def __init__(
+        self, dim: int, num_frames: int, dim_inner: int | None = None, pool: str = "after", swap: bool = False
+    ):
         super().__init__()
+        self.swap = swap
         self.spatial = SA(dim, num_frames, dim_inner, pool)
         self.temporal = TA(dim, num_frames, dim_inner)
 
+    def projections(self) -> tuple[SA | TA, SA | TA]:
+        """Whose Q, K and V the spatial half uses, and whose the temporal half."""
+        return (self.temporal, self.spatial) if self.swap else (self.spatial, self.temporal)
+
     def forward(self, x: Tensor) -> Tensor:
-        return self.temporal(self.spatial(x))
+        by_spatial, by_temporal = self.projections()
+        return self.temporal(self.spatial(x, by_spatial), by_temporal)
 
     def attention_maps(self, x: Tensor) -> dict[str, Tensor]:
         """{"spatial": (B, T, N, M), "temporal": (B, H*W, T, T)}."""
-        return self.spatial.attention_maps(x) | self.temporal.attention_maps(self.spatial(x))
-
-
-class _PositionedTA(TA):
-    """TA whose Q, K and V carry a learned embedding of the frame's place in time."""
-
-    keeps_time_order_blind = False
-
-    def __init__(self, dim: int, num_frames: int, dim_inner: int | None = None):
-        super().__init__(dim, num_frames, dim_inner)
-        # N(0, 1), as large as the projections it is added to: started at 0.02 it is drowned by them.
-        self.embedding = nn.Parameter(torch.randn(num_frames, self.query.out_channels))
-
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        check_num_frames(self, x, len(self.embedding))
-        position = self.embedding.t()[:, :, None, None]  # (E, T, 1, 1)
-        return tuple(part + position.to(part.dtype) for part in super().project(x))
-
-
-@ATTENTION_REGISTRY.register()
-class TAPE(nn.Module):
-    """Temporal attention with positional embedding, alone or (`spatial`) after SA. E = C/4 in each."""
-
-    fixed_num_frames = True
-
-    def __init__(
-        self, dim: int, num_frames: int, spatial: bool = False, dim_inner: int | None = None, pool: str = "after"
-    ):
-        super().__init__()
-        self.spatial = SA(dim, num_frames, dim_inner, pool) if spatial else None
-        self.temporal = _PositionedTA(dim, num_frames, dim_inner)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.temporal(x if self.spatial is None else self.spatial(x))
-
-    def attention_maps(self, x: Tensor) -> dict[str, Tensor]:
-        """{"temporal": (B, H*W, T, T)}, and {"spatial": (B, T, N, M)} with SA."""
-        if self.spatial is None:
-            return self.temporal.attention_maps(x)
-        return self.spatial.attention_maps(x) | self.temporal.attention_maps(self.spatial(x))
+        by_spatial, by_temporal = self.projections()
+        return {
+            "spatial": self.spatial.weights(x, by_spatial),
+            "temporal": self.temporal.weights(self.spatial(x, by_spatial), by_temporal),
+        }
 
 
 def check_num_frames(block: nn.Module, x: Tensor, num_frames: int) -> None:

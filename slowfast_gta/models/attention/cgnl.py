@@ -1,0 +1,58 @@
+"""CGNL, compact generalized non-local: every channel at every position attends to every other such pair.
+
+Yue et al., "Compact Generalized Non-local Network", NeurIPS 2018 (arXiv:1810.13125); the dot-product kernel.
+Reference for E and the number of groups: the authors' KaiyuYue/cgnl-network.pytorch. Its PyTorch file ends in a
+GroupNorm over W_z's own groups, which divides the attention out again (but for its sign); the paper and its Caffe
+files have a BatchNorm, and so has this one.
+
+Legend: B batch, C channel, S sets of P positions (see decoupled.py), E channels inside, G groups, D = E/G.
+"""
+
+from torch import Tensor, nn
+
+from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
+from slowfast_gta.models.attention.decoupled import gather, scatter, units
+from slowfast_gta.models.attention.self_attention import Projection, zero_batch_norm
+
+
+class _CompactNonLocal(nn.Module):
+    """vec(Y_g) = theta (phi^T g) in each group of channels: over P*D entries, so phi^T g is one number."""
+
+    def __init__(self, over: str, dim: int, dim_inner: int, groups: int):
+        super().__init__()
+        self.over = over
+        self.groups = groups
+        self.query = Projection(dim, dim_inner)
+        self.key = Projection(dim, dim_inner)
+        self.value = Projection(dim, dim_inner)
+        self.out = nn.Conv3d(dim_inner, dim, 1, groups=groups, bias=False)
+        self.bn = zero_batch_norm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = (
+            gather(part(x), self.over).unflatten(3, (self.groups, -1)) for part in (self.query, self.key, self.value)
+        )  # (B, S, P, G, D)
+        # theta (phi^T g), not (theta phi^T) g: the matrix of P*D x P*D pairs is never made.
+        weight = (key * value).sum((2, 4), keepdim=True)
+        mixed = (query * weight).flatten(3)
+        return x + self.bn(self.out(scatter(mixed, self.over, x))).to(x.dtype)
+
+
+@ATTENTION_REGISTRY.register()
+class CGNL(nn.Sequential):
+    """Compact generalized non-local block, over space-time or `decoupled`: over each frame, then along time. E = C/2.
+
+    groups: the channels are attended, and projected back, in this many groups.
+    """
+
+    keeps_time_order_blind = True
+
+    def __init__(
+        self, dim: int, num_frames: int, decoupled: bool = False, dim_inner: int | None = None, groups: int = 8
+    ):
+        dim_inner = dim // 2 if dim_inner is None else dim_inner
+        if groups < 1 or dim_inner % groups or dim % groups:
+            raise ValueError(
+                f"GROUPS is {groups}; it must divide the {dim_inner} channels inside the block and the {dim} outside."
+            )
+        super().__init__(units(lambda over: _CompactNonLocal(over, dim, dim_inner, groups), decoupled))

@@ -1,0 +1,46 @@
+"""What W3 adds around its blocks: AFR, the masks of all stages led to the head, and MFR's loss.
+
+Perez-Rua et al., "Knowing What, Where and When to Look", 2020 (arXiv:2004.01278), equations 7-9; no public code.
+
+Legend: B batch, C channel, T frame, H W space, N stages with masks.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from slowfast_gta.models.layout import StageLayout, attention_places
+
+
+class AFR(nn.Module):
+    """Attention-guided feature refinement: y = x + relu(W [AAP(M_1) .. AAP(M_N)]), W a 1x1 convolution.
+
+    AAP averages a stage's mask to the size of x. (The ReLU is named in the paper's figure 2.)
+    """
+
+    def __init__(self, num_masks: int, dim: int):
+        super().__init__()
+        self.conv = nn.Conv3d(num_masks, dim, 1)
+
+    def forward(self, x: Tensor, masks: list[Tensor]) -> Tensor:
+        """x (B, C, T, H, W), N masks (B, 1, T', H', W') -> the shape of x."""
+        aligned = torch.cat([F.adaptive_avg_pool3d(mask, x.shape[2:]) for mask in masks], dim=1)
+        return x + F.relu(self.conv(aligned)).to(x.dtype)
+
+
+def build_refine(cfg, layout: list[list[StageLayout]]) -> AFR | None:
+    """What cfg.ATTENTION.REFINE names, for one pathway; N stages have a block, and the last block's mask counts."""
+    if cfg.ATTENTION.REFINE == "none":
+        return None
+    num_stages = len({place.stage for place in attention_places(layout, cfg.ATTENTION.LOCATION)})
+    return AFR(num_stages, layout[-1][0].dim_out)
+
+
+def feature_mimicking_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Equation 9: the L2 distance of two networks' features of a frame, averaged over frames and clips.
+
+    student, teacher: (B, C, T, H, W), from `network.features(clip)`. Nothing is learned through the teacher.
+    """
+    difference = student - teacher.detach()
+    wide = torch.promote_types(difference.dtype, torch.float32)  # a sum of 1e5 squares is no matter for 16 bits
+    return torch.linalg.vector_norm(difference, dim=(1, 3, 4), dtype=wide).mean()
