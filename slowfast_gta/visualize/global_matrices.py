@@ -21,4 +21,4 @@ def draw_global_matrices(model: nn.Module) -> np.ndarray:
         frames = [str(t + 1) for t in range(len(matrix))]
         where = name.replace("pathway0_", "").removesuffix(".mix").replace(".", " ")
         pictures.append(draw_heatmap(matrix, where, frames, frames, cell_px=28, numbers=True))
-    return beside(pictures)
+    return beside(pictures, "Rows: frame of the output; columns: frame of the input; |mean over groups and heads|")

@@ -46,10 +46,15 @@ def draw_heatmap(
     return canvas
 
 
-def beside(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """Pictures in one row, white below the shorter ones."""
+def beside(pictures: Sequence[np.ndarray], heading: str = "") -> np.ndarray:
+    """Pictures in one row, white below the shorter ones, under a heading."""
     height = max(len(picture) for picture in pictures)
-    return np.hstack([np.vstack([p, np.full((height - len(p), p.shape[1], 3), 255, np.uint8)]) for p in pictures])
+    row = np.hstack([np.vstack([p, np.full((height - len(p), p.shape[1], 3), 255, np.uint8)]) for p in pictures])
+    if not heading:
+        return row
+    title = np.full((28, row.shape[1], 3), 255, np.uint8)
+    cv2.putText(title, heading, (12, 20), _FONT, 0.42, _INK, 1, cv2.LINE_AA)
+    return np.vstack([title, row])
 
 
 def save_picture(path: str | Path, picture: np.ndarray) -> None:
