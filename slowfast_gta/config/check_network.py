@@ -35,6 +35,9 @@ def check_attention_choice(cfg) -> Iterator[str]:
             yield f"ATTENTION.LOCATION is {node.LOCATION}, but ATTENTION.NAME is none: name a block, or remove it."
         if node.OPTIONS:
             yield f"ATTENTION.OPTIONS has {', '.join(node.OPTIONS)}, but ATTENTION.NAME is none: name a block."
+    if node.REFINE != "none":
+        yield from check_refine(cfg)
+    if node.NAME == "none":
         return
     if not placed:
         yield (
@@ -47,6 +50,21 @@ def check_attention_choice(cfg) -> Iterator[str]:
             if option not in accepted:
                 known = ", ".join(sorted(accepted)) or "none"
                 yield f"ATTENTION.OPTIONS.{option}: {node.NAME} has no option {option}. It accepts {known}."
+
+
+def check_refine(cfg) -> Iterator[str]:
+    """ATTENTION.REFINE needs masks, of one pathway."""
+    handing = [name for name, block in ATTENTION_REGISTRY if getattr(block, "hands_mask", False)]
+    if cfg.ATTENTION.NAME not in handing:
+        yield (
+            f"ATTENTION.REFINE is {cfg.ATTENTION.REFINE}, but ATTENTION.NAME is {cfg.ATTENTION.NAME}, which has no "
+            f"masks to refine with: {', '.join(handing)} have. Choose one of them, or ATTENTION.REFINE none."
+        )
+    if cfg.MODEL.MODEL_NAME == "SlowFast":
+        yield (
+            f"ATTENTION.REFINE is {cfg.ATTENTION.REFINE}, which is for one pathway, but MODEL.MODEL_NAME is SlowFast, "
+            "which has two: use ResNet, or ATTENTION.REFINE none."
+        )
 
 
 def check_arch(cfg) -> Iterator[str]:

@@ -52,9 +52,10 @@ _C.TSM.ENABLE = False  # shift channels in time at the start of every residual b
 _C.TSM.FOLD_DIV = 8  # 1/FOLD_DIV of the channels forward in time, as many back
 
 _C.ATTENTION = CfgNode()
-_C.ATTENTION.NAME = "none"  # a registered block, inserted by LOCATION: none | NL | SA | TA | DNL | TAPE | GTA | ...
+_C.ATTENTION.NAME = "none"  # a registered block, inserted by LOCATION: none | GTA | NL | ... (docs/attention.md)
 _C.ATTENTION.LOCATION = [[[]], [[]], [[]], [[]]]  # per stage (res2..res5), pathway: after which blocks
 _C.ATTENTION.OPTIONS = CfgNode(new_allowed=True)  # the block's own options; docs/attention.md lists them
+_C.ATTENTION.REFINE = "none"  # none | AFR: lead the masks of W3's or CBAM's blocks to the head's features (ResNet)
 
 _C.NONLOCAL = CfgNode()  # PySlowFast's own non-local block, with its checkpoint names
 _C.NONLOCAL.LOCATION = [[[]], [[]], [[]], [[]]]  # as ATTENTION.LOCATION
@@ -175,6 +176,7 @@ CHOICES: dict[str, tuple] = {
     "MODEL.LOSS_FUNC": ("cross_entropy",),
     "RESNET.DEPTH": (14, 18, 34, 50, 101),
     "RESNET.TRANS_FUNC": ("bottleneck_transform", "basic_transform"),
+    "ATTENTION.REFINE": ("none", "AFR"),
     "NONLOCAL.INSTANTIATION": ("dot_product", "softmax"),
     "BN.NORM_TYPE": ("batchnorm", "sync_batchnorm"),
     "DATA.SAMPLING": ("dense", "segment"),

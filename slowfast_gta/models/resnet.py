@@ -16,6 +16,7 @@ from slowfast_gta.models.build import MODEL_REGISTRY
 from slowfast_gta.models.heads import ResNetBasicHead
 from slowfast_gta.models.layers import Conv3d, max_pool_frames
 from slowfast_gta.models.layout import TEMPORAL_KERNELS, Place, StageLayout, attention_places, build_layout
+from slowfast_gta.models.refine import AFR, build_refine
 from slowfast_gta.models.shift import temporal_shift
 
 
@@ -118,11 +119,19 @@ class ResStage(nn.Module):
         order = self._order[place.pathway]
         order.insert(order.index(f"pathway{place.pathway}_res{place.index}") + 1, name)
 
-    def forward(self, pathways: list[Tensor]) -> list[Tensor]:
+    def forward(self, pathways: list[Tensor], masks: list[Tensor] | None = None) -> list[Tensor]:
+        """[(B, C, T, H, W)] -> the same. Where `masks` is given, the mask of the last attention block joins it."""
         out = []
         for x, names in zip(pathways, self._order, strict=True):
+            asked = (
+                next((name for name in reversed(names) if "_attention" in name), None) if masks is not None else None
+            )
             for name in names:
-                x = getattr(self, name)(x)
+                if name == asked:
+                    x, mask = getattr(self, name)(x, return_mask=True)
+                    masks.append(mask)
+                else:
+                    x = getattr(self, name)(x)
             out.append(x)
         return out
 
@@ -200,14 +209,21 @@ def check_clip(clip: Tensor, num_frames: int) -> None:
 
 @MODEL_REGISTRY.register()
 class ResNet(nn.Module):
-    """One pathway: R2D, C2D, I3D or Slow, with or without TSM and attention."""
+    """One pathway: R2D, C2D, I3D or Slow, with or without TSM and attention; `refine` is given the blocks' masks."""
 
     def __init__(
-        self, stem: Stem, stages: list[ResStage], head: ResNetBasicHead, num_frames: int, temporal_pool: int = 1
+        self,
+        stem: Stem,
+        stages: list[ResStage],
+        head: ResNetBasicHead,
+        num_frames: int,
+        temporal_pool: int = 1,
+        refine: AFR | None = None,
     ):
         super().__init__()
         self.num_frames = num_frames
         self.temporal_pool = temporal_pool
+        self.refine = refine
         self.s1 = nn.ModuleDict({"pathway0_stem": stem})
         self.s2, self.s3, self.s4, self.s5 = stages
         self.head = head
@@ -217,15 +233,21 @@ class ResNet(nn.Module):
         layout = build_layout(cfg)
         stem = Stem(cfg.RESNET.WIDTH_PER_GROUP, TEMPORAL_KERNELS[cfg.MODEL.ARCH][0][0][0])
         pool = cfg.DATA.NUM_FRAMES // layout[1][0].num_frames
-        return cls(stem, build_stages(cfg, layout), build_head(cfg, layout[-1]), cfg.DATA.NUM_FRAMES, pool)
+        stages, head = build_stages(cfg, layout), build_head(cfg, layout[-1])
+        return cls(stem, stages, head, cfg.DATA.NUM_FRAMES, pool, build_refine(cfg, layout))
 
-    def forward(self, clip: Tensor) -> Tensor:
-        """(B, 3, T, H, W) -> (B, K): logits in training, probabilities in eval."""
+    def features(self, clip: Tensor) -> list[Tensor]:
+        """(B, 3, T, H, W) -> what the head is given: [(B, C, T', H', W')], one for each pathway."""
         check_clip(clip, self.num_frames)
         x = self.s1["pathway0_stem"](clip.contiguous(memory_format=torch.channels_last_3d))
-        pathways = self.s2([x])
+        masks = None if self.refine is None else []
+        pathways = self.s2([x], masks)
         if self.temporal_pool > 1:
             pathways = [F.max_pool3d(pathways[0], (self.temporal_pool, 1, 1))]
         for stage in (self.s3, self.s4, self.s5):
-            pathways = stage(pathways)
-        return self.head(pathways)
+            pathways = stage(pathways, masks)
+        return pathways if self.refine is None else [self.refine(pathways[0], masks)]
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """(B, 3, T, H, W) -> (B, K): logits in training, probabilities in eval."""
+        return self.head(self.features(clip))

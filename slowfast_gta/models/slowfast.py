@@ -69,8 +69,8 @@ class SlowFast(nn.Module):
             stems, build_stages(cfg, layout), fusions, build_head(cfg, layout[-1]), cfg.DATA.NUM_FRAMES, node.ALPHA
         )
 
-    def forward(self, clip: Tensor) -> Tensor:
-        """(B, 3, T, H, W), all frames -> (B, K): logits in training, probabilities in eval."""
+    def features(self, clip: Tensor) -> list[Tensor]:
+        """(B, 3, T, H, W), all frames -> what the head is given: [(B, C, T', H', W')], slow and fast."""
         check_clip(clip, self.num_frames)
         slow = clip.index_select(2, slow_frame_indices(self.num_frames, self.alpha).to(clip.device))
         pathways = [
@@ -80,4 +80,8 @@ class SlowFast(nn.Module):
         fusions = (self.s1_fuse, self.s2_fuse, self.s3_fuse, self.s4_fuse)
         for fuse, stage in zip(fusions, (self.s2, self.s3, self.s4, self.s5), strict=True):
             pathways = stage(fuse(pathways))
-        return self.head(pathways)
+        return pathways
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """(B, 3, T, H, W), all frames -> (B, K): logits in training, probabilities in eval."""
+        return self.head(self.features(clip))
