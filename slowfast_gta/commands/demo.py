@@ -39,11 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = ["OUTPUT_DIR", str(output / Path(path).stem), "DATA.PATH_TO_DATA_DIR", str(output / "videos")]
         configs[name] = load_config(path, [*where, *args.opts])
 
-    from slowfast_gta.datasets.build import build_dataset
-    from slowfast_gta.engine.run import train_and_test
+    from slowfast_gta.engine.run import build_data, train_and_test
 
     begin = time.perf_counter()
-    build_dataset(configs["R2D"], "train")
+    build_data(configs["R2D"])
     logger.info("The videos are in %s (%.0f s).", output / "videos", time.perf_counter() - begin)
     rows = {}
     for name, cfg in configs.items():

@@ -23,18 +23,22 @@ def train_and_test(cfg, init_method: str | None = None) -> None:
     `init_method`: where the processes of several machines meet, tcp://HOST:PORT.
     """
     num_gpus = load_num_gpus(cfg)
-    splits = ["train", "val"] * cfg.TRAIN.ENABLE + ["test"] * cfg.TEST.ENABLE
-    check_data_paths(cfg, splits)
+    build_data(cfg)
     output_dir = Path(cfg.OUTPUT_DIR)
     output_dir.mkdir(parents=True, exist_ok=True)
     setup_logging(output_dir / "log.txt")
     if cfg.SHARD_ID == 0:
         save_config(cfg, output_dir / "config.yaml")
-    # Here, once: a data set that makes its own files must not do so in every process.
-    for split in splits:
-        build_dataset(cfg, split)
     jobs = [train] * cfg.TRAIN.ENABLE + [test] * cfg.TEST.ENABLE
     distributed.launch(_work, (jobs, cfg), num_gpus, cfg.NUM_SHARDS, cfg.SHARD_ID, cfg.DIST_BACKEND, init_method)
+
+
+def build_data(cfg) -> None:
+    """Check the folders that `cfg` names, and its data sets; those that make their own files do so here, once."""
+    splits = ["train", "val"] * cfg.TRAIN.ENABLE + ["test"] * cfg.TEST.ENABLE
+    check_data_paths(cfg, splits)
+    for split in splits:
+        build_dataset(cfg, split)
 
 
 def _work(jobs: list[Callable], cfg) -> None:
