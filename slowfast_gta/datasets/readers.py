@@ -32,6 +32,9 @@ _NEAR_FRAMES = 3
 
 _FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
 
+# Titles and comments that are not UTF-8 must not stop the reading: PyAV 19 sees to that itself and has no such option.
+_OPEN_OPTIONS = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+
 
 class VideoFile:
     """An open video file. `num_repeated` counts the frames asked for that did not decode and are a near one instead."""
@@ -41,7 +44,7 @@ class VideoFile:
         self.num_repeated = 0
         _check_is_file(self.path)
         try:
-            self._container = av.open(f"file:{self.path}", metadata_errors="replace")
+            self._container = av.open(f"file:{self.path}", **_OPEN_OPTIONS)
         except av.error.FFmpegError as fault:
             raise DataError(f"{self.path}: this is not a video that can be read ({fault.strerror}).") from None
         try:
