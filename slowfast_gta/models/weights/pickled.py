@@ -90,11 +90,25 @@ def _from_buffer(content: Any, dtype: _Dtype, shape: Any, order: str) -> np.ndar
     return dtype.array(shape, content, order == "F")
 
 
+def _empty_bytes() -> bytes:
+    return b""
+
+
+def _ordered_dict(items: Any = ()) -> dict[str, Any]:
+    return _pairs([part for item in items for part in item])
+
+
 def _no_call(*arguments: Any) -> None:
     raise _RefusedError("it calls the type ndarray")
 
 
-_FUNCTIONS: dict[str, Callable] = {"numpy.dtype": _Dtype.make, "numpy.ndarray": _no_call, "_codecs.encode": _encode}
+_FUNCTIONS: dict[str, Callable] = {
+    "numpy.dtype": _Dtype.make,
+    "numpy.ndarray": _no_call,
+    "_codecs.encode": _encode,
+    "__builtin__.bytes": _empty_bytes,  # how protocols 0 to 2 write b""
+    "collections.OrderedDict": _ordered_dict,
+}
 for _core in ("numpy.core", "numpy._core"):  # before numpy 2, and since
     _FUNCTIONS |= {f"{_core}.multiarray._reconstruct": _Array.make, f"{_core}.multiarray.scalar": _scalar}
     _FUNCTIONS[f"{_core}.numeric._frombuffer"] = _from_buffer
