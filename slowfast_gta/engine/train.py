@@ -23,7 +23,7 @@ from slowfast_gta.engine.optim import build_optimizer, clip_gradients, set_lr
 from slowfast_gta.engine.schedule import build_schedule, lr_at
 from slowfast_gta.errors import Interrupted, RunError
 from slowfast_gta.models.build import build_model
-from slowfast_gta.models.weights.load import load_weights
+from slowfast_gta.models.weights.load import load_weights_for
 
 logger = logging.getLogger("slowfast_gta")
 
@@ -111,7 +111,7 @@ def build_learner(cfg, device: torch.device) -> tuple[Learner, list[str] | None]
     torch.manual_seed(cfg.RNG_SEED)
     network = build_model(cfg)
     if cfg.TRAIN.CHECKPOINT_FILE_PATH:
-        load_weights(network, cfg.TRAIN.CHECKPOINT_FILE_PATH, inflate=cfg.TRAIN.CHECKPOINT_INFLATE)
+        load_weights_for(cfg, network, cfg.TRAIN.CHECKPOINT_FILE_PATH, fine_tune=True)
     network = network.to(device)
     if cfg.MODEL.FROZEN_BN:
         for module in network.modules():
@@ -164,12 +164,16 @@ def train(cfg) -> None:
                 update_precise_statistics(cfg, learner, loader, normalize, epoch)
             if evaluating:
                 distributed.share_buffers(learner.answering)
-            if (epoch + 1) % cfg.TRAIN.CHECKPOINT_PERIOD == 0 or epoch + 1 == last_epoch or stop.received:
+            stopping = distributed.any_process(stop.received)
+            saving = stopping or (epoch + 1) % cfg.TRAIN.CHECKPOINT_PERIOD == 0 or epoch + 1 == last_epoch
+            if saving:
                 path = _save(cfg, Position(epoch + 1), learner, extra)
-            if stop.received:
-                raise Interrupted(f"Stopped after epoch {epoch + 1}, saved as {path}.")
-            if evaluating:
+            if evaluating and not stopping:
                 validate(cfg, learner, val_loader, normalize, dataset, writer, (epoch + 1) * len(loader))
+                stopping = distributed.any_process(stop.received)
+            if stopping:
+                path = path if saving else _save(cfg, Position(epoch + 1), learner, extra)
+                raise Interrupted(f"Stopped after epoch {epoch + 1}, saved as {path}.")
     writer.close()
 
 

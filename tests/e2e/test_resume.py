@@ -142,6 +142,26 @@ def steps_of_sgd(ssv2, tmp_path_factory) -> dict:
     return last_checkpoint(output)
 
 
+@pytest.mark.parametrize("validation", [1, 2, 3])
+def test_ctrl_c_in_a_validation(ssv2, tmp_path, monkeypatch, capsys, steps_of_sgd, validation):
+    """The weights are saved even where no checkpoint was due, and what would follow does not begin."""
+    calls = [0]
+
+    def interrupted(*_):
+        calls[0] += 1
+        if calls[0] == validation:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(train, "validate", interrupted)
+    line = [*arguments(ssv2, tmp_path, "sgd"), "TRAIN.CHECKPOINT_PERIOD", "5", "TEST.ENABLE", "True"]
+    assert run_command("run_net", line) == 130
+    assert f"Stopped after epoch {validation}, saved as" in capsys.readouterr().err
+    assert not (tmp_path / "results.json").exists()
+    assert run_command("run_net", line) == 0
+    assert calls[0] == 3 and (tmp_path / "results.json").exists()
+    assert_same_training(last_checkpoint(tmp_path), steps_of_sgd)
+
+
 def test_a_second_ctrl_c_ends_at_once(ssv2, tmp_path, monkeypatch, capsys):
     def interrupted_twice(*_):
         os.kill(os.getpid(), signal.SIGINT)
