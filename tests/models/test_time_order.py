@@ -27,10 +27,23 @@ BLIND = {
     "NONLOCAL": ({"NONLOCAL.LOCATION": [[[]], [[0]], [[0]], [[]]]}, {}),
     "TA": ({"ATTENTION.NAME": "TA"}, {}),
     "DNL": ({"ATTENTION.NAME": "DNL"}, {}),
+    "DNL, swapped": ({"ATTENTION.NAME": "DNL"}, {"SWAP": True}),
+    "CGNL": ({"ATTENTION.NAME": "CGNL"}, {}),
+    "CGNL, decoupled": ({"ATTENTION.NAME": "CGNL"}, {"DECOUPLED": True}),
+    "GCNet": ({"ATTENTION.NAME": "GCNet"}, {}),
+    "GCNet, decoupled": ({"ATTENTION.NAME": "GCNet"}, {"DECOUPLED": True}),
+    "GloRe": ({"ATTENTION.NAME": "GloRe"}, {}),
+    "GloRe, decoupled": ({"ATTENTION.NAME": "GloRe"}, {"DECOUPLED": True}),
+    "CBAM": ({"ATTENTION.NAME": "CBAM"}, {}),
+    "CBAM, AFR": ({"ATTENTION.NAME": "CBAM", "ATTENTION.REFINE": "AFR"}, {}),
 }
 SEEING = {
     "TAPE": ({"ATTENTION.NAME": "TAPE"}, {}),
     "SA + TAPE": ({"ATTENTION.NAME": "TAPE"}, {"SPATIAL": True}),
+    "TAPE, CCMH": ({"ATTENTION.NAME": "TAPE"}, {"HEADS": "ccmh"}),
+    "TAPE, multi-head": ({"ATTENTION.NAME": "TAPE"}, {"HEADS": "multi_head"}),
+    "W3": ({"ATTENTION.NAME": "W3"}, {}),
+    "W3, AFR": ({"ATTENTION.NAME": "W3", "ATTENTION.REFINE": "AFR"}, {}),
     "GTA": ({"ATTENTION.NAME": "GTA"}, {}),
     "GTA, no SA": ({"ATTENTION.NAME": "GTA"}, {"SPATIAL": False}),
     "GTA, pixel": ({"ATTENTION.NAME": "GTA"}, {"REGION": False}),
@@ -55,7 +68,7 @@ def test_every_block_is_claimed_to_be_one_or_the_other_and_its_class_agrees():
                 block = ATTENTION_REGISTRY.get(keys["ATTENTION.NAME"])
                 assert getattr(block, "keeps_time_order_blind", False) is blind
     claimed = {keys.get("ATTENTION.NAME") for keys, _ in [*BLIND.values(), *SEEING.values()]}
-    assert {"NL", "SA", "TA", "DNL", "TAPE", "GTA"} <= claimed
+    assert {name for name, block in ATTENTION_REGISTRY if block.__module__.startswith("slowfast_gta.")} <= claimed
 
 
 def differences(network: nn.Module, frames: int) -> list[float]:
