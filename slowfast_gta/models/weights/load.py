@@ -59,14 +59,17 @@ def check_weights(cfg, model: nn.Module, path: str | Path) -> WeightsReport:
 
 
 def check_input(cfg, kind: str) -> list[str]:
-    """Sentences on where `cfg` gives a network something else than weights of this kind were trained on."""
+    """Sentences on what no shape can show: the order of colours that `cfg` gives the network, TSM."""
     notes = []
-    if kind == "caffe2" and not cfg.DATA.REVERSE_INPUT_CHANNEL:
+    reverse = cfg.DATA.REVERSE_INPUT_CHANNEL
+    if kind == "caffe2":
+        # PySlowFast's readers give RGB for Kinetics, and BGR for SSv2 and Charades, whose YAMLs reverse it to RGB.
         notes.append(
-            "caffe2 files are known as trained on BGR, and the config gives the network RGB: set "
-            "DATA.REVERSE_INPUT_CHANNEL True unless you know that this one was trained on RGB."
+            "a caffe2 file does not say whether it was trained on RGB or BGR. With DATA.REVERSE_INPUT_CHANNEL "
+            f"{reverse} the network gets {'BGR' if reverse else 'RGB'}. The PySlowFast zoo's files take RGB: False; "
+            "for a file that was trained on BGR set it True."
         )
-    if kind in ("torchvision", "tsm", "mmaction2") and cfg.DATA.REVERSE_INPUT_CHANNEL:
+    if kind in ("torchvision", "tsm", "mmaction2") and reverse:
         notes.append(
             f"{kind} weights were trained on RGB, and DATA.REVERSE_INPUT_CHANNEL is True, which gives the network BGR."
         )

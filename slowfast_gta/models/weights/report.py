@@ -40,8 +40,8 @@ class WeightsReport:
 
     @property
     def input(self) -> str:
-        """The order of colours that such files are known for."""
-        return "BGR" if self.kind == "caffe2" else "RGB"
+        """The order of colours that such files were trained on; a caffe2 file does not say it."""
+        return "RGB or BGR" if self.kind == "caffe2" else "RGB"
 
     @property
     def fits(self) -> bool:
