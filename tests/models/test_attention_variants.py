@@ -216,6 +216,7 @@ def test_cbam(size):
 @pytest.mark.parametrize("full", [False, True], ids=["depthwise", "full"])
 def test_w3(size, full):
     block, x = block_and_clip("W3", size, ratio=5, full=full)
+    assert {layer.groups for layer in block.channel.temporal} == {1 if full else C}
     assert_same(block, x, lambda x: naive_masks(x, block, over_time=True)[0])
 
 
