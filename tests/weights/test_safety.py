@@ -77,6 +77,7 @@ def test_nothing_in_a_pickle_runs(tmp_path, name, protocol):
         (b"\x80\x02\x82\x01.", "uses the instruction EXT1"),
         (b"\x80\x02}}b.", "sets the inside of something that is not an array"),
         (b"\x80\x02c__builtin__\nbytes\nJ\xff\xff\xff\x7f\x85R.", "cannot be read as a pickle"),
+        (b"\x80\x02cnumpy\ndtype\nX\x02\x00\x00\x00f4\x85RK\x03X\x01\x00\x00\x00O\x86b.", "byte order 'O'"),
         (b"\x80\x02}N)s.", "has a NoneType where a str belongs"),
     ],
 )

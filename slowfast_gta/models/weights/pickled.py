@@ -36,9 +36,9 @@ class _Dtype:
         return cls(code)
 
     def set_state(self, state: Any) -> None:
-        _version, order, *rest = state
-        if order not in ("<", ">", "|", "=") or any(part is not None for part in rest[:3]):
-            raise _RefusedError("it holds an array of records or parts, not of plain numbers")
+        order = state[1]  # the rest is about records, whose code is refused above
+        if order not in ("<", ">", "|", "="):
+            raise _RefusedError(f"it holds an array with the byte order {str(order)[:20]!r}")
         self.code = order + self.code
 
     def array(self, shape: tuple[int, ...], content: Any, column_major: bool = False) -> np.ndarray:
