@@ -46,13 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     setup_logging()
     configs = load_configs(args, given)
     # Not above: --help and a faulty config need no torch, and answer at once.
-    from slowfast_gta.engine.run import train_and_test
+    from slowfast_gta.engine.stages import train_stages
     from slowfast_gta.visualize.confusion import save_confusion_picture
 
     for cfg in configs:
-        train_and_test(cfg, args.init_method)
+        last = train_stages(cfg, args.init_method)
         if cfg.SHARD_ID == 0:
             if cfg.TEST.ENABLE:
-                save_confusion_picture(cfg.OUTPUT_DIR)
+                save_confusion_picture(last)
             logger.info("Everything of this run is in %s.", Path(cfg.OUTPUT_DIR).resolve())
     return 0

@@ -8,6 +8,7 @@ from fvcore.common.config import CfgNode
 
 _C = CfgNode()
 
+_C.STAGES = CfgNode(new_allowed=True)  # a training in several parts, by name; see config/stages.py and docs/stages.md
 _C.PLUGINS = []  # modules (my_pkg.my_block) or files (./my_block.py, relative to the YAML) to import first
 _C.OUTPUT_DIR = "."  # where a run leaves everything it writes
 _C.RNG_SEED = 1  # seed of every random choice: weights, sampling, order, dropout
@@ -27,7 +28,7 @@ _C.MODEL.DROPOUT_RATE = 0.5  # probability of dropping a feature before the clas
 _C.MODEL.FC_INIT_STD = 0.01  # standard deviation of the classifier's first weights
 _C.MODEL.HEAD_ACT = "softmax"  # what turns scores into answers in eval: softmax | sigmoid | none
 _C.MODEL.LOSS_FUNC = "cross_entropy"  # cross_entropy
-_C.MODEL.FROZEN_BN = False  # keep every BatchNorm's statistics and affine weights as loaded
+_C.MODEL.FROZEN_BN = False  # PySlowFast's word for BN.FREEZE all
 
 _C.RESNET = CfgNode()
 _C.RESNET.DEPTH = 50  # 14 (1,1,1,1 blocks) | 18 (2,2,2,2) | 34 and 50 (3,4,6,3) | 101 (3,4,23,3)
@@ -66,6 +67,7 @@ _C.NONLOCAL.POOL = [[[1, 2, 2], [1, 2, 2]]] * 4  # per stage, pathway: T, H, W m
 _C.BN = CfgNode()
 _C.BN.NORM_TYPE = "batchnorm"  # batchnorm | sync_batchnorm (over all processes)
 _C.BN.NUM_SYNC_DEVICES = 1  # PySlowFast's group size for sync_batchnorm; ours always spans all processes
+_C.BN.FREEZE = "none"  # keep as loaded: none | partial (all but the stem) | backbone (not inserted blocks) | all
 _C.BN.WEIGHT_DECAY = 0.0  # weight decay of BatchNorm's weights and biases
 _C.BN.USE_PRECISE_STATS = False  # before each evaluation, recompute BN statistics over fresh training batches
 _C.BN.NUM_BATCHES_PRECISE = 200  # over this many
@@ -121,11 +123,15 @@ _C.TRAIN.CHECKPOINT_INFLATE = False  # repeat 2D kernels along time (and divide)
 _C.TRAIN.CHECKPOINT_RESAMPLE_TIME = False  # interpolate T x T matrices and embeddings made for another NUM_FRAMES
 _C.TRAIN.MIXED_PRECISION = False  # run forward and loss in AMP_DTYPE where that is safe
 _C.TRAIN.AMP_DTYPE = "bfloat16"  # bfloat16 | float16
+_C.TRAIN.FREEZE_BACKBONE = False  # only inserted attention blocks and the classifier learn
+_C.TRAIN.TEACHER_FILE_PATH = ""  # weights of the same network whose features are mimicked (W3's second stage)
+_C.TRAIN.MIMIC_WEIGHT = 1.0  # weight of that loss beside the cross-entropy
 _C.TRAIN.LABEL_SMOOTHING = 0.0  # part of the target spread over all classes
 
 _C.SOLVER = CfgNode()
 _C.SOLVER.OPTIMIZING_METHOD = "sgd"  # sgd | adamw
 _C.SOLVER.BASE_LR = 0.1  # peak learning rate
+_C.SOLVER.INSERTED_LR_FACTOR = 1.0  # learning rate of inserted attention blocks over that of the rest
 _C.SOLVER.LR_POLICY = "cosine"  # cosine | steps (x GAMMA at each of STEPS) | steps_with_relative_lrs (x LRS)
 _C.SOLVER.STEPS = []  # epochs; steps_with_relative_lrs begins with 0
 _C.SOLVER.LRS = []  # learning rates relative to BASE_LR, one for each of STEPS
@@ -178,6 +184,7 @@ CHOICES: dict[str, tuple] = {
     "RESNET.TRANS_FUNC": ("bottleneck_transform", "basic_transform"),
     "ATTENTION.REFINE": ("none", "AFR"),
     "NONLOCAL.INSTANTIATION": ("dot_product", "softmax"),
+    "BN.FREEZE": ("none", "partial", "backbone", "all"),
     "BN.NORM_TYPE": ("batchnorm", "sync_batchnorm"),
     "DATA.SAMPLING": ("dense", "segment"),
     "DATA.LABEL_ORDER": ("file", "alphabetical"),

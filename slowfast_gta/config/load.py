@@ -17,6 +17,7 @@ from slowfast_gta.config.values import fitted_value, option_value
 from slowfast_gta.errors import ConfigError
 
 _OPTIONS = "ATTENTION.OPTIONS."
+_STAGES = "STAGES."
 _NAMES = ("MODEL.MODEL_NAME", "TRAIN.DATASET", "TEST.DATASET", "ATTENTION.NAME")
 _LINE = re.compile(r"(.*?)(?::(\d+))?")  # configs/a.yaml:12
 _logger = logging.getLogger(__name__)
@@ -56,6 +57,8 @@ def load_config(path: str | Path, overrides: Sequence = ()) -> CfgNode:
             faults.append(Fault(set_at["PLUGINS"], f"PLUGINS: {error}", _NAMES))
     if every_file_read:
         faults += _cross_faults(check_config(cfg), faults, set_at)
+    if cfg.STAGES and not faults:
+        faults += _stage_faults(cfg, set_at)
     for notice in notices:
         _logger.warning("%s", notice)
     if faults:
@@ -88,8 +91,10 @@ def load_setting(cfg: CfgNode, setting: Setting) -> Fault | None:
     """Puts one setting into `cfg`, or says what is wrong with it."""
     key, value, where, folder = setting
     if key.startswith(_OPTIONS):
-        cfg.ATTENTION.OPTIONS[key.removeprefix(_OPTIONS)] = option_value(value, where == COMMAND_LINE)
+        cfg.ATTENTION.OPTIONS[key.removeprefix(_OPTIONS).upper()] = option_value(value, where == COMMAND_LINE)
         return None
+    if key.startswith(_STAGES):
+        return _set_in_stage(cfg, setting)
     *sections, name = key.split(".")
     node = cfg
     for section in sections:
@@ -108,6 +113,40 @@ def load_setting(cfg: CfgNode, setting: Setting) -> Fault | None:
         return Fault(where, str(error), (key,))
     node[name] = [plugin_name(item, folder) for item in value] if key == "PLUGINS" else value
     return None
+
+
+def _set_in_stage(cfg: CfgNode, setting: Setting) -> Fault | None:
+    """STAGES.name.KEY, or STAGES.name with a mapping of sections and keys: kept as they are, by their dotted names."""
+    name, _, key = setting.key.removeprefix(_STAGES).partition(".")
+    keys = {key: setting.value} if key else setting.value
+    if not isinstance(keys, dict | None):
+        return Fault(
+            setting.where, f"STAGES.{name} must hold keys, as START_FROM or SOLVER, not {keys!r}.", ("STAGES",)
+        )
+    cfg.STAGES.setdefault(name, CfgNode()).update(_flattened(keys or {}))
+    return None
+
+
+def _flattened(keys: dict, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in keys.items():
+        flat |= _flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _stage_faults(cfg: CfgNode, set_at: dict[str, str]) -> list[Fault]:
+    """What is wrong in the configs of the stages, at the line that names the stage."""
+    from slowfast_gta.config.stages import load_stages
+
+    try:
+        load_stages(cfg)
+    except ConfigError as error:
+        lines = str(error).splitlines()
+        return [
+            Fault(next((at for key, at in set_at.items() if line.startswith(key + ":")), "STAGES"), line)
+            for line in lines
+        ]
+    return []
 
 
 def _near_key(key: str, root: CfgNode) -> list[str]:

@@ -1,21 +1,31 @@
 """The optimiser, and which parameters decay."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import nn
+
+from slowfast_gta.models.build import inserted_names
 
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
 def build_optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
-    """SGD or AdamW; normalisation layers decay by BN.WEIGHT_DECAY, everything else by SOLVER.WEIGHT_DECAY."""
+    """SGD or AdamW; normalisation layers decay by BN.WEIGHT_DECAY, everything else by SOLVER.WEIGHT_DECAY.
+
+    Each group has an "lr_factor": INSERTED_LR_FACTOR for inserted attention blocks, 1 for the rest.
+    """
     solver = cfg.SOLVER
-    norms, rest = split_parameters(model)
-    groups = [(norms, cfg.BN.WEIGHT_DECAY)]
-    if solver.ZERO_WD_1D_PARAM:
-        groups.append(([p for p in rest if p.ndim <= 1], 0.0))
-        rest = [p for p in rest if p.ndim > 1]
-    groups.append((rest, solver.WEIGHT_DECAY))
-    groups = [{"params": params, "weight_decay": decay} for params, decay in groups if params]
+    inserted = inserted_names(model)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter, is_norm in learning_parameters(model):
+        is_vector = parameter.ndim <= 1 and solver.ZERO_WD_1D_PARAM
+        decay = cfg.BN.WEIGHT_DECAY if is_norm else 0.0 if is_vector else solver.WEIGHT_DECAY
+        factor = solver.INSERTED_LR_FACTOR if name.startswith(inserted) else 1.0
+        groups.setdefault((decay, factor), []).append(parameter)
+    groups = [
+        {"params": found, "weight_decay": decay, "lr_factor": factor} for (decay, factor), found in groups.items()
+    ]
     if solver.OPTIMIZING_METHOD == "adamw":
         return torch.optim.AdamW(groups, lr=solver.BASE_LR, betas=tuple(solver.BETAS))
     return torch.optim.SGD(
@@ -23,20 +33,18 @@ def build_optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
     )
 
 
-def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """(those of normalisation layers, all others), without those that take no gradient."""
-    norms, rest = [], []
-    for module in model.modules():
-        for parameter in module.parameters(recurse=False):
+def learning_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:
+    """(name, parameter, whether it is a normalisation layer's) of all that take a gradient."""
+    for prefix, module in model.named_modules():
+        for name, parameter in module.named_parameters(prefix, recurse=False):
             if parameter.requires_grad:
-                (norms if isinstance(module, _NORMS) else rest).append(parameter)
-    return norms, rest
+                yield name, parameter, isinstance(module, _NORMS)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """One learning rate for every group."""
+    """`lr` times its own factor for every group."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group["lr_factor"]
 
 
 def clip_gradients(model: nn.Module, max_value: float | None, max_norm: float | None) -> None:

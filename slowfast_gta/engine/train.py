@@ -6,10 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from fvcore.nn.precise_bn import update_bn_stats
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor
 
 from slowfast_gta import distributed
 from slowfast_gta.datasets.build import build_dataset
@@ -18,116 +16,12 @@ from slowfast_gta.engine.checkpoint import Position, find_newest, save_checkpoin
 from slowfast_gta.engine.device import build_normalize, load_device
 from slowfast_gta.engine.evaluate import evaluate, sentence, summarize
 from slowfast_gta.engine.interrupt import StopRequest
+from slowfast_gta.engine.learner import Learner, build_learner
 from slowfast_gta.engine.logging import MetricsWriter, Progress
-from slowfast_gta.engine.optim import build_optimizer, clip_gradients, set_lr
 from slowfast_gta.engine.schedule import build_schedule, lr_at
 from slowfast_gta.errors import Interrupted, RunError
-from slowfast_gta.models.build import build_model
-from slowfast_gta.models.weights.load import load_weights_for
 
 logger = logging.getLogger("slowfast_gta")
-
-
-class Learner:
-    """A network with everything that changes while it learns, and the one step that changes it."""
-
-    def __init__(
-        self,
-        network: nn.Module,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        amp_dtype: torch.dtype | None,
-        label_smoothing: float,
-        clip: tuple[float | None, float | None],
-        ema_decay: float | None,
-        frozen_bn: bool,
-    ):
-        """`model` is `network`, or what averages its gradients over processes."""
-        self.network, self.model, self.optimizer = network, model, optimizer
-        self.device = next(network.parameters()).device
-        self.amp_dtype, self.label_smoothing, self.clip, self.frozen_bn = amp_dtype, label_smoothing, clip, frozen_bn
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=amp_dtype == torch.float16)
-        self.ema = None
-        if ema_decay is not None:
-            self.ema = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
-
-    def train_mode(self) -> None:
-        """Training mode; frozen BatchNorms stay as they are."""
-        self.model.train()
-        if self.frozen_bn:
-            for module in self.network.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
-
-    def step(self, clips: Tensor, labels: Tensor, lr: float) -> tuple[Tensor, Tensor]:
-        """One step on normalised clips (B, 3, T, H, W), labels (B,); returns the loss and the logits (B, K)."""
-        set_lr(self.optimizer, lr)
-        with torch.autocast(self.device.type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None):
-            logits = self.model(clips)
-            loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
-        self.scaler.unscale_(self.optimizer)
-        clip_gradients(self.network, *self.clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        if self.ema is not None:
-            self.ema.update_parameters(self.network)
-        return loss.detach(), logits.detach()
-
-    @property
-    def answering(self) -> nn.Module:
-        """The network that is evaluated: the running average where there is one."""
-        return self.network if self.ema is None else self.ema.module
-
-    def state(self) -> dict:
-        """What a checkpoint needs besides the position."""
-        state = {"model_state": self.network.state_dict(), "optimizer_state": self.optimizer.state_dict()}
-        state["scaler_state"] = self.scaler.state_dict()
-        if self.ema is not None:
-            state["ema_state"] = self.ema.module.state_dict()
-            state["ema_steps"] = int(self.ema.n_averaged)
-        return state
-
-    def load_state(self, state: dict) -> None:
-        """Go back to a `state()`. Raises RunError where it is another network's."""
-        try:
-            self.network.load_state_dict(state["model_state"])
-            self.optimizer.load_state_dict(state["optimizer_state"])
-        except (RuntimeError, ValueError) as fault:
-            raise RunError(
-                "The checkpoint in OUTPUT_DIR is of another network or optimiser than the config describes: "
-                f"{' '.join(str(fault).split())[:300]} Choose another OUTPUT_DIR, or give the config it was made with."
-            ) from fault
-        if state.get("scaler_state"):
-            self.scaler.load_state_dict(state["scaler_state"])
-        if self.ema is not None and "ema_state" in state:
-            self.ema.module.load_state_dict(state["ema_state"])
-            self.ema.n_averaged.fill_(state["ema_steps"])
-
-
-def build_learner(cfg, device: torch.device) -> tuple[Learner, list[str] | None]:
-    """The network of `cfg` with its starting weights, ready to learn."""
-    torch.manual_seed(cfg.RNG_SEED)
-    network = build_model(cfg)
-    if cfg.TRAIN.CHECKPOINT_FILE_PATH:
-        load_weights_for(cfg, network, cfg.TRAIN.CHECKPOINT_FILE_PATH, fine_tune=True)
-    network = network.to(device)
-    if cfg.MODEL.FROZEN_BN:
-        for module in network.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.requires_grad_(False)
-    model = distributed.data_parallel(network, cfg.BN.NORM_TYPE == "sync_batchnorm")
-    return Learner(
-        getattr(model, "module", model),
-        model,
-        build_optimizer(cfg, network),
-        amp_dtype=getattr(torch, cfg.TRAIN.AMP_DTYPE) if cfg.TRAIN.MIXED_PRECISION else None,
-        label_smoothing=cfg.TRAIN.LABEL_SMOOTHING,
-        clip=(cfg.SOLVER.CLIP_GRAD_VAL, cfg.SOLVER.CLIP_GRAD_L2NORM),
-        ema_decay=cfg.EMA.DECAY if cfg.EMA.ENABLE else None,
-        frozen_bn=cfg.MODEL.FROZEN_BN,
-    )
 
 
 def train(cfg) -> None:
@@ -136,9 +30,10 @@ def train(cfg) -> None:
     dataset = build_dataset(cfg, "train")
     loader = build_train_loader(cfg, dataset)
     val_loader = build_test_loader(cfg, "val", dataset)
-    learner = build_learner(cfg, device)
+    found = find_newest(cfg.OUTPUT_DIR) if cfg.TRAIN.AUTO_RESUME else None
+    learner = build_learner(cfg, device, resuming=found is not None)
     normalize = build_normalize(cfg, device)
-    position = load_position(cfg, learner)
+    position = load_position(cfg, learner, found)
     if cfg.LOG_MODEL_INFO:
         count = sum(parameter.numel() for parameter in learner.network.parameters())
         logger.info(
@@ -265,9 +160,8 @@ def validate(cfg, learner: Learner, loader, normalize, dataset, writer: MetricsW
         logger.info("Validation: %s.", sentence(results))
 
 
-def load_position(cfg, learner: Learner) -> Position:
-    """Where to go on: the newest checkpoint in OUTPUT_DIR, loaded into `learner`; or the start."""
-    found = find_newest(cfg.OUTPUT_DIR) if cfg.TRAIN.AUTO_RESUME else None
+def load_position(cfg, learner: Learner, found: tuple[Position, dict] | None) -> Position:
+    """Where to go on: at the checkpoint that was `found`, loaded into `learner`; at the start, if none was."""
     if found is None:
         return Position(0)
     position, content = found

@@ -1,0 +1,148 @@
+"""What learns: a network, its optimiser, and the one step that changes them."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from slowfast_gta import distributed
+from slowfast_gta.engine.freeze import freeze_backbone, freeze_norms
+from slowfast_gta.engine.optim import build_optimizer, clip_gradients, set_lr
+from slowfast_gta.errors import RunError
+from slowfast_gta.models.build import build_model
+from slowfast_gta.models.refine import feature_mimicking_loss
+from slowfast_gta.models.weights.load import load_weights_for
+
+
+class Teacher:
+    """A frozen network whose features another one, while it learns, comes to resemble (W3's MFR)."""
+
+    def __init__(self, network: nn.Module, student: nn.Module, weight: float):
+        self.network, self.weight = network, weight
+        self._features: list[Tensor] = []
+        # What the student's head is given in its own forward pass, so that it is not run twice.
+        student.head.register_forward_pre_hook(self._keep)
+
+    def _keep(self, head: nn.Module, inputs: tuple[list[Tensor]]) -> None:
+        self._features = inputs[0]
+
+    def loss(self, clips: Tensor) -> Tensor:
+        """The mimicking loss for the clips that the student was just given."""
+        with torch.no_grad():
+            wanted = self.network.features(clips)
+        pairs = zip(self._features, wanted, strict=True)
+        return self.weight * sum(feature_mimicking_loss(student, teacher) for student, teacher in pairs)
+
+
+class Learner:
+    """A network with everything that changes while it learns, and the one step that changes it."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        amp_dtype: torch.dtype | None,
+        label_smoothing: float,
+        clip: tuple[float | None, float | None],
+        ema_decay: float | None,
+        frozen: Sequence[nn.Module] = (),
+        teacher: Teacher | None = None,
+    ):
+        """`model` is `network`, or what averages its gradients over processes; `frozen` modules stay in eval mode."""
+        self.network, self.model, self.optimizer = network, model, optimizer
+        self.device = next(network.parameters()).device
+        self.amp_dtype, self.label_smoothing, self.clip = amp_dtype, label_smoothing, clip
+        self.frozen, self.teacher = frozen, teacher
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=amp_dtype == torch.float16)
+        self.ema = None
+        if ema_decay is not None:
+            self.ema = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
+
+    def train_mode(self) -> None:
+        """Training mode; the statistics of frozen BatchNorms stay as they are."""
+        self.model.train()
+        for module in self.frozen:
+            module.eval()
+
+    def step(self, clips: Tensor, labels: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+        """One step on normalised clips (B, 3, T, H, W), labels (B,); returns the loss and the logits (B, K)."""
+        set_lr(self.optimizer, lr)
+        with torch.autocast(self.device.type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None):
+            logits = self.model(clips)
+            loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
+            if self.teacher is not None:
+                loss = loss + self.teacher.loss(clips)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        clip_gradients(self.network, *self.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.ema is not None:
+            self.ema.update_parameters(self.network)
+        return loss.detach(), logits.detach()
+
+    @property
+    def answering(self) -> nn.Module:
+        """The network that is evaluated: the running average where there is one."""
+        return self.network if self.ema is None else self.ema.module
+
+    def state(self) -> dict:
+        """What a checkpoint needs besides the position."""
+        state = {"model_state": self.network.state_dict(), "optimizer_state": self.optimizer.state_dict()}
+        state["scaler_state"] = self.scaler.state_dict()
+        if self.ema is not None:
+            state["ema_state"] = self.ema.module.state_dict()
+            state["ema_steps"] = int(self.ema.n_averaged)
+        return state
+
+    def load_state(self, state: dict) -> None:
+        """Go back to a `state()`. Raises RunError where it is another network's."""
+        try:
+            self.network.load_state_dict(state["model_state"])
+            self.optimizer.load_state_dict(state["optimizer_state"])
+        except (RuntimeError, ValueError) as fault:
+            raise RunError(
+                "The checkpoint in OUTPUT_DIR is of another network or optimiser than the config describes: "
+                f"{' '.join(str(fault).split())[:300]} Choose another OUTPUT_DIR, or give the config it was made with."
+            ) from fault
+        if state.get("scaler_state"):
+            self.scaler.load_state_dict(state["scaler_state"])
+        if self.ema is not None and "ema_state" in state:
+            self.ema.module.load_state_dict(state["ema_state"])
+            self.ema.n_averaged.fill_(state["ema_steps"])
+
+
+def build_learner(cfg, device: torch.device, resuming: bool = False) -> Learner:
+    """The network of `cfg` with its starting weights, ready to learn; `resuming`: the weights will come later."""
+    torch.manual_seed(cfg.RNG_SEED)
+    network = build_model(cfg)
+    if cfg.TRAIN.CHECKPOINT_FILE_PATH and not resuming:
+        load_weights_for(cfg, network, cfg.TRAIN.CHECKPOINT_FILE_PATH, fine_tune=True)
+    network = network.to(device)
+    frozen = freeze_norms(network, "all" if cfg.MODEL.FROZEN_BN else cfg.BN.FREEZE)
+    if cfg.TRAIN.FREEZE_BACKBONE:
+        frozen += freeze_backbone(network)
+    model = distributed.data_parallel(network, cfg.BN.NORM_TYPE == "sync_batchnorm")
+    return Learner(
+        getattr(model, "module", model),
+        model,
+        build_optimizer(cfg, network),
+        amp_dtype=getattr(torch, cfg.TRAIN.AMP_DTYPE) if cfg.TRAIN.MIXED_PRECISION else None,
+        label_smoothing=cfg.TRAIN.LABEL_SMOOTHING,
+        clip=(cfg.SOLVER.CLIP_GRAD_VAL, cfg.SOLVER.CLIP_GRAD_L2NORM),
+        ema_decay=cfg.EMA.DECAY if cfg.EMA.ENABLE else None,
+        frozen=frozen,
+        teacher=build_teacher(cfg, network) if cfg.TRAIN.TEACHER_FILE_PATH else None,
+    )
+
+
+def build_teacher(cfg, student: nn.Module) -> Teacher:
+    """The same network with the weights of TRAIN.TEACHER_FILE_PATH, all of them, and nothing to learn."""
+    network = build_model(cfg)
+    load_weights_for(cfg, network, cfg.TRAIN.TEACHER_FILE_PATH, fine_tune=False)
+    network = network.to(next(student.parameters()).device).eval().requires_grad_(False)
+    return Teacher(network, student, cfg.TRAIN.MIMIC_WEIGHT)

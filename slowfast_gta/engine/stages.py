@@ -1,0 +1,80 @@
+"""A training in several parts: a backbone, then blocks in it; a network, then the same one mimicking it."""
+
+import logging
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from slowfast_gta.config.stages import Stage, load_stages
+from slowfast_gta.engine.checkpoint import list_checkpoints
+from slowfast_gta.engine.run import build_data, train_and_test
+from slowfast_gta.errors import ConfigError
+from slowfast_gta.models.build import build_model, inserted_names
+
+logger = logging.getLogger("slowfast_gta")
+
+
+def train_stages(cfg, init_method: str | None = None) -> Path:
+    """Train the stages of `cfg` one after the other, or all of it at once where it has none.
+
+    A stage that is complete is not trained again, and one that was interrupted goes on. Returns the folder of the last.
+    """
+    if not cfg.STAGES:
+        train_and_test(cfg, init_method)
+        return Path(cfg.OUTPUT_DIR)
+    stages = load_stages(cfg)
+    check_stages(stages)
+    files: dict[str, str] = {}
+    for number, stage in enumerate(stages, start=1):
+        build_data(stage.cfg)
+        logger.info("== stage %d of %d: %s", number, len(stages), stage.name)
+        if stage.weights:
+            logger.info("Not trained: %s stands for it.", stage.weights)
+            files[stage.name] = stage.weights
+            if stage is stages[-1] and stage.cfg.TEST.ENABLE:
+                train_and_test(_with(stage, {"TRAIN.ENABLE": False, "TEST.CHECKPOINT_FILE_PATH": stage.weights}))
+            continue
+        sources = {
+            "TRAIN.CHECKPOINT_FILE_PATH": files.get(stage.start_from, stage.start_from),
+            "TRAIN.TEACHER_FILE_PATH": files.get(stage.teacher, stage.teacher),
+        }
+        train_and_test(_with(stage, {key: path for key, path in sources.items() if path}), init_method)
+        files[stage.name] = str(list_checkpoints(stage.cfg.OUTPUT_DIR)[-1][1])
+    return Path(stages[-1].cfg.OUTPUT_DIR)
+
+
+def check_stages(stages: list[Stage]) -> None:
+    """Raises ConfigError, before anything is trained, where a stage cannot start from the one it names."""
+    with torch.device("meta"):
+        networks = {stage.name: build_model(stage.cfg) for stage in stages}
+    faults = []
+    for stage in stages:
+        if stage.start_from in networks:
+            faults += _differences(stage.name, networks[stage.name], stage.start_from, networks[stage.start_from])
+    if faults:
+        raise ConfigError("\n".join(faults))
+
+
+def _differences(name: str, network: nn.Module, source_name: str, source: nn.Module) -> list[str]:
+    """What of `network` the weights of `source` cannot fill: all but inserted blocks and the head must be there."""
+    new = (*inserted_names(network), "head.")
+    have = {key: tuple(value.shape) for key, value in source.state_dict().items()}
+    faults = []
+    for key, value in network.state_dict().items():
+        if not key.startswith(new) and have.get(key) != tuple(value.shape):
+            there = "is not there" if key not in have else f"is {have[key]} there"
+            faults.append(
+                f"STAGES.{name} cannot start from {source_name}: {key} is {tuple(value.shape)} here and {there}. Their "
+                "backbones must be the same (MODEL, RESNET, SLOWFAST)."
+            )
+    return faults[:1]
+
+
+def _with(stage: Stage, values: dict[str, object]):
+    """The stage's config with a few keys set."""
+    cfg = stage.cfg.clone()
+    cfg.defrost()
+    cfg.merge_from_list([item for pair in values.items() for item in pair])
+    cfg.freeze()
+    return cfg
