@@ -141,6 +141,15 @@ def test_caffe2_matrices_are_1x1x1_kernels(tmp_path):
     assert_unchanged(target, target.state_dict() | weights_of(source))
 
 
+def test_caffe2_numbers_of_a_machine_with_the_other_byte_order(tmp_path):
+    source, target = randomised(small(seed=1)), small(seed=2)
+    content = pickle.loads(save_as_caffe2(source.state_dict(), tmp_path / "a.pkl").read_bytes())
+    content["blobs"]["conv1_w"] = content["blobs"]["conv1_w"].astype(">f4")
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(content, 2))
+    load_weights(target, tmp_path / "a.pkl")
+    assert_unchanged(target, target.state_dict() | weights_of(source))
+
+
 def test_the_order_of_colours_is_noted_and_the_config_is_held_against_it(tmp_path, caplog):
     path = save_as_caffe2(small(seed=1).state_dict(), tmp_path / "a.pkl")
 
