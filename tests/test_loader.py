@@ -178,7 +178,7 @@ def test_a_video_is_decoded_once_for_all_its_views(cfg, monkeypatch):
     monkeypatch.setitem(
         loader_module.TestViews.__getitem__.__globals__,
         "open_video",
-        lambda path: opened.append(path) or open_video(path),
+        lambda path, span: opened.append(path) or open_video(path, span),
     )
     list(build_test_loader(cfg, "test"))
     assert len(opened) == NUM_VAL

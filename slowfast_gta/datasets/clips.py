@@ -29,7 +29,7 @@ class Item:
     """What one video gave: its clips, or None where it could not be read, and all that went wrong."""
 
     frames: torch.Tensor | None  # uint8 (V, 3, T, S, S); V = 1 in training
-    label: int
+    label: int | tuple[int, ...]
     video_id: str
     index: int
     view_id: tuple[int, ...] = (0,)
@@ -45,11 +45,14 @@ class TrainClips(Dataset):
         records: Sequence[VideoRecord],
         sampling: ClipSampling,
         transform: TrainTransform,
-        flip_allowed: Sequence[bool],
+        flip_allowed: Sequence[bool] | Sequence[Sequence[bool]],
         seed: int,
         replace: bool = False,
     ):
-        """`flip_allowed` is by label. With `replace`, another video of the class stands in for a broken one."""
+        """`flip_allowed` is by label, with several outputs one for each.
+
+        With `replace`, another video of the class stands in for a broken one.
+        """
         self.records = records
         self.sampling = sampling
         self.transform = transform
@@ -84,11 +87,16 @@ class TrainClips(Dataset):
             yield from generator.permutation(others)[:_REPLACEMENT_TRIES].tolist()
 
     def _read(self, record: VideoRecord, generator: np.random.Generator) -> tuple[torch.Tensor, int]:
-        with open_video(record.path) as video:
+        with open_video(record.path, record.span) as video:
             frames = video.read(self.sampling.train(video.num_frames, video.fps, generator))
             num_repeated = video.num_repeated
-        clip = self.transform(frames, self.flip_allowed[record.label], generator)
+        clip = self.transform(frames, self._may_flip(record.label), generator)
         return to_clips(clip[None]), num_repeated
+
+    def _may_flip(self, label: int | tuple[int, ...]) -> bool:
+        if isinstance(label, tuple):
+            return all(allowed[one] for allowed, one in zip(self.flip_allowed, label, strict=True))
+        return self.flip_allowed[label]
 
 
 class TestViews(Dataset):
@@ -117,7 +125,7 @@ class TestViews(Dataset):
     def __getitem__(self, index: int) -> Item:
         record = self.records[index]
         try:
-            with open_video(record.path) as video:
+            with open_video(record.path, record.span) as video:
                 views = self.sampling.views(video.num_frames, video.fps, self.num_clips)
                 wanted, places = np.unique(views, return_inverse=True)
                 crops = self.transform(video.read(wanted.tolist()))
@@ -135,12 +143,13 @@ class TestViews(Dataset):
 
 def collate(items: list[Item]) -> dict:
     """One batch: frames uint8 (B, 3, T, S, S), label (B,), video_id (B names), view_id (B,), index (B,),
-    errors [(video_id, sentence)], num_repeated. B counts views; frames is None where no video could be read."""
+    errors [(video_id, sentence)], num_repeated. B counts views; frames is None where no video could be read.
+    With several outputs, label is (B, outputs)."""
     good = [item for item in items if item.frames is not None]
     counts = [len(item.frames) for item in good]
     return {
         "frames": _cat_channels_last([item.frames for item in good]) if good else None,
-        "label": torch.tensor([item.label for item in good], dtype=torch.long).repeat_interleave(_tensor(counts)),
+        "label": torch.tensor([item.label for item in good], dtype=torch.long).repeat_interleave(_tensor(counts), 0),
         "index": torch.tensor([item.index for item in good], dtype=torch.long).repeat_interleave(_tensor(counts)),
         "view_id": _tensor([view for item in good for view in item.view_id]),
         "video_id": [item.video_id for item in good for _ in item.view_id],

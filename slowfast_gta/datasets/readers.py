@@ -4,7 +4,8 @@
         frames = video.read(indices_of(video.num_frames))      # uint8 (T, H, W, 3), RGB
 
 A video file is demultiplexed whole when it is opened: its packets are few and small, they give the true number
-of frames whatever the header says, and the frames wanted can then be decoded from the nearest keyframe on.
+of frames whatever the header says, and the frames wanted can then be decoded from the nearest keyframe on. Of a
+part of a long video (`span`), only that part is demultiplexed.
 Decoding is single-threaded: the workers of the loader are the parallelism, and FFmpeg's threads can deadlock.
 
 T frame, H W space.
@@ -12,16 +13,16 @@ T frame, H W space.
 
 import os
 import stat
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from slowfast_gta.datasets.frames import FrameFolder, FrameRange
 from slowfast_gta.errors import DataError
 
 # Containers that say when each frame is shown. In the others (avi) only the order of the decoded frames counts.
@@ -30,16 +31,17 @@ _TIMED_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 # Readers disagree on the last frames of some files: a frame this many places away stands in for a missing one.
 _NEAR_FRAMES = 3
 
-_FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
-
 # Titles and comments that are not UTF-8 must not stop the reading: PyAV 19 sees to that itself and has no such option.
 _OPEN_OPTIONS = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 class VideoFile:
-    """An open video file. `num_repeated` counts the frames asked for that did not decode and are a near one instead."""
+    """An open video file. `num_repeated` counts the frames asked for that did not decode and are a near one instead.
 
-    def __init__(self, path: str | Path):
+    With `span`, (start, stop) in seconds, the frames shown from `start` until before `stop` are its frames.
+    """
+
+    def __init__(self, path: str | Path, span: tuple[float, float] | None = None):
         self.path = str(path)
         self.num_repeated = 0
         _check_is_file(self.path)
@@ -48,7 +50,11 @@ class VideoFile:
         except av.error.FFmpegError as fault:
             raise DataError(f"{self.path}: this is not a video that can be read ({fault.strerror}).") from None
         try:
-            self._index_packets()
+            self._open_stream()
+            if span is None:
+                self._index_packets()
+            else:
+                self._index_span(*span)
         except BaseException:
             self.close()
             raise
@@ -67,7 +73,7 @@ class VideoFile:
         out = None
         reformatter = VideoReformatter()  # one for all frames, in one thread: ten times faster than one for each
         previous = None
-        frames = self._decode(sorted(set(indices)))
+        frames = self._decode(sorted({self._first + index for index in indices}))
         for place, index in enumerate(indices):
             if index == previous:
                 out[place] = out[place - 1]
@@ -80,14 +86,18 @@ class VideoFile:
             previous = index
         return out
 
-    def _index_packets(self) -> None:
-        """Collects the packets of the video stream, and the time and place of each frame."""
+    def _open_stream(self) -> None:
         if not self._container.streams.video:
             raise DataError(f"{self.path}: there is no video in this file.")
         self._stream = self._container.streams.video[0]
         self._stream.codec_context.thread_count = 1
         self.fps = float(self._stream.average_rate) if self._stream.average_rate else None
-        self._packets, times, end_sec = [], [], 0.0
+        self._timed = self._container.format.name in _TIMED_FORMATS
+        self._packets, self._first = [], 0
+
+    def _index_packets(self) -> None:
+        """Collects the packets of the video stream, and the time and place of each frame."""
+        times, end_sec = [], 0.0
         try:
             for packet in self._container.demux():
                 if packet.size and packet.dts is not None:
@@ -102,9 +112,53 @@ class VideoFile:
         if not times:
             raise DataError(f"{self.path}: there is not one frame in this video.")
         self._check_not_truncated(end_sec)
-        self._timed = self._container.format.name in _TIMED_FORMATS and None not in times
+        self._timed = self._timed and None not in times
         self._times = sorted(times) if self._timed else []
         self._keys = [place for place, packet in enumerate(self._packets) if packet.is_keyframe] or [0]
+
+    def _index_span(self, start_sec: float, stop_sec: float) -> None:
+        """The same for the packets that the frames between two times need, of a file that may be hours long."""
+        if not self._timed:
+            raise DataError(
+                f"{self.path}: a part of a video is found by the times of its frames, and this kind of file "
+                f"({self._container.format.name}) has none. Convert it to .mp4 or .webm, or extract its frames."
+            )
+        begin = self._stream.start_time or 0
+        start, stop = (begin + round(seconds / self._stream.time_base) for seconds in (start_sec, stop_sec))
+        back_sec = 0.0
+        while True:  # a keyframe may come before the start in the file and be shown after it: look further back
+            self._packets = self._packets_between(max(start - round(back_sec / self._stream.time_base), begin), stop)
+            self._keys = [place for place, packet in enumerate(self._packets) if packet.is_keyframe]
+            from_keyframe = self._keys and self._packets[self._keys[0]].pts <= start
+            if from_keyframe or back_sec > start_sec:
+                break
+            back_sec = 2 * back_sec + 1
+        self._keys = self._keys or [0]
+        self._times = sorted(packet.pts for packet in self._packets if not packet.is_discard)
+        self._first = bisect_left(self._times, start)
+        self.num_frames = bisect_left(self._times, stop) - self._first
+        ends = [packet.pts + (packet.duration or 0) - begin for packet in self._packets]
+        end_sec = float(max(ends, default=0) * self._stream.time_base)
+        slack_sec = max(0.1 * (stop_sec - start_sec), _NEAR_FRAMES / (self.fps or 1.0))
+        if self.num_frames < 1 or end_sec < stop_sec - slack_sec:
+            raise DataError(
+                f"{self.path}: the part from {start_sec:.2f} s to {stop_sec:.2f} s is not in this video, "
+                f"which has frames until {end_sec:.2f} s. The file is cut off, or the list is not of this video."
+            )
+
+    def _packets_between(self, start: int, stop: int) -> list[av.Packet]:
+        """The packets from the keyframe before `start` on, until no later one can be shown before `stop`."""
+        packets = []
+        try:
+            self._container.seek(start, stream=self._stream, backward=True)
+            for packet in self._container.demux(self._stream):
+                if packet.size and packet.pts is not None:
+                    packets.append(packet)
+                if packet.dts is not None and packet.dts >= stop:  # it is shown no earlier than it is decoded
+                    break
+        except av.error.FFmpegError as fault:
+            raise DataError(f"{self.path}: after {len(packets)} frames, {fault.strerror}.") from None
+        return packets
 
     def _check_not_truncated(self, end_sec: float) -> None:
         """Raises DataError when the packets of all streams end well before the header says that the file does."""
@@ -175,47 +229,14 @@ class VideoFile:
         return max((key for key in self._keys if self._packets[key].pts <= time), default=0)
 
 
-class FrameFolder:
-    """A folder of extracted frames, in the order of their names."""
+def open_video(path: str | Path, span: tuple[float, float] | None = None) -> VideoFile | FrameFolder:
+    """The video at `path`, a file or a folder of frames; of it the part `span`, as VideoRecord has it.
 
-    fps = None  # a folder does not know it
-    num_repeated = 0
-
-    def __init__(self, path: str | Path):
-        self.path = str(path)
-        try:
-            self._files = sorted(file for file in Path(self.path).iterdir() if file.suffix.lower() in _FRAME_SUFFIXES)
-        except OSError as fault:
-            raise DataError(f"{self.path}: the folder cannot be read ({fault.strerror}).") from None
-        if not self._files:
-            raise DataError(f"{self.path}: there are no frames ({', '.join(_FRAME_SUFFIXES)}) in this folder.")
-
-    def __enter__(self) -> "FrameFolder":
-        return self
-
-    def __exit__(self, *exception) -> None:
-        pass
-
-    @property
-    def num_frames(self) -> int:
-        return len(self._files)
-
-    def read(self, indices: Sequence[int]) -> np.ndarray:
-        """The frames `indices` (non-decreasing, repeats allowed) as uint8 (T, H, W, 3), RGB."""
-        images = {}
-        for index in set(indices):
-            images[index] = cv2.imread(str(self._files[index]), cv2.IMREAD_COLOR_RGB)
-            if images[index] is None:
-                raise DataError(f"{self._files[index]}: this is not an image that can be read.")
-        sizes = {image.shape[:2] for image in images.values()}
-        if len(sizes) > 1:
-            raise DataError(f"{self.path}: the frames have different sizes: {', '.join(map(str, sorted(sizes)))}.")
-        return np.stack([images[index] for index in indices])
-
-
-def open_video(path: str | Path) -> VideoFile | FrameFolder:
-    """The video at `path`, a file or a folder of frames. Use it in a `with`. Raises DataError."""
-    return FrameFolder(path) if Path(path).is_dir() else VideoFile(path)
+    Use it in a `with`. Raises DataError.
+    """
+    if not Path(path).is_dir():
+        return VideoFile(path, span)
+    return FrameFolder(path) if span is None else FrameRange(path, int(span[0]), int(span[1]))
 
 
 def read_frames(path: str | Path, indices: Sequence[int]) -> np.ndarray:

@@ -15,17 +15,23 @@ from slowfast_gta.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class VideoRecord:
-    """One video: a file or a folder of frames, its label, and the id it has in results."""
+    """One video: a file or a folder of frames, its label, and the id it has in results.
+
+    `span` makes it a part of a longer one: of a file, from second to second (the last not included); of a folder,
+    from the frame of one number to that of another (included), the numbers being those in the file names.
+    """
 
     path: str
-    label: int
+    label: int | tuple[int, ...]  # one for each output, where there are several
     video_id: str
     num_frames: int | None = None  # as the list says; None where it does not say
+    span: tuple[float, float] | None = None
 
 
 class VideoDataset:
     """The base of every data set; the contract is in `datasets/build.py`."""
 
+    outputs: tuple[str, ...] = ()  # names of the outputs, where there are several: ("verb", "noun")
     direction_words: tuple[str, ...] = ()  # whole words of class names that forbid a mirror image
     creates_itself = False  # True: prepare() makes the data where they are missing
 
@@ -41,8 +47,8 @@ class VideoDataset:
     def prepare(self) -> None:
         """Make what is missing, for a data set that creates itself."""
 
-    def class_names(self) -> list[str]:
-        """The name of every class; its index is the label."""
+    def class_names(self) -> list[str] | dict[str, list[str]]:
+        """The name of every class; its index is the label. With several outputs, {output: such a list}."""
         raise NotImplementedError
 
     def records(self, split: str) -> list[VideoRecord]:
@@ -53,12 +59,18 @@ class VideoDataset:
         """Labels of the classes that are each other played backwards."""
         return []
 
-    def flip_allowed(self) -> list[bool]:
-        """For every class, whether its mirror image still belongs to it."""
+    def flip_allowed(self) -> list[bool] | list[list[bool]]:
+        """For every class, whether its mirror image still belongs to it. With several outputs, a list for each."""
+        names = self.class_names()
+        if isinstance(names, dict):
+            return [self._without_direction(of_output) for of_output in names.values()]
+        return self._without_direction(names)
+
+    def _without_direction(self, names: list[str]) -> list[bool]:
         if not self.direction_words:
-            return [True] * len(self.class_names())
+            return [True] * len(names)
         words = re.compile(rf"\b({'|'.join(map(re.escape, self.direction_words))})\b", re.IGNORECASE)
-        return [words.search(name) is None for name in self.class_names()]
+        return [words.search(name) is None for name in names]
 
 
 def read_text(path: Path, what: str) -> str:

@@ -1,0 +1,107 @@
+"""Folders of extracted frames: a whole one is a video, a range of its numbers is a part of a longer video.
+
+T frame, H W space.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from slowfast_gta.errors import DataError
+
+_SUFFIXES = (".jpg", ".jpeg", ".png")
+_NUMBERED = re.compile(r"(.*?)(\d+)(\.\w+)")  # frame_0000000017.jpg
+
+
+class FrameFolder:
+    """A folder of extracted frames, in the order of their names."""
+
+    fps = None  # a folder does not know it
+    num_repeated = 0
+
+    def __init__(self, path: str | Path):
+        self.path = str(path)
+        try:
+            self._files = sorted(file for file in Path(self.path).iterdir() if file.suffix.lower() in _SUFFIXES)
+        except OSError as fault:
+            raise DataError(f"{self.path}: the folder cannot be read ({fault.strerror}).") from None
+        if not self._files:
+            raise DataError(f"{self.path}: there are no frames ({', '.join(_SUFFIXES)}) in this folder.")
+
+    def __enter__(self) -> "FrameFolder":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        pass
+
+    @property
+    def num_frames(self) -> int:
+        return len(self._files)
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        """The frames `indices` (non-decreasing, repeats allowed) as uint8 (T, H, W, 3), RGB."""
+        images = {}
+        for index in set(indices):
+            file = self._file(index)
+            images[index] = cv2.imread(str(file), cv2.IMREAD_COLOR_RGB)
+            if images[index] is None:
+                raise DataError(f"{file}: this is not an image that can be read.")
+        sizes = {image.shape[:2] for image in images.values()}
+        if len(sizes) > 1:
+            raise DataError(f"{self.path}: the frames have different sizes: {', '.join(map(str, sorted(sizes)))}.")
+        return np.stack([images[index] for index in indices])
+
+    def _file(self, index: int) -> Path:
+        return self._files[index]
+
+
+class FrameRange(FrameFolder):
+    """The frames from number `first` to number `last`, both included, of a folder that may hold a whole day.
+
+    It is not listed: one name shows how the frames are named. A number that has no file is replaced by a near one,
+    and counted in `num_repeated`: the lists of some data sets go a little beyond the frames that were extracted.
+    """
+
+    _NEAR = (-1, 1, -2, 2, -3, 3)
+
+    def __init__(self, path: str | Path, first: int, last: int):
+        self.path, self._first, self._last = str(path), first, last
+        self.num_repeated = 0
+        self._name = self._pattern()
+
+    @property
+    def num_frames(self) -> int:
+        return self._last - self._first + 1
+
+    def _pattern(self) -> str:
+        """How a number becomes a file name, as frame_{:010d}.jpg."""
+        try:
+            with os.scandir(self.path) as entries:
+                for entry in entries:
+                    name = _NUMBERED.fullmatch(entry.name)
+                    if name and name[3].lower() in _SUFFIXES:
+                        literal = [part.replace("{", "{{").replace("}", "}}") for part in (name[1], name[3])]
+                        return f"{literal[0]}{{:0{len(name[2])}d}}{literal[1]}"
+        except OSError as fault:
+            raise DataError(f"{self.path}: the folder cannot be read ({fault.strerror}).") from None
+        raise DataError(f"{self.path}: there are no numbered frames ({', '.join(_SUFFIXES)}) in this folder.")
+
+    def _file(self, index: int) -> Path:
+        wanted = self._path(self._first + index)
+        if wanted.is_file():
+            return wanted
+        for step in self._NEAR:
+            number = self._first + index + step
+            if self._first <= number <= self._last and self._path(number).is_file():
+                self.num_repeated += 1
+                return self._path(number)
+        raise DataError(
+            f"{wanted}: there is no such frame, nor one near it; the list wants frames {self._first} to {self._last}."
+        )
+
+    def _path(self, number: int) -> Path:
+        return Path(self.path, self._name.format(number))
