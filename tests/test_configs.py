@@ -61,12 +61,23 @@ def test_no_two_configs_write_into_one_folder():
         folders[output] = path
 
 
+def recipe_of(path: Path) -> Path:
+    """The Base file that `path` builds on, through however many others."""
+    while not path.name.startswith("Base"):
+        base = yaml.safe_load(path.read_text()).get("_BASE_")
+        if base is None:
+            return path.parent
+        path = (path.parent / base).resolve()
+    return path
+
+
 def test_experiments_differ_in_the_lines_that_differ():
-    """The same recipe for all networks of a data set: only model, attention, frames, and where it is written."""
-    for folder in {path.parent for path in LEAVES}:
-        found = {path: load_config(path) for path in LEAVES if path.parent == folder}
+    """The same recipe for all that build on one Base file: only model, attention, which frames, and the data set."""
+    frames = dict.fromkeys(("NUM_FRAMES", "SAMPLING_RATE", "INPUT_CHANNEL_NUM"))
+    for folder, base in {(path.parent, recipe_of(path)) for path in LEAVES}:
+        found = {path: load_config(path) for path in LEAVES if (path.parent, recipe_of(path)) == (folder, base)}
         first = next(iter(found.values()))
         for path, cfg in found.items():
             for section in ("DATA", "SOLVER", "TRAIN", "TEST"):
-                mine, theirs = (dict(of[section]) | {"NUM_FRAMES": None} for of in (cfg, first))
+                mine, theirs = (dict(of[section]) | frames for of in (cfg, first))
                 assert mine == theirs, f"{path}: {section}"

@@ -16,6 +16,7 @@ COMMANDS = {
     "run_net": "train and test what a config describes",
     "predict": "the five most likely classes of any video file",
     "check_weights": "does a file of weights fit the network of a config",
+    "complexity": "multiply-adds, parameters and memory of a config's network",
     "demo": "make videos, train R2D and R2D+GTA on them, compare",
 }
 

@@ -28,15 +28,19 @@ class _Collect(argparse.Action):
         setattr(namespace, self.dest, [*(getattr(namespace, self.dest) or []), *values])
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds --cfg and --opts and, unless `parser` has an epilog, examples. `load_configs` reads what they collect."""
+def add_config_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """Adds --cfg and --opts and, unless `parser` has an epilog, examples. `load_configs` reads what they collect.
+
+    required: whether the command line must have --cfg.
+    """
     parser.add_argument(
         "--cfg",
         dest="cfg",
         nargs="+",
         metavar="FILE",
         action=_Collect,
-        required=True,
+        required=required,
+        default=[],
         help="config files, here or among the packaged configs; KEY VALUE pairs may follow",
     )
     parser.add_argument(

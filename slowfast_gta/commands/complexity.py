@@ -1,0 +1,100 @@
+"""complexity: multiply-adds, parameters, activations and memory of the networks that configs describe."""
+
+import argparse
+import json
+from collections.abc import Sequence
+
+from slowfast_gta.config.arguments import add_config_arguments, load_configs, parse_arguments, split_tokens
+from slowfast_gta.config.load import load_config
+from slowfast_gta.errors import ConfigError
+
+_EXAMPLES = """examples:
+  python tools/complexity.py --cfg configs/SSv1/R2D50_GTA.yaml
+  python tools/complexity.py --cfg configs/SSv1/R2D50.yaml configs/SSv1/R2D50_GTA.yaml --json DATA.NUM_FRAMES 16
+  python tools/complexity.py --table paper
+
+One clip at DATA.TEST_CROP_SIZE. docs/complexity.md tells what is counted, and what is not.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0."""
+    parser = argparse.ArgumentParser(
+        "complexity", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_config_arguments(parser, required=False)
+    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    parser.add_argument("--table", choices=["paper"], help="the papers' tables beside ours; --cfg may choose rows")
+    args = parse_arguments(parser, arguments)
+    if args.table:
+        answers = _paper_rows(args)
+        text = _paper_table
+    elif args.cfg:
+        answers = _count(split_tokens(args.cfg)[0], load_configs(args))
+        text = _report
+    else:
+        raise ConfigError("complexity needs --cfg FILE [FILE ...], or --table paper.")
+    print(json.dumps(answers, indent=2) if args.json else text(answers))
+    return 0
+
+
+def _count(files: Sequence[str], configs: Sequence) -> list[dict]:
+    from slowfast_gta.engine.complexity import build_complexity
+
+    return [{"cfg": file} | build_complexity(cfg) for file, cfg in zip(files, configs, strict=True)]
+
+
+def _paper_rows(args: argparse.Namespace) -> list[dict]:
+    """What is counted for each row of the papers, with "row", "paper_*", "difference_percent*" and "note"."""
+    from slowfast_gta.engine.paper_table import PAPER_TABLE, difference_percent
+
+    files, overrides = split_tokens([*args.cfg, *args.opts])
+    if overrides:
+        raise ConfigError(f"--table paper has the papers' own configs; it takes no {overrides[0]}. Leave --table out.")
+    chosen = [row for row in PAPER_TABLE if not files or any(file.endswith(row.config) for file in files)]
+    if not chosen:
+        raise ConfigError(f"{', '.join(files)}: no row of the papers' tables. Leave --table out to count it.")
+    answers = []
+    for row in chosen:
+        found = _count([row.config], [load_config(row.config)])[0]
+        answers.append(
+            {"row": row.label}
+            | found
+            | {"paper_gmacs": row.gmacs, "paper_params_m": row.params_m}
+            | {"difference_percent": difference_percent(found["gmacs"], row.gmacs)}
+            | {"difference_percent_params": difference_percent(found["params_m"], row.params_m), "note": row.note}
+        )
+    return answers
+
+
+def _report(answers: list[dict]) -> str:
+    return "\n\n".join(_one_report(answer) for answer in answers)
+
+
+def _one_report(answer: dict) -> str:
+    channels, frames, height, width = answer["input"]
+    lines = [f"{answer['cfg']}: one clip {channels} x {frames} x {height} x {width}"]
+    lines.append(f"{'':<28}{'G mult-adds':>12}{'M parameters':>14}{'M activations':>15}")
+    for row in (*answer["stages"], *answer["attention"], answer | {"name": "all"}):
+        name = f"  {row['name']}" if "." in row["name"] else row["name"]
+        lines.append(f"{name:<28}{row['gmacs']:>12.2f}{row['params_m']:>14.3f}{row['activations_m']:>15.2f}")
+    lines.append(f"views of a video: {answer['num_views']}, together {answer['gmacs_all_views']:.1f} G multiply-adds")
+    lines.append(
+        f"memory of one clip in testing, computed: {answer['peak_memory_mb']:.0f} MB in fp32, weights included"
+    )
+    return "\n".join(lines)
+
+
+def _paper_table(answers: list[dict]) -> str:
+    notes = list(dict.fromkeys(answer["note"] for answer in answers if answer["note"]))
+    lines = [f"{'':<26}{'G: paper':>9}{'ours':>9}{'diff.':>9}{'M: paper':>10}{'ours':>8}{'diff.':>9}"]
+    for answer in answers:
+        line = f"{answer['row']:<26}{answer['paper_gmacs']:>9}{answer['gmacs']:>9.2f}"
+        line += f"{answer['difference_percent']:>+8.2f}%"
+        if answer["paper_params_m"] is None:
+            line += f"{'-':>10}{answer['params_m']:>8.2f}{'-':>9}"
+        else:
+            line += f"{answer['paper_params_m']:>10}{answer['params_m']:>8.2f}"
+            line += f"{answer['difference_percent_params']:>+8.2f}%"
+        lines.append(line + (f"  ({notes.index(answer['note']) + 1})" if answer["note"] else ""))
+    return "\n".join(["", *lines, "", *(f"({number}) {note}" for number, note in enumerate(notes, 1))])

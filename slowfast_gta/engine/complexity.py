@@ -1,0 +1,153 @@
+"""What a network costs for one clip: multiply-adds, parameters, activations, memory; per stage and attention block.
+
+Counted on the operations that the network runs on a CPU in evaluation, not from formulas: torch's fake tensors, which
+have shapes and no contents, go through the real code, and every operation reports here.
+
+What is counted, as in the papers and in fvcore:
+- multiply-adds of convolutions, linear layers and matrix products, attention as its two products; nothing else
+  (no BatchNorm, ReLU, pooling, softmax, and no additions of residuals);
+- activations: numbers that these operations put out.
+Memory is computed, not measured: the most bytes of tensors (weights, clip, everything between) that are alive at one
+moment, each from its creation to its end as it really is. What a library allocates inside an operation is not in it.
+"""
+
+import weakref
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry, sdpa_flop_count
+
+from slowfast_gta.models.build import build_model
+
+# torch's formulas lack the attention kernel of CPUs.
+_CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+
+
+def _operations(function, arguments: tuple, options: dict, output) -> int | None:
+    """Multiplications and additions of one call, or None where they are not counted."""
+    if function is _CPU_ATTENTION:
+        return sdpa_flop_count(*(part.shape for part in arguments[:3]))
+    if function in flop_registry:
+        return flop_registry[function](*arguments, **options, out_val=output)
+    return None
+
+
+class Meter(TorchDispatchMode):
+    """While it is on, every operation is counted under the innermost module of `model` that runs it.
+
+    macs, activations: by module name. peak_bytes: see the top of the file.
+    """
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.macs: Counter[str] = Counter()
+        self.activations: Counter[str] = Counter()
+        self.peak_bytes = 0
+        self._alive: dict[int, weakref.ref] = {}
+        self._alive_bytes = 0
+        self._running = [""]
+        self._names = {module: name for name, module in model.named_modules()}
+        self._own(list(model.parameters()) + list(model.buffers()))
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        options = options or {}
+        output = function(*arguments, **options)
+        self._own(tree_leaves(output))
+        operations = _operations(function.overloadpacket, arguments, options, output)
+        if operations is not None:
+            name = self._running[-1]
+            self.macs[name] += operations // 2  # torch counts a multiply-add as two
+            self.activations[name] += tree_leaves(output)[0].numel()
+        return output
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """On, and following which module runs."""
+        hooks = [
+            nn.modules.module.register_module_forward_pre_hook(self._enter),
+            nn.modules.module.register_module_forward_hook(self._leave),
+        ]
+        try:
+            with self:
+                yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _enter(self, module: nn.Module, _) -> None:
+        # A module that `model` does not have a name for counts as the one that calls it.
+        self._running.append(self._names.get(module, self._running[-1]))
+
+    def _leave(self, *_) -> None:
+        self._running.pop()
+
+    def _own(self, values: list) -> None:
+        """Count the memory behind each tensor once, until it is freed."""
+        for value in values:
+            if not isinstance(value, Tensor):
+                continue
+            storage = value.untyped_storage()
+            key, size = id(storage), storage.nbytes()
+            if key not in self._alive:
+                self._alive[key] = weakref.ref(storage, lambda _, key=key, size=size: self._free(key, size))
+                self._alive_bytes += size
+        self.peak_bytes = max(self.peak_bytes, self._alive_bytes)
+
+    def _free(self, key: int, size: int) -> None:
+        del self._alive[key]
+        self._alive_bytes -= size
+
+
+def build_complexity(cfg) -> dict:
+    """The cost of one view (one clip at DATA.TEST_CROP_SIZE) of the network that `cfg` describes.
+
+    {"gmacs", "params_m", "activations_m", "peak_memory_mb", "num_views", "gmacs_all_views", "input": [3, T, H, W],
+    "stages", "attention"}; the last two are lists of {"name", "gmacs", "params_m", "activations_m"}.
+    """
+    side = cfg.DATA.TEST_CROP_SIZE
+    shape = (3, cfg.DATA.NUM_FRAMES, side, side)
+    with FakeTensorMode():
+        model = build_model(cfg).eval()
+        meter = Meter(model)
+        with torch.no_grad(), meter.counting():
+            model(torch.empty(1, *shape))
+    num_views = cfg.TEST.NUM_ENSEMBLE_VIEWS * cfg.TEST.NUM_SPATIAL_CROPS
+    total = _cost(model, meter, "")
+    blocks = [name for name, _ in model.named_modules() if _is_attention(name)]
+    return {
+        **{key: total[key] for key in ("gmacs", "params_m", "activations_m")},
+        "peak_memory_mb": round(meter.peak_bytes / 1e6, 1),
+        "num_views": num_views,
+        "gmacs_all_views": round(total["gmacs"] * num_views, 2),
+        "input": list(shape),
+        "stages": [_cost(model, meter, name) for name, _ in model.named_children()],
+        "attention": [_cost(model, meter, name) for name in blocks],
+    }
+
+
+def _is_attention(name: str) -> bool:
+    """s3.pathway0_attention1, s3.pathway0_nonlocal1; not what is inside of them."""
+    return name.count(".") == 1 and ("_attention" in name or "_nonlocal" in name)
+
+
+def _cost(model: nn.Module, meter: Meter, prefix: str) -> dict:
+    """What is counted under one module's name; "" is the whole network."""
+
+    def inside(name: str) -> bool:
+        return not prefix or name == prefix or name.startswith(f"{prefix}.")
+
+    def total(counts: Counter[str]) -> int:
+        return sum(count for name, count in counts.items() if inside(name))
+
+    return {
+        "name": prefix,
+        "gmacs": round(total(meter.macs) / 1e9, 4),
+        "params_m": round(sum(value.numel() for name, value in model.named_parameters() if inside(name)) / 1e6, 4),
+        "activations_m": round(total(meter.activations) / 1e6, 4),
+    }
