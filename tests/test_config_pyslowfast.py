@@ -57,6 +57,8 @@ def test_ssv2_is_sampled_in_segments_and_unused_rates_are_said(load, caplog):
     assert "DATA.SAMPLING is segment" in caplog.text
     assert "SOLVER.LRS has 4 values for 3 SOLVER.STEPS; not used: 0.001." in caplog.text
     assert load(SSV2, ["DATA.SAMPLING", "dense"]).DATA.SAMPLING == "dense"
+    assert not cfg.DATA.REVERSE_INPUT_CHANNEL, "PySlowFast's network sees RGB by it, and so does ours without"
+    assert "DATA.REVERSE_INPUT_CHANNEL True makes RGB of PySlowFast's BGR frames" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -216,10 +216,11 @@ def test_the_label_in_the_list_is_what_was_rendered(made):
 def test_the_files_are_the_same_for_any_number_of_processes(made, tmp_path, monkeypatch):
     monkeypatch.setattr(parallel, "_JOBS_WORTH_A_PROCESS", 13)
     monkeypatch.setattr(parallel, "_num_cores", lambda: 2)
+    before = set(multiprocessing.active_children())  # the readers of other tests' loaders
     other = Synthetic(tmp_path / "two", SMALL)
     other.prepare()
     assert contents(other.data_dir) == contents(made.data_dir)
-    assert multiprocessing.active_children() == []
+    assert set(multiprocessing.active_children()) <= before
 
 
 def test_h264_is_mp4_in_the_same_layout(tmp_path):
@@ -342,9 +343,10 @@ def test_few_jobs_are_done_here():
 
 
 def test_a_process_that_dies_is_a_sentence():
+    before = set(multiprocessing.active_children())
     with pytest.raises(DataError, match="exit code 7"):
         list(parallel.on_all_cores(die, range(4), num_processes=2))
-    assert multiprocessing.active_children() == []
+    assert set(multiprocessing.active_children()) <= before
 
 
 MAIN = """

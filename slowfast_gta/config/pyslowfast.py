@@ -174,7 +174,21 @@ def _rename_datasets(settings: list[Setting], notices: list[str], _faults: list[
     if ssv2 and not any(setting.key == "DATA.SAMPLING" for setting in settings):
         notices.append(f"{ssv2.where}: PySlowFast's ssv2 takes one frame from each segment: DATA.SAMPLING is segment.")
         renamed.append(ssv2._replace(key="DATA.SAMPLING", value="segment"))
-    return renamed
+    return _keep_rgb(renamed, notices) if ssv2 else renamed
+
+
+def _keep_rgb(settings: list[Setting], notices: list[str]) -> list[Setting]:
+    """PySlowFast reads ssv2's frames as BGR, and REVERSE_INPUT_CHANNEL makes RGB of them; ours are RGB anyhow."""
+    kept = []
+    for setting in settings:
+        if setting.key == "DATA.REVERSE_INPUT_CHANNEL" and setting.value in (True, "True"):
+            notices.append(
+                f"{setting.where}: {setting.key} True makes RGB of PySlowFast's BGR frames of ssv2. Ours are RGB: it is "
+                "False here, where True would give the network BGR."
+            )
+            setting = setting._replace(value=False)
+        kept.append(setting)
+    return kept
 
 
 def _rename_nopool(settings: list[Setting], notices: list[str], faults: list[Fault]) -> list[Setting]:

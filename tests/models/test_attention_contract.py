@@ -70,7 +70,9 @@ def clip(batch: int = 2, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def test_every_registered_block_is_tried_and_every_extra_option_set_belongs_to_one():
-    assert {name for name, _ in CASES} == set(ATTENTION_REGISTRY.known())
+    # Other tests of this process may have registered blocks of a plugin since.
+    ours = {name for name, block in ATTENTION_REGISTRY if block.__module__.startswith("slowfast_gta.models.")}
+    assert {name for name, _ in CASES} >= ours
     assert set(MORE_OPTIONS) <= set(ATTENTION_REGISTRY.known())
     untried = {
         (name, option)
