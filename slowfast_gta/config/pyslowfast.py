@@ -183,8 +183,8 @@ def _keep_rgb(settings: list[Setting], notices: list[str]) -> list[Setting]:
     for setting in settings:
         if setting.key == "DATA.REVERSE_INPUT_CHANNEL" and setting.value in (True, "True"):
             notices.append(
-                f"{setting.where}: {setting.key} True makes RGB of PySlowFast's BGR frames of ssv2. Ours are RGB: it is "
-                "False here, where True would give the network BGR."
+                f"{setting.where}: {setting.key} True makes RGB of PySlowFast's BGR frames of ssv2. Ours are RGB: "
+                "it is False here, where True would give the network BGR."
             )
             setting = setting._replace(value=False)
         kept.append(setting)
