@@ -188,3 +188,15 @@ def test_a_data_set_that_makes_itself_needs_no_folder_yet(tmp_path, monkeypatch)
     monkeypatch.setattr(DATASET_REGISTRY.get("Kinetics"), "creates_itself", True)
     check_data_paths(config(folders), ["train"])
     assert "DATA.PATH_TO_DATA_DIR is not set" in path_faults({"OUTPUT_DIR": str(tmp_path)})[0]
+
+
+def test_a_block_outside_its_stage_does_not_hide_what_the_block_refuses(tmp_path):
+    path = tmp_path / "both.yaml"
+    path.write_text(
+        "MODEL: {MODEL_NAME: ResNet, ARCH: 2d}\n"
+        "ATTENTION: {NAME: GTA, LOCATION: [[[]], [[1, 9]], [[]], [[]]], OPTIONS: {GROUPS: 7}}\n"
+    )
+    with pytest.raises(ConfigError) as refused:
+        load_config(path)
+    assert "ATTENTION.LOCATION names block 9 of res3" in str(refused.value)
+    assert "GROUPS is 7; it must divide the 128 channels" in str(refused.value)

@@ -1,12 +1,12 @@
 """What must hold between the keys of a network: shapes per stage and pathway, places of blocks, and whether T fits."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
 from slowfast_gta.errors import ConfigError
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY, accepted_options, build_attention
-from slowfast_gta.models.layout import BLOCKS, TEMPORAL_POOL, attention_places, build_layout
+from slowfast_gta.models.layout import BLOCKS, TEMPORAL_POOL, StageLayout, attention_places, build_layout
 from slowfast_gta.models.resnet import build_nonlocal
 
 _STAGES = ("res2", "res3", "res4", "res5")
@@ -17,13 +17,16 @@ def check_network(cfg) -> Iterator[str]:
     yield from check_attention_choice(cfg)
     if cfg.MODEL.MODEL_NAME not in ("ResNet", "SlowFast"):
         return
-    faults = [*check_arch(cfg), *check_lists(cfg), *check_locations(cfg), *check_widths(cfg)]
-    yield from faults
+    faults = [*check_arch(cfg), *check_lists(cfg), *check_widths(cfg)]
+    misplaced = [*check_locations(cfg)]
+    yield from faults + misplaced
     # A size below 1 is a fault of its own, and no block can be built with it.
     sizes = (cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE, *cfg.SLOWFAST.values())
     widths = (cfg.RESNET.WIDTH_PER_GROUP, cfg.RESNET.EXPANSION, cfg.RESNET.NUM_GROUPS)
     if not faults and min(*sizes, *widths) >= 1:
         yield from check_blocks(cfg)
+        if not any(fault.startswith("NONLOCAL.") for fault in misplaced):
+            yield from check_nonlocal_blocks(cfg)
 
 
 def check_attention_choice(cfg) -> Iterator[str]:
@@ -154,27 +157,44 @@ def check_nonlocal(cfg) -> Iterator[str]:
 
 
 def check_blocks(cfg) -> Iterator[str]:
-    """What the blocks themselves refuse: each distinct one is built once, without memory."""
+    """What the block itself refuses, at the places that there are: each distinct one is built once, without memory."""
+    name, options = cfg.ATTENTION.NAME, dict(cfg.ATTENTION.OPTIONS)
+    if name not in ATTENTION_REGISTRY or not set(options) <= set(accepted_options(name)):
+        return
     layout = build_layout(cfg)
     tried = set()
-    with torch.device("meta"):
-        if cfg.ATTENTION.NAME in ATTENTION_REGISTRY and set(cfg.ATTENTION.OPTIONS) <= set(
-            accepted_options(cfg.ATTENTION.NAME)
-        ):
-            for place in attention_places(layout, cfg.ATTENTION.LOCATION):
-                size = (place.dim, place.num_frames, place.spatial_size)
-                where = f"ATTENTION.OPTIONS at {place.where}"
-                if size not in tried:
-                    tried.add(size)
-                    try:
-                        build_attention(cfg.ATTENTION.NAME, *size, dict(cfg.ATTENTION.OPTIONS), where)
-                    except ConfigError as error:
-                        yield str(error)
-        for place in attention_places(layout, cfg.NONLOCAL.LOCATION):
-            try:
-                build_nonlocal(cfg, place)
-            except ConfigError as error:
-                yield str(error)
+    for place in attention_places(layout, _places_there_are(cfg.ATTENTION.LOCATION, layout)):
+        size = (place.dim, place.num_frames, place.spatial_size)
+        if size not in tried:
+            tried.add(size)
+            yield from _faults_of(build_attention, name, *size, options, f"ATTENTION.OPTIONS at {place.where}")
+
+
+def check_nonlocal_blocks(cfg) -> Iterator[str]:
+    """The same for PySlowFast's NONLOCAL."""
+    for place in attention_places(build_layout(cfg), cfg.NONLOCAL.LOCATION):
+        yield from _faults_of(build_nonlocal, cfg, place)
+
+
+def _faults_of(build: Callable, *arguments) -> Iterator[str]:
+    try:
+        with torch.device("meta"):
+            build(*arguments)
+    except ConfigError as error:
+        yield str(error)
+
+
+def _places_there_are(location: list, layout: list[list[StageLayout]]) -> list[list[list[int]]]:
+    """`location` without what check_locations answers: wrong shapes, and blocks that the stage does not have."""
+    if _shape_fault(location, len(layout[0])):
+        return []
+    return [
+        [
+            [i for i in indices if _is_whole(i) and 0 <= i < stage.num_blocks] if isinstance(indices, list) else []
+            for indices, stage in zip(pathways, stages, strict=True)
+        ]
+        for pathways, stages in zip(location, layout, strict=True)
+    ]
 
 
 def _shape_fault(value: list, num_pathways: int) -> str:
