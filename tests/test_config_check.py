@@ -6,6 +6,7 @@ import pytest
 
 from slowfast_gta.config.check import check_config, check_data_paths
 from slowfast_gta.config.defaults import get_defaults
+from slowfast_gta.config.load import load_config
 from slowfast_gta.errors import ConfigError
 
 TWO = [[1, 1], [2, 2], [2, 2], [2, 2]]
