@@ -18,7 +18,7 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     (
         "1 or more",
         lambda value: value >= 1,
-        "LOG_PERIOD NUM_SHARDS MODEL.NUM_CLASSES RESNET.WIDTH_PER_GROUP RESNET.EXPANSION RESNET.NUM_GROUPS "
+        "LOG_PERIOD NUM_SHARDS RESNET.WIDTH_PER_GROUP RESNET.EXPANSION RESNET.NUM_GROUPS "
         "SLOWFAST.ALPHA SLOWFAST.BETA_INV SLOWFAST.FUSION_CONV_CHANNEL_RATIO SLOWFAST.FUSION_KERNEL_SZ "
         "BN.NUM_BATCHES_PRECISE BN.NUM_SYNC_DEVICES DATA.NUM_FRAMES DATA.SAMPLING_RATE DATA.TARGET_FPS "
         "DATA.TRAIN_CROP_SIZE DATA.TEST_CROP_SIZE TRAIN.BATCH_SIZE TRAIN.EVAL_PERIOD TRAIN.CHECKPOINT_PERIOD "
@@ -58,7 +58,7 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
 
 def check_config(cfg) -> list[str]:
     """Every fault between the keys of `cfg`, each a sentence that begins with a key. PLUGINS are already imported."""
-    rules = (check_names, check_ranges, check_data, check_schedule, check_processes, check_network)
+    rules = (check_names, check_ranges, check_outputs, check_data, check_schedule, check_processes, check_network)
     return list(dict.fromkeys(fault for rule in rules for fault in rule(cfg)))
 
 
@@ -87,6 +87,16 @@ def check_ranges(cfg) -> Iterator[str]:
                 value = value[part]
             if not holds(value):
                 yield f"{key} is {value}; it must be {allowed}."
+
+
+def check_outputs(cfg) -> Iterator[str]:
+    """The number of classes, of one output or of several."""
+    classes, names = cfg.MODEL.NUM_CLASSES, cfg.MODEL.OUTPUTS
+    several = isinstance(classes, list)
+    if not _are_whole(classes if several else [classes]) or min(classes if several else [classes], default=0) < 1:
+        yield f"MODEL.NUM_CLASSES is {classes}; it must be 1 or more, or a list of such numbers, as [97, 300]."
+    if several and not (all(map(_is_word, names)) and len(set(names)) == len(names) == len(classes)):
+        yield f"MODEL.OUTPUTS is {names}; it must name each of the {len(classes)} outputs that MODEL.NUM_CLASSES has."
 
 
 def check_data(cfg) -> Iterator[str]:
@@ -221,6 +231,10 @@ def _near(folder: str) -> str:
 
 def _are_numbers(values: list) -> bool:
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, str) and value.isidentifier()
 
 
 def _are_whole(values: list) -> bool:

@@ -23,7 +23,8 @@ _C.DIST_BACKEND = "auto"  # auto (nccl on GPUs, gloo on CPUs) | nccl | gloo
 _C.MODEL = CfgNode()
 _C.MODEL.MODEL_NAME = "SlowFast"  # a registered network: ResNet | SlowFast | your own
 _C.MODEL.ARCH = "slowfast"  # where the temporal kernels are: 2d | c2d | i3d | slow | slowfast
-_C.MODEL.NUM_CLASSES = 400  # K
+_C.MODEL.NUM_CLASSES = 400  # K; a list, as [97, 300], for several outputs
+_C.MODEL.OUTPUTS = ["verb", "noun"]  # their names, where NUM_CLASSES is a list: those of the data set
 _C.MODEL.DROPOUT_RATE = 0.5  # probability of dropping a feature before the classifier
 _C.MODEL.FC_INIT_STD = 0.01  # standard deviation of the classifier's first weights
 _C.MODEL.HEAD_ACT = "softmax"  # what turns scores into answers in eval: softmax | sigmoid | none
@@ -162,7 +163,7 @@ _C.TEST.BATCH_SIZE = 8  # views at a time, over all processes
 _C.TEST.CHECKPOINT_FILE_PATH = ""  # weights to test; empty: the newest checkpoint in OUTPUT_DIR
 _C.TEST.CHECKPOINT_TYPE = "pytorch"  # pytorch | caffe2; as TRAIN.CHECKPOINT_TYPE
 _C.TEST.NUM_ENSEMBLE_VIEWS = 10  # clips along time
-_C.TEST.NUM_SPATIAL_CROPS = 3  # crops of each: 1 (centre) | 3 (left or top, centre, right or bottom)
+_C.TEST.NUM_SPATIAL_CROPS = 3  # 1 (centre) | 3 (ends and centre of the longer side) | 10 (corners, centre, mirrored)
 
 _C.TENSORBOARD = CfgNode()
 _C.TENSORBOARD.ENABLE = True  # write OUTPUT_DIR/tensorboard
@@ -170,6 +171,7 @@ _C.TENSORBOARD.ENABLE = True  # write OUTPUT_DIR/tensorboard
 # Keys whose value may have another type than the default's.
 TYPES: dict[str, tuple[type, ...]] = {
     "NUM_GPUS": (int, str),
+    "MODEL.NUM_CLASSES": (int, list),
     "SOLVER.CLIP_GRAD_VAL": (float, type(None)),
     "SOLVER.CLIP_GRAD_L2NORM": (float, type(None)),
 }
@@ -195,7 +197,7 @@ CHOICES: dict[str, tuple] = {
     "SOLVER.OPTIMIZING_METHOD": ("sgd", "adamw"),
     "SOLVER.LR_POLICY": ("cosine", "steps", "steps_with_relative_lrs"),
     "TEST.CHECKPOINT_TYPE": ("pytorch", "caffe2"),
-    "TEST.NUM_SPATIAL_CROPS": (1, 3),
+    "TEST.NUM_SPATIAL_CROPS": (1, 3, 10),
 }
 
 

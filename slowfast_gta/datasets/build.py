@@ -8,6 +8,7 @@ A data set turns its official annotation files into records; reading, sampling a
         def class_names(self) -> list[str]: ...        # index = label
         def records(self, split: str) -> list[VideoRecord]: ...   # split: "train", "val" or "test"
 
+One with several outputs names them in `outputs`; its class_names() are a dict of such lists, its labels tuples.
 It is constructed with plain arguments by `build_dataset(cfg, ...)`, through its `from_cfg(cfg)` classmethod.
 A data set that can make its own files says `creates_itself = True` and does so in `prepare()`.
 """
@@ -27,8 +28,19 @@ def build_dataset(cfg, split: str) -> VideoDataset:
     key = "TEST.DATASET" if split == "test" else "TRAIN.DATASET"
     name = cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET
     dataset = DATASET_REGISTRY.find(name, key).from_cfg(cfg)
+    check_outputs(cfg, name, dataset.outputs)
     dataset.prepare()
-    num_classes = len(dataset.class_names())
+    names = dataset.class_names()
+    num_classes = [len(of_output) for of_output in names.values()] if isinstance(names, dict) else len(names)
     if num_classes != cfg.MODEL.NUM_CLASSES:
         raise ConfigError(f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}, and {name} has {num_classes} classes.")
     return dataset
+
+
+def check_outputs(cfg, name: str, outputs: tuple[str, ...]) -> None:
+    """Raises ConfigError unless the network's outputs are those of the data set `name`."""
+    wanted = tuple(cfg.MODEL.OUTPUTS) if isinstance(cfg.MODEL.NUM_CLASSES, list) else ()
+    if wanted != outputs:
+        have = f"has the outputs {', '.join(outputs)}" if outputs else "has one output"
+        need = f"a list of {len(outputs)} and MODEL.OUTPUTS {list(outputs)}" if outputs else "one number"
+        raise ConfigError(f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}, and {name} {have}: it must be {need}.")

@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from itertools import chain
 
 import cv2
 import numpy as np
@@ -166,8 +167,8 @@ def build_train_loader(cfg, dataset: VideoDataset | None = None) -> ClipLoader:
         )
     transform = TrainTransform.from_cfg(cfg)
     flip_allowed = dataset.flip_allowed()
-    if transform.flip and not all(flip_allowed):
-        names = [name for name, allowed in zip(dataset.class_names(), flip_allowed, strict=True) if not allowed]
+    names = directed_classes(dataset)
+    if transform.flip and names:
         logger.info(f"Never mirrored, since direction matters, are {len(names)} classes: {'; '.join(names)}.")
     clips = TrainClips(
         records, ClipSampling.from_cfg(cfg), transform, flip_allowed, cfg.RNG_SEED, cfg.DATA.ON_ERROR == "replace"
@@ -182,11 +183,24 @@ def build_test_loader(cfg, split: str, dataset: VideoDataset | None = None) -> C
     dataset = dataset or build_dataset(cfg, split)
     records = dataset.records(split)
     num_clips, num_crops = (cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS) if split == "test" else (1, 1)
+    if num_crops == 10 and (names := directed_classes(dataset)):
+        raise ConfigError(
+            "TEST.NUM_SPATIAL_CROPS 10 has mirrored crops, which would make other classes of "
+            f"{len(names)} ({'; '.join(names[:3])} ...). It must be 1 or 3."
+        )
     clips = TestViews(records, ClipSampling.from_cfg(cfg), TestTransform.from_cfg(cfg, num_crops), num_clips)
     world_size = get_world_size()
     videos_per_batch = max(1, cfg.TEST.BATCH_SIZE // world_size // clips.num_views)
     order = TestOrder(len(records), videos_per_batch, get_rank(), world_size)
     return ClipLoader(clips, order, cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.PIN_MEMORY)
+
+
+def directed_classes(dataset: VideoDataset) -> list[str]:
+    """The names of the classes whose mirror image is not of the class."""
+    names, allowed = dataset.class_names(), dataset.flip_allowed()
+    if isinstance(names, dict):
+        names, allowed = chain(*names.values()), chain(*allowed)
+    return [name for name, may_flip in zip(names, allowed, strict=True) if not may_flip]
 
 
 def _start_method() -> multiprocessing.context.BaseContext:

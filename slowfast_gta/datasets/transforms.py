@@ -78,11 +78,14 @@ def resize_frames(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def crop_offsets(size: tuple[int, int], crop_size: int, num_crops: int) -> list[tuple[int, int]]:
-    """(top, left) of the test crops of a frame of `size` (H, W): the centre, or 3 along the longer side."""
+    """(top, left) of the test crops of a frame of `size` (H, W): the centre, 3 along the longer side, or 5: the
+    corners and the centre."""
     room_y, room_x = size[0] - crop_size, size[1] - crop_size
     centre_y, centre_x = (room_y + 1) // 2, (room_x + 1) // 2
     if num_crops == 1:
         return [(centre_y, centre_x)]
+    if num_crops == 5:
+        return [(0, 0), (0, room_x), (room_y, 0), (room_y, room_x), (centre_y, centre_x)]
     if size[0] > size[1]:
         return [(0, centre_x), (centre_y, centre_x), (room_y, centre_x)]
     return [(centre_y, 0), (centre_y, centre_x), (centre_y, room_x)]
@@ -130,7 +133,8 @@ class TrainTransform:
 
 @dataclass(frozen=True)
 class TestTransform:
-    """The deterministic crops of testing: to `resize`, or the shorter side to `crop_size`; then 1 or 3 squares."""
+    """The deterministic crops of testing: to `resize`, or the shorter side to `crop_size`; then 1 or 3 squares, or 10:
+    the corners, the centre, and their mirror images."""
 
     __test__ = False  # not a test class, whatever pytest makes of its name
 
@@ -147,6 +151,6 @@ class TestTransform:
         size = self.resize or short_side_size(frames.shape[1:3], self.crop_size)
         frames = resize_frames(frames, size)
         side = self.crop_size
-        return [
-            frames[:, top : top + side, left : left + side] for top, left in crop_offsets(size, side, self.num_crops)
-        ]
+        offsets = crop_offsets(size, side, 5 if self.num_crops == 10 else self.num_crops)
+        crops = [frames[:, top : top + side, left : left + side] for top, left in offsets]
+        return crops + [crop[:, :, ::-1] for crop in crops] if self.num_crops == 10 else crops

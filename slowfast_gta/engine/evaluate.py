@@ -1,6 +1,6 @@
 """Validation and testing, one deterministic path: every view of every video once, the mean over a video's views.
 
-Legend: B views at a time, V videos, K classes.
+Legend: B views at a time, V videos, K classes; with several outputs (verb, noun), of all of them side by side.
 """
 
 import json
@@ -20,7 +20,14 @@ from slowfast_gta.datasets.loader import build_test_loader
 from slowfast_gta.engine.checkpoint import list_checkpoints
 from slowfast_gta.engine.device import Normalize, build_normalize, load_device
 from slowfast_gta.engine.logging import MetricsWriter, Progress
-from slowfast_gta.engine.metrics import class_accuracy, confusion_matrix, pair_accuracy, topk_accuracy
+from slowfast_gta.engine.metrics import (
+    class_accuracy,
+    confusion_matrix,
+    joint_topk_accuracy,
+    pair_accuracy,
+    topk_accuracy,
+)
+from slowfast_gta.engine.outputs import side_by_side
 from slowfast_gta.errors import RunError
 from slowfast_gta.models.build import build_model
 from slowfast_gta.models.weights.load import load_weights_for
@@ -35,7 +42,7 @@ class Scores:
 
     video_ids: list[str]
     scores: np.ndarray  # (V, K) mean probability over views
-    labels: np.ndarray  # (V,)
+    labels: np.ndarray  # (V,), or (V, outputs)
     num_views: int
     missing: dict[str, str] = field(default_factory=dict)
     repeated_frames: int = 0  # that did not decode; a near one was taken
@@ -54,9 +61,8 @@ def evaluate(model: nn.Module, loader, normalize: Normalize, batch_size: int, nu
         repeated += batch["num_repeated"]
         if len(batch["label"]) == 0:
             continue
-        answers = (
-            torch.cat([model(normalize(part)).float() for part in batch["frames"].split(batch_size)]).cpu().numpy()
-        )
+        parts = batch["frames"].split(batch_size)
+        answers = torch.cat([side_by_side(model(normalize(part))).float() for part in parts]).cpu().numpy()
         rows = zip(batch["video_id"], batch["view_id"].tolist(), batch["label"].tolist(), answers, strict=True)
         for video_id, view_id, label, answer in rows:
             views.setdefault(video_id, {})[view_id] = answer
@@ -89,8 +95,14 @@ def _gather(views: dict, labels: dict, missing: dict, repeated: int, num_views: 
     )
 
 
-def summarize(found: Scores, class_names: Sequence[str], pairs: Sequence[tuple[int, int]]) -> dict:
-    """The entries of results.json that follow from scores: accuracies in percent, counts, what is missing."""
+ClassNames = Sequence[str] | dict[str, list[str]]
+
+
+def summarize(found: Scores, class_names: ClassNames, pairs: Sequence[tuple[int, int]]) -> dict:
+    """The entries of results.json that follow from scores: accuracies in percent, counts, what is missing.
+
+    With several outputs, top1 and top5 are those of their combination, and "outputs" has those of each.
+    """
     if not found.video_ids:
         reasons = "; ".join(list(found.missing.values())[:3])
         raise RunError(f"No video could be scored: {len(found.missing)} are missing. {reasons}")
@@ -101,23 +113,23 @@ def summarize(found: Scores, class_names: Sequence[str], pairs: Sequence[tuple[i
             f"{found.video_ids[int(broken.argmax())]}). Its weights or BatchNorm statistics are broken: test an "
             "earlier checkpoint (TEST.CHECKPOINT_FILE_PATH), or train with a lower SOLVER.BASE_LR."
         )
-    confusion = confusion_matrix(found.scores, found.labels)
-    per_class = class_accuracy(confusion)
-    results = {
-        "top1": round(topk_accuracy(found.scores, found.labels, 1), 4),
-        "top5": round(topk_accuracy(found.scores, found.labels, 5), 4),
-        "mean_class_accuracy": round(float(np.nanmean(per_class)), 4),
+    counts = {
         "num_videos": len(found.video_ids),
         "num_views": found.num_views,
         "num_missing": len(found.missing),
         "repeated_frames": found.repeated_frames,
         "final": not found.missing,
         "missing": dict(sorted(found.missing.items())),
-        "per_class": [
-            {"name": name, "accuracy": None if np.isnan(value) else round(float(value), 4), "num_videos": int(count)}
-            for name, value, count in zip(class_names, per_class, confusion.sum(1), strict=True)
-        ],
     }
+    if isinstance(class_names, dict):
+        outputs = split_outputs(found, class_names)
+        scores, labels = [one for one, _ in outputs.values()], found.labels
+        joint = {f"top{k}": round(joint_topk_accuracy(scores, labels, k), 4) for k in (1, 5)}
+        each = {output: _accuracies(*outputs[output], names) for output, names in class_names.items()}
+        return joint | counts | {"outputs": each}
+    accuracies = _accuracies(found.scores, found.labels, class_names)
+    per_class = accuracies.pop("per_class")
+    results = accuracies | counts | {"per_class": per_class}
     pairs = [pair for pair in pairs if np.isin(pair, found.labels).any()]  # the others have nothing to say
     if pairs:
         results["pairs"] = pair_accuracy(found.scores, found.labels, pairs)
@@ -128,10 +140,41 @@ def summarize(found: Scores, class_names: Sequence[str], pairs: Sequence[tuple[i
     return results
 
 
+def _accuracies(scores: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> dict:
+    confusion = confusion_matrix(scores, labels)
+    per_class = class_accuracy(confusion)
+    return {
+        "top1": round(topk_accuracy(scores, labels, 1), 4),
+        "top5": round(topk_accuracy(scores, labels, 5), 4),
+        "mean_class_accuracy": round(float(np.nanmean(per_class)), 4),
+        "per_class": [
+            {"name": name, "accuracy": None if np.isnan(value) else round(float(value), 4), "num_videos": int(count)}
+            for name, value, count in zip(class_names, per_class, confusion.sum(1), strict=True)
+        ],
+    }
+
+
+def split_outputs(found: Scores, class_names: dict[str, list[str]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """{output: (scores (V, K), labels (V,))}."""
+    ends = np.cumsum([len(names) for names in class_names.values()])[:-1]
+    scores = np.split(found.scores, ends, axis=1)
+    return dict(zip(class_names, zip(scores, found.labels.T, strict=True), strict=True))
+
+
+def headline(results: dict) -> dict:
+    """The few numbers of `results` that metrics.jsonl and TensorBoard get."""
+    few = {key: results[key] for key in ("top1", "top5", "num_videos", "num_missing")}
+    for output, values in results.get("outputs", {}).items():
+        few |= {f"{output}_top1": values["top1"], f"{output}_top5": values["top5"]}
+    return few
+
+
 def sentence(results: dict) -> str:
     """One line that a person can quote; with videos missing, it says so and does not call itself final."""
     line = f"top-1 {results['top1']:.2f} %, top-5 {results['top5']:.2f} %, {results['num_videos']} videos"
     line += f" x {results['num_views']} views"
+    for output, values in results.get("outputs", {}).items():
+        line += f"; {output} top-1 {values['top1']:.2f} %, top-5 {values['top5']:.2f} %"
     if "pairs" in results:
         line += f"; inside reversed pairs {results['pairs']['choice']:.2f} %"
     if results["repeated_frames"]:
@@ -155,11 +198,12 @@ def test(cfg) -> dict | None:
     if not distributed.is_main():
         return None
     results = {"split": "test", "dataset": cfg.TEST.DATASET, "checkpoint": str(report.path)}
-    results |= summarize(found, dataset.class_names(), dataset.reversed_pairs())
+    class_names = dataset.class_names()
+    results |= summarize(found, class_names, dataset.reversed_pairs())
     results["seconds"] = round(time.perf_counter() - begin, 2)
-    write_results(Path(cfg.OUTPUT_DIR), results, found)
+    write_results(Path(cfg.OUTPUT_DIR), results, found, class_names)
     writer = MetricsWriter(Path(cfg.OUTPUT_DIR), cfg.TENSORBOARD.ENABLE)
-    writer.write("test", 0, {key: results[key] for key in ("top1", "top5", "num_videos", "num_missing")})
+    writer.write("test", 0, headline(results))
     writer.close()
     logger.info("Test: %s.", sentence(results))
     for video_id, reason in list(results["missing"].items())[:10]:
@@ -182,10 +226,18 @@ def load_test_weights(cfg, model: nn.Module) -> WeightsReport:
     return load_weights_for(cfg, model, path, fine_tune=False)
 
 
-def write_results(output_dir: Path, results: dict, found: Scores) -> None:
-    """results.json and scores.npz (video_id, scores (V, K), label), each whole or not at all."""
+def write_results(output_dir: Path, results: dict, found: Scores, class_names: ClassNames) -> None:
+    """results.json and scores.npz (video_id, scores (V, K), label), each whole or not at all.
+
+    With several outputs, scores_verb, label_verb, scores_noun, label_noun.
+    """
+    arrays = {"scores": found.scores, "label": found.labels}
+    if isinstance(class_names, dict):
+        arrays = {}
+        for output, (scores, labels) in split_outputs(found, class_names).items():
+            arrays |= {f"scores_{output}": scores, f"label_{output}": labels}
     temporary = output_dir / "scores.tmp.npz"
-    np.savez_compressed(temporary, video_id=np.array(found.video_ids), scores=found.scores, label=found.labels)
+    np.savez_compressed(temporary, video_id=np.array(found.video_ids), **arrays)
     temporary.replace(output_dir / "scores.npz")
     temporary = output_dir / "results.tmp"
     temporary.write_text(json.dumps(results, indent=2))

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from slowfast_gta import distributed
 from slowfast_gta.engine.freeze import freeze_backbone, freeze_norms
 from slowfast_gta.engine.optim import build_optimizer, clip_gradients, set_lr
+from slowfast_gta.engine.outputs import Answers, cross_entropy, detached
 from slowfast_gta.errors import RunError
 from slowfast_gta.models.build import build_model
 from slowfast_gta.models.refine import feature_mimicking_loss
@@ -67,12 +67,15 @@ class Learner:
         for module in self.frozen:
             module.eval()
 
-    def step(self, clips: Tensor, labels: Tensor, lr: float) -> tuple[Tensor, Tensor]:
-        """One step on normalised clips (B, 3, T, H, W), labels (B,); returns the loss and the logits (B, K)."""
+    def step(self, clips: Tensor, labels: Tensor, lr: float) -> tuple[Tensor, Answers]:
+        """One step on normalised clips (B, 3, T, H, W), labels (B,); returns the loss and the logits (B, K).
+
+        With several outputs the labels are (B, outputs), and the logits {output: (B, K)}.
+        """
         set_lr(self.optimizer, lr)
         with torch.autocast(self.device.type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None):
             logits = self.model(clips)
-            loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
+            loss = cross_entropy(logits, labels, self.label_smoothing)
             if self.teacher is not None:
                 loss = loss + self.teacher.loss(clips)
         self.optimizer.zero_grad(set_to_none=True)
@@ -83,7 +86,7 @@ class Learner:
         self.scaler.update()
         if self.ema is not None:
             self.ema.update_parameters(self.network)
-        return loss.detach(), logits.detach()
+        return loss.detach(), detached(logits)
 
     @property
     def answering(self) -> nn.Module:

@@ -4,6 +4,7 @@ Legend: V videos, K classes.
 """
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 
@@ -16,6 +17,20 @@ def topk_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
     # As many as tie with the label stand before it: constant scores must not look right.
     rank = (~(scores < own)).sum(1) - 1
     return 100.0 * float((rank < k).mean())
+
+
+def joint_topk_accuracy(scores: Sequence[np.ndarray], labels: np.ndarray, k: int) -> float:
+    """Percent of rows whose combination of labels (V, outputs) is among the k likeliest, given scores [(V, K)].
+
+    A combination scores the product of its parts', as in EPIC-Kitchens' own evaluation of actions (verb, noun).
+    """
+    if len(labels) == 0:
+        return float("nan")
+    hits = 0
+    for row, wanted in enumerate(labels):
+        products = reduce(np.multiply.outer, [one[row] for one in scores])
+        hits += (~(products < products[tuple(wanted)])).sum() <= k  # as in `topk_accuracy`: ties and NaN against us
+    return 100.0 * hits / len(labels)
 
 
 def confusion_matrix(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -14,10 +14,11 @@ from slowfast_gta.datasets.build import build_dataset
 from slowfast_gta.datasets.loader import build_test_loader, build_train_loader
 from slowfast_gta.engine.checkpoint import Position, find_newest, save_checkpoint
 from slowfast_gta.engine.device import build_normalize, load_device
-from slowfast_gta.engine.evaluate import evaluate, sentence, summarize
+from slowfast_gta.engine.evaluate import evaluate, headline, sentence, summarize
 from slowfast_gta.engine.interrupt import StopRequest
 from slowfast_gta.engine.learner import Learner, build_learner
 from slowfast_gta.engine.logging import MetricsWriter, Progress
+from slowfast_gta.engine.outputs import Answers, num_right
 from slowfast_gta.engine.schedule import build_schedule, lr_at
 from slowfast_gta.errors import Interrupted, RunError
 
@@ -120,9 +121,9 @@ class Meter:
         self.recent_loss = 0.0
         self._sums = torch.zeros(5, dtype=torch.float64)  # loss, right answers, clips, broken videos, repeated frames
 
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+    def add(self, loss: Tensor, logits: Answers, labels: Tensor) -> None:
         self.recent_loss = loss.item()
-        right = int((logits.argmax(1) == labels).sum())
+        right = num_right(logits, labels)
         self._sums[:3] += torch.tensor([self.recent_loss * len(labels), right, len(labels)])
 
     def count_faults(self, errors: list[tuple[str, str]], num_repeated: int) -> None:
@@ -156,7 +157,7 @@ def validate(cfg, learner: Learner, loader, normalize, dataset, writer: MetricsW
     found = evaluate(learner.answering, loader, normalize, cfg.TEST.BATCH_SIZE, 1, "validation")
     if distributed.is_main():
         results = summarize(found, dataset.class_names(), dataset.reversed_pairs())
-        writer.write("val", step, {key: results[key] for key in ("top1", "top5", "num_videos", "num_missing")})
+        writer.write("val", step, headline(results))
         logger.info("Validation: %s.", sentence(results))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class ResNetBasicHead(nn.Module):
-    """Average-pool each pathway, concatenate, drop out, project to K scores.
+    """Average-pool each pathway, concatenate, drop out, project to K scores; with several outputs, once for each.
 
     `pool_sizes`: (T, H, W) of each pathway's features at the training crop. A larger test crop leaves several
     positions; each is classified by itself and the answers are averaged.
@@ -18,21 +18,37 @@ class ResNetBasicHead(nn.Module):
     def __init__(
         self,
         dims: list[int],
-        num_classes: int,
+        num_classes: int | dict[str, int],
         pool_sizes: list[tuple[int, int, int]],
         dropout_rate: float = 0.0,
         act: str = "softmax",
     ):
+        """`num_classes`: K, or {output: K}, whose projections are called projection_{output}."""
         super().__init__()
         self.pool_sizes = pool_sizes
         self.act = act
         self.dropout = nn.Dropout(dropout_rate)
-        self.projection = nn.Linear(sum(dims), num_classes)
+        self.outputs = tuple(num_classes) if isinstance(num_classes, dict) else ()
+        if self.outputs:
+            for output, count in num_classes.items():
+                self.add_module(f"projection_{output}", nn.Linear(sum(dims), count))
+        else:
+            self.projection = nn.Linear(sum(dims), num_classes)
 
-    def forward(self, pathways: list[Tensor]) -> Tensor:
-        """[(B, C, T, H, W)] -> logits (B, K) in training, probabilities (B, K) in eval."""
+    def projections(self) -> list[nn.Linear]:
+        """The classifiers, one for each output."""
+        if self.outputs:
+            return [getattr(self, f"projection_{output}") for output in self.outputs]
+        return [self.projection]
+
+    def forward(self, pathways: list[Tensor]) -> Tensor | dict[str, Tensor]:
+        """[(B, C, T, H, W)] -> logits (B, K) in training, probabilities (B, K) in eval; a dict of several outputs."""
         pooled = torch.cat([_average(x, size) for x, size in zip(pathways, self.pool_sizes, strict=True)], dim=1)
-        scores = self.projection(self.dropout(pooled.permute(0, 2, 3, 4, 1)))
+        features = self.dropout(pooled.permute(0, 2, 3, 4, 1))
+        answers = [self._answer(projection(features)) for projection in self.projections()]
+        return dict(zip(self.outputs, answers, strict=True)) if self.outputs else answers[0]
+
+    def _answer(self, scores: Tensor) -> Tensor:
         if not self.training and self.act == "softmax":
             scores = scores.softmax(-1)
         elif not self.training and self.act == "sigmoid":

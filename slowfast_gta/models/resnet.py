@@ -186,15 +186,19 @@ def build_nonlocal(cfg, place: Place) -> nn.Module:
 
 def build_head(cfg, last: list[StageLayout]) -> ResNetBasicHead:
     """The classifier for the last stage's pathways."""
+    num_classes = cfg.MODEL.NUM_CLASSES
+    if isinstance(num_classes, list):
+        num_classes = dict(zip(cfg.MODEL.OUTPUTS, num_classes, strict=True))
     head = ResNetBasicHead(
         dims=[stage.dim_out for stage in last],
-        num_classes=cfg.MODEL.NUM_CLASSES,
+        num_classes=num_classes,
         pool_sizes=[(stage.num_frames, *stage.spatial_size) for stage in last],
         dropout_rate=cfg.MODEL.DROPOUT_RATE,
         act=cfg.MODEL.HEAD_ACT,
     )
-    nn.init.normal_(head.projection.weight, std=cfg.MODEL.FC_INIT_STD)
-    nn.init.zeros_(head.projection.bias)
+    for projection in head.projections():
+        nn.init.normal_(projection.weight, std=cfg.MODEL.FC_INIT_STD)
+        nn.init.zeros_(projection.bias)
     return head
 
 

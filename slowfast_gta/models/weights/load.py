@@ -125,14 +125,15 @@ def _match(
 
 def _sort_missing(name: str, source: Source, fine_tune: bool, report: WeightsReport) -> None:
     counter = name.endswith("num_batches_tracked")  # absent in older files, and of no influence
-    headless = name.startswith("head.") and not any(n.startswith("head.") for n in source.tensors)
+    output = name.rpartition(".")[0]  # a classifier that the file has nothing of: of other outputs, or of none
+    headless = name.startswith("head.") and not any(n.startswith(f"{output}.") for n in source.tensors)
     expected = counter or (fine_tune and (headless or _INSERTED.search(name)))
     (report.new if expected else report.missing).append(name)
 
 
 def _excuse_head(report: WeightsReport) -> None:
     """A classifier of another size starts anew, weight and bias together."""
-    head = [entry for entry in report.mismatched if entry.startswith("head.projection.")]
+    head = [entry for entry in report.mismatched if entry.startswith("head.projection")]
     report.new = head + report.new  # first: of many names only a few are printed
     report.mismatched = [entry for entry in report.mismatched if entry not in head]
 

@@ -31,7 +31,7 @@ class Source:
     kind: str
     tensors: dict[str, Tensor]
     skipped: list[str] = field(default_factory=list)
-    class_names: list[str] | None = None
+    class_names: list[str] | dict[str, list[str]] | None = None
 
 
 def load_torch_file(path: Path) -> dict:
@@ -134,10 +134,10 @@ def _tensor(name: str, value: np.ndarray, path: Path) -> Tensor:
         raise WeightsError(f"{path}: {name} has numbers of type {value.dtype}, which PyTorch has not.") from fault
 
 
-def _parse_class_names(text: str | None) -> list[str] | None:
-    """The list that `save_safetensors` was given as metadata; None where there is none."""
+def _parse_class_names(text: str | None) -> list[str] | dict[str, list[str]] | None:
+    """The list, or dict of lists, that `save_safetensors` was given as metadata; None where there is none."""
     try:
         names: Any = json.loads(text or "null")
     except (ValueError, RecursionError):
         return None
-    return names if isinstance(names, list) else None
+    return names if isinstance(names, list | dict) else None

@@ -36,7 +36,7 @@ class WeightsReport:
     mismatched: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    class_names: list[str] | None = None
+    class_names: list[str] | dict[str, list[str]] | None = None  # the latter with several outputs
 
     @property
     def input(self) -> str:

@@ -1,0 +1,113 @@
+"""EgoGesture, as published: frame folders, and a list of gestures for each of them; the subjects are the splits.
+
+labels-final-revised1/subject02/Scene1/Group3.csv         12,121,164      class from 1, first and last frame
+images/Subject02/Scene1/Color/rgb3/000121.jpg
+"""
+
+import csv
+import io
+import logging
+import math
+import re
+from pathlib import Path
+
+from slowfast_gta.datasets.build import DATASET_REGISTRY
+from slowfast_gta.datasets.records import VideoDataset, VideoRecord, check_folder, read_text
+from slowfast_gta.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+NUM_CLASSES = 83
+VAL_SUBJECTS = (1, 7, 12, 13, 24, 29, 33, 34, 35, 37)
+TEST_SUBJECTS = (2, 9, 11, 14, 18, 19, 28, 31, 41, 47)
+SUBJECTS = {
+    "train": tuple(subject for subject in range(1, 51) if subject not in VAL_SUBJECTS + TEST_SUBJECTS),
+    "val": VAL_SUBJECTS,
+    "test": TEST_SUBJECTS,
+}
+
+# Within labels-final-revised1: subject02/Scene1/Group3.csv, and there are Subject02 and group3.csv too.
+_LIST = re.compile(r"subject(\d+)/scene(\d+)/group(\d+)\.csv", re.IGNORECASE)
+
+
+@DATASET_REGISTRY.register()
+class EgoGesture(VideoDataset):
+    """83 gestures of 50 subjects. Many differ by their direction alone, so no clip is ever mirrored.
+
+    The names of the gestures are the lines of classes.txt; without that file they are "gesture 1" ... "gesture 83".
+    """
+
+    def class_names(self) -> list[str]:
+        path = self.data_dir / "classes.txt"
+        if not path.exists():
+            return [f"gesture {number}" for number in range(1, NUM_CLASSES + 1)]
+        names = [line.strip() for line in read_text(path, "the list of classes").splitlines() if line.strip()]
+        if len(names) != NUM_CLASSES:
+            raise DataError(f"{path}: EgoGesture has {NUM_CLASSES} classes, and this file names {len(names)}.")
+        return names
+
+    def flip_allowed(self) -> list[bool]:
+        return [False] * NUM_CLASSES
+
+    def records(self, split: str) -> list[VideoRecord]:
+        labels = check_folder(self.data_dir / "labels-final-revised1", "the lists of gestures")
+        frames = check_folder(self.path_prefix or self.data_dir / "images", "the frame folders")
+        lists = sorted((key, path) for key, path in _find_lists(labels) if key[0] in SUBJECTS[split])
+        records, dropped = [], []
+        for (subject, scene, group), path in lists:
+            folder = frames / f"Subject{subject:02d}" / f"Scene{scene}" / "Color" / f"rgb{group}"
+            for number, label, span in _gestures(path, dropped):
+                video_id = f"Subject{subject:02d}/Scene{scene}/rgb{group}/line{number}"
+                records.append(VideoRecord(str(folder), label, video_id, span=span))
+        if dropped:
+            logger.warning(
+                f"EgoGesture, {split}: {len(dropped)} lines without a class, a first or a last frame were left out, "
+                f"the first of them {dropped[0]}."
+            )
+        if not records:
+            numbers = ", ".join(map(str, SUBJECTS[split]))
+            raise DataError(f"{labels}: there is no gesture of the subjects of {split}, which are {numbers}.")
+        if not any(Path(folder).is_dir() for folder in {record.path for record in records}):
+            raise DataError(f"{frames}: not one folder of the lists is there, as {records[0].path}.")
+        return records
+
+
+def _find_lists(labels: Path) -> list[tuple[tuple[int, int, int], Path]]:
+    """((subject, scene, group), path) of every list. Raises DataError where two files are the same one."""
+    found: dict[tuple[int, int, int], Path] = {}
+    for path in sorted(labels.glob("*/*/*")):
+        match = _LIST.fullmatch(path.relative_to(labels).as_posix())
+        if match is None:
+            if path.suffix.lower() == ".csv":
+                raise DataError(f"{path}: a list of gestures must be named as subject02/Scene1/Group3.csv.")
+            continue
+        key = tuple(map(int, match.groups()))
+        if key in found:
+            raise DataError(f"{path}: {found[key]} is the list of the same frames. Remove one of the two.")
+        found[key] = path
+    return list(found.items())
+
+
+def _gestures(path: Path, dropped: list[str]) -> list[tuple[int, int, tuple[int, int]]]:
+    """(line, label, (first, last frame)) of a list. Lines with an empty or NaN field are added to `dropped`."""
+    gestures = []
+    for number, fields in enumerate(csv.reader(io.StringIO(read_text(path, "a list of gestures"))), start=1):
+        place = f"{path}:{number}"
+        if not fields:
+            continue
+        try:
+            values = [float(field) if field.strip() else math.nan for field in fields[:3]]
+        except ValueError:
+            values = []
+        if len(values) == 3 and any(map(math.isnan, values)):
+            dropped.append(place)
+            continue
+        if len(values) < 3 or not all(value.is_integer() for value in values):
+            raise DataError(f"{place}: a line must be 'class,first frame,last frame' in numbers; it is {fields}.")
+        number_of_class, first, last = map(int, values)
+        if not 1 <= number_of_class <= NUM_CLASSES:
+            raise DataError(f"{place}: the class {number_of_class} is outside 1..{NUM_CLASSES}.")
+        if not 0 <= first <= last:
+            raise DataError(f"{place}: the gesture ends at frame {last}, before it begins at frame {first}.")
+        gestures.append((number, number_of_class - 1, (first, last)))
+    return gestures

@@ -1,0 +1,196 @@
+"""EPIC-Kitchens 55 and 100, as published: csv lists of actions in long videos, each with a verb and a noun.
+
+EPIC_100_train.csv, EPIC_100_validation.csv, EPIC_100_verb_classes.csv, EPIC_100_noun_classes.csv
+EPIC_train_action_labels.csv, EPIC_verb_classes.csv, EPIC_noun_classes.csv
+P01/rgb_frames/P01_01/frame_0000000001.jpg, ...  or  P01/videos/P01_01.MP4
+"""
+
+import csv
+import io
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from slowfast_gta.datasets.build import DATASET_REGISTRY
+from slowfast_gta.datasets.records import VideoDataset, VideoRecord, check_folder, check_unique, read_text
+from slowfast_gta.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+# Where the downloads of the two releases put a video: p participant, v video.
+_PLACES = (
+    "{p}/rgb_frames/{v}",
+    "{p}/videos/{v}.MP4",
+    "{p}/videos/{v}.mp4",
+    "{p}/{v}",
+    "{p}/{v}.MP4",
+    "{p}/{v}.mp4",
+    "{v}",
+    "{v}.MP4",
+    "{v}.mp4",
+)
+_TIME = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")  # 00:01:05.23, with any number of decimals
+_COLUMNS = ("participant_id", "video_id", "start_timestamp", "stop_timestamp", "start_frame", "stop_frame")
+
+
+@dataclass(frozen=True)
+class _Release:
+    """The files of a release, and the column with the id of an action."""
+
+    train: str
+    val: str
+    classes: str  # of "verb" or "noun"
+    id_column: str
+
+
+_EPIC_100 = _Release("EPIC_100_train.csv", "EPIC_100_validation.csv", "EPIC_100_{}_classes.csv", "narration_id")
+_EPIC_55 = _Release("EPIC_train_action_labels.csv", "EPIC_train_action_labels.csv", "EPIC_{}_classes.csv", "uid")
+# The test lists of EPIC-55 have no labels, and it has no validation list: these participants of its training list
+# are held out for both, as is usual (P01 to P25 train).
+_FIRST_HELD_OUT = 26
+
+
+@DATASET_REGISTRY.register()
+class EPIC(VideoDataset):
+    """The release whose lists are in `data_dir`. The outputs are verb and noun; an action is a pair of them.
+
+    Clips come from the videos by their time stamps, or from folders of frames by their numbers: whichever is found
+    first, video by video, under `path_prefix` or `data_dir`.
+    """
+
+    outputs = ("verb", "noun")
+
+    def class_names(self) -> dict[str, list[str]]:
+        release = self._release()
+        return {output: _class_names(self.data_dir / release.classes.format(output)) for output in self.outputs}
+
+    def records(self, split: str) -> list[VideoRecord]:
+        release = self._release()
+        root = check_folder(self.path_prefix or self.data_dir, "the videos or frame folders")
+        sizes = {output: len(names) for output, names in self.class_names().items()}
+        path = self.data_dir / (release.train if split == "train" else release.val)
+        paths: dict[str, Path | None] = {}
+        records, places = [], []
+        for place, row in _rows(path, (*_COLUMNS, release.id_column, "verb_class", "noun_class")):
+            participant, video = row["participant_id"], row["video_id"]
+            if release is _EPIC_55 and _is_held_out(participant, place) == (split == "train"):
+                continue
+            if video not in paths:
+                paths[video] = _find_video(root, participant, video)
+            found = paths[video] or root / _PLACES[0].format(p=participant, v=video)  # reading it will say so
+            labels = tuple(_label(row, output, size, place) for output, size in sizes.items())
+            span = _frames(row, place) if found.suffix.lower() != ".mp4" else _seconds(row, place)
+            records.append(VideoRecord(str(found), labels, row[release.id_column], span=span))
+            places.append((place, row[release.id_column]))
+        if not records:
+            raise DataError(f"{path}: there is no action for {split}.")
+        check_unique(places)
+        _check_found(paths, root)
+        self._say(release, split)
+        return records
+
+    def _release(self) -> _Release:
+        """The release whose training list is there. Raises DataError unless it is exactly one."""
+        found = [release for release in (_EPIC_100, _EPIC_55) if (self.data_dir / release.train).exists()]
+        if len(found) == 1:
+            return found[0]
+        names = f"{_EPIC_100.train} (EPIC-Kitchens 100) or {_EPIC_55.train} (55)"
+        if found:
+            raise DataError(f"{self.data_dir}: there are both {names}; give each release a folder of its own.")
+        pickles = sorted(path.name for path in self.data_dir.glob("EPIC_*.pkl"))
+        hint = (
+            f" {pickles[0]} is not read, since a pickle can run anything: take the .csv beside it." if pickles else ""
+        )
+        raise DataError(f"{self.data_dir}: there must be {names} in it.{hint}")
+
+    def _say(self, release: _Release, split: str) -> None:
+        if release is _EPIC_100 and split == "test":
+            logger.info("EPIC: the official test list has no labels; testing on the validation list.")
+        if release is _EPIC_55:
+            which = f"up to P{_FIRST_HELD_OUT - 1}" if split == "train" else f"from P{_FIRST_HELD_OUT} on"
+            logger.info(f"EPIC: the test lists of EPIC-55 have no labels; {split} is the training list's part {which}.")
+
+
+def _class_names(path: Path) -> list[str]:
+    """The second column (the key) of a list of classes, whose first is the number."""
+    names = []
+    for number, row in enumerate(csv.reader(io.StringIO(read_text(path, "the list of classes")))):
+        if number == 0 or not row:
+            continue
+        if len(row) < 2 or row[0] != str(len(names)):
+            raise DataError(f"{path}:{number + 1}: a line must be 'number,name,...', the numbers counting from 0.")
+        names.append(row[1])
+    if not names:
+        raise DataError(f"{path}: the list of classes is empty.")
+    return names
+
+
+def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
+    """(file:line, row) of a csv file that must have `columns`."""
+    reader = csv.DictReader(io.StringIO(read_text(path, "the list of actions")))
+    missing = [column for column in columns if column not in (reader.fieldnames or ())]
+    if missing:
+        raise DataError(f"{path}:1: the columns {', '.join(missing)} are missing from the head of the list.")
+    for row in reader:
+        place = f"{path}:{reader.line_num}"
+        if any(row[column] is None for column in columns):
+            raise DataError(f"{place}: the line has fewer fields than the head of the list.")
+        yield place, row
+
+
+def _is_held_out(participant: str, place: str) -> bool:
+    if not re.fullmatch(r"P\d+", participant):
+        raise DataError(f"{place}: a participant_id must be as P01; it is '{participant}'.")
+    return int(participant[1:]) >= _FIRST_HELD_OUT
+
+
+def _label(row: dict[str, str], output: str, num_classes: int, place: str) -> int:
+    text = row[f"{output}_class"]
+    if not text.isdecimal() or int(text) >= num_classes:
+        raise DataError(f"{place}: {output}_class must be a number from 0 to {num_classes - 1}; it is '{text}'.")
+    return int(text)
+
+
+def _frames(row: dict[str, str], place: str) -> tuple[int, int]:
+    first, last = row["start_frame"], row["stop_frame"]
+    if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
+        raise DataError(f"{place}: start_frame and stop_frame must be growing numbers; they are '{first}', '{last}'.")
+    return int(first), int(last)
+
+
+def _seconds(row: dict[str, str], place: str) -> tuple[float, float]:
+    texts = row["start_timestamp"], row["stop_timestamp"]
+    start, stop = (parse_time(text) for text in texts)
+    if start is None or stop is None or not start < stop:
+        raise DataError(
+            f"{place}: start_timestamp and stop_timestamp must be growing times as 00:01:05.23; "
+            f"they are '{texts[0]}', '{texts[1]}'."
+        )
+    return start, stop
+
+
+def parse_time(text: str) -> float | None:
+    """The seconds of "HH:MM:SS.fraction", with any number of decimals or none; None where it is something else."""
+    match = _TIME.fullmatch(text.strip())
+    return 3600 * int(match[1]) + 60 * int(match[2]) + float(match[3]) if match else None
+
+
+def _find_video(root: Path, participant: str, video: str) -> Path | None:
+    places = (root / place.format(p=participant, v=video) for place in _PLACES)
+    return next((place for place in places if place.exists()), None)
+
+
+def _check_found(paths: dict[str, Path | None], root: Path) -> None:
+    """Raises DataError where not one video of the list is there; says how many are not."""
+    missing = [video for video, path in paths.items() if path is None]
+    if len(missing) == len(paths):
+        participant = missing[0].partition("_")[0]
+        tried = ", ".join(place.format(p=participant, v=missing[0]) for place in _PLACES)
+        raise DataError(
+            f"{root}: not one of the {len(paths)} videos of the list is there. {missing[0]} may be {tried}. "
+            "DATA.PATH_PREFIX can name another folder."
+        )
+    if missing:
+        logger.warning(f"EPIC: {len(missing)} of {len(paths)} videos of the list are not there: {', '.join(missing)}.")

@@ -1,0 +1,40 @@
+"""A network with several outputs (verb, noun) as one that learns and answers: {output: (B, K)}, labels (B, outputs).
+
+With one output, the answers are (B, K) and the labels (B,). An answer of several outputs is right when all are.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Answers = Tensor | dict[str, Tensor]
+
+
+def pairs(answers: Answers, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """[((B, K), (B,))], one for each output."""
+    if isinstance(answers, dict):
+        return list(zip(answers.values(), labels.unbind(1), strict=True))
+    return [(answers, labels)]
+
+
+def cross_entropy(answers: Answers, labels: Tensor, label_smoothing: float) -> Tensor:
+    """The loss; of several outputs, the sum of theirs."""
+    losses = (
+        F.cross_entropy(one.float(), wanted, label_smoothing=label_smoothing) for one, wanted in pairs(answers, labels)
+    )
+    return sum(losses)
+
+
+def num_right(answers: Answers, labels: Tensor) -> int:
+    """How many of the B answers are right."""
+    return int(torch.stack([one.argmax(1) == wanted for one, wanted in pairs(answers, labels)]).all(0).sum())
+
+
+def side_by_side(answers: Answers) -> Tensor:
+    """(B, K), or (B, K of all outputs together)."""
+    return torch.cat(list(answers.values()), 1) if isinstance(answers, dict) else answers
+
+
+def detached(answers: Answers) -> Answers:
+    """The same without gradients."""
+    return {name: one.detach() for name, one in answers.items()} if isinstance(answers, dict) else answers.detach()
