@@ -85,7 +85,8 @@ class EPIC(VideoDataset):
             records.append(VideoRecord(str(found), labels, row[release.id_column], span=span))
             places.append((place, row[release.id_column]))
         if not records:
-            raise DataError(f"{path}: there is no action for {split}.")
+            whose = f" of the participants {_part(split)}" if release is _EPIC_55 else ""
+            raise DataError(f"{path}: there is no action{whose} in the list, for {split}.")
         check_unique(places)
         _check_found(paths, root)
         self._say(release, split)
@@ -109,8 +110,12 @@ class EPIC(VideoDataset):
         if release is _EPIC_100 and split == "test":
             logger.info("EPIC: the official test list has no labels; testing on the validation list.")
         if release is _EPIC_55:
-            which = f"up to P{_FIRST_HELD_OUT - 1}" if split == "train" else f"from P{_FIRST_HELD_OUT} on"
-            logger.info(f"EPIC: the test lists of EPIC-55 have no labels; {split} is the training list's part {which}.")
+            part = _part(split)
+            logger.info(f"EPIC: the test lists of EPIC-55 have no labels; {split} is {part} of its training list.")
+
+
+def _part(split: str) -> str:
+    return f"P01 to P{_FIRST_HELD_OUT - 1}" if split == "train" else f"P{_FIRST_HELD_OUT} and on"
 
 
 def _class_names(path: Path) -> list[str]:
@@ -193,4 +198,5 @@ def _check_found(paths: dict[str, Path | None], root: Path) -> None:
             "DATA.PATH_PREFIX can name another folder."
         )
     if missing:
-        logger.warning(f"EPIC: {len(missing)} of {len(paths)} videos of the list are not there: {', '.join(missing)}.")
+        some = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
+        logger.warning(f"EPIC: {len(missing)} of {len(paths)} videos of the list are not there: {some}.")
