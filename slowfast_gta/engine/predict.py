@@ -16,6 +16,7 @@ from slowfast_gta.engine.device import Normalize, build_normalize, load_device
 from slowfast_gta.engine.outputs import side_by_side
 from slowfast_gta.errors import DataError
 from slowfast_gta.models.build import build_model
+from slowfast_gta.models.fold import fold_batch_norms
 from slowfast_gta.models.weights.load import load_weights_for
 
 
@@ -78,7 +79,7 @@ def build_predictor(cfg, weights: str | Path) -> Predictor:
         cfg.TEST.NUM_ENSEMBLE_VIEWS,
     )
     return Predictor(
-        model.to(device).eval(),
+        fold_batch_norms(model).to(device),
         build_normalize(cfg, device),
         views,
         report.class_names or load_class_names(cfg),

@@ -20,7 +20,7 @@ def unfold(x: Tensor, num_frames: int) -> Tensor:
 
 
 class Conv3d(nn.Conv3d):
-    """A Conv3d without bias, padded to keep size; frame by frame where its kernel spans one frame.
+    """A Conv3d padded to keep size, frame by frame where its kernel spans one frame; no bias until one is folded in.
 
     The weight is five-dimensional either way, as PySlowFast's checkpoints have it.
     """
@@ -56,7 +56,7 @@ class Conv3d(nn.Conv3d):
         if self.kernel_size[0] > 1 or self.stride[0] > 1:
             return super().forward(x)
         weight = self.weight[:, :, 0]
-        images = F.conv2d(fold(x), weight, None, self.stride[1:], self.padding[1:], self.dilation[1:], self.groups)
+        images = F.conv2d(fold(x), weight, self.bias, self.stride[1:], self.padding[1:], self.dilation[1:], self.groups)
         return unfold(images, x.shape[2])
 
 

@@ -15,6 +15,8 @@ A block is a torch.nn.Module registered under its class name:
   host gives it the size that arrives there at the training crop.
 - The residual is inside, and the block is the identity when it is new: its last BatchNorm starts with
   weight 0. A block that multiplies by a mask, and so is not, says `identity_at_init = False`.
+- A BatchNorm registered right behind a Conv3d is given what that one puts out, and nothing else is: for testing,
+  models/fold.py folds the one into the other.
 - `hands_mask = True` says that forward(x, return_mask=True) gives (y, mask (B, 1, T, H, W)), for ATTENTION.REFINE.
 - A block whose parameters depend on T sets `fixed_num_frames = True` and answers another T with a ValueError.
 - `keeps_time_order_blind = True` says that for every frame order p, block(x[p]) = block(x)[p].
