@@ -2,6 +2,7 @@
 
 import shutil
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -39,6 +40,20 @@ def test_a_part_of_a_file_is_the_frames_shown_between_two_times(long_video, firs
     with open_video(long_video, ((first - 0.1) / FPS, (last - 0.1) / FPS)) as video:
         assert (video.num_frames, video.fps, numbers_of(video)) == (last - first, FPS, list(range(first, last)))
         assert video.num_repeated == 0
+
+
+@pytest.mark.parametrize("options", [{"movflags": "frag_keyframe+empty_moov"}, {"use_editlist": "0"}])
+def test_every_part_of_files_whose_keyframes_are_shown_later_than_they_are_found(tmp_path, options):
+    path = tmp_path / "x.mp4"
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream("libx264", rate=FPS, options={"g": "12", "bf": "3"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(LENGTH):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(numbered_frame(number), format="rgb24")))
+        container.mux(stream.encode())
+    for first in range(LENGTH - 5):
+        with open_video(path, ((first - 0.1) / FPS, (first + 4.9) / FPS)) as video:
+            assert numbers_of(video) == list(range(first, first + 5)) and video.num_repeated == 0
 
 
 def test_single_frames_of_a_part(long_video):

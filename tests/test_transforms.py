@@ -117,6 +117,16 @@ def test_test_crops_lie_along_the_longer_side():
     assert crop_offsets((341, 256), 256, 3) == [(0, 0), (43, 0), (85, 0)]
 
 
+def test_ten_crops_are_the_corners_the_centre_and_their_mirror_images():
+    assert crop_offsets((48, 64), 32, 5) == [(0, 0), (0, 32), (16, 0), (16, 32), (8, 16)]
+    frames = _gradient()
+    crops = TestTransform(32, (48, 64), 10)(frames)
+    assert len(crops) == 10
+    for (top, left), crop, mirror in zip(crop_offsets((48, 64), 32, 5), crops[:5], crops[5:], strict=True):
+        np.testing.assert_array_equal(crop, frames[:, top : top + 32, left : left + 32])
+        np.testing.assert_array_equal(mirror, np.flip(crop, 2))
+
+
 def test_test_views_are_resized_then_cropped():
     frames = _gradient(height=48, width=64)
     crops = TestTransform.from_cfg(_config(RESIZE=[], TEST_CROP_SIZE=24), 3)(frames)
