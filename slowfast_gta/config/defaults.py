@@ -113,7 +113,7 @@ _C.DATA_LOADER.PIN_MEMORY = True  # page-locked batches, for faster copies to a 
 # ----------------------------------------------------------------------------- training
 _C.TRAIN = CfgNode()
 _C.TRAIN.ENABLE = True  # train before testing
-_C.TRAIN.DATASET = "Kinetics"  # a registered data set: SSv1 | SSv2 | Kinetics | Synthetic | your own
+_C.TRAIN.DATASET = "Kinetics"  # a registered one: SSv1 | SSv2 | Kinetics | EgoGesture | EPIC | Synthetic | your own
 _C.TRAIN.BATCH_SIZE = 64  # clips a step, over all processes
 _C.TRAIN.EVAL_PERIOD = 10  # epochs between evaluations on the validation split
 _C.TRAIN.CHECKPOINT_PERIOD = 10  # epochs between checkpoints
