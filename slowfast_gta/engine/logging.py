@@ -26,13 +26,25 @@ def setup_logging(log_file: Path | None = None) -> None:
     if not distributed.is_main():
         logger.addHandler(logging.NullHandler())
         return
-    console = logging.StreamHandler(sys.stderr)
+    console = _Console()
     console.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(console)
     if log_file is not None:
         file = _LogFile(log_file)
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(file)
+
+
+class _Console(logging.StreamHandler):
+    """Writes to what sys.stderr is at that moment: a notebook, or a test, replaces it."""
+
+    @property
+    def stream(self):
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, value) -> None:
+        """StreamHandler sets it once; what it sets is what is read above."""
 
 
 class _LogFile(logging.FileHandler):
