@@ -16,7 +16,16 @@ def fold(x: Tensor) -> Tensor:
 
 def unfold(x: Tensor, num_frames: int) -> Tensor:
     """(B*T, C, H, W) as (B, C, T, H, W); always a view."""
+    if num_frames == 1:
+        # unflatten gives an axis of one a stride that misleads torch's BatchNorm on CPUs: its gradient comes out wrong.
+        return x.unsqueeze(2)
     return x.unflatten(0, (-1, num_frames)).transpose(1, 2)
+
+
+def add(x: Tensor, residual: Tensor) -> Tensor:
+    """x + residual in the dtype of x; without gradients in the memory of `residual`, which nobody else may hold."""
+    residual = residual.to(x.dtype)
+    return residual + x if torch.is_grad_enabled() else residual.add_(x)
 
 
 class Conv3d(nn.Conv3d):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from slowfast_gta.models.attention.build import build_attention
 from slowfast_gta.models.build import MODEL_REGISTRY
 from slowfast_gta.models.heads import ResNetBasicHead
-from slowfast_gta.models.layers import Conv3d, max_pool_frames
+from slowfast_gta.models.layers import Conv3d, add, max_pool_frames
 from slowfast_gta.models.layout import TEMPORAL_KERNELS, Place, StageLayout, attention_places, build_layout
 from slowfast_gta.models.refine import AFR, build_refine
 from slowfast_gta.models.shift import temporal_shift
@@ -95,7 +95,7 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.branch1 is None else self.branch1_bn(self.branch1(x))
         residual = self.branch2(temporal_shift(x, self.shift_div) if self.shift_div else x)
-        return F.relu(residual.add_(shortcut) if not torch.is_grad_enabled() else residual + shortcut, inplace=True)
+        return F.relu(add(shortcut, residual), inplace=True)
 
 
 class ResStage(nn.Module):

@@ -23,6 +23,7 @@ from slowfast_gta.models.attention.self_attention import (
     unrows,
     zero_batch_norm,
 )
+from slowfast_gta.models.layers import add
 
 HEADS = ("ccmh", "multi_head", "single")
 REGION_KINDS = ("dynamic", "static")
@@ -198,8 +199,10 @@ class GTA(nn.Module):
         check_num_frames(self, x, self.num_frames)
         if self.spatial is not None:
             x = self.spatial(x)
-        parts = [part(x).to(x.dtype) for part in (self.pixel, self.region) if part is not None]
-        return x + sum(parts)
+        y = x
+        for part in (self.pixel, self.region):
+            y = y if part is None else add(y, part(x))
+        return y
 
     def attention_maps(self, x: Tensor) -> dict[str, Tensor]:
         """{"spatial": (B, T, N, M), "global_pixel", "global_region": (T, T), "regions": (B, T, H, W, R)}."""

@@ -18,6 +18,7 @@ from slowfast_gta.models.attention.self_attention import (
     unrows,
     zero_batch_norm,
 )
+from slowfast_gta.models.layers import add
 
 
 @ATTENTION_REGISTRY.register()
@@ -85,7 +86,7 @@ class NL(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.group == 1:
-            return x + self.attend(x).to(x.dtype)
+            return add(x, self.attend(x))
         batch, dim, frames, height, width = x.shape
         parts = x.transpose(1, 2).reshape(batch * self.group, frames // self.group, dim, height, width).transpose(1, 2)
         attended = self.attend(parts).transpose(1, 2).reshape(batch, frames, dim, height, width).transpose(1, 2)

@@ -1,0 +1,46 @@
+"""Frames as images and back: the same memory, the same numbers, and gradients that are right."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from slowfast_gta.models.attention.self_attention import Projection
+from slowfast_gta.models.layers import Conv3d, add, fold, unfold
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_folding_and_unfolding_move_no_memory(frames):
+    x = torch.randn(2, 4, frames, 5, 6).contiguous(memory_format=torch.channels_last_3d)
+    images = fold(x)
+    assert images.shape == (2 * frames, 4, 5, 6) and images.data_ptr() == x.data_ptr()
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    back = unfold(images, frames)
+    assert back.data_ptr() == x.data_ptr() and torch.equal(back, x)
+    assert back.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("layer", [Conv3d(4, 6, (1, 1)), Projection(4, 6)], ids=lambda layer: type(layer).__name__)
+def test_the_gradient_through_a_norm_is_right_in_every_memory_format(layer, training, frames):
+    """With one frame, torch's BatchNorm on CPUs can take the strides for another format's."""
+    norm = nn.BatchNorm3d(6).train(training)
+    nn.init.uniform_(norm.weight, 0.5, 1.5)
+    x = torch.randn(2, 4, frames, 5, 6).contiguous(memory_format=torch.channels_last_3d).requires_grad_()
+    pull = torch.randn(2, 6, frames, 5, 6)
+    (expected,) = torch.autograd.grad((norm(F.conv3d(x, layer.weight)) * pull).sum(), x)
+    for memory_format in (torch.contiguous_format, torch.channels_last_3d):
+        arranged = pull.contiguous(memory_format=memory_format)
+        (found,) = torch.autograd.grad(norm(layer(x)), x, arranged)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_adding_spares_memory_only_without_gradients():
+    x, residual = torch.ones(2, 3), torch.full((2, 3), 2.0)
+    assert add(x, residual).data_ptr() not in (x.data_ptr(), residual.data_ptr())
+    with torch.no_grad():
+        total = add(x, residual)
+    assert total.data_ptr() == residual.data_ptr() and torch.equal(total, torch.full((2, 3), 3.0))
+    assert torch.equal(x, torch.ones(2, 3))
+    assert add(x, residual.bfloat16()).dtype == x.dtype
