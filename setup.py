@@ -23,7 +23,7 @@ setup(
     package_data={"": ["*.yaml"]},
     install_requires=[
         "torch>=2.11",
-        "numpy>=1.26",
+        "numpy>=2.2",
         "av>=17",
         "opencv-python-headless>=4.11",
         "fvcore>=0.1.5.post20221221",
