@@ -80,7 +80,7 @@ def build_benchmark(cfg, pairs: int = 10, batch_size: int = 1) -> dict:
     """
     device = load_device(cfg)
     torch.manual_seed(cfg.RNG_SEED)
-    backbone, with_gta = (build_model(_build_variant(cfg, name)).to(device) for name in ("none", "GTA"))
+    backbone, with_gta = (build_model(build_variant(cfg, name)).to(device) for name in ("none", "GTA"))
     shape = (batch_size, 3, cfg.DATA.NUM_FRAMES, cfg.DATA.TEST_CROP_SIZE, cfg.DATA.TEST_CROP_SIZE)
     crop = cfg.DATA.TRAIN_CROP_SIZE
     clip, train_clip = torch.randn(shape, device=device), torch.randn(*shape[:3], crop, crop, device=device)
@@ -108,7 +108,7 @@ def _bf16_speedups(plain: nn.Module, ours: nn.Module, clip: Tensor, pairs: int) 
     }
 
 
-def _build_variant(cfg, attention: str):
+def build_variant(cfg, attention: str):
     """`cfg` with no attention but the block named: after every other block of res3 and res4, in the first pathway."""
     cfg = cfg.clone()
     cfg.defrost()

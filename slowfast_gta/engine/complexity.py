@@ -9,6 +9,8 @@ What is counted, as in the papers and in fvcore:
 - activations: numbers that these operations put out.
 Memory is computed, not measured: the most bytes of tensors (weights, clip, everything between) that are alive at one
 moment, each from its creation to its end as it really is. What a library allocates inside an operation is not in it.
+
+The network is the one that a test runs, BatchNorm folded into the convolutions; parameters are those that are trained.
 """
 
 import weakref
@@ -24,6 +26,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 from slowfast_gta.models.build import build_model
+from slowfast_gta.models.fold import fold_batch_norms_
 
 # torch's formulas lack the attention kernel of CPUs.
 _CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -113,21 +116,23 @@ def build_complexity(cfg) -> dict:
     side = cfg.DATA.TEST_CROP_SIZE
     shape = (3, cfg.DATA.NUM_FRAMES, side, side)
     with FakeTensorMode():
-        model = build_model(cfg).eval()
-        meter = Meter(model)
+        model = build_model(cfg)
+        params = Counter({name: value.numel() for name, value in model.named_parameters()})
+        meter = Meter(fold_batch_norms_(model))
         with torch.no_grad(), meter.counting():
             model(torch.empty(1, *shape))
     num_views = cfg.TEST.NUM_ENSEMBLE_VIEWS * cfg.TEST.NUM_SPATIAL_CROPS
-    total = _cost(model, meter, "")
+    counts = {"gmacs": (meter.macs, 1e9), "params_m": (params, 1e6), "activations_m": (meter.activations, 1e6)}
+    total = _cost("", counts)
     blocks = [name for name, _ in model.named_modules() if _is_attention(name)]
     return {
-        **{key: total[key] for key in ("gmacs", "params_m", "activations_m")},
+        **{key: total[key] for key in counts},
         "peak_memory_mb": round(meter.peak_bytes / 1e6, 1),
         "num_views": num_views,
         "gmacs_all_views": round(total["gmacs"] * num_views, 2),
         "input": list(shape),
-        "stages": [_cost(model, meter, name) for name, _ in model.named_children()],
-        "attention": [_cost(model, meter, name) for name in blocks],
+        "stages": [_cost(name, counts) for name, _ in model.named_children()],
+        "attention": [_cost(name, counts) for name in blocks],
     }
 
 
@@ -136,18 +141,14 @@ def _is_attention(name: str) -> bool:
     return name.count(".") == 1 and ("_attention" in name or "_nonlocal" in name)
 
 
-def _cost(model: nn.Module, meter: Meter, prefix: str) -> dict:
-    """What is counted under one module's name; "" is the whole network."""
+def _cost(prefix: str, counts: dict[str, tuple[Counter[str], float]]) -> dict:
+    """The sums of `counts` (by name, and the unit) under one module's name; "" is the whole network."""
 
     def inside(name: str) -> bool:
         return not prefix or name == prefix or name.startswith(f"{prefix}.")
 
-    def total(counts: Counter[str]) -> int:
-        return sum(count for name, count in counts.items() if inside(name))
-
-    return {
-        "name": prefix,
-        "gmacs": round(total(meter.macs) / 1e9, 4),
-        "params_m": round(sum(value.numel() for name, value in model.named_parameters() if inside(name)) / 1e6, 4),
-        "activations_m": round(total(meter.activations) / 1e6, 4),
+    sums = {
+        key: round(sum(count for name, count in of.items() if inside(name)) / unit, 4)
+        for key, (of, unit) in counts.items()
     }
+    return {"name": prefix} | sums

@@ -19,11 +19,15 @@ def fold_batch_norms(model: nn.Module) -> nn.Module:
     Which one follows which is told by the order in which a module registers them: a BatchNorm right behind a
     convolution takes what that puts out, and nothing else does (models/attention/build.py asks it of every block).
     """
-    model = copy.deepcopy(model).eval()
+    return fold_batch_norms_(copy.deepcopy(model))
+
+
+def fold_batch_norms_(model: nn.Module) -> nn.Module:
+    """`fold_batch_norms` of `model` itself, which is no longer one to train or to save."""
     for owner, conv_name, norm_name in list(_pairs(model)):
         _fold(getattr(owner, conv_name), getattr(owner, norm_name))
         setattr(owner, norm_name, nn.Identity())
-    return model
+    return model.eval()
 
 
 def _pairs(model: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
