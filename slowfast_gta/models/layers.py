@@ -23,9 +23,11 @@ def unfold(x: Tensor, num_frames: int) -> Tensor:
 
 
 def add(x: Tensor, residual: Tensor) -> Tensor:
-    """x + residual in the dtype of x; without gradients in the memory of `residual`, which nobody else may hold."""
-    residual = residual.to(x.dtype)
-    return residual + x if torch.is_grad_enabled() else residual.add_(x)
+    """x + residual in the dtype of x, written over `residual`: a convolution's or a norm's answer that nobody keeps.
+
+    Gradients allow it: neither of the two needs its own answer for them.
+    """
+    return residual.to(x.dtype).add_(x)
 
 
 class Conv3d(nn.Conv3d):
@@ -64,7 +66,7 @@ class Conv3d(nn.Conv3d):
     def forward(self, x: Tensor) -> Tensor:
         if self.kernel_size[0] > 1 or self.stride[0] > 1:
             return super().forward(x)
-        weight = self.weight[:, :, 0]
+        weight = self.weight.squeeze(2)
         images = F.conv2d(fold(x), weight, self.bias, self.stride[1:], self.padding[1:], self.dilation[1:], self.groups)
         return unfold(images, x.shape[2])
 

@@ -40,7 +40,7 @@ class Projection(nn.Conv3d):
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return unfold(F.conv2d(fold(x), self.weight[:, :, 0], self.bias), x.shape[2])
+        return unfold(F.conv2d(fold(x), self.weight.squeeze(2), self.bias), x.shape[2])
 
 
 def zero_batch_norm(dim: int) -> nn.BatchNorm3d:
