@@ -3,7 +3,7 @@
 PYTHON ?= python3
 RUN := OMP_WAIT_POLICY=PASSIVE .venv/bin/python
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint bench clean
 
 demo: .venv/installed
 	@$(RUN) tools/demo.py
@@ -18,6 +18,9 @@ test-slow: .venv/installed
 lint: .venv/installed
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
+
+bench: .venv/installed
+	@$(RUN) tools/benchmark.py model --cfg configs/SSv1/R2D50.yaml
 
 .venv/installed: setup.py constraints.txt tools/install.sh
 	@sh tools/install.sh $(PYTHON)

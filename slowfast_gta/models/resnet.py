@@ -29,7 +29,8 @@ class Stem(nn.Module):
         self.bn = nn.BatchNorm3d(dim_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        return max_pool_frames(F.relu(self.bn(self.conv(x)), inplace=True))
+        # ReLU after the pool, on a quarter of the numbers: the answer is the same.
+        return F.relu(max_pool_frames(self.bn(self.conv(x))), inplace=True)
 
 
 class Bottleneck(nn.Module):
