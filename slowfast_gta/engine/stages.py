@@ -8,7 +8,7 @@ from torch import nn
 
 from slowfast_gta.config.stages import Stage, load_stages
 from slowfast_gta.engine.checkpoint import list_checkpoints
-from slowfast_gta.engine.run import build_data, train_and_test
+from slowfast_gta.engine.run import train_and_test
 from slowfast_gta.errors import ConfigError
 from slowfast_gta.models.build import build_model, inserted_names
 
@@ -27,13 +27,14 @@ def train_stages(cfg, init_method: str | None = None) -> Path:
     check_stages(stages)
     files: dict[str, str] = {}
     for number, stage in enumerate(stages, start=1):
-        build_data(stage.cfg)
         logger.info("== stage %d of %d: %s", number, len(stages), stage.name)
         if stage.weights:
             logger.info("Not trained: %s stands for it.", stage.weights)
             files[stage.name] = stage.weights
             if stage is stages[-1] and stage.cfg.TEST.ENABLE:
-                train_and_test(_with(stage, {"TRAIN.ENABLE": False, "TEST.CHECKPOINT_FILE_PATH": stage.weights}))
+                train_and_test(
+                    _with(stage, {"TRAIN.ENABLE": False, "TEST.CHECKPOINT_FILE_PATH": stage.weights}), init_method
+                )
             continue
         sources = {
             "TRAIN.CHECKPOINT_FILE_PATH": files.get(stage.start_from, stage.start_from),

@@ -1,19 +1,18 @@
 """Weights into a network, with a report of every tensor's fate."""
 
 import logging
-import re
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from slowfast_gta.errors import WeightsError
+from slowfast_gta.models.build import inserted_names
 from slowfast_gta.models.weights.fit import fit, time_axes
 from slowfast_gta.models.weights.read import Source, read_weights
 from slowfast_gta.models.weights.report import WeightsReport
 
 logger = logging.getLogger("slowfast_gta")
 
-_INSERTED = re.compile(r"\.pathway\d+_(attention|nonlocal)\d+\.|^refine\.")
 _PERMITTED_BY = {"inflated": "TRAIN.CHECKPOINT_INFLATE", "resampled": "TRAIN.CHECKPOINT_RESAMPLE_TIME"}
 
 
@@ -115,19 +114,20 @@ def _match(
             hint = f"; {_PERMITTED_BY[found[1]]} True allows that" if found else ""
             shapes = f"{_shape(value)} in the file, {_shape(target[name])} in the network"
             report.mismatched.append(f"{name} ({shapes}{hint})")
+    new = inserted_names(model) if fine_tune else ()
     for name in target:
         if name not in source.tensors:
-            _sort_missing(name, source, fine_tune, report)
+            _sort_missing(name, source, fine_tune, new, report)
     if fine_tune:
         _excuse_head(report)
     return report, fitted
 
 
-def _sort_missing(name: str, source: Source, fine_tune: bool, report: WeightsReport) -> None:
+def _sort_missing(name: str, source: Source, fine_tune: bool, new: tuple[str, ...], report: WeightsReport) -> None:
     counter = name.endswith("num_batches_tracked")  # absent in older files, and of no influence
     output = name.rpartition(".")[0]  # a classifier that the file has nothing of: of other outputs, or of none
     headless = name.startswith("head.") and not any(n.startswith(f"{output}.") for n in source.tensors)
-    expected = counter or (fine_tune and (headless or _INSERTED.search(name)))
+    expected = counter or (fine_tune and headless) or name.startswith(new)
     (report.new if expected else report.missing).append(name)
 
 
