@@ -1,5 +1,6 @@
 """Small real videos for the tests, whose frames say their own number: eight bars, black or white, are its bits."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -40,6 +41,21 @@ def write_video(
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
         for number in range(num_frames):
             frame = av.VideoFrame.from_ndarray(numbered_frame(number, height, width), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def write_uneven(path: Path, times_ms: list[int]) -> Path:
+    """A video of numbered frames that are shown at these times: a variable frame rate."""
+    codec, options = CODECS[path.suffix]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=30, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for number, time in enumerate(times_ms):
+            frame = av.VideoFrame.from_ndarray(numbered_frame(number), format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path

@@ -20,7 +20,7 @@ _NUMBERED = re.compile(r"(.*?)(\d+)(\.\w+)")  # frame_0000000017.jpg
 class FrameFolder:
     """A folder of extracted frames, in the order of their names."""
 
-    fps = None  # a folder does not know it
+    fps = times_sec = None  # a folder does not know them
     num_repeated = 0
 
     def __init__(self, path: str | Path):

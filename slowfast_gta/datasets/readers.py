@@ -31,6 +31,9 @@ _TIMED_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 # Readers disagree on the last frames of some files: a frame this many places away stands in for a missing one.
 _NEAR_FRAMES = 3
 
+# Times that are this near to those of a constant rate were rounded by a container, most of them to milliseconds.
+_ROUNDING_SEC = 1.5e-3
+
 # Titles and comments that are not UTF-8 must not stop the reading: PyAV 19 sees to that itself and has no such option.
 _OPEN_OPTIONS = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
@@ -67,6 +70,22 @@ class VideoFile:
 
     def close(self) -> None:
         self._container.close()
+
+    @property
+    def times_sec(self) -> np.ndarray | None:
+        """float64 (num_frames,): when each frame is shown, the first at 0; None where the file has no times.
+
+        At a constant rate they are exact multiples of 1 / fps, however the container rounded them.
+        """
+        if not self._timed:
+            return None
+        shown = np.array(self._times[self._first : self._first + self.num_frames])
+        times = (shown - shown[0]) * float(self._stream.time_base)
+        if self.fps:
+            even = np.arange(self.num_frames) / self.fps
+            if np.abs(times - even).max() <= _ROUNDING_SEC:
+                return even
+        return times
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """The frames `indices` (non-decreasing, repeats allowed) as uint8 (T, H, W, 3), RGB."""

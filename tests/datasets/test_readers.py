@@ -1,18 +1,19 @@
 """Readers: exactly the frames asked for, in RGB; and what is no video is a sentence."""
 
 import os
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from made_videos import number_of, write_frames, write_video
+from made_videos import number_of, write_frames, write_uneven, write_video
 
 from slowfast_gta.datasets.readers import _OPEN_OPTIONS, VideoFile, count_frames, open_video, read_frames
 from slowfast_gta.errors import DataError
 
-CLIPS = Path(__file__).parents[2] / "shared" / "clips"
+CLIPS = Path(__file__).parents[3] / "shared" / "clips"
 INDEX_LISTS = [[0], [39], [0, 39], [11, 12, 13], [5, 5, 5, 30], [24, 36], list(range(40)), list(range(2, 40, 5))]
 
 
@@ -33,6 +34,35 @@ def test_count_and_rate(video_path):
         assert video.num_frames == 40 == count_frames(video_path)
         assert video.fps == 12
         assert video.num_repeated == 0
+
+
+@pytest.mark.parametrize("fps", [12, 30, Fraction(30000, 1001)])
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_times_of_a_constant_rate_are_exact(tmp_path, suffix, fps):
+    with open_video(write_video(tmp_path / f"a{suffix}", 40, fps=fps)) as video:
+        assert video.times_sec.dtype == np.float64
+        assert np.array_equal(video.times_sec, np.arange(40) / video.fps)
+    with open_video(tmp_path / f"a{suffix}", (1.0, 1.2)) as part:
+        assert np.array_equal(part.times_sec, np.arange(part.num_frames) / part.fps)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_times_of_a_variable_rate(tmp_path, suffix):
+    times_ms = [*range(0, 1000, 100), *range(1000, 2000, 25), *range(2000, 3000, 500)]
+    path = write_uneven(tmp_path / f"a{suffix}", times_ms)
+    with open_video(path) as video:
+        assert np.abs(video.times_sec - np.array(times_ms) / 1000).max() <= 1e-3
+        assert [number_of(frame) for frame in video.read([0, 9, 30, 51])] == [0, 9, 30, 51]
+    with open_video(path, (1.0, 2.2)) as part:
+        assert np.abs(part.times_sec - np.array([*range(0, 1000, 25), 1000]) / 1000).max() <= 1e-3
+
+
+def test_where_there_are_no_times(tmp_path):
+    for path in (write_video(tmp_path / "a.avi", 3), write_frames(tmp_path / "17", 3)):
+        with open_video(path) as video:
+            assert video.times_sec is None
+    with open_video(tmp_path / "17", (1, 2)) as part:
+        assert part.times_sec is None
 
 
 def test_colours_are_rgb(video_path):
