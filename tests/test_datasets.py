@@ -83,8 +83,8 @@ def test_videos_may_be_elsewhere(tmp_path):
 
 
 def test_direction_words_are_whole_words_in_any_case(tmp_path):
-    assert SSv2(_write_ssv2(tmp_path)).flip_allowed() == [False, True, True, False, True]
-    assert Kinetics(tmp_path, num_classes=2).flip_allowed() == [True, True]
+    assert SSv2(_write_ssv2(tmp_path)).mirror_labels() == [None, 1, 2, None, 4]
+    assert Kinetics(tmp_path, num_classes=2).mirror_labels() == [0, 1]
 
 
 def test_ssv1_as_published(tmp_path):
@@ -101,7 +101,7 @@ def test_ssv1_labels_in_alphabetical_order(tmp_path):
     dataset = SSv1(_write_ssv1(tmp_path), label_order="alphabetical")
     assert dataset.class_names() == sorted(CLASSES)
     assert [record.label for record in dataset.records("train")] == [1, 0]
-    assert dataset.flip_allowed() == [True, False, True, False, True]
+    assert dataset.mirror_labels() == [0, None, 2, None, 4]
 
 
 @pytest.mark.parametrize("separator", [" ", ",", "\t"])

@@ -76,10 +76,14 @@ def test_lists_become_ranges_of_frames(egogesture, caplog):
 
 def test_nothing_is_mirrored_and_names_are_numbers_or_given(egogesture, tmp_path):
     dataset = EgoGesture(egogesture)
-    assert dataset.flip_allowed() == [False] * 83
+    assert dataset.mirror_labels() == [None] * 83
     assert (dataset.class_names()[0], dataset.class_names()[82]) == ("gesture 1", "gesture 83")
     (tmp_path / "classes.txt").write_text("\n".join(f"name {n}" for n in range(83)) + "\n")
     assert EgoGesture(tmp_path).class_names()[3] == "name 3"
+    directed = ["Scroll hand towards right", "Scroll hand towards left", "Rotate fists clockwise", "Thumb left"]
+    directed += ["Rotate fists counter-clockwise", "Sweep checkmark"]
+    (tmp_path / "classes.txt").write_text("\n".join([*directed, *(f"name {n}" for n in range(77))]) + "\n")
+    assert EgoGesture(tmp_path).mirror_labels() == [1, 0, 4, None, 2, *[None] * 78]
     (tmp_path / "classes.txt").write_text("a\nb\n")
     with pytest.raises(DataError, match=r"classes.txt: EgoGesture has 83 classes, and this file names 2"):
         EgoGesture(tmp_path).class_names()

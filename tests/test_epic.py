@@ -41,7 +41,7 @@ def test_lists_as_published(tmp_path, caplog, release, val, ids):
     make_video(folder, val[0]["video_id"])
     dataset = EPIC(folder)
     assert dataset.class_names() == {"verb": VERBS, "noun": NOUNS}
-    assert dataset.flip_allowed() == [[True] * 3, [True] * 4]
+    assert dataset.mirror_labels() == [[0, 1, 2], [0, 1, 2, 3]]
     assert dataset.records("train") == [
         VideoRecord(str(video), (2, 2), str(TRAIN[0][ids]), span=(0.5, 2.0)),
         VideoRecord(str(frames), (0, 3), str(TRAIN[1][ids]), span=(12, 42)),

@@ -253,7 +253,7 @@ def test_a_batch_that_processes_cannot_share(cfg, monkeypatch):
 
 def test_direction_sensitive_classes_are_printed(cfg, caplog):
     caplog.set_level("INFO")
-    assert build_train_loader(cfg).clips.flip_allowed == [False, True, True]
+    assert build_train_loader(cfg).clips.mirror_labels == [None, 1, 2]
     assert "1 classes: Moving something left to right." in caplog.text
     cfg.DATA.RANDOM_FLIP = False
     caplog.clear()

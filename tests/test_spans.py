@@ -116,7 +116,7 @@ def test_clips_stay_inside_their_part(long_video, tmp_path):
     for kind in ("segment", "dense"):
         sampling = ClipSampling(kind, 4, 3, FPS, False)
         train = TrainTransform(48, (48, 64), (1.0,), (48, 48), False, flip=False)
-        clips = TrainClips(records, sampling, train, [[True] * 3, [True] * 3], seed=0)
+        clips = TrainClips(records, sampling, train, [[0, 1, 2], [0, 1, 2]], seed=0)
         views = TestViews(records, sampling, TestTransform(48, (48, 64), 1), 3)
         seen = [clips[epoch, index] for epoch in range(6) for index in (0, 1)] + [views[0], views[1]]
         for item in seen:
@@ -135,11 +135,11 @@ def test_the_mirror_image_must_be_allowed_by_every_output(tmp_path):
     folder = write_numbered(tmp_path / "frames", range(1, 9))
     transform = TrainTransform(48, (48, 48), (1.0,), (48, 48), False, flip=True)
 
-    def mirrored(flip_allowed) -> int:
+    def mirrored(mirror_labels) -> int:
         record = VideoRecord(str(folder), (1, 2), "a", span=(3, 3))
-        clips = TrainClips([record], ClipSampling("segment", 1, 1, FPS, False), transform, flip_allowed, seed=0)
+        clips = TrainClips([record], ClipSampling("segment", 1, 1, FPS, False), transform, mirror_labels, seed=0)
         images = {clips[epoch, 0].frames.numpy().tobytes() for epoch in range(12)}
         return len(images) - 1
 
-    assert mirrored([[False, True], [False, False, True]]) == 1
-    assert mirrored([[False, True], [True, True, False]]) == mirrored([[True, False], [True, True, True]]) == 0
+    assert mirrored([[None, 1], [None, None, 2]]) == 1
+    assert mirrored([[None, 1], [0, 1, None]]) == mirrored([[0, None], [0, 1, 2]]) == 0

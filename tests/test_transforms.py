@@ -11,6 +11,7 @@ from slowfast_gta.datasets.transforms import (
     TrainTransform,
     crop_and_resize,
     crop_offsets,
+    mirror_image,
     multi_scale_box,
     resize_frames,
     short_side_box,
@@ -83,32 +84,29 @@ def test_one_step_equals_resizing_then_cropping():
 
 def test_training_clip_layout_and_the_same_crop_for_all_frames():
     transform = TrainTransform.from_cfg(_config(RESIZE=[60, 80], TRAIN_CROP_SIZE=56, RANDOM_FLIP=False))
-    frames = transform(_gradient(), True, np.random.default_rng(1))
+    frames = transform(_gradient(), np.random.default_rng(1))
     clip = to_clips(frames[None])[0]
     assert clip.shape == (3, 3, 56, 56) and clip.dtype == torch.uint8
     assert clip[2, :, 5, 5].tolist() == [0, 20, 40]
     assert torch.equal(clip[:2, 0], clip[:2, 1]) and torch.equal(clip[:2, 0], clip[:2, 2])
 
 
-def test_mirroring_only_where_allowed():
-    transform = TrainTransform.from_cfg(_config(RESIZE=[60, 80], TRAIN_CROP_SIZE=56))
-    frames = _gradient()
-
-    def rises(allowed: bool) -> list[bool]:
-        clips = [transform(frames, allowed, np.random.default_rng(seed)) for seed in range(60)]
-        return [bool(clip[0, 0, -1, 0] > clip[0, 0, 0, 0]) for clip in clips]
-
-    assert all(rises(False))
-    assert 15 < sum(rises(True)) < 45
+def test_half_of_the_clips_are_mirrored():
+    transform = TrainTransform.from_cfg(_config(RANDOM_FLIP="swap-labels"))
+    assert 15 < sum(transform.mirrors(np.random.default_rng(seed)) for seed in range(60)) < 45
+    never = TrainTransform.from_cfg(_config(RANDOM_FLIP=False))
+    assert not any(never.mirrors(np.random.default_rng(seed)) for seed in range(60))
+    assert np.array_equal(mirror_image(_gradient()), _gradient()[:, :, ::-1])
 
 
-def test_the_mirror_image_is_of_the_same_crop():
-    """A class that allows it sees the same crops as one that does not."""
-    transform = TrainTransform.from_cfg(_config(RESIZE=[], TRAIN_JITTER_SCALES=[60, 80], TRAIN_CROP_SIZE=56))
-    for seed in range(20):
-        free = transform(_gradient(), True, np.random.default_rng(seed))
-        fixed = transform(_gradient(), False, np.random.default_rng(seed))
-        assert np.array_equal(free, fixed) or np.array_equal(free[:, :, ::-1], fixed)
+@pytest.mark.parametrize("keys", [{"RESIZE": [60, 80]}, {"RESIZE": [], "TRAIN_JITTER_SCALES": [60, 80]}])
+def test_every_frame_of_a_clip_has_the_same_crop(keys):
+    """Frames that are all alike stay so, whatever scale and place are drawn, and those differ from clip to clip."""
+    transform = TrainTransform.from_cfg(_config(TRAIN_CROP_SIZE=56, **keys))
+    still = np.repeat(_gradient(num_frames=1), 5, axis=0)
+    clips = [transform(still, np.random.default_rng(seed)) for seed in range(20)]
+    assert all((clip == clip[:1]).all() for clip in clips)
+    assert len({clip.tobytes() for clip in clips}) > 10
 
 
 def test_test_crops_lie_along_the_longer_side():

@@ -90,7 +90,9 @@ _C.DATA.MULTI_SCALES = [1.0, 0.875, 0.75, 0.66]  # RESIZE: crop sides, as parts 
 _C.DATA.TRAIN_JITTER_SCALES = [256, 320]  # short-side jitter in training: smallest, largest, px
 _C.DATA.TRAIN_CROP_SIZE = 224  # px, square
 _C.DATA.TEST_CROP_SIZE = 256  # px, square; also the short side in testing, unless RESIZE is set
-_C.DATA.RANDOM_FLIP = True  # mirror half of the training clips, never those of direction-sensitive classes
+_C.DATA.RANDOM_FLIP = (
+    True  # mirror half of the clips: True (not of directed classes) | swap-labels (theirs too) | False
+)
 _C.DATA.MEAN = [0.45, 0.45, 0.45]  # subtracted from RGB in [0, 1]
 _C.DATA.STD = [0.225, 0.225, 0.225]  # then divided by
 _C.DATA.REVERSE_INPUT_CHANNEL = False  # give the network BGR (caffe2 weights)
@@ -172,6 +174,7 @@ _C.TENSORBOARD.ENABLE = True  # write OUTPUT_DIR/tensorboard
 TYPES: dict[str, tuple[type, ...]] = {
     "NUM_GPUS": (int, str),
     "MODEL.NUM_CLASSES": (int, list),
+    "DATA.RANDOM_FLIP": (bool, str),
     "SOLVER.CLIP_GRAD_VAL": (float, type(None)),
     "SOLVER.CLIP_GRAD_L2NORM": (float, type(None)),
 }
@@ -190,6 +193,7 @@ CHOICES: dict[str, tuple] = {
     "BN.NORM_TYPE": ("batchnorm", "sync_batchnorm"),
     "DATA.SAMPLING": ("dense", "segment"),
     "DATA.LABEL_ORDER": ("file", "alphabetical"),
+    "DATA.RANDOM_FLIP": (True, False, "swap-labels"),
     "DATA.ON_ERROR": ("error", "skip", "replace"),
     "SYNTHETIC.CODEC": ("vp9", "h264"),
     "TRAIN.CHECKPOINT_TYPE": ("pytorch", "caffe2"),

@@ -4,7 +4,7 @@ A data set turns its official annotation files into records; reading, sampling a
 
     @DATASET_REGISTRY.register()
     class MyData(VideoDataset):
-        direction_words = ("left", "right")            # whole words of class names that forbid a mirror image
+        direction_words = ("left", "right")            # whole words of class names that a mirror image belies
         def class_names(self) -> list[str]: ...        # index = label
         def records(self, split: str) -> list[VideoRecord]: ...   # split: "train", "val" or "test"
 

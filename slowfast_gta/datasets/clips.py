@@ -18,9 +18,10 @@ from torch.utils.data import Dataset
 from slowfast_gta.datasets.readers import open_video
 from slowfast_gta.datasets.records import VideoRecord
 from slowfast_gta.datasets.sampling import ClipSampling
-from slowfast_gta.datasets.transforms import TestTransform, TrainTransform, to_clips
+from slowfast_gta.datasets.transforms import TestTransform, TrainTransform, mirror_image, to_clips
 from slowfast_gta.errors import DataError
 
+Label = int | tuple[int, ...]  # the latter with several outputs
 _REPLACEMENT_TRIES = 8  # other videos of the class that are tried in the place of a broken one
 
 
@@ -29,7 +30,7 @@ class Item:
     """What one video gave: its clips, or None where it could not be read, and all that went wrong."""
 
     frames: torch.Tensor | None  # uint8 (V, 3, T, S, S); V = 1 in training
-    label: int | tuple[int, ...]
+    label: Label
     video_id: str
     index: int
     view_id: tuple[int, ...] = (0,)
@@ -45,18 +46,18 @@ class TrainClips(Dataset):
         records: Sequence[VideoRecord],
         sampling: ClipSampling,
         transform: TrainTransform,
-        flip_allowed: Sequence[bool] | Sequence[Sequence[bool]],
+        mirror_labels: Sequence[int | None] | Sequence[Sequence[int | None]],
         seed: int,
         replace: bool = False,
     ):
-        """`flip_allowed` is by label, with several outputs one for each.
+        """`mirror_labels`: by label, that of the mirror image, None to never mirror; with several outputs one for each.
 
         With `replace`, another video of the class stands in for a broken one.
         """
         self.records = records
         self.sampling = sampling
         self.transform = transform
-        self.flip_allowed = flip_allowed
+        self.mirror_labels = mirror_labels
         self.seed = seed
         self.replace = replace
 
@@ -70,11 +71,11 @@ class TrainClips(Dataset):
         for candidate in self._candidates(index, generator):
             record = self.records[candidate]
             try:
-                frames, num_repeated = self._read(record, generator)
+                frames, label, num_repeated = self._read(record, generator)
             except DataError as fault:
                 errors.append((record.video_id, str(fault)))
             else:
-                return Item(frames, record.label, record.video_id, candidate, (0,), tuple(errors), num_repeated)
+                return Item(frames, label, record.video_id, candidate, (0,), tuple(errors), num_repeated)
         record = self.records[index]
         return Item(None, record.label, record.video_id, index, (), tuple(errors))
 
@@ -86,17 +87,21 @@ class TrainClips(Dataset):
             others = [i for i, record in enumerate(self.records) if record.label == label and i != index]
             yield from generator.permutation(others)[:_REPLACEMENT_TRIES].tolist()
 
-    def _read(self, record: VideoRecord, generator: np.random.Generator) -> tuple[torch.Tensor, int]:
+    def _read(self, record: VideoRecord, generator: np.random.Generator) -> tuple[torch.Tensor, Label, int]:
         with open_video(record.path, record.span) as video:
             frames = video.read(self.sampling.train(video.num_frames, video.fps, generator))
             num_repeated = video.num_repeated
-        clip = self.transform(frames, self._may_flip(record.label), generator)
-        return to_clips(clip[None]), num_repeated
+        clip, label = self.transform(frames, generator), record.label
+        if self.transform.mirrors(generator) and (mirrored := self._mirrored(label)) is not None:
+            clip, label = mirror_image(clip), mirrored
+        return to_clips(clip[None]), label, num_repeated
 
-    def _may_flip(self, label: int | tuple[int, ...]) -> bool:
-        if isinstance(label, tuple):
-            return all(allowed[one] for allowed, one in zip(self.flip_allowed, label, strict=True))
-        return self.flip_allowed[label]
+    def _mirrored(self, label: Label) -> Label | None:
+        """The label of the mirror image; None where there is none, with several outputs of any of them."""
+        if not isinstance(label, tuple):
+            return self.mirror_labels[label]
+        mirrored = tuple(labels[one] for labels, one in zip(self.mirror_labels, label, strict=True))
+        return None if None in mirrored else mirrored
 
 
 class TestViews(Dataset):

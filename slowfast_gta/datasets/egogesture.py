@@ -32,10 +32,12 @@ _LIST = re.compile(r"subject(\d+)/scene(\d+)/group(\d+)\.csv", re.IGNORECASE)
 
 @DATASET_REGISTRY.register()
 class EgoGesture(VideoDataset):
-    """83 gestures of 50 subjects. Many differ by their direction alone, so no clip is ever mirrored.
+    """83 gestures of 50 subjects. Many differ by their direction alone, so no clip is mirrored but to be its partner's.
 
     The names of the gestures are the lines of classes.txt; without that file they are "gesture 1" ... "gesture 83".
     """
+
+    direction_words = ("left", "right", "clockwise", "anticlockwise")
 
     def class_names(self) -> list[str]:
         path = self.data_dir / "classes.txt"
@@ -46,8 +48,9 @@ class EgoGesture(VideoDataset):
             raise DataError(f"{path}: EgoGesture has {NUM_CLASSES} classes, and this file names {len(names)}.")
         return names
 
-    def flip_allowed(self) -> list[bool]:
-        return [False] * NUM_CLASSES
+    def mirror_labels(self) -> list[int | None]:
+        """Only directions that classes.txt names are known: all else is None (a check mark mirrored is none)."""
+        return [None if partner == label else partner for label, partner in enumerate(super().mirror_labels())]
 
     def records(self, split: str) -> list[VideoRecord]:
         labels = check_folder(self.data_dir / "labels-final-revised1", "the lists of gestures")

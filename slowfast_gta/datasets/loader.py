@@ -11,7 +11,6 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from itertools import chain
 
 import cv2
 import numpy as np
@@ -20,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from slowfast_gta.datasets.build import build_dataset
 from slowfast_gta.datasets.clips import TestViews, TrainClips, collate
+from slowfast_gta.datasets.mirror import directed_names, exchanged_names, unmirrored_names, without_exchange
 from slowfast_gta.datasets.records import VideoDataset
 from slowfast_gta.datasets.sampling import ClipSampling
 from slowfast_gta.datasets.transforms import TestTransform, TrainTransform
@@ -166,12 +166,9 @@ def build_train_loader(cfg, dataset: VideoDataset | None = None) -> ClipLoader:
             f"an epoch would have no step. Set TRAIN.BATCH_SIZE to {len(records)} at most."
         )
     transform = TrainTransform.from_cfg(cfg)
-    flip_allowed = dataset.flip_allowed()
-    names = directed_classes(dataset)
-    if transform.flip and names:
-        logger.info(f"Never mirrored, since direction matters, are {len(names)} classes: {'; '.join(names)}.")
+    mirror_labels = build_mirror_labels(cfg, dataset)
     clips = TrainClips(
-        records, ClipSampling.from_cfg(cfg), transform, flip_allowed, cfg.RNG_SEED, cfg.DATA.ON_ERROR == "replace"
+        records, ClipSampling.from_cfg(cfg), transform, mirror_labels, cfg.RNG_SEED, cfg.DATA.ON_ERROR == "replace"
     )
     order = TrainOrder(len(records), batch_size, cfg.RNG_SEED, get_rank(), world_size)
     workers, pin_memory = cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.PIN_MEMORY
@@ -195,12 +192,30 @@ def build_test_loader(cfg, split: str, dataset: VideoDataset | None = None) -> C
     return ClipLoader(clips, order, cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.PIN_MEMORY)
 
 
+def build_mirror_labels(cfg, dataset: VideoDataset) -> list[int | None] | list[list[int | None]]:
+    """For every class, the label that a mirrored clip of it has, or None to never mirror it, by DATA.RANDOM_FLIP."""
+    by_output = _mirrored_by_output(dataset)
+    if cfg.DATA.RANDOM_FLIP != "swap-labels":
+        by_output = [(names, without_exchange(labels)) for names, labels in by_output]
+    exchanged = [pair for output in by_output for pair in exchanged_names(*output)]
+    never = [name for output in by_output for name in unmirrored_names(*output)]
+    if cfg.DATA.RANDOM_FLIP and exchanged:
+        logger.info(f"Mirrored with their labels exchanged are {len(exchanged)} pairs: {'; '.join(exchanged)}.")
+    if cfg.DATA.RANDOM_FLIP and never:
+        logger.info(f"Never mirrored, since direction matters, are {len(never)} classes: {'; '.join(never)}.")
+    labels = [labels for _, labels in by_output]
+    return labels if dataset.outputs else labels[0]
+
+
 def directed_classes(dataset: VideoDataset) -> list[str]:
     """The names of the classes whose mirror image is not of the class."""
-    names, allowed = dataset.class_names(), dataset.flip_allowed()
-    if isinstance(names, dict):
-        names, allowed = chain(*names.values()), chain(*allowed)
-    return [name for name, may_flip in zip(names, allowed, strict=True) if not may_flip]
+    return [name for output in _mirrored_by_output(dataset) for name in directed_names(*output)]
+
+
+def _mirrored_by_output(dataset: VideoDataset) -> list[tuple[list[str], list[int | None]]]:
+    """[(names, mirror labels)], one for each output."""
+    names, labels = dataset.class_names(), dataset.mirror_labels()
+    return list(zip(names.values(), labels, strict=True)) if isinstance(names, dict) else [(names, labels)]
 
 
 def _start_method() -> multiprocessing.context.BaseContext:

@@ -1,7 +1,7 @@
 """What a data set is made of: records, and the base class that every data set extends.
 
 A record is one video of a list. A data set reads its official annotation files into records and knows what
-is true of its classes: their names, which of them forbid a mirror image, which are each other's reversal.
+is true of its classes: their names, what a mirror makes of them, which are each other's reversal.
 """
 
 import difflib
@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from slowfast_gta.datasets.mirror import mirror_labels
 from slowfast_gta.errors import DataError
 
 
@@ -32,7 +33,7 @@ class VideoDataset:
     """The base of every data set; the contract is in `datasets/build.py`."""
 
     outputs: tuple[str, ...] = ()  # names of the outputs, where there are several: ("verb", "noun")
-    direction_words: tuple[str, ...] = ()  # whole words of class names that forbid a mirror image
+    direction_words: tuple[str, ...] = ()  # whole words of class names, in small letters, that a mirror image belies
     creates_itself = False  # True: prepare() makes the data where they are missing
 
     def __init__(self, data_dir: str | Path, path_prefix: str | Path = ""):
@@ -59,18 +60,12 @@ class VideoDataset:
         """Labels of the classes that are each other played backwards."""
         return []
 
-    def flip_allowed(self) -> list[bool] | list[list[bool]]:
-        """For every class, whether its mirror image still belongs to it. With several outputs, a list for each."""
+    def mirror_labels(self) -> list[int | None] | list[list[int | None]]:
+        """For every class, the label of its mirror image, or None; with several outputs, a list for each."""
         names = self.class_names()
         if isinstance(names, dict):
-            return [self._without_direction(of_output) for of_output in names.values()]
-        return self._without_direction(names)
-
-    def _without_direction(self, names: list[str]) -> list[bool]:
-        if not self.direction_words:
-            return [True] * len(names)
-        words = re.compile(rf"\b({'|'.join(map(re.escape, self.direction_words))})\b", re.IGNORECASE)
-        return [words.search(name) is None for name in names]
+            return [mirror_labels(of_output, self.direction_words) for of_output in names.values()]
+        return mirror_labels(names, self.direction_words)
 
 
 def read_text(path: Path, what: str) -> str:

@@ -77,6 +77,11 @@ def resize_frames(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return out
 
 
+def mirror_image(frames: np.ndarray) -> np.ndarray:
+    """`frames` (T, H, W, 3), every one with left and right exchanged."""
+    return np.stack([cv2.flip(frame, 1) for frame in frames])
+
+
 def crop_offsets(size: tuple[int, int], crop_size: int, num_crops: int) -> list[tuple[int, int]]:
     """(top, left) of the test crops of a frame of `size` (H, W): the centre, 3 along the longer side, or 5: the
     corners and the centre."""
@@ -116,19 +121,20 @@ class TrainTransform:
             scales=tuple(data.MULTI_SCALES),
             jitter=tuple(data.TRAIN_JITTER_SCALES),
             inverse_jitter=data.INV_UNIFORM_SAMPLE,
-            flip=data.RANDOM_FLIP,
+            flip=bool(data.RANDOM_FLIP),
         )
 
-    def __call__(self, frames: np.ndarray, flip_allowed: bool, generator: np.random.Generator) -> np.ndarray:
-        """uint8 (T, H, W, 3) -> uint8 (T, S, S, 3); mirrored half of the time, where `flip_allowed`."""
+    def __call__(self, frames: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """uint8 (T, H, W, 3) -> uint8 (T, S, S, 3)."""
         if self.resize:
             size, box = self.resize, multi_scale_box(self.resize, self.scales, self.crop_size, generator)
         else:
             size, box = short_side_box(frames.shape[1:3], self.jitter, self.crop_size, self.inverse_jitter, generator)
-        clip = crop_and_resize(frames, size, box, self.crop_size)
-        if self.flip and generator.random() < 0.5 and flip_allowed:
-            clip = np.stack([cv2.flip(frame, 1) for frame in clip])
-        return clip
+        return crop_and_resize(frames, size, box, self.crop_size)
+
+    def mirrors(self, generator: np.random.Generator) -> bool:
+        """Whether to mirror a clip: half of the time, where `flip`."""
+        return self.flip and generator.random() < 0.5
 
 
 @dataclass(frozen=True)
