@@ -24,6 +24,7 @@ from slowfast_gta.models.build import build_model
 from slowfast_gta.models.fold import fold_batch_norms
 from slowfast_gta.models.layers import Conv3d
 from slowfast_gta.models.layout import BLOCKS
+from slowfast_gta.models.packed import pack_
 from slowfast_gta.models.resnet import ResBlock, Stem
 from slowfast_gta.models.shift import temporal_shift
 
@@ -86,7 +87,8 @@ def build_benchmark(cfg, pairs: int = 10, batch_size: int = 1) -> dict:
     clip, train_clip = torch.randn(shape, device=device), torch.randn(*shape[:3], crop, crop, device=device)
     labels = torch.randint(cfg.MODEL.NUM_CLASSES, (batch_size,), device=device)
 
-    plain, ours, gta = PlainForm(backbone).eval(), fold_batch_norms(backbone), fold_batch_norms(with_gta)
+    plain = PlainForm(backbone).eval()
+    ours, gta = (pack_(fold_batch_norms(network)) for network in (backbone, with_gta))
     results = {"eval_fp32_speedup": _ratio(_evaluation(plain, clip), _evaluation(ours, clip), pairs)}
     results |= _bf16_speedups(plain, ours, clip, pairs)
     results["gta_over_r2d_eval"] = _ratio(_evaluation(gta, clip), _evaluation(ours, clip), pairs)

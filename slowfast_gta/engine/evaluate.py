@@ -31,6 +31,7 @@ from slowfast_gta.engine.outputs import side_by_side
 from slowfast_gta.errors import RunError
 from slowfast_gta.models.build import build_model
 from slowfast_gta.models.fold import fold_batch_norms
+from slowfast_gta.models.packed import pack_
 from slowfast_gta.models.weights.load import load_weights_for
 from slowfast_gta.models.weights.report import WeightsReport
 
@@ -193,7 +194,7 @@ def test(cfg) -> dict | None:
     loader = build_test_loader(cfg, "test", dataset)
     model = build_model(cfg)
     report = load_test_weights(cfg, model)
-    model = fold_batch_norms(model).to(device)
+    model = pack_(fold_batch_norms(model)).to(device)
     num_views = cfg.TEST.NUM_ENSEMBLE_VIEWS * cfg.TEST.NUM_SPATIAL_CROPS
     found = evaluate(model, loader, build_normalize(cfg, device), cfg.TEST.BATCH_SIZE, num_views, "testing")
     if not distributed.is_main():

@@ -17,6 +17,7 @@ from slowfast_gta.engine.outputs import side_by_side
 from slowfast_gta.errors import DataError
 from slowfast_gta.models.build import build_model
 from slowfast_gta.models.fold import fold_batch_norms
+from slowfast_gta.models.packed import pack_
 from slowfast_gta.models.weights.load import load_weights_for
 
 
@@ -79,7 +80,7 @@ def build_predictor(cfg, weights: str | Path) -> Predictor:
         cfg.TEST.NUM_ENSEMBLE_VIEWS,
     )
     return Predictor(
-        fold_batch_norms(model).to(device),
+        pack_(fold_batch_norms(model)).to(device),
         build_normalize(cfg, device),
         views,
         report.class_names or load_class_names(cfg),

@@ -1,0 +1,92 @@
+"""For testing on a CPU: a convolution together with the ReLU and the sum behind it, its weight in oneDNN's own order.
+
+torch's own convolution brings its weight into the order that the processor wants at every call. Here that is done
+once for each size of clip, and nothing is written to memory only to be read again by an addition or a ReLU.
+Where that does not apply (temporal kernels, a GPU, gradients, float64, a torch without these operations) the
+convolution is the ordinary one. The answers are the same bit for bit in either case (tests/models/test_packed.py).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from slowfast_gta.models.attention.self_attention import Projection
+from slowfast_gta.models.layers import Conv3d, add, fold, max_pool_frames, unfold
+from slowfast_gta.models.resnet import ResBlock, Stem
+from slowfast_gta.models.shift import temporal_shift
+
+
+class PackedConv3d(Conv3d):
+    """A Conv3d whose answer can take a sum and a ReLU with it."""
+
+    def forward(self, x: Tensor, relu: bool = False, onto: Tensor | None = None) -> Tensor:
+        """conv(x), plus `onto` where that is given (it is overwritten), through a ReLU where asked."""
+        if not self._applies(x):
+            out = super().forward(x)
+            out = out if onto is None else add(onto, out)
+            return F.relu_(out) if relu else out
+        images = fold(x)
+        numbers = (self.bias, self.padding[1:], self.stride[1:], self.dilation[1:], self.groups)
+        act = "relu" if relu else "none"
+        if onto is None:
+            out = torch.ops.mkldnn._convolution_pointwise(images, self._weight(images), *numbers, act, [], "")
+        else:
+            out = torch.ops.mkldnn._convolution_pointwise_.binary(
+                fold(onto), images, self._weight(images), *numbers, "add", 1.0, act if relu else None, [], ""
+            )
+        return unfold(out, x.shape[2])
+
+    def __getstate__(self) -> dict:
+        """What a copy gets: not the packed weight, which cannot be copied."""
+        return {name: value for name, value in self.__dict__.items() if not name.startswith("_packed")}
+
+    def _applies(self, x: Tensor) -> bool:
+        return (
+            x.is_cpu
+            and x.dtype == self.weight.dtype
+            and x.dtype in (torch.float32, torch.bfloat16)
+            and self.kernel_size[0] == self.stride[0] == 1
+            and not torch.is_grad_enabled()
+            and not torch.jit.is_tracing()  # complexity counts operations that it knows
+        )
+
+    def _weight(self, images: Tensor) -> Tensor:
+        """The weight as oneDNN wants it for `images`; kept until they have another size or type."""
+        key = (images.shape, images.dtype)
+        if self.__dict__.get("_packed_for") != key:
+            self._packed = torch.ops.mkldnn._reorder_convolution_weight(
+                self.weight.squeeze(2), self.padding[1:], self.stride[1:], self.dilation[1:], self.groups, images.shape
+            )
+            self._packed_for = key
+        return self._packed
+
+
+class PackedStem(Stem):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu_(max_pool_frames(self.conv(x)))
+
+
+class PackedResBlock(ResBlock):
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.branch1 is None else self.branch1(x)
+        y = temporal_shift(x, self.shift_div) if self.shift_div else x
+        *first, last = (layer for layer in self.branch2.children() if isinstance(layer, Conv3d))
+        for conv in first:
+            y = conv(y, relu=True)
+        return last(y, relu=True, onto=shortcut)
+
+
+_PACKED = {Conv3d: PackedConv3d, Projection: PackedConv3d, Stem: PackedStem, ResBlock: PackedResBlock}
+
+
+def pack_(model: nn.Module) -> nn.Module:
+    """`model`, of which every BatchNorm has been folded (models/fold.py), in the form of this file.
+
+    A residual block then writes its answer over its input where that is its shortcut: nobody else may keep it.
+    """
+    if torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise_"):
+        for module in model.modules():
+            if not any(isinstance(part, _BatchNorm) for part in module.modules()):
+                module.__class__ = _PACKED.get(type(module), type(module))
+    return model

@@ -1,0 +1,78 @@
+"""A packed network answers as a folded one, does what it says where it applies, and stays ordinary where it does not."""
+
+import copy
+
+import pytest
+import torch
+from randomised import small_network
+from test_fold import NETWORKS
+
+from slowfast_gta.models import packed
+from slowfast_gta.models.fold import fold_batch_norms
+from slowfast_gta.models.packed import PackedConv3d, PackedResBlock, PackedStem, pack_
+
+ATTENTION = {"ATTENTION.NAME": "GTA", "ATTENTION.LOCATION": [[[]], [[0]], [[]], [[]]]}
+NAMES = [*NETWORKS, "attention"]
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(torch.ops.mkldnn, "_convolution_pointwise_"), reason="this torch has no such operations"
+)
+
+
+def pair(name: str, dtype: torch.dtype = torch.float32):
+    """(folded, folded and packed, a clip for them)."""
+    network = small_network(ATTENTION if name == "attention" else NETWORKS[name]).to(dtype)
+    network.head.act = "none"  # probabilities hide differences
+    folded = fold_batch_norms(network)
+    return folded, pack_(copy.deepcopy(folded)), torch.randn(2, 3, network.num_frames, 64, 64, dtype=dtype)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_packed_network_answers_the_same(name, dtype):
+    folded, ours, clip = pair(name, dtype)
+    expected, clip_before = folded(clip), clip.clone()
+    tolerance = {torch.float32: 1e-6, torch.bfloat16: 3e-2, torch.float64: 0.0}[dtype]
+    for _ in range(2):  # what it writes over is its own
+        assert (ours(clip) - expected).abs().max() <= tolerance * expected.abs().max()
+    assert torch.equal(clip, clip_before)
+
+
+@torch.no_grad()
+def test_another_size_of_clip_gets_a_weight_of_its_own():
+    folded, ours, clip = pair("2d")
+    for size in (64, 96, 64):
+        view = torch.randn(1, 3, 4, size, size)
+        torch.testing.assert_close(ours(view), folded(view), rtol=1e-6, atol=1e-6)
+
+
+@torch.no_grad()
+def test_the_weights_are_packed_and_the_blocks_are_fused():
+    _, ours, clip = pair("attention")
+    ours(clip)
+    kinds = {type(module) for module in ours.modules()}
+    assert {PackedConv3d, PackedResBlock, PackedStem} <= kinds
+    convolutions = [module for module in ours.modules() if isinstance(module, PackedConv3d)]
+    assert convolutions and all(hasattr(conv, "_packed") for conv in convolutions)
+    copied = copy.deepcopy(ours)  # a packed weight cannot be copied; it is made again
+    torch.testing.assert_close(copied(clip), ours(clip))
+
+
+def test_gradients_take_the_ordinary_way():
+    folded, ours, clip = pair("2d")
+    ours(clip).sum().backward()
+    folded(clip).sum().backward()
+    for (name, mine), other in zip(ours.named_parameters(), folded.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_a_block_with_a_batch_norm_is_left_alone():
+    network = small_network({})
+    assert not {PackedResBlock, PackedStem} & {type(module) for module in pack_(network).modules()}
+
+
+def test_a_torch_without_the_operations_gets_the_network_back(monkeypatch):
+    monkeypatch.setattr(packed.torch.backends.mkldnn, "is_available", lambda: False)
+    folded = fold_batch_norms(small_network({}))
+    assert not any(isinstance(module, PackedConv3d) for module in pack_(folded).modules())
