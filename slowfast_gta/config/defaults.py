@@ -77,7 +77,8 @@ _C.BN.NUM_BATCHES_PRECISE = 200  # over this many
 _C.DATA = CfgNode()
 _C.DATA.PATH_TO_DATA_DIR = ""  # folder of the annotation files (and of the videos, unless PATH_PREFIX)
 _C.DATA.PATH_PREFIX = ""  # folder of the videos or frame folders, where it is another
-_C.DATA.PATH_LABEL_SEPARATOR = " "  # between path and label in Kinetics lists
+_C.DATA.PATH_LABEL_SEPARATOR = "auto"  # between path and label in Kinetics lists; auto: space, comma or tab
+_C.DATA.LIST_FORMAT = "auto"  # whose lists: auto | official | pyslowfast | mmaction2 | tsm | glore | folders (docs/data.md)
 _C.DATA.LABEL_ORDER = "file"  # SSv1: labels in the order of labels.csv (file) or sorted (alphabetical, as TSM)
 _C.DATA.NUM_FRAMES = 8  # T of a clip; SlowFast: of its fast pathway
 _C.DATA.SAMPLING = "dense"  # dense (SAMPLING_RATE apart) | segment (one frame from each of T equal parts, TSN)
@@ -90,9 +91,7 @@ _C.DATA.MULTI_SCALES = [1.0, 0.875, 0.75, 0.66]  # RESIZE: crop sides, as parts 
 _C.DATA.TRAIN_JITTER_SCALES = [256, 320]  # short-side jitter in training: smallest, largest, px
 _C.DATA.TRAIN_CROP_SIZE = 224  # px, square
 _C.DATA.TEST_CROP_SIZE = 256  # px, square; also the short side in testing, unless RESIZE is set
-_C.DATA.RANDOM_FLIP = (
-    True  # mirror half of the clips: True (not of directed classes) | swap-labels (theirs too) | False
-)
+_C.DATA.RANDOM_FLIP = True  # mirror half of the clips: True (but of directed classes) | swap-labels (all) | False
 _C.DATA.MEAN = [0.45, 0.45, 0.45]  # subtracted from RGB in [0, 1]
 _C.DATA.STD = [0.225, 0.225, 0.225]  # then divided by
 _C.DATA.REVERSE_INPUT_CHANNEL = False  # give the network BGR (caffe2 weights)
@@ -193,6 +192,7 @@ CHOICES: dict[str, tuple] = {
     "BN.NORM_TYPE": ("batchnorm", "sync_batchnorm"),
     "DATA.SAMPLING": ("dense", "segment"),
     "DATA.LABEL_ORDER": ("file", "alphabetical"),
+    "DATA.LIST_FORMAT": ("auto", "official", "pyslowfast", "mmaction2", "tsm", "glore", "folders"),
     "DATA.RANDOM_FLIP": (True, False, "swap-labels"),
     "DATA.ON_ERROR": ("error", "skip", "replace"),
     "SYNTHETIC.CODEC": ("vp9", "h264"),

@@ -5,7 +5,6 @@ is true of its classes: their names, what a mirror makes of them, which are each
 """
 
 import difflib
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
