@@ -19,10 +19,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from slowfast_gta.engine.device import load_device
-from slowfast_gta.models.attention.self_attention import Projection
 from slowfast_gta.models.build import build_model
 from slowfast_gta.models.fold import fold_batch_norms
-from slowfast_gta.models.layers import Conv3d
+from slowfast_gta.models.layers import Conv3d, Projection
 from slowfast_gta.models.layout import BLOCKS
 from slowfast_gta.models.packed import pack_
 from slowfast_gta.models.resnet import ResBlock, Stem

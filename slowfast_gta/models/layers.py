@@ -71,6 +71,21 @@ class Conv3d(nn.Conv3d):
         return unfold(images, x.shape[2])
 
 
+class Projection(nn.Conv3d):
+    """A 1x1x1 convolution, W_Q and its like, of all frames as images: on CPUs twice as fast as a matrix product."""
+
+    def __init__(self, dim: int, dim_out: int, bias: bool = False):
+        if dim_out < 1:  # the first projection of every block is to the channels inside it
+            raise ValueError(f"DIM_INNER is {dim_out}; it must be at least 1.")
+        super().__init__(dim, dim_out, kernel_size=1, bias=bias)
+        nn.init.normal_(self.weight, std=dim**-0.5)  # keeps the variance of its input
+        if bias:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return unfold(F.conv2d(fold(x), self.weight.squeeze(2), self.bias), x.shape[2])
+
+
 def max_pool_frames(x: Tensor) -> Tensor:
     """The stem's 3x3 max-pool with stride 2, frame by frame."""
     return unfold(F.max_pool2d(fold(x), kernel_size=3, stride=2, padding=1), x.shape[2])

@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from slowfast_gta.models.attention.self_attention import Projection
-from slowfast_gta.models.layers import Conv3d, add, fold, max_pool_frames, unfold
+from slowfast_gta.models.layers import Conv3d, Projection, add, fold, max_pool_frames, unfold
 from slowfast_gta.models.resnet import ResBlock, Stem
 from slowfast_gta.models.shift import temporal_shift
 

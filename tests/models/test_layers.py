@@ -5,8 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from slowfast_gta.models.attention.self_attention import Projection
-from slowfast_gta.models.layers import Conv3d, add, fold, unfold
+from slowfast_gta.models.layers import Conv3d, Projection, add, fold, unfold
 
 
 @pytest.mark.parametrize("frames", [1, 3])

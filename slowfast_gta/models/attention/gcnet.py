@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
 from slowfast_gta.models.attention.decoupled import gather, scatter, units
-from slowfast_gta.models.attention.self_attention import Projection
+from slowfast_gta.models.layers import Projection
 
 
 class _GlobalContext(nn.Module):

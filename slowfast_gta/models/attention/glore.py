@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
 from slowfast_gta.models.attention.decoupled import gather, scatter, units
-from slowfast_gta.models.attention.self_attention import Projection, zero_batch_norm
+from slowfast_gta.models.attention.self_attention import zero_batch_norm
+from slowfast_gta.models.layers import Projection
 
 
 class _GlobalReasoning(nn.Module):

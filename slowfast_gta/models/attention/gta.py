@@ -17,13 +17,12 @@ from torch import Tensor, nn
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
 from slowfast_gta.models.attention.self_attention import (
     SA,
-    Projection,
     check_num_frames,
     rows,
     unrows,
     zero_batch_norm,
 )
-from slowfast_gta.models.layers import add
+from slowfast_gta.models.layers import Projection, add
 
 HEADS = ("ccmh", "multi_head", "single")
 REGION_KINDS = ("dynamic", "static")

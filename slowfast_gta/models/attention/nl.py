@@ -12,13 +12,12 @@ from torch import Tensor, nn
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
 from slowfast_gta.models.attention.self_attention import (
     POOL_PLACES,
-    Projection,
     max_pool,
     rows,
     unrows,
     zero_batch_norm,
 )
-from slowfast_gta.models.layers import add
+from slowfast_gta.models.layers import Projection, add
 
 
 @ATTENTION_REGISTRY.register()
