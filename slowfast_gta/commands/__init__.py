@@ -17,7 +17,7 @@ COMMANDS = {
     "predict": "the five most likely classes of any video file",
     "check_weights": "does a file of weights fit the network of a config",
     "complexity": "multiply-adds, parameters and memory of a config's network",
-    "benchmark": "how fast a network is beside its plain form",
+    "benchmark": "how fast a network is, and the reading of videos, beside the plain way",
     "demo": "make videos, train R2D and R2D+GTA on them, compare",
 }
 

@@ -1,7 +1,8 @@
-"""benchmark: how fast a network is beside its plain form, and what GTA costs."""
+"""benchmark: how fast a network is beside its plain form, and the reading of videos beside PySlowFast's."""
 
 import argparse
 import json
+import math
 from collections.abc import Sequence
 
 from slowfast_gta.config.arguments import add_config_arguments, load_configs, parse_arguments
@@ -10,8 +11,11 @@ from slowfast_gta.errors import ConfigError
 _EXAMPLES = """examples:
   python tools/benchmark.py model --cfg configs/SSv1/R2D50.yaml
   python tools/benchmark.py model --cfg configs/SSv1/R2D50.yaml --pairs 20 --json
+  python tools/benchmark.py loader
+  python tools/benchmark.py loader --files a.mp4 b.webm --cfg configs/Kinetics/SLOWFAST_4x16_R50.yaml
 
-Attention blocks of the config are left out; GTA is put in by itself. docs/benchmarks.md tells what is timed.
+model: attention blocks of the config are left out; GTA is put in by itself. loader: one thread, and without --files two
+videos that are made for it. docs/benchmarks.md tells what is timed.
 """
 
 _MEANING = {
@@ -22,6 +26,8 @@ _MEANING = {
     "gta_over_r2d_eval": "testing, fp32: with GTA / without",
     "gta_over_r2d_train": "training step, fp32: with GTA / without",
 }
+_PAIRS = {"model": 10, "loader": 5}
+_LOADER_CFG = "configs/Kinetics/SLOWFAST_8x8_R50.yaml"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,27 +35,78 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "benchmark", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["model"], help="what is timed: the network")
-    add_config_arguments(parser)
-    parser.add_argument("--pairs", type=int, default=10, metavar="N", help="timed pairs (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=1, metavar="N", help="clips at a time (default: %(default)s)")
+    parser.add_argument("what", choices=_PAIRS, help="what is timed: the network, or the reading of videos")
+    add_config_arguments(parser, required=False)
+    parser.add_argument("--pairs", type=int, metavar="N", help="timed pairs (default: model 10, loader 5)")
+    parser.add_argument(
+        "--batch", type=int, default=1, metavar="N", help="model: clips at a time (default: %(default)s)"
+    )
+    parser.add_argument("--files", nargs="+", default=[], metavar="VIDEO", help="loader: videos of your own")
+    parser.add_argument(
+        "--feed", type=float, default=100, metavar="N", help="loader: clips/s that the workers are to feed"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     args = parse_arguments(parser, arguments)
-    if min(args.pairs, args.batch) < 1:
-        raise ConfigError(f"--pairs is {args.pairs} and --batch {args.batch}; both must be at least 1.")
+    pairs = _PAIRS[args.what] if args.pairs is None else args.pairs
+    if min(pairs, args.batch) < 1 or not args.feed > 0:
+        raise ConfigError(f"--pairs {pairs}, --batch {args.batch} and --feed {args.feed:g} must be above 0.")
+    if not args.cfg and args.what == "model":
+        raise ConfigError("benchmark model needs --cfg FILE.")
+    args.cfg = args.cfg or [_LOADER_CFG]
     configs = load_configs(args)
     if len(configs) > 1:
         raise ConfigError(f"benchmark takes one config, and --cfg names {len(configs)} files.")
-    from slowfast_gta.engine.benchmark import build_benchmark
+    if args.what == "model":
+        from slowfast_gta.engine.benchmark import build_benchmark
 
-    answer = build_benchmark(configs[0], args.pairs, args.batch)
-    print(json.dumps(answer, indent=2) if args.json else _table(answer))
+        answer, table = build_benchmark(configs[0], pairs, args.batch), _model_table
+    else:
+        from slowfast_gta.engine.loader_benchmark import build_loader_benchmark
+
+        answer, table = build_loader_benchmark(configs[0], args.files, pairs), _loader_table
+    print(json.dumps(answer, indent=2) if args.json else table(answer, args.feed))
     return 0
 
 
-def _table(answer: dict) -> str:
+def _model_table(answer: dict, feed: float) -> str:
     lines = [f"{answer['machine']}; clip {answer['clip']}; medians of {answer['pairs']} alternating pairs"]
     for key, meaning in _MEANING.items():
         value = "no bf16 here" if answer[key] is None else f"{answer[key]:.2f}"
         lines.append(f"  {meaning:<46}{value}")
     return "\n".join(lines)
+
+
+def _loader_table(answer: dict, feed: float) -> str:
+    stages = list(answer["files"][0]["test"]["ms_per_clip"])
+    lines = [f"{answer['machine']}; one thread; medians of {answer['pairs']} alternating pairs"]
+    lines.append(f"{'ms a clip':<34}" + "".join(f"{word:>11}" for word in (*stages, "all", "clips/s", "speed-up")))
+    splits = {"test": f"test, {answer['num_views']} views", "train": "train"}
+    for of_file in answer["files"]:
+        lines.append(of_file["file"])
+        lines += [line for split, what in splits.items() for line in _loader_rows(what, of_file[split])]
+    if answer["test_speedup"] is None:
+        lines.append("No speed-ups: PySlowFast's Kinetics loading has no such DATA.SAMPLING or DATA.RESIZE.")
+    else:
+        lines.append(
+            f"All files: testing is {answer['test_speedup']:.1f} times as fast as PySlowFast's way "
+            f"({answer['plain_test_s_per_video']:.2f} s a video, ours {answer['test_s_per_video']:.3f}), "
+            f"training {answer['train_speedup']:.1f} times "
+            f"({answer['plain_train_s_per_clip']:.3f} s a clip, ours {answer['train_s_per_clip']:.3f})."
+        )
+    need = {split: math.ceil(feed / answer[f"{split}_clips_per_s"]) for split in splits}
+    lines.append(
+        f"To feed {feed:g} clips/s, DATA_LOADER.NUM_WORKERS must be {need['train']} in training and {need['test']} in "
+        "testing, if each has a core of its own and the disk is as fast as here."
+    )
+    return "\n".join(lines)
+
+
+def _loader_rows(what: str, found: dict) -> list[str]:
+    rows = []
+    for way, key in (("PySlowFast's way", "plain_ms_per_clip"), ("ours", "ms_per_clip")):
+        if key in found:
+            total = sum(found[key].values())
+            values = [*found[key].values(), total, 1000 / total]
+            speedup = f"{found['speedup']:>11.1f}" if key == "ms_per_clip" and found["speedup"] else ""
+            rows.append(f"  {f'{what}, {way}':<32}" + "".join(f"{value:>11.2f}" for value in values) + speedup)
+    return rows
