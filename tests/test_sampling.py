@@ -1,16 +1,25 @@
 """Sampling: the frames of TSN's segments and of PySlowFast's dense clips, from hand-computed numbers."""
 
+import math
+
 import numpy as np
 import pytest
+import torch
 
+from slowfast_gta import load_config
 from slowfast_gta.config.defaults import get_defaults
 from slowfast_gta.datasets.sampling import (
     ClipSampling,
+    covering_views,
     dense_indices,
     dense_views,
     segment_indices,
     segment_views,
+    twice_sampled_views,
+    uneven_times,
+    uniform_indices,
 )
+from slowfast_gta.errors import ConfigError
 
 
 def test_segment_centres():
@@ -71,6 +80,113 @@ def test_dense_training_starts_anywhere():
     assert min(clip[0] for clip in clips) <= 2
     assert max(clip[-1] for clip in clips) >= 97
     assert {clip[-1] - clip[0] for clip in clips} <= {31, 30, 32}
+
+
+def test_covering_views_begin_and_end_with_the_video():
+    views = covering_views(300, 8, 8, 3)
+    assert [view[0] for view in views] == [0, 118, 236] and views[-1][-1] == 299
+    assert covering_views(300, 8, 8, 1) == [dense_views(300, 8, 8, 1, use_offset=True)[0]]  # the centre
+    assert covering_views(20, 4, 8, 2) == dense_views(20, 4, 8, 2)  # no room
+
+
+def test_uniform_clips_are_equally_far_apart():
+    generator = np.random.default_rng(0)
+    clips = [uniform_indices(80, 8, generator) for _ in range(300)]
+    assert {tuple(np.diff(clip)) for clip in clips} == {(10,) * 7}
+    assert {clip[0] for clip in clips} == set(range(10))
+    assert uniform_indices(1, 4, generator) == [0, 0, 0, 0]
+
+
+def test_twice_sampled_views_are_tsms():
+    assert twice_sampled_views(24, 8) == [[1, 4, 7, 10, 13, 16, 19, 22], [0, 3, 6, 9, 12, 15, 18, 21]]
+    for num_video_frames in range(1, 120):
+        for num_frames in (8, 16):
+            tick = num_video_frames / num_frames  # TSM's own arithmetic
+            centres = [int(tick / 2 + tick * part) for part in range(num_frames)]
+            assert twice_sampled_views(num_video_frames, num_frames)[0] == centres
+            starts = [int(tick * part) for part in range(num_frames)]
+            assert twice_sampled_views(num_video_frames, num_frames)[1] == starts
+
+
+@pytest.mark.parametrize("use_offset", [False, True])
+def test_exact_views_are_pyslowfasts(use_offset):
+    """get_start_end_idx and temporal_sampling of its decoder, as peers' facts have them, in torch's arithmetic."""
+    for num_video_frames in range(1, 340, 7):
+        for num_frames, step in ((8, 8.0), (32, 2.0), (4, 16.0), (8, 6.66)):
+            for num_views in (1, 3, 10):
+                clip = max(num_frames * step, 1.0)
+                delta = max(num_video_frames - clip, 0)
+                for view, found in enumerate(dense_views(num_video_frames, num_frames, step, num_views, use_offset)):
+                    start = delta * view / num_views
+                    if use_offset:
+                        start = math.floor(delta / 2) if num_views == 1 else view * math.floor(delta / (num_views - 1))
+                    places = torch.linspace(start, start + clip - 1, num_frames, dtype=torch.float64)
+                    assert found == places.clamp(0, num_video_frames - 1).long().tolist()
+
+
+@pytest.mark.parametrize("num_views", [2, 3, 10])
+def test_views_are_different_clips(num_views):
+    """Of any video with a little more than a clip: as many frames of room, or frames in each part, as views."""
+    for num_frames in (4, 8, 32):
+        for extra in range(60):
+            room = num_views + extra
+            for views in (
+                dense_views(num_frames * 2 + room, num_frames, 2, num_views),
+                dense_views(num_frames * 2 + room, num_frames, 2, num_views, use_offset=True),
+                covering_views(num_frames * 2 + room, num_frames, 2, num_views),
+                segment_views(num_frames * num_views + extra, num_frames, num_views),
+            ):
+                assert len({tuple(view) for view in views}) == num_views
+                assert all(view == sorted(view) and view[0] >= 0 for view in views)
+
+
+def test_frames_that_are_shown_unevenly_follow_the_time():
+    """Ten frames a second for a second, then two for three: a clip at two a second has one of every half second."""
+    times = np.concatenate([np.arange(10) / 10, 1 + np.arange(6) / 2])
+    sampling = _sampling(SAMPLING="dense", NUM_FRAMES=4, SAMPLING_RATE=1, TARGET_FPS=2)
+    shown = uneven_times(times, 16 / 4)
+    assert shown[0] == 0 and shown[-1] == 15
+    clip = sampling.views(16, 4.0, 1, times)[0]
+    wanted = np.linspace(0, 2 - times[-1] / 15, 4)  # T x step intervals, less one, from the start
+    assert clip == [int(np.flatnonzero(times <= moment + 1e-9)[-1]) for moment in wanted] == [0, 5, 10, 11]
+    assert sampling.views(16, 4.0, 1) != [clip], "by the index alone it is another clip"
+    generator = np.random.default_rng(0)
+    starts = [sampling.train(16, 4.0, generator, times)[0] for _ in range(400)]
+    # The start is uniform over time: the first second, with 10 of the frames, is a third of the room of 2.5 s.
+    assert 0.3 < np.mean([times[start] < 1 for start in starts]) < 0.6
+    assert sampling.views(16, 4.0, 3, times)[-1][-1] <= 15
+
+
+@pytest.mark.parametrize("fps", [12.0, 30.0, 30000 / 1001])
+def test_a_constant_rate_changes_nothing(fps):
+    """Whether its times are exact or rounded to milliseconds, as in .webm and .mkv."""
+    sampling = _sampling(SAMPLING="dense", NUM_FRAMES=8, SAMPLING_RATE=2, TARGET_FPS=30)
+    for num_frames in (1, 2, 40, 300):
+        exact = np.arange(num_frames) / fps
+        for times in (exact, np.round(exact, 3)):
+            assert uneven_times(times, fps) is None and uneven_times(times, None) is None
+            assert sampling.views(num_frames, fps, 10, times) == sampling.views(num_frames, fps, 10)
+            drawn = [sampling.train(num_frames, fps, np.random.default_rng(3), given) for given in (times, None)]
+            assert drawn[0] == drawn[1]
+
+
+def test_validation_takes_the_centre():
+    sampling = _sampling(SAMPLING="dense", NUM_FRAMES=8, SAMPLING_RATE=8, TARGET_FPS=30)
+    assert sampling.views(300, 30.0, 1)[0][0] == 0
+    assert sampling.centred().views(300, 30.0, 1)[0][0] == 118
+
+
+def test_words_that_do_not_go_together():
+    for pairs in (
+        ["TEST.NUM_ENSEMBLE_VIEWS", 3, "DATA.SAMPLING", "segment"],
+        ["TEST.NUM_ENSEMBLE_VIEWS", 2, "DATA.SAMPLING", "dense"],
+    ):
+        with pytest.raises(ConfigError, match=r"CLIP_POSITIONS twice is TSM's pair of clips: it needs"):
+            load_config("configs/SSv2/R2D50.yaml", ["TEST.CLIP_POSITIONS", "twice", *pairs])
+    load_config("configs/SSv2/R2D50.yaml", ["TEST.CLIP_POSITIONS", "twice", "TEST.NUM_ENSEMBLE_VIEWS", 2])
+    with pytest.raises(ConfigError, match=r"USE_OFFSET_SAMPLING True belongs to TEST.CLIP_POSITIONS exact"):
+        overrides = ["TEST.CLIP_POSITIONS", "uniform", "DATA.USE_OFFSET_SAMPLING", True]
+        load_config("configs/Kinetics/R2D50.yaml", overrides)
 
 
 def _sampling(**keys) -> ClipSampling:

@@ -21,7 +21,7 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
         "LOG_PERIOD NUM_SHARDS RESNET.WIDTH_PER_GROUP RESNET.EXPANSION RESNET.NUM_GROUPS "
         "SLOWFAST.ALPHA SLOWFAST.BETA_INV SLOWFAST.FUSION_CONV_CHANNEL_RATIO SLOWFAST.FUSION_KERNEL_SZ "
         "BN.NUM_BATCHES_PRECISE BN.NUM_SYNC_DEVICES DATA.NUM_FRAMES DATA.SAMPLING_RATE DATA.TARGET_FPS "
-        "DATA.TRAIN_CROP_SIZE DATA.TEST_CROP_SIZE TRAIN.BATCH_SIZE TRAIN.EVAL_PERIOD TRAIN.CHECKPOINT_PERIOD "
+        "DATA.TRAIN_CROP_SIZE DATA.TEST_CROP_SIZE TRAIN.BATCH_SIZE TRAIN.EVAL_PERIOD TRAIN.CHECKPOINT_PERIOD TRAIN.MAX_NAN_STEPS "
         "SOLVER.MAX_EPOCH TEST.BATCH_SIZE TEST.NUM_ENSEMBLE_VIEWS "
         "SYNTHETIC.NUM_TRAIN SYNTHETIC.NUM_VAL SYNTHETIC.NUM_FRAMES",
     ),
@@ -29,7 +29,7 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     (
         "0 or more",
         lambda value: value >= 0,
-        "RNG_SEED SHARD_ID MODEL.FC_INIT_STD BN.WEIGHT_DECAY SYNTHETIC.SEED DATA_LOADER.NUM_WORKERS "
+        "RNG_SEED SHARD_ID MODEL.FC_INIT_STD BN.WEIGHT_DECAY SYNTHETIC.SEED TRAIN.CHECKPOINT_PERIOD_STEPS TRAIN.KEEP_CHECKPOINTS DATA_LOADER.NUM_WORKERS "
         "SOLVER.COSINE_END_LR SOLVER.WARMUP_EPOCHS SOLVER.WARMUP_START_LR SOLVER.MOMENTUM SOLVER.DAMPENING "
         "SOLVER.WEIGHT_DECAY",
     ),
@@ -58,8 +58,8 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
 
 def check_config(cfg) -> list[str]:
     """Every fault between the keys of `cfg`, each a sentence that begins with a key. PLUGINS are already imported."""
-    rules = (check_names, check_ranges, check_outputs, check_data, check_schedule, check_processes, check_network)
-    return list(dict.fromkeys(fault for rule in rules for fault in rule(cfg)))
+    rules = (check_names, check_ranges, check_outputs, check_data, check_views, check_schedule, check_processes)
+    return list(dict.fromkeys(fault for rule in (*rules, check_network) for fault in rule(cfg)))
 
 
 def check_names(cfg) -> Iterator[str]:
@@ -133,6 +133,21 @@ def _resize_faults(resize: list, train_crop: int, test_crop: int) -> Iterator[st
     for key, crop in (("DATA.TRAIN_CROP_SIZE", train_crop), ("DATA.TEST_CROP_SIZE", test_crop)):
         if min(resize) < crop:
             yield f"DATA.RESIZE is {resize}; both sides must be at least {key}, {crop}, for a crop to fit."
+
+
+def check_views(cfg) -> Iterator[str]:
+    """Where the clips and crops of a test lie."""
+    data, test = cfg.DATA, cfg.TEST
+    if test.CLIP_POSITIONS == "twice" and (data.SAMPLING == "dense" or test.NUM_ENSEMBLE_VIEWS != 2):
+        yield (
+            "TEST.CLIP_POSITIONS twice is TSM's pair of clips: it needs TEST.NUM_ENSEMBLE_VIEWS 2 (it is "
+            f"{test.NUM_ENSEMBLE_VIEWS}) and DATA.SAMPLING segment or uniform (it is {data.SAMPLING})."
+        )
+    if test.CLIP_POSITIONS != "exact" and data.USE_OFFSET_SAMPLING:
+        yield (
+            f"DATA.USE_OFFSET_SAMPLING True belongs to TEST.CLIP_POSITIONS exact, and that is {test.CLIP_POSITIONS}. "
+            "Set DATA.USE_OFFSET_SAMPLING False."
+        )
 
 
 def check_schedule(cfg) -> Iterator[str]:

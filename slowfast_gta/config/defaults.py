@@ -13,6 +13,7 @@ _C.PLUGINS = []  # modules (my_pkg.my_block) or files (./my_block.py, relative t
 _C.OUTPUT_DIR = "."  # where a run leaves everything it writes
 _C.RNG_SEED = 1  # seed of every random choice: weights, sampling, order, dropout
 _C.LOG_PERIOD = 10  # steps between two lines of metrics.jsonl and log.txt
+_C.DETERMINISTIC = False  # only algorithms that give the same bits each time (docs/resume.md); slower on GPUs
 _C.LOG_MODEL_INFO = True  # print the network's parameter count at start
 _C.NUM_GPUS = "auto"  # GPUs on this machine: a number, 0 for the CPU, auto for one if there is one
 _C.NUM_SHARDS = 1  # machines that train together
@@ -78,13 +79,15 @@ _C.DATA = CfgNode()
 _C.DATA.PATH_TO_DATA_DIR = ""  # folder of the annotation files (and of the videos, unless PATH_PREFIX)
 _C.DATA.PATH_PREFIX = ""  # folder of the videos or frame folders, where it is another
 _C.DATA.PATH_LABEL_SEPARATOR = "auto"  # between path and label in Kinetics lists; auto: space, comma or tab
-_C.DATA.LIST_FORMAT = "auto"  # whose lists: auto | official | pyslowfast | mmaction2 | tsm | glore | folders (docs/data.md)
+_C.DATA.LIST_FORMAT = (
+    "auto"  # whose lists: auto | official | pyslowfast | mmaction2 | tsm | glore | folders (docs/data.md)
+)
 _C.DATA.LABEL_ORDER = "file"  # SSv1: labels in the order of labels.csv (file) or sorted (alphabetical, as TSM)
 _C.DATA.NUM_FRAMES = 8  # T of a clip; SlowFast: of its fast pathway
-_C.DATA.SAMPLING = "dense"  # dense (SAMPLING_RATE apart) | segment (one frame from each of T equal parts, TSN)
+_C.DATA.SAMPLING = "dense"  # dense (SAMPLING_RATE apart) | segment (one of each of T equal parts, TSN) | uniform
 _C.DATA.SAMPLING_RATE = 8  # dense: source frames at TARGET_FPS between two frames of the clip
 _C.DATA.TARGET_FPS = 30  # dense: frame rate at which SAMPLING_RATE counts
-_C.DATA.USE_OFFSET_SAMPLING = False  # dense, test: PySlowFast's switch for where several clips start
+_C.DATA.USE_OFFSET_SAMPLING = False  # CLIP_POSITIONS exact: PySlowFast's switch for where several clips start
 _C.DATA.INV_UNIFORM_SAMPLE = False  # short-side jitter: draw 1/side uniformly, not the side
 _C.DATA.RESIZE = []  # [H, W]: resize every frame to this, then multi-scale crop (TSN); [] for short-side jitter
 _C.DATA.MULTI_SCALES = [1.0, 0.875, 0.75, 0.66]  # RESIZE: crop sides, as parts of the shorter side of RESIZE
@@ -118,6 +121,11 @@ _C.TRAIN.DATASET = "Kinetics"  # a registered one: SSv1 | SSv2 | Kinetics | EgoG
 _C.TRAIN.BATCH_SIZE = 64  # clips a step, over all processes
 _C.TRAIN.EVAL_PERIOD = 10  # epochs between evaluations on the validation split
 _C.TRAIN.CHECKPOINT_PERIOD = 10  # epochs between checkpoints
+_C.TRAIN.CHECKPOINT_PERIOD_STEPS = 1000  # steps between checkpoints inside an epoch; 0 for none
+_C.TRAIN.KEEP_CHECKPOINTS = 0  # complete epochs whose checkpoints stay, the newest; 0 for all
+_C.TRAIN.KEEP_BEST = False  # keep the epoch of the best validation top-1 too, as checkpoint_best.pyth
+_C.TRAIN.ON_NAN = "stop"  # a loss or gradient that is not a number: stop (saved before it) | skip (that step)
+_C.TRAIN.MAX_NAN_STEPS = 10  # ON_NAN skip: so many in a row stop the run
 _C.TRAIN.AUTO_RESUME = True  # go on from the newest checkpoint in OUTPUT_DIR
 _C.TRAIN.CHECKPOINT_FILE_PATH = ""  # weights to start from: PySlowFast's, torchvision's, ... (docs/weights.md), our own
 _C.TRAIN.CHECKPOINT_TYPE = "pytorch"  # pytorch | caffe2; PySlowFast's key: the file itself shows what it is
@@ -164,10 +172,12 @@ _C.TEST.BATCH_SIZE = 8  # views at a time, over all processes
 _C.TEST.CHECKPOINT_FILE_PATH = ""  # weights to test; empty: the newest checkpoint in OUTPUT_DIR
 _C.TEST.CHECKPOINT_TYPE = "pytorch"  # pytorch | caffe2; as TRAIN.CHECKPOINT_TYPE
 _C.TEST.NUM_ENSEMBLE_VIEWS = 10  # clips along time
+_C.TEST.CLIP_POSITIONS = "exact"  # their places: exact (as PySlowFast) | uniform (the whole video) | twice (TSM's two)
 _C.TEST.NUM_SPATIAL_CROPS = 3  # 1 (centre) | 3 (ends and centre of the longer side) | 10 (corners, centre, mirrored)
 
 _C.TENSORBOARD = CfgNode()
 _C.TENSORBOARD.ENABLE = True  # write OUTPUT_DIR/tensorboard
+_C.METRICS_WRITERS = []  # registered writers of your own, by name, as Weights & Biases (docs/resume.md)
 
 # Keys whose value may have another type than the default's.
 TYPES: dict[str, tuple[type, ...]] = {
@@ -190,7 +200,7 @@ CHOICES: dict[str, tuple] = {
     "NONLOCAL.INSTANTIATION": ("dot_product", "softmax"),
     "BN.FREEZE": ("none", "partial", "backbone", "all"),
     "BN.NORM_TYPE": ("batchnorm", "sync_batchnorm"),
-    "DATA.SAMPLING": ("dense", "segment"),
+    "DATA.SAMPLING": ("dense", "segment", "uniform"),
     "DATA.LABEL_ORDER": ("file", "alphabetical"),
     "DATA.LIST_FORMAT": ("auto", "official", "pyslowfast", "mmaction2", "tsm", "glore", "folders"),
     "DATA.RANDOM_FLIP": (True, False, "swap-labels"),
@@ -198,9 +208,11 @@ CHOICES: dict[str, tuple] = {
     "SYNTHETIC.CODEC": ("vp9", "h264"),
     "TRAIN.CHECKPOINT_TYPE": ("pytorch", "caffe2"),
     "TRAIN.AMP_DTYPE": ("bfloat16", "float16"),
+    "TRAIN.ON_NAN": ("stop", "skip"),
     "SOLVER.OPTIMIZING_METHOD": ("sgd", "adamw"),
     "SOLVER.LR_POLICY": ("cosine", "steps", "steps_with_relative_lrs"),
     "TEST.CHECKPOINT_TYPE": ("pytorch", "caffe2"),
+    "TEST.CLIP_POSITIONS": ("exact", "uniform", "twice"),
     "TEST.NUM_SPATIAL_CROPS": (1, 3, 10),
 }
 

@@ -89,7 +89,7 @@ class TrainClips(Dataset):
 
     def _read(self, record: VideoRecord, generator: np.random.Generator) -> tuple[torch.Tensor, Label, int]:
         with open_video(record.path, record.span) as video:
-            frames = video.read(self.sampling.train(video.num_frames, video.fps, generator))
+            frames = video.read(self.sampling.train(video.num_frames, video.fps, generator, video.times_sec))
             num_repeated = video.num_repeated
         clip, label = self.transform(frames, generator), record.label
         if self.transform.mirrors(generator) and (mirrored := self._mirrored(label)) is not None:
@@ -131,7 +131,7 @@ class TestViews(Dataset):
         record = self.records[index]
         try:
             with open_video(record.path, record.span) as video:
-                views = self.sampling.views(video.num_frames, video.fps, self.num_clips)
+                views = self.sampling.views(video.num_frames, video.fps, self.num_clips, video.times_sec)
                 wanted, places = np.unique(views, return_inverse=True)
                 crops = self.transform(video.read(wanted.tolist()))
                 num_repeated = video.num_repeated

@@ -185,7 +185,10 @@ def build_test_loader(cfg, split: str, dataset: VideoDataset | None = None) -> C
             "TEST.NUM_SPATIAL_CROPS 10 has mirrored crops, which would make other classes of "
             f"{len(names)} ({'; '.join(names[:3])} ...). It must be 1 or 3."
         )
-    clips = TestViews(records, ClipSampling.from_cfg(cfg), TestTransform.from_cfg(cfg, num_crops), num_clips)
+    sampling = ClipSampling.from_cfg(cfg)
+    if split != "test":
+        sampling = sampling.centred()
+    clips = TestViews(records, sampling, TestTransform.from_cfg(cfg, num_crops), num_clips)
     world_size = get_world_size()
     videos_per_batch = max(1, cfg.TEST.BATCH_SIZE // world_size // clips.num_views)
     order = TestOrder(len(records), videos_per_batch, get_rank(), world_size)
