@@ -116,11 +116,11 @@ class VideoFile:
 
     def _index_packets(self) -> None:
         """Collects the packets of the video stream, and the time and place of each frame."""
-        times, end_sec = [], 0.0
+        times, ends = [], {}
         try:
             for packet in self._container.demux():
                 if packet.size and packet.dts is not None:
-                    end_sec = max(end_sec, float((packet.dts + (packet.duration or 0)) * packet.time_base))
+                    ends[packet.stream] = max(ends.get(packet.stream, 0), packet.dts + (packet.duration or 0))
                 if packet.size and packet.stream is self._stream:
                     self._packets.append(packet)
                     if not packet.is_discard:  # an edit list may hide frames that others need to be decoded
@@ -130,7 +130,7 @@ class VideoFile:
         self.num_frames = len(times)
         if not times:
             raise DataError(f"{self.path}: there is not one frame in this video.")
-        self._check_not_truncated(end_sec)
+        self._check_not_truncated(max((float(end * stream.time_base) for stream, end in ends.items()), default=0.0))
         self._timed = self._timed and None not in times
         self._times = sorted(times) if self._timed else []
         self._keys = [place for place, packet in enumerate(self._packets) if packet.is_keyframe] or [0]
