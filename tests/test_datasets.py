@@ -176,7 +176,7 @@ def test_faults_of_ssv1_files(tmp_path, line, sentence):
     ("line", "sentence"),
     [
         ("b.mp4", r"val\.csv:2: a line must be 'path label' with a number as label; it is 'b\.mp4'"),
-        ("b.mp4,1", r"PATH_LABEL_SEPARATOR says what stands between the two, and is now ' '"),
+        ("b.mp4,1", r"val\.csv:2: before the label stands a comma, and at .*val\.csv:1 a space"),
         ("b.mp4 x", "with a number as label"),
         ("b.mp4 4", r"val\.csv:2: the label 4 is outside 0\.\.3"),
         ("b.mp4 -1", r"the label -1 is outside 0\.\.3"),

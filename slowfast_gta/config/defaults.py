@@ -19,6 +19,8 @@ _C.NUM_GPUS = "auto"  # GPUs on this machine: a number, 0 for the CPU, auto for 
 _C.NUM_SHARDS = 1  # machines that train together
 _C.SHARD_ID = 0  # which of them this is
 _C.DIST_BACKEND = "auto"  # auto (nccl on GPUs, gloo on CPUs) | nccl | gloo
+_C.DIST_TIMEOUT_SEC = 50  # seconds that processes wait for one that has not started, or does not answer any more
+_C.DIST_WAIT_SEC = 1800  # seconds that a process which answers may keep the others waiting in a step
 
 # ----------------------------------------------------------------------------- the network
 _C.MODEL = CfgNode()
@@ -67,7 +69,8 @@ _C.NONLOCAL.INSTANTIATION = "dot_product"  # dot_product | softmax
 _C.NONLOCAL.POOL = [[[1, 2, 2], [1, 2, 2]]] * 4  # per stage, pathway: T, H, W max-pool before keys and values
 
 _C.BN = CfgNode()
-_C.BN.NORM_TYPE = "batchnorm"  # batchnorm | sync_batchnorm (over all processes)
+_C.BN.NORM_TYPE = "batchnorm"  # batchnorm | sync_batchnorm (over all processes) | sub_batchnorm (of parts)
+_C.BN.NUM_SPLITS = 1  # sub_batchnorm: parts of a process's batch, each normalised by itself
 _C.BN.NUM_SYNC_DEVICES = 1  # PySlowFast's group size for sync_batchnorm; ours always spans all processes
 _C.BN.FREEZE = "none"  # keep as loaded: none | partial (all but the stem) | backbone (not inserted blocks) | all
 _C.BN.WEIGHT_DECAY = 0.0  # weight decay of BatchNorm's weights and biases
@@ -141,6 +144,8 @@ _C.TRAIN.LABEL_SMOOTHING = 0.0  # part of the target spread over all classes
 _C.SOLVER = CfgNode()
 _C.SOLVER.OPTIMIZING_METHOD = "sgd"  # sgd | adamw
 _C.SOLVER.BASE_LR = 0.1  # peak learning rate
+_C.SOLVER.BASE_BATCH_SIZE = 0  # learning rates are for this TRAIN.BATCH_SIZE, others in proportion; 0: as they stand
+_C.SOLVER.ACCUMULATE_STEPS = 1  # compute each batch in so many parts, one after the other, for want of memory
 _C.SOLVER.INSERTED_LR_FACTOR = 1.0  # learning rate of inserted attention blocks over that of the rest
 _C.SOLVER.LR_POLICY = "cosine"  # cosine | steps (x GAMMA at each of STEPS) | steps_with_relative_lrs (x LRS)
 _C.SOLVER.STEPS = []  # epochs; steps_with_relative_lrs begins with 0
@@ -174,6 +179,7 @@ _C.TEST.CHECKPOINT_TYPE = "pytorch"  # pytorch | caffe2; as TRAIN.CHECKPOINT_TYP
 _C.TEST.NUM_ENSEMBLE_VIEWS = 10  # clips along time
 _C.TEST.CLIP_POSITIONS = "exact"  # their places: exact (as PySlowFast) | uniform (the whole video) | twice (TSM's two)
 _C.TEST.NUM_SPATIAL_CROPS = 3  # 1 (centre) | 3 (ends and centre of the longer side) | 10 (corners, centre, mirrored)
+_C.TEST.FULL_RESOLUTION = False  # no crop: whole frames, the shorter side DATA.TEST_CROP_SIZE; one video at a time
 
 _C.TENSORBOARD = CfgNode()
 _C.TENSORBOARD.ENABLE = True  # write OUTPUT_DIR/tensorboard
@@ -199,7 +205,7 @@ CHOICES: dict[str, tuple] = {
     "ATTENTION.REFINE": ("none", "AFR"),
     "NONLOCAL.INSTANTIATION": ("dot_product", "softmax"),
     "BN.FREEZE": ("none", "partial", "backbone", "all"),
-    "BN.NORM_TYPE": ("batchnorm", "sync_batchnorm"),
+    "BN.NORM_TYPE": ("batchnorm", "sync_batchnorm", "sub_batchnorm"),
     "DATA.SAMPLING": ("dense", "segment", "uniform"),
     "DATA.LABEL_ORDER": ("file", "alphabetical"),
     "DATA.LIST_FORMAT": ("auto", "official", "pyslowfast", "mmaction2", "tsm", "glore", "folders"),

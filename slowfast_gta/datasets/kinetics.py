@@ -1,71 +1,167 @@
-"""Kinetics, and any videos of your own, in PySlowFast's lists: train.csv, val.csv, test.csv."""
+"""Kinetics-400, -600 and -700, and any videos of your own: as lists of every usual format, or as class folders."""
 
+import csv
+import logging
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from slowfast_gta.datasets.build import DATASET_REGISTRY
-from slowfast_gta.datasets.records import VideoDataset, VideoRecord, check_unique, read_text
+from slowfast_gta.datasets.folders import class_folders, find_classes, find_videos
+from slowfast_gta.datasets.lists import (
+    OFFICIAL_HEAD,
+    WORDS,
+    ListedVideo,
+    ListFormat,
+    find_format,
+    find_list,
+    open_list,
+    read_glore,
+    read_mmaction2,
+    read_paths,
+    read_tsm,
+    to_records,
+)
+from slowfast_gta.datasets.records import VideoDataset, VideoRecord, label_of, read_text
 from slowfast_gta.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+# Files with one class a line, in the order of the labels: ours, TSM's, mmaction2's.
+_CLASS_FILES = ("classes.txt", "kinetics_label_map.txt", "label_map.txt", "label_map_k*.txt")
+_OFFICIAL_COLUMNS = ("label", "youtube_id", "time_start", "time_end")
 
 
 @DATASET_REGISTRY.register()
 class Kinetics(VideoDataset):
-    """A line is `path label` or `path num_frames label`; paths are relative to `path_prefix` or `data_dir`.
+    """The lists in `data_dir`, in the format `list_format`; "auto" finds it. Without lists, class folders.
 
-    The names of the classes are the lines of classes.txt; without that file they are "class 0", "class 1", ...
+    Paths are relative to `path_prefix` or `data_dir`. The names of the classes are the lines of classes.txt; without
+    that file those of the format, or else "class 0", "class 1", ...
     """
 
     def __init__(
-        self, data_dir: str | Path, path_prefix: str | Path = "", num_classes: int = 400, separator: str = " "
+        self,
+        data_dir: str | Path,
+        path_prefix: str | Path = "",
+        num_classes: int = 400,
+        separator: str = "auto",
+        list_format: str = "auto",
     ):
         super().__init__(data_dir, path_prefix)
         self.num_classes = num_classes
-        self.separator = separator
+        self.formats = {
+            "pyslowfast": ListFormat(("{split}.csv",), partial(read_paths, separator=separator)),
+            "official": ListFormat(("{split}.csv", "kinetics*_{split}.csv"), head=OFFICIAL_HEAD),
+            "mmaction2": ListFormat(("*_{split}_list_videos.txt", "*_{split}_list_rawframes.txt"), read_mmaction2),
+            "tsm": ListFormat(("{split}_videofolder.txt",), read_tsm),
+            "glore": ListFormat(("kinetics_{split}_avi.txt",), read_glore),
+            "folders": ListFormat(()),
+        }
+        self.list_format = list_format
 
     @classmethod
     def from_cfg(cls, cfg) -> "Kinetics":
         data = cfg.DATA
-        return cls(data.PATH_TO_DATA_DIR, data.PATH_PREFIX, cfg.MODEL.NUM_CLASSES, data.PATH_LABEL_SEPARATOR)
+        return cls(
+            data.PATH_TO_DATA_DIR, data.PATH_PREFIX, cfg.MODEL.NUM_CLASSES, data.PATH_LABEL_SEPARATOR, data.LIST_FORMAT
+        )
+
+    @property
+    def root(self) -> Path:
+        """The folder where paths start."""
+        return self.path_prefix or self.data_dir
 
     def class_names(self) -> list[str]:
-        path = self.data_dir / "classes.txt"
-        if not path.exists():
-            return [f"class {label}" for label in range(self.num_classes)]
-        return [line.strip() for line in read_text(path, "the list of classes").splitlines() if line.strip()]
+        for path in (path for name in _CLASS_FILES for path in sorted(self.data_dir.glob(name))):
+            return [line.strip() for line in read_text(path, "the list of classes").splitlines() if line.strip()]
+        chosen = self._format()
+        if chosen == "folders":
+            return find_classes(self.root).classes
+        if chosen == "official":
+            path = find_list(self.data_dir, chosen, self.formats[chosen], "train")
+            return sorted({row["label"] for _, row in _official_rows(path)})
+        return [f"class {label}" for label in range(self.num_classes)]
 
     def records(self, split: str) -> list[VideoRecord]:
-        path = self.data_dir / f"{split}.csv"
-        num_classes = len(self.class_names())
-        records, places = [], []
-        for number, line in enumerate(read_text(path, f"the list of {split} videos").splitlines(), start=1):
-            if not line.strip():
-                continue
-            place = f"{path}:{number}"
-            record = self._record(line, place)
-            if not 0 <= record.label < num_classes:
-                raise DataError(
-                    f"{place}: the label {record.label} is outside 0..{num_classes - 1}; "
-                    f"there are {num_classes} classes (MODEL.NUM_CLASSES, or the lines of classes.txt)."
-                )
-            records.append(record)
-            places.append((place, record.video_id))
-        if not records:
-            raise DataError(f"{path}: the list is empty.")
-        check_unique(places)
+        chosen, names = self._format(), self.class_names()
+        if chosen == "folders":
+            videos, source = self._from_folders(split, names), self.root
+        else:
+            source = self._list(chosen, split)
+            if chosen == "official":
+                videos = list(self._from_official(source, names))
+            else:
+                videos = list(self.formats[chosen].read(source))
+        records = to_records(videos, self.root, len(names), source)
+        logger.info(f"Kinetics: {split} is {len(records)} videos of {len(names)} classes, {source} ({chosen}).")
         return records
 
-    def _record(self, line: str, place: str) -> VideoRecord:
-        """The record of one line. What stands before the last separator is the path, separators in it included;
-        a line of exactly three fields with a number in the middle is `path num_frames label`."""
-        fields = line.strip().split(self.separator)
-        if len(fields) == 3 and fields[1].strip().isdecimal():
-            name, num_frames = fields[0], int(fields[1])
-        else:
-            name, num_frames = self.separator.join(fields[:-1]), None
-        name, label = name.strip(), fields[-1].strip()
-        if not name or not label.lstrip("-").isdecimal():
-            raise DataError(
-                f"{place}: a line must be 'path{self.separator}label' with a number as label; it is '{line}'. "
-                "DATA.PATH_LABEL_SEPARATOR says what stands between the two, and is now "
-                f"{self.separator!r}."
+    def _format(self) -> str:
+        """The format of the lists; class folders where there are none."""
+        chosen = find_format(self.data_dir, self.formats, self.list_format)
+        if self.list_format == "auto" and not any(self.formats[chosen].find(self.data_dir, split) for split in WORDS):
+            has_videos = self.root.is_dir() and any(find_videos(folder).videos for folder in class_folders(self.root))
+            return "folders" if has_videos else chosen
+        return chosen
+
+    def _list(self, chosen: str, split: str) -> Path:
+        """The list of `split`. Only PySlowFast has one for testing; the others test on the validation list."""
+        if split == "test" and chosen != "pyslowfast":
+            logger.info(f"Kinetics: testing on the validation list, as is usual with lists of this format ({chosen}).")
+            split = "val"
+        return find_list(self.data_dir, chosen, self.formats[chosen], split)
+
+    def _from_folders(self, split: str, names: list[str]) -> list[ListedVideo]:
+        found = find_classes(self.root)
+        if found.unused:
+            logger.warning(f"Kinetics: {len(found.unused)} folders are no classes: {', '.join(found.unused[:5])}.")
+        if found.drawn:
+            logger.info(
+                f"Kinetics: {self.root} has no folders train and val: a tenth of each class is held out for validation "
+                "and testing, always the same. tools/prepare_data.py from-folders writes lists of another part."
             )
-        return VideoRecord(str((self.path_prefix or self.data_dir) / name), int(label), name, num_frames)
+        labels = {name: label for label, name in enumerate(names)}
+        return [
+            ListedVideo(str(self.root / video), video, label_of(name, labels, str(self.root / name), self.data_dir))
+            for name, videos in found.splits[split].items()
+            for video in videos
+        ]
+
+    def _from_official(self, path: Path, names: list[str]) -> Iterator[ListedVideo]:
+        """The published csv: a file is called <youtube id>_<from second>_<to second>, in whatever folder it is."""
+        files = {Path(video).stem: video for video in find_videos(self.root).videos}
+        labels = {name: label for label, name in enumerate(names)}
+        missing = []
+        for place, row in _official_rows(path):
+            try:
+                times = [int(float(row[column])) for column in ("time_start", "time_end")]
+            except ValueError:
+                raise DataError(
+                    f"{place}: time_start and time_end must be seconds; they are {list(row.values())}."
+                ) from None
+            name = f"{row['youtube_id']}_{times[0]:06d}_{times[1]:06d}"
+            if name not in files:
+                missing.append(name)
+            yield ListedVideo(place, files.get(name, f"{name}.mp4"), label_of(row["label"], labels, place, path))
+        if missing and not files:
+            raise DataError(
+                f"{self.root}: not one video of {path} is there, as {missing[0]}.mp4. DATA.PATH_PREFIX can name "
+                "another folder; below it the videos may be in folders of any kind."
+            )
+        if missing:
+            logger.warning(f"Kinetics: {len(missing)} videos of {path} are not in {self.root}: {missing[0]} ...")
+
+
+def _official_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """(file:line, row) of a published csv."""
+    with open_list(path) as file:
+        reader = csv.DictReader(file)
+        absent = [column for column in _OFFICIAL_COLUMNS if column not in (reader.fieldnames or ())]
+        if absent:
+            raise DataError(f"{path}:1: the columns {', '.join(absent)} are missing from the head of the list.")
+        for row in reader:
+            place = f"{path}:{reader.line_num}"
+            if any(row[column] is None for column in _OFFICIAL_COLUMNS):
+                raise DataError(f"{place}: the line has fewer fields than the head of the list.")
+            yield place, row

@@ -1,47 +1,114 @@
-"""Something-Something v1 (JPEG folders and csv lists) and v2 (.webm and json lists), as published."""
+"""Something-Something v1 (JPEG folders and csv lists) and v2 (.webm or frames, json lists), as published.
+
+Both are also read from the lists that other codebases made of them: PySlowFast's (v2), mmaction2's, TSM's.
+"""
 
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 from slowfast_gta.datasets.build import DATASET_REGISTRY
-from slowfast_gta.datasets.records import (
-    VideoDataset,
-    VideoRecord,
-    check_folder,
-    check_unique,
-    label_of,
-    read_text,
+from slowfast_gta.datasets.lists import (
+    FRAME_LIST_HEAD,
+    ListedVideo,
+    ListFormat,
+    find_format,
+    find_list,
+    numbered_lines,
+    read_frame_list,
+    read_mmaction2,
+    read_tsm,
+    to_records,
 )
+from slowfast_gta.datasets.records import VideoDataset, VideoRecord, check_folder, check_unique, label_of, read_text
 from slowfast_gta.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-_LIST_OF_SPLIT = {"train": "train", "val": "validation", "test": "validation"}
+_WORDS = {"train": "train", "val": "validation"}
+# Lists that others made, with their labels as numbers.
+_FOREIGN = {
+    "mmaction2": ListFormat(("sth*_{split}_list_videos.txt", "sth*_{split}_list_rawframes.txt"), read_mmaction2),
+    "tsm": ListFormat(("{split}_videofolder.txt",), read_tsm),
+}
 
 
-def _list_name(dataset: VideoDataset, split: str) -> str:
-    """The word in the list's file name. The official test lists have no labels, so "test" is the validation list."""
-    if split == "test":
-        logger.info(f"{type(dataset).__name__}: the official test list has no labels; testing on the validation list.")
-    return _LIST_OF_SPLIT[split]
+class _Something(VideoDataset):
+    """What the two versions share: the format of the lists, in `data_dir`, and where the videos are."""
+
+    direction_words = ("left", "right")
+    formats: dict[str, ListFormat]
+    version: str
+
+    def __init__(self, data_dir: str | Path, path_prefix: str | Path = "", list_format: str = "auto"):
+        super().__init__(data_dir, path_prefix)
+        self.list_format = list_format
+
+    @classmethod
+    def from_cfg(cls, cfg) -> "_Something":
+        return cls(cfg.DATA.PATH_TO_DATA_DIR, cfg.DATA.PATH_PREFIX, cfg.DATA.LIST_FORMAT)
+
+    def records(self, split: str) -> list[VideoRecord]:
+        if split == "test":  # TSM's test list labels every video 0
+            logger.info(f"SS{self.version}: the official test list has no labels; testing on the validation list.")
+            split = "val"
+        chosen = find_format(self.data_dir, self.formats, self.list_format)
+        if chosen == "official":
+            source = self._official_path(_WORDS[split])
+        else:
+            source = find_list(self.data_dir, chosen, self.formats[chosen], split)
+        root = check_folder(self.path_prefix or self.data_dir / self._folder(chosen, source), "the videos or frames")
+        videos = self._videos(chosen, source, root)
+        names = self.class_names()
+        records = to_records(videos, root, len(names), source)
+        logger.info(f"SS{self.version}: {split} is {len(records)} videos of {len(names)} classes, {source} ({chosen}).")
+        return records
+
+    def _folder(self, chosen: str, source: Path) -> str:
+        """Where a format has the videos, beside its lists."""
+        if chosen == "pyslowfast":
+            return "."
+        if chosen == "mmaction2":
+            return source.stem.rpartition("_")[2]  # videos, or rawframes
+        extracted = chosen == "tsm" and self.version == "v2"
+        return f"20bn-something-something-{self.version}" + "-frames" * extracted
+
+    def _videos(self, chosen: str, source: Path, root: Path) -> list[ListedVideo]:
+        """The videos of the list `source`, their paths from `root` on."""
+        return list(self.formats[chosen].read(source))
+
+    def _official_path(self, word: str) -> Path:
+        """The published file of a kind: "labels", "train" or "validation"."""
+        raise NotImplementedError
 
 
 @DATASET_REGISTRY.register()
-class SSv2(VideoDataset):
-    """Something-Something v2: `20bn-something-something-v2/<id>.webm` and four json files."""
+class SSv2(_Something):
+    """Something-Something v2: `20bn-something-something-v2/<id>.webm`, or folders of frames, and four json files."""
 
-    direction_words = ("left", "right")
-    video_extension = ".webm"
+    version = "v2"
+    video_extensions = (".webm", ".mp4", "")  # as published, as tools/prepare_data.py resize leaves them, frames
+    formats = {
+        "official": ListFormat(("something-something-v2-{split}.json", "labels/{split}.json")),
+        "pyslowfast": ListFormat(("{split}.csv",), head=FRAME_LIST_HEAD, beside="official"),
+        **_FOREIGN,
+    }
 
     def class_names(self) -> list[str]:
         return list(self._labels())
 
-    def records(self, split: str) -> list[VideoRecord]:
-        folder = check_folder(self.path_prefix or self.data_dir / "20bn-something-something-v2", "the videos")
-        path, labels_file = self._json_path(_list_name(self, split)), self._json_path("labels")
-        labels = self._labels()
-        records, places = [], []
+    def _videos(self, chosen: str, source: Path, root: Path) -> list[ListedVideo]:
+        if chosen == "official":
+            return _with_suffix(self._read_json(source), root, self.video_extensions)
+        if chosen == "pyslowfast":
+            word = _WORDS["train" if source.stem == "train" else "val"]
+            return _with_frames(self._read_json(self._official_path(word)), source)
+        return super()._videos(chosen, source, root)
+
+    def _read_json(self, path: Path) -> list[ListedVideo]:
+        labels, labels_file = self._labels(), self._official_path("labels")
+        videos = []
         for number, entry in enumerate(_load_json(path, list, "the list of videos")):
             place = f"{path}, entry {number}"
             try:
@@ -51,15 +118,10 @@ class SSv2(VideoDataset):
                     f'{place}: an entry must be an object with "id" and "template"; it is {entry}.'
                 ) from None
             name = str(template).replace("[", "").replace("]", "")
-            label = label_of(name, labels, f"{place} (id {video_id})", labels_file)
-            records.append(VideoRecord(str(folder / (video_id + self.video_extension)), label, video_id))
-            places.append((place, video_id))
-        if not records:
-            raise DataError(f"{path}: the list is empty.")
-        check_unique(places)
-        return records
+            videos.append(ListedVideo(place, video_id, label_of(name, labels, f"{place} (id {video_id})", labels_file)))
+        return videos
 
-    def _json_path(self, word: str) -> Path:
+    def _official_path(self, word: str) -> Path:
         """The file of the first release, or of the newer one where only that is there."""
         first = self.data_dir / f"something-something-v2-{word}.json"
         newer = self.data_dir / "labels" / f"{word}.json"
@@ -67,7 +129,7 @@ class SSv2(VideoDataset):
 
     def _labels(self) -> dict[str, int]:
         """Class name -> label, in the order of the labels."""
-        path = self._json_path("labels")
+        path = self._official_path("labels")
         given = _load_json(path, dict, "the list of classes")
         try:
             labels = {name: int(label) for name, label in given.items()}
@@ -76,6 +138,39 @@ class SSv2(VideoDataset):
         if not labels or sorted(labels.values()) != list(range(len(labels))):
             raise DataError(f"{path}: the {len(labels)} labels must be the numbers from 0 on, each once.")
         return dict(sorted(labels.items(), key=lambda item: item[1]))
+
+
+def _with_suffix(videos: list[ListedVideo], root: Path, suffixes: tuple[str, ...]) -> list[ListedVideo]:
+    """The same videos with the suffix that their files have in `root`; "" stands for folders of frames.
+
+    Raises DataError where the first of them that is there is there twice.
+    """
+    suffix = suffixes[0]  # where not one is there: reading them will say so
+    for video in videos:
+        found = [suffix for suffix in suffixes if (root / (video.name + suffix)).exists()]
+        if len(found) > 1:
+            names = " and ".join(video.name + suffix for suffix in found)
+            raise DataError(f"{root}: there are {names}. Give each kind its own folder, named by DATA.PATH_PREFIX.")
+        if found:
+            suffix = found[0]
+            break
+    return [video._replace(name=video.name + suffix, video_id=video.name) for video in videos]
+
+
+def _with_frames(videos: list[ListedVideo], source: Path) -> list[ListedVideo]:
+    """The same videos in the folders, and with the frames, that PySlowFast's list of frames `source` has for them."""
+    frames = read_frame_list(source)
+    missing = [video.name for video in videos if video.name not in frames]
+    if len(missing) == len(videos):
+        raise DataError(f"{source}: there are no frames of any video of the json list, as of {missing[:1]}.")
+    if missing:  # they stay in the list: what is not tested must be said
+        logger.warning(f"{source}: {len(missing)} videos of the json list have no frames here: {missing[0]} ...")
+    located = []
+    for video in videos:
+        folder, span = frames.get(video.name, (video.name, None))
+        count = span and span[1] - span[0] + 1
+        located.append(video._replace(name=folder, num_frames=count, span=span, video_id=video.name))
+    return located
 
 
 def _load_json(path: Path, kind: type, what: str):
@@ -90,49 +185,59 @@ def _load_json(path: Path, kind: type, what: str):
 
 
 @DATASET_REGISTRY.register()
-class SSv1(VideoDataset):
+class SSv1(_Something):
     """Something-Something v1: `20bn-something-something-v1/<id>/00001.jpg` and csv files with `;`.
 
     `label_order`: "file" numbers the classes as labels.csv lists them, "alphabetical" sorts them first, as TSM does.
     """
 
-    direction_words = ("left", "right")
+    version = "v1"
+    formats = {"official": ListFormat(("something-something-v1-{split}.csv",)), **_FOREIGN}
 
-    def __init__(self, data_dir: str | Path, path_prefix: str | Path = "", label_order: str = "file"):
-        super().__init__(data_dir, path_prefix)
+    def __init__(
+        self,
+        data_dir: str | Path,
+        path_prefix: str | Path = "",
+        list_format: str = "auto",
+        label_order: str = "file",
+    ):
+        super().__init__(data_dir, path_prefix, list_format)
         self.label_order = label_order
 
     @classmethod
     def from_cfg(cls, cfg) -> "SSv1":
-        return cls(cfg.DATA.PATH_TO_DATA_DIR, cfg.DATA.PATH_PREFIX, cfg.DATA.LABEL_ORDER)
+        data = cfg.DATA
+        return cls(data.PATH_TO_DATA_DIR, data.PATH_PREFIX, data.LIST_FORMAT, data.LABEL_ORDER)
 
     def class_names(self) -> list[str]:
-        path = self._csv_path("labels")
+        path = self._official_path("labels")
         names = [line.strip() for line in read_text(path, "the list of classes").splitlines() if line.strip()]
         if not names:
             raise DataError(f"{path}: the list of classes is empty.")
         check_unique((f"{path}, class {number}", name) for number, name in enumerate(names))
         return sorted(names) if self.label_order == "alphabetical" else names
 
-    def records(self, split: str) -> list[VideoRecord]:
-        folder = check_folder(self.path_prefix or self.data_dir / "20bn-something-something-v1", "the frame folders")
-        path, labels_file = self._csv_path(_list_name(self, split)), self._csv_path("labels")
-        labels = {name: label for label, name in enumerate(self.class_names())}
-        records, places = [], []
-        for number, line in enumerate(read_text(path, "the list of videos").splitlines(), start=1):
-            if not line.strip():
-                continue
-            place = f"{path}:{number}"
+    def _videos(self, chosen: str, source: Path, root: Path) -> list[ListedVideo]:
+        if chosen == "official":
+            return list(self._read_csv(source))
+        theirs = "alphabetical" if chosen == "tsm" else "file"
+        if self.label_order != theirs:
+            raise DataError(
+                f"{source}: the labels of this list ({chosen}) are numbers in {theirs} order, and DATA.LABEL_ORDER is "
+                f"{self.label_order}. Set it to {theirs}."
+            )
+        return super()._videos(chosen, source, root)
+
+    def _read_csv(self, path: Path) -> Iterator[ListedVideo]:
+        labels, labels_file = (
+            {name: label for label, name in enumerate(self.class_names())},
+            self._official_path("labels"),
+        )
+        for place, line in numbered_lines(path):
             video_id, separator, name = (part.strip() for part in line.partition(";"))
             if not (video_id and separator and name):
                 raise DataError(f"{place}: a line must be 'id;label'; it is '{line}'.")
-            label = label_of(name, labels, place, labels_file)
-            records.append(VideoRecord(str(folder / video_id), label, video_id))
-            places.append((place, video_id))
-        if not records:
-            raise DataError(f"{path}: the list is empty.")
-        check_unique(places)
-        return records
+            yield ListedVideo(place, video_id, label_of(name, labels, place, labels_file))
 
-    def _csv_path(self, word: str) -> Path:
+    def _official_path(self, word: str) -> Path:
         return self.data_dir / f"something-something-v1-{word}.csv"

@@ -66,7 +66,7 @@ class Synthetic(SSv2):
     def __init__(self, data_dir: str | Path, settings: Settings):
         super().__init__(data_dir)
         self.settings = settings
-        self.video_extension = "." + CODECS[settings.codec][0]
+        self.video_extensions = ("." + CODECS[settings.codec][0],)
 
     @classmethod
     def from_cfg(cls, cfg) -> "Synthetic":

@@ -1,0 +1,264 @@
+"""Lists of videos in the formats of other codebases: which of them a folder holds, and what a line says.
+
+pyslowfast   train.csv                      path label  or  path num_frames label; space, comma or tab between them
+             train.csv (Something)          original_vido_id video_id frame_id path labels: one line for each frame
+mmaction2    *_train_list_videos.txt        path label
+             *_train_list_rawframes.txt     folder num_frames label  or  folder offset num_frames label
+tsm          train_videofolder.txt          folder num_frames label
+glore        kinetics_train_avi.txt         number label path
+
+What a data set was published with ("official") is read by the data set's own file.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+from slowfast_gta.datasets.records import VideoRecord, check_unique, read_text
+from slowfast_gta.errors import DataError
+
+# What the lists of a split are called, by codebase and release.
+WORDS = {"train": ("train",), "val": ("val", "validation", "validate"), "test": ("test",)}
+
+# What the first lines of lists that are all called train.csv hold.
+FRAME_LIST_HEAD = "original_vido_id"  # PySlowFast's own spelling
+OFFICIAL_HEAD = "youtube_id"  # Kinetics
+_SEPARATORS = {" ": "a space", ",": "a comma", "\t": "a tab"}
+_LAST_NUMBER = re.compile(r"(.*?)([\s,]+)(-?\d+)")  # path, what stands before the label, label
+_FRAME_PATH = re.compile(r"(.*?)(\d+)(\.\w+)")
+
+
+class ListedVideo(NamedTuple):
+    """One video of a list, and where it stands there (file:line)."""
+
+    place: str
+    name: str  # its path
+    label: int
+    num_frames: int | None = None
+    span: tuple[int, int] | None = None
+    video_id: str = ""  # where it is not the path
+
+
+@dataclass(frozen=True)
+class ListFormat:
+    """What the lists of a format are called (globs; {split} stands for the words above), and what reads one.
+
+    `head`: what the first line of a .csv holds, since formats share that name. `beside`: a format whose files belong
+    to this one too.
+    """
+
+    names: tuple[str, ...]
+    read: Callable[[Path], Iterator[ListedVideo]] | None = None
+    head: str = ""
+    beside: str = ""
+
+    def find(self, folder: Path, split: str) -> list[Path]:
+        """The lists of `split` in `folder`."""
+        globs = dict.fromkeys(name.format(split=word) for name in self.names for word in WORDS[split])
+        return [path for glob in globs for path in sorted(folder.glob(glob)) if self._fits(path)]
+
+    def _fits(self, path: Path) -> bool:
+        if path.suffix != ".csv":
+            return True
+        with open_list(path) as file:
+            first_line = file.readline(1000)
+        return [head for head in (FRAME_LIST_HEAD, OFFICIAL_HEAD) if head in first_line] == [self.head] * bool(
+            self.head
+        )
+
+
+def find_format(folder: Path, formats: dict[str, ListFormat], wanted: str) -> str:
+    """The name of the format that the lists in `folder` have; `wanted`, where it is not "auto".
+
+    Raises DataError where there is no list, or more than one format.
+    """
+    if wanted != "auto":
+        if wanted not in formats:
+            raise DataError(
+                f"DATA.LIST_FORMAT is {wanted}, and this data set is read from {', '.join(formats)} (or auto)."
+            )
+        return wanted
+    found = {
+        name: path for name, one in formats.items() for split in reversed(WORDS) for path in one.find(folder, split)
+    }
+    for name in list(found):
+        found.pop(formats[name].beside, None)
+    if len(found) > 1:
+        raise DataError(
+            f"{folder} holds lists of several formats: "
+            + ", ".join(f"{path.relative_to(folder)} ({name})" for name, path in found.items())
+            + ". DATA.LIST_FORMAT says which of them to read."
+        )
+    return next(iter(found), next(iter(formats)))
+
+
+def find_list(folder: Path, name: str, one: ListFormat, split: str) -> Path:
+    """The list of `split`. Raises DataError unless it is exactly one."""
+    found = one.find(folder, split)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(str(path.relative_to(folder)) for path in found)
+        raise DataError(f"{folder} holds {len(found)} lists of {split} videos: {names}. Keep one of them there.")
+    names = " or ".join(name.format(split=WORDS[split][0]) for name in one.names)
+    raise DataError(
+        f"{folder}: there is no such file as {names}, the list of {split} videos ({name}). DATA.PATH_TO_DATA_DIR must "
+        "be the folder that holds it."
+    )
+
+
+def to_records(videos: Sequence[ListedVideo], root: Path, num_classes: int, source: Path) -> list[VideoRecord]:
+    """The records of a list, whose paths start at `root`. Raises DataError for labels and videos that cannot be."""
+    for video in videos:
+        if not 0 <= video.label < num_classes:
+            raise DataError(
+                f"{video.place}: the label {video.label} is outside 0..{num_classes - 1}; "
+                f"there are {num_classes} classes (MODEL.NUM_CLASSES, or the lines of classes.txt)."
+            )
+    if not videos:
+        raise DataError(f"{source}: the list is empty.")
+    check_unique((video.place, video.video_id or video.name) for video in videos)
+    return [
+        VideoRecord(str(root / video.name), video.label, video.video_id or video.name, video.num_frames, video.span)
+        for video in videos
+    ]
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """(file:line, the line without its ends) of all lines that are not blank."""
+    for number, line in enumerate(read_text(path, "the list of videos").splitlines(), start=1):
+        if line.strip():
+            yield f"{path}:{number}", line.strip()
+
+
+def read_paths(path: Path, separator: str = "auto") -> Iterator[ListedVideo]:
+    """`path label` or `path num_frames label`. What stands before the last separator is the path, separators in it
+    included; a line of exactly three fields with a number in the middle is `path num_frames label`."""
+    first_place = ""
+    for place, line in numbered_lines(path):
+        if separator == "auto":
+            separator, first_place = _separator_of(line, place), place
+        elif first_place and (other := _separator_of(line, place)) != separator:
+            raise DataError(
+                f"{place}: before the label stands {_SEPARATORS[other]}, and at {first_place} "
+                f"{_SEPARATORS[separator]}. A list has one separator; DATA.PATH_LABEL_SEPARATOR can name it."
+            )
+        fields = [field for field in line.split(separator) if field.strip()]
+        with_count = len(fields) == 3 and fields[1].strip().isdecimal()
+        name = (fields[0] if with_count else line.rpartition(separator)[0]).strip()
+        if not name or not fields[-1].strip().lstrip("-").isdecimal():
+            raise DataError(
+                f"{place}: a line must be 'path{separator}label' with a number as label; it is '{line}'. "
+                f"DATA.PATH_LABEL_SEPARATOR says what stands between the two, and is now {separator!r}."
+            )
+        yield ListedVideo(place, name, int(fields[-1]), int(fields[1]) if with_count else None)
+
+
+def _separator_of(line: str, place: str) -> str:
+    """What stands before the number at the end: a comma, a tab or a space."""
+    match = _LAST_NUMBER.fullmatch(line)
+    if match is None:
+        raise DataError(
+            f"{place}: a line must be 'path label' with a number as label; it is '{line}'. Between the two stands a "
+            "space, a comma or a tab, the same in the whole list."
+        )
+    return next(separator for separator in (",", "\t", " ") if separator in match[2] or separator == " ")
+
+
+def read_mmaction2(path: Path) -> Iterator[ListedVideo]:
+    """mmaction2's list of videos or of frame folders, by its name. Offsets count frames before the video's first."""
+    if path.stem.endswith("videos"):
+        for place, line in numbered_lines(path):
+            name, label = _fields(line, 1, place, "path label")
+            if (before := name.rpartition(" ")[2]).isdecimal() and name != before:
+                raise DataError(f"{place}: '{line}' has several labels, or a number of frames; one label can be read.")
+            yield ListedVideo(place, name, label)
+        return
+    lines = list(numbered_lines(path))
+    with_offset = all(re.fullmatch(r".*\s\d+\s+\d+\s+\d+", line) for _, line in lines)
+    for place, line in lines:
+        if with_offset:
+            name, offset, count, label = _fields(line, 3, place, "folder offset num_frames label")
+            yield ListedVideo(place, name, label, count, (offset + 1, offset + count))
+        else:
+            name, count, label = _fields(line, 2, place, "folder num_frames label")
+            yield ListedVideo(place, name, label, count)
+
+
+def read_tsm(path: Path) -> Iterator[ListedVideo]:
+    """TSM's and TRN's list of frame folders."""
+    for place, line in numbered_lines(path):
+        name, count, label = _fields(line, 2, place, "folder num_frames label")
+        yield ListedVideo(place, name, label, count)
+
+
+def read_glore(path: Path) -> Iterator[ListedVideo]:
+    """GloRe's list: a number that names the video, its label, its path."""
+    for place, line in numbered_lines(path):
+        fields = line.split(maxsplit=2)
+        if len(fields) < 3 or not (fields[0].isdecimal() and fields[1].isdecimal()):
+            raise DataError(f"{place}: a line must be 'number label path'; it is '{line}'.")
+        yield ListedVideo(place, fields[2], int(fields[1]))
+
+
+def _fields(line: str, num_numbers: int, place: str, what: str) -> tuple:
+    """The path and the `num_numbers` numbers of a line. Spaces may be in the path."""
+    fields = line.rsplit(maxsplit=num_numbers)
+    if len(fields) <= num_numbers or not all(field.isdecimal() for field in fields[1:]):
+        raise DataError(f"{place}: a line must be '{what}' with numbers after the first; it is '{line}'.")
+    return fields[0], *map(int, fields[1:])
+
+
+def read_frame_list(path: Path) -> dict[str, tuple[str, tuple[int, int]]]:
+    """PySlowFast's list of frames: id -> (folder, numbers of the first and the last frame).
+
+    It is read line by line: that of Something-Something v2 has 25 million lines.
+    Raises DataError unless the frames of a video are all those between two numbers of one folder, in order.
+    """
+    frames: dict[str, tuple[str, tuple[int, int]]] = {}
+    current, wanted, template = "", "", ""  # the video, the path that its next frame must have, how it is made
+    with open_list(path) as file:
+        next(file)  # the head
+        for number, line in enumerate(file, start=2):
+            fields = line.split()
+            if len(fields) == 5 and fields[0] == current and fields[3] == wanted:
+                folder, (first, last) = frames[current]
+                frames[current], wanted = (folder, (first, last + 1)), template.format(last + 2)
+            elif fields:
+                current, template, first = _first_frame(fields, f"{path}:{number}", frames)
+                frames[current] = (fields[3].rpartition("/")[0] or ".", (first, first))
+                wanted = template.format(first + 1)
+    return frames
+
+
+def _first_frame(fields: list[str], place: str, frames: dict) -> tuple[str, str, int]:
+    """The id of a video, how the paths of its frames are made of their numbers, and the number of this one."""
+    match = _FRAME_PATH.fullmatch(fields[3]) if len(fields) == 5 else None
+    if match is None:
+        raise DataError(
+            f"{place}: a line must be 'original_vido_id video_id frame_id path labels', five fields without spaces in "
+            f"them, the path ending with the number of the frame, as 7/7_000001.jpg; it is '{' '.join(fields)}'."
+        )
+    if fields[0] in frames:
+        folder, (_, last) = frames[fields[0]]
+        raise DataError(
+            f"{place}: the frames of a video must follow one another, in one folder and numbered one by one; video "
+            f"{fields[0]} comes to frame {last} of {folder}, and then to {fields[3]}."
+        )
+    before, digits, after = (part.replace("{", "{{").replace("}", "}}") for part in match.groups())
+    return fields[0], f"{before}{{:0{len(digits)}d}}{after}", int(digits)
+
+
+@contextmanager
+def open_list(path: Path) -> Iterator[TextIO]:
+    """An annotation file that is too large to be read at once. Raises DataError, as records.read_text does."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            yield file
+    except UnicodeDecodeError as fault:
+        raise DataError(f"{path}: the list of videos must be UTF-8 text, and byte {fault.start} is not.") from None
+    except OSError as fault:
+        raise DataError(f"{path}: the list of videos cannot be read ({fault.strerror}).") from None
