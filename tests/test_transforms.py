@@ -134,3 +134,12 @@ def test_test_views_are_resized_then_cropped():
         assert np.array_equal(crop, resized[:, :, left : left + 24])
     only = TestTransform.from_cfg(_config(RESIZE=[60, 80], TEST_CROP_SIZE=56), 1)(frames)
     assert np.array_equal(only[0], resize_frames(frames, (60, 80))[:, 2:58, 12:68])
+
+
+def test_full_resolution_crops_nothing_and_keeps_the_shape():
+    cfg = _config(RESIZE=[60, 80], TEST_CROP_SIZE=24)
+    cfg.TEST.FULL_RESOLUTION = True
+    for height, width, wanted in ((48, 64, (24, 32)), (64, 48, (32, 24)), (24, 50, (24, 50))):
+        frames = _gradient(height=height, width=width)
+        (whole,) = TestTransform.from_cfg(cfg, 1)(frames)
+        assert np.array_equal(whole, resize_frames(frames, wanted))

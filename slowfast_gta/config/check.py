@@ -18,7 +18,7 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     (
         "1 or more",
         lambda value: value >= 1,
-        "LOG_PERIOD NUM_SHARDS RESNET.WIDTH_PER_GROUP RESNET.EXPANSION RESNET.NUM_GROUPS "
+        "LOG_PERIOD NUM_SHARDS DIST_TIMEOUT_SEC DIST_WAIT_SEC BN.NUM_SPLITS SOLVER.ACCUMULATE_STEPS RESNET.WIDTH_PER_GROUP RESNET.EXPANSION RESNET.NUM_GROUPS "
         "SLOWFAST.ALPHA SLOWFAST.BETA_INV SLOWFAST.FUSION_CONV_CHANNEL_RATIO SLOWFAST.FUSION_KERNEL_SZ "
         "BN.NUM_BATCHES_PRECISE BN.NUM_SYNC_DEVICES DATA.NUM_FRAMES DATA.SAMPLING_RATE DATA.TARGET_FPS "
         "DATA.TRAIN_CROP_SIZE DATA.TEST_CROP_SIZE TRAIN.BATCH_SIZE TRAIN.EVAL_PERIOD TRAIN.CHECKPOINT_PERIOD TRAIN.MAX_NAN_STEPS "
@@ -29,7 +29,7 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     (
         "0 or more",
         lambda value: value >= 0,
-        "RNG_SEED SHARD_ID MODEL.FC_INIT_STD BN.WEIGHT_DECAY SYNTHETIC.SEED TRAIN.CHECKPOINT_PERIOD_STEPS TRAIN.KEEP_CHECKPOINTS DATA_LOADER.NUM_WORKERS "
+        "RNG_SEED SHARD_ID SOLVER.BASE_BATCH_SIZE MODEL.FC_INIT_STD BN.WEIGHT_DECAY SYNTHETIC.SEED TRAIN.CHECKPOINT_PERIOD_STEPS TRAIN.KEEP_CHECKPOINTS DATA_LOADER.NUM_WORKERS "
         "SOLVER.COSINE_END_LR SOLVER.WARMUP_EPOCHS SOLVER.WARMUP_START_LR SOLVER.MOMENTUM SOLVER.DAMPENING "
         "SOLVER.WEIGHT_DECAY",
     ),
@@ -110,7 +110,9 @@ def check_data(cfg) -> Iterator[str]:
     if any(channels != 3 for channels in data.INPUT_CHANNEL_NUM):
         yield f"DATA.INPUT_CHANNEL_NUM is {data.INPUT_CHANNEL_NUM}; only 3 (RGB) is supported, in every pathway."
     if data.RESIZE:
-        yield from _resize_faults(data.RESIZE, data.TRAIN_CROP_SIZE, data.TEST_CROP_SIZE)
+        yield from _resize_faults(
+            data.RESIZE, data.TRAIN_CROP_SIZE, 0 if cfg.TEST.FULL_RESOLUTION else data.TEST_CROP_SIZE
+        )
         if not _are_numbers(data.MULTI_SCALES) or not data.MULTI_SCALES:
             yield f"DATA.MULTI_SCALES is {data.MULTI_SCALES}; it must be a list of numbers, as [1.0, 0.875]."
         elif not all(0 < scale <= 1 for scale in data.MULTI_SCALES):
@@ -143,6 +145,11 @@ def check_views(cfg) -> Iterator[str]:
             "TEST.CLIP_POSITIONS twice is TSM's pair of clips: it needs TEST.NUM_ENSEMBLE_VIEWS 2 (it is "
             f"{test.NUM_ENSEMBLE_VIEWS}) and DATA.SAMPLING segment or uniform (it is {data.SAMPLING})."
         )
+    if test.FULL_RESOLUTION and test.NUM_SPATIAL_CROPS != 1:
+        yield (
+            f"TEST.NUM_SPATIAL_CROPS is {test.NUM_SPATIAL_CROPS}; with TEST.FULL_RESOLUTION True there is one view, the "
+            "whole frame: it must be 1."
+        )
     if test.CLIP_POSITIONS != "exact" and data.USE_OFFSET_SAMPLING:
         yield (
             f"DATA.USE_OFFSET_SAMPLING True belongs to TEST.CLIP_POSITIONS exact, and that is {test.CLIP_POSITIONS}. "
@@ -155,6 +162,11 @@ def check_schedule(cfg) -> Iterator[str]:
     solver = cfg.SOLVER
     if solver.WARMUP_EPOCHS > solver.MAX_EPOCH:
         yield f"SOLVER.WARMUP_EPOCHS is {solver.WARMUP_EPOCHS}, longer than SOLVER.MAX_EPOCH, {solver.MAX_EPOCH}."
+    if solver.BASE_BATCH_SIZE and solver.BASE_LR_SCALE_NUM_SHARDS:
+        yield (
+            f"SOLVER.BASE_BATCH_SIZE is {solver.BASE_BATCH_SIZE} and SOLVER.BASE_LR_SCALE_NUM_SHARDS True; both scale "
+            "the learning rates. Set one of them."
+        )
     if solver.LR_POLICY == "cosine" and solver.COSINE_END_LR > solver.BASE_LR:
         yield f"SOLVER.COSINE_END_LR is {solver.COSINE_END_LR}, more than SOLVER.BASE_LR, {solver.BASE_LR}."
     if solver.LR_POLICY != "cosine":
@@ -188,6 +200,11 @@ def check_processes(cfg) -> Iterator[str]:
     """Machines that train together."""
     if cfg.SHARD_ID >= cfg.NUM_SHARDS >= 1:
         yield f"SHARD_ID is {cfg.SHARD_ID}; with NUM_SHARDS {cfg.NUM_SHARDS} it must be 0 to {cfg.NUM_SHARDS - 1}."
+    if cfg.SOLVER.ACCUMULATE_STEPS > cfg.TRAIN.BATCH_SIZE:
+        yield (
+            f"SOLVER.ACCUMULATE_STEPS is {cfg.SOLVER.ACCUMULATE_STEPS}, more parts than the {cfg.TRAIN.BATCH_SIZE} "
+            "clips that TRAIN.BATCH_SIZE has."
+        )
 
 
 def check_data_paths(cfg, splits: Iterable[str]) -> None:

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from slowfast_gta.datasets.build import build_dataset
 from slowfast_gta.datasets.clips import TestViews, TrainClips, collate
 from slowfast_gta.datasets.mirror import directed_names, exchanged_names, unmirrored_names, without_exchange
+from slowfast_gta.datasets.compact import VideoRecords
 from slowfast_gta.datasets.records import VideoDataset
 from slowfast_gta.datasets.sampling import ClipSampling
 from slowfast_gta.datasets.transforms import TestTransform, TrainTransform
@@ -42,28 +43,30 @@ class TrainOrder:
         return self.num_videos // self.batch_size
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_videos).tolist()
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_videos)
         for step in range(self.start_step, len(self)):
             batch = order[step * self.batch_size : (step + 1) * self.batch_size]
-            yield [(self.epoch, index) for index in batch[self.share]]
+            yield [(self.epoch, index) for index in batch[self.share].tolist()]
 
 
 class TestOrder:
-    """The batches of a test for one process: every `world_size`-th video, in the order of the list."""
+    """The batches of a test for one process: every `world_size`-th of the list's.
+
+    They hold the same videos however many processes share them: a batch of another size may round differently.
+    """
 
     __test__ = False  # not a test class, whatever pytest makes of its name
 
     def __init__(self, num_videos: int, videos_per_batch: int, rank: int, world_size: int):
-        self.indices = list(range(rank, num_videos, world_size))
-        self.videos_per_batch = videos_per_batch
+        batches = [range(first, num_videos)[:videos_per_batch] for first in range(0, num_videos, videos_per_batch)]
+        self.batches = [list(batch) for batch in batches[rank::world_size]]
         self.epoch = self.start_step = 0
 
     def __len__(self) -> int:
-        return -(-len(self.indices) // self.videos_per_batch)
+        return len(self.batches)
 
     def __iter__(self) -> Iterator[list[int]]:
-        for step in range(self.start_step, len(self)):
-            yield self.indices[step * self.videos_per_batch : (step + 1) * self.videos_per_batch]
+        yield from self.batches[self.start_step :]
 
 
 class ClipLoader:
@@ -156,10 +159,10 @@ class ClipLoader:
 def build_train_loader(cfg, dataset: VideoDataset | None = None) -> ClipLoader:
     """Random clips of the training videos, this process's share of each TRAIN.BATCH_SIZE."""
     dataset = dataset or build_dataset(cfg, "train")
-    records = dataset.records("train")
+    records = VideoRecords(dataset.records("train"))
     batch_size, world_size = cfg.TRAIN.BATCH_SIZE, get_world_size()
-    if batch_size % world_size:
-        raise ConfigError(f"TRAIN.BATCH_SIZE is {batch_size}, which {world_size} processes cannot share evenly.")
+    if batch_size < world_size:
+        raise ConfigError(f"TRAIN.BATCH_SIZE is {batch_size}, fewer clips than there are processes, {world_size}.")
     if len(records) < batch_size:
         raise DataError(
             f"There are {len(records)} training videos, fewer than TRAIN.BATCH_SIZE {batch_size}: "
@@ -178,7 +181,7 @@ def build_train_loader(cfg, dataset: VideoDataset | None = None) -> ClipLoader:
 def build_test_loader(cfg, split: str, dataset: VideoDataset | None = None) -> ClipLoader:
     """All views of the videos of `split`: one centre view for "val", TEST's views for "test"."""
     dataset = dataset or build_dataset(cfg, split)
-    records = dataset.records(split)
+    records = VideoRecords(dataset.records(split))
     num_clips, num_crops = (cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS) if split == "test" else (1, 1)
     if num_crops == 10 and (names := directed_classes(dataset)):
         raise ConfigError(
@@ -189,9 +192,10 @@ def build_test_loader(cfg, split: str, dataset: VideoDataset | None = None) -> C
     if split != "test":
         sampling = sampling.centred()
     clips = TestViews(records, sampling, TestTransform.from_cfg(cfg, num_crops), num_clips)
-    world_size = get_world_size()
-    videos_per_batch = max(1, cfg.TEST.BATCH_SIZE // world_size // clips.num_views)
-    order = TestOrder(len(records), videos_per_batch, get_rank(), world_size)
+    videos_per_batch = max(1, cfg.TEST.BATCH_SIZE // clips.num_views)
+    if cfg.TEST.FULL_RESOLUTION:
+        videos_per_batch = 1  # each may have a shape of its own
+    order = TestOrder(len(records), videos_per_batch, get_rank(), get_world_size())
     return ClipLoader(clips, order, cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.PIN_MEMORY)
 
 

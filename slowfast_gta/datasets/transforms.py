@@ -140,21 +140,27 @@ class TrainTransform:
 @dataclass(frozen=True)
 class TestTransform:
     """The deterministic crops of testing: to `resize`, or the shorter side to `crop_size`; then 1 or 3 squares, or 10:
-    the corners, the centre, and their mirror images."""
+    the corners, the centre, and their mirror images. At full resolution the shorter side is `crop_size` and nothing
+    is cropped, so that each video has a shape of its own."""
 
     __test__ = False  # not a test class, whatever pytest makes of its name
 
     crop_size: int
     resize: tuple[int, int] | None
     num_crops: int
+    full_resolution: bool = False
 
     @classmethod
     def from_cfg(cls, cfg, num_crops: int) -> "TestTransform":
-        return cls(cfg.DATA.TEST_CROP_SIZE, tuple(cfg.DATA.RESIZE) or None, num_crops)
+        data = cfg.DATA
+        return cls(data.TEST_CROP_SIZE, tuple(data.RESIZE) or None, num_crops, cfg.TEST.FULL_RESOLUTION)
 
     def __call__(self, frames: np.ndarray) -> list[np.ndarray]:
-        """uint8 (T, H, W, 3) -> `num_crops` views of it, resized once, each (T, S, S, 3)."""
-        size = self.resize or short_side_size(frames.shape[1:3], self.crop_size)
+        """uint8 (T, H, W, 3) -> `num_crops` views of it, resized once, each (T, S, S, 3); or one, (T, H', W', 3)."""
+        size = short_side_size(frames.shape[1:3], self.crop_size)
+        if self.full_resolution:
+            return [resize_frames(frames, size)]
+        size = self.resize or size
         frames = resize_frames(frames, size)
         side = self.crop_size
         offsets = crop_offsets(size, side, 5 if self.num_crops == 10 else self.num_crops)

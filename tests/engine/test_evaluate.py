@@ -5,16 +5,17 @@ import json
 import numpy as np
 import pytest
 import torch
+from made_videos import write_video
 from miniatures import CFG, TINY, metrics
 
 from slowfast_gta import build_model, load_config, load_weights
 from slowfast_gta.datasets.readers import open_video
-from slowfast_gta.datasets.sampling import ClipSampling
-from slowfast_gta.datasets.transforms import TestTransform
+from slowfast_gta.datasets.sampling import ClipSampling, twice_sampled_views
+from slowfast_gta.datasets.transforms import TestTransform, resize_frames
 from slowfast_gta.engine.checkpoint import list_checkpoints
 from slowfast_gta.engine.device import build_normalize
 from slowfast_gta.engine.evaluate import Scores, sentence, summarize
-from slowfast_gta.errors import RunError
+from slowfast_gta.errors import ConfigError, RunError
 
 
 @pytest.fixture
@@ -80,6 +81,37 @@ def test_a_score_is_the_mean_over_the_views(scores_of, ssv2, trained, num_clips,
         np.testing.assert_allclose(row, np.mean(answers, axis=0), atol=1e-6)
         if len(answers) > 1:
             assert np.ptp(answers, axis=0).max() > 1e-6, "the views are the same"
+
+
+def test_full_resolution_gives_each_video_its_own_shape(ssv2, trained, tmp_path, run_tiny):
+    """Two videos of other sizes; the score of each is the network's answer to its whole frames."""
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for number in range(1012, 1018):
+        size = {1013: (48, 100), 1014: (70, 50)}.get(number, (48, 64))
+        write_video(videos / f"{number}.webm", 14, *size)
+    pairs = ("TEST.FULL_RESOLUTION", True, "DATA.TEST_CROP_SIZE", 40, "TEST.BATCH_SIZE", 64)
+    pairs += ("TEST.NUM_ENSEMBLE_VIEWS", 2, "TEST.CLIP_POSITIONS", "twice", "DATA.PATH_PREFIX", videos)
+    weights = list_checkpoints(trained)[-1][1]
+    code, _, err = run_tiny("TRAIN.ENABLE", False, "TEST.CHECKPOINT_FILE_PATH", weights, *pairs)
+    assert code == 0, err
+    cfg = load_config(CFG, [*TINY, *pairs])
+    model = build_model(cfg).eval()
+    load_weights(model, weights)
+    normalize = build_normalize(cfg, torch.device("cpu"))
+    with np.load(tmp_path / "run" / "scores.npz", allow_pickle=False) as stored:
+        rows = dict(zip(stored["video_id"].tolist(), stored["scores"], strict=True))
+    for video_id, size in (("1013", (40, 83)), ("1014", (56, 40)), ("1015", (40, 53))):
+        with open_video(videos / f"{video_id}.webm") as video:
+            clips = [resize_frames(video.read(view), size) for view in twice_sampled_views(14, cfg.DATA.NUM_FRAMES)]
+        with torch.no_grad():
+            answers = model(normalize(torch.from_numpy(np.stack(clips)).permute(0, 4, 1, 2, 3)))
+        np.testing.assert_allclose(rows[video_id], answers.mean(0).numpy(), atol=1e-5)
+
+
+def test_several_crops_of_whole_frames_are_refused():
+    with pytest.raises(ConfigError, match=r"NUM_SPATIAL_CROPS is 3; with TEST.FULL_RESOLUTION True there is one view"):
+        load_config(CFG, ["TEST.FULL_RESOLUTION", True, "TEST.NUM_SPATIAL_CROPS", 3])
 
 
 def test_validation_is_a_test_with_one_view(scores_of, trained):
