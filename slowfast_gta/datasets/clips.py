@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from slowfast_gta.datasets.compact import VideoRecords
 from slowfast_gta.datasets.readers import open_video
 from slowfast_gta.datasets.records import VideoRecord
 from slowfast_gta.datasets.sampling import ClipSampling
@@ -43,7 +44,7 @@ class TrainClips(Dataset):
 
     def __init__(
         self,
-        records: Sequence[VideoRecord],
+        records: VideoRecords,
         sampling: ClipSampling,
         transform: TrainTransform,
         mirror_labels: Sequence[int | None] | Sequence[Sequence[int | None]],
@@ -84,8 +85,8 @@ class TrainClips(Dataset):
         yield index
         if self.replace:
             label = self.records[index].label
-            others = [i for i, record in enumerate(self.records) if record.label == label and i != index]
-            yield from generator.permutation(others)[:_REPLACEMENT_TRIES].tolist()
+            others = self.records.with_label(label)
+            yield from generator.permutation(others[others != index])[:_REPLACEMENT_TRIES].tolist()
 
     def _read(self, record: VideoRecord, generator: np.random.Generator) -> tuple[torch.Tensor, Label, int]:
         with open_video(record.path, record.span) as video:

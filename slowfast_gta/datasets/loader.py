@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from slowfast_gta.datasets.build import build_dataset
 from slowfast_gta.datasets.clips import TestViews, TrainClips, collate
-from slowfast_gta.datasets.mirror import directed_names, exchanged_names, unmirrored_names, without_exchange
 from slowfast_gta.datasets.compact import VideoRecords
+from slowfast_gta.datasets.mirror import directed_names, exchanged_names, unmirrored_names, without_exchange
 from slowfast_gta.datasets.records import VideoDataset
 from slowfast_gta.datasets.sampling import ClipSampling
 from slowfast_gta.datasets.transforms import TestTransform, TrainTransform
