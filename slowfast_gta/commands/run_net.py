@@ -3,7 +3,6 @@
 import argparse
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 from slowfast_gta.config.arguments import add_config_arguments, load_configs, parse_arguments
 
@@ -29,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--init_method",
         metavar="URL",
-        help="where the processes of several machines meet: tcp://HOST:PORT; several configs: one port after the other",
+        help="where the processes of several machines meet: tcp://HOST:PORT of machine 0 (torchrun and srun know)",
     )
     parser.add_argument(
         "--num_shards", type=int, metavar="N", help="machines that train together (else NUM_SHARDS of the YAML)"
@@ -46,13 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     setup_logging()
     configs = load_configs(args, given)
     # Not above: --help and a faulty config need no torch, and answer at once.
+    from slowfast_gta.engine.run import files_of, load_place
     from slowfast_gta.engine.stages import train_stages
     from slowfast_gta.visualize.confusion import save_confusion_picture
 
     for cfg in configs:
-        last = train_stages(cfg, args.init_method)
-        if cfg.SHARD_ID == 0:
+        place = load_place(cfg, args.init_method)
+        last = train_stages(cfg, place)
+        if place.is_main:
             if cfg.TEST.ENABLE:
                 save_confusion_picture(last)
-            logger.info("Everything of this run is in %s.", Path(cfg.OUTPUT_DIR).resolve())
+            logger.info("Everything of this run is in %s:\n%s", last.resolve(), "\n".join(files_of(last)))
     return 0

@@ -73,6 +73,11 @@ def save_config(cfg: CfgNode, path: str | Path) -> None:
     Path(path).write_text(text, encoding="utf-8")
 
 
+def load_flat(cfg: CfgNode) -> dict[str, str]:
+    """Every key of `cfg` by its dotted name, with its value as text."""
+    return {key: repr(value) for key, value in _flattened(_plain_dict(cfg)).items()}
+
+
 class _PlainDumper(yaml.SafeDumper):
     """Writes a list that stands in two places twice, not as an alias."""
 

@@ -20,9 +20,9 @@ class Schedule:
 
 
 def build_schedule(cfg) -> Schedule:
-    """The schedule of cfg.SOLVER; learning rates times NUM_SHARDS where BASE_LR_SCALE_NUM_SHARDS says so."""
+    """The schedule of cfg.SOLVER, its learning rates times `load_lr_scale`."""
     solver = cfg.SOLVER
-    scale = cfg.NUM_SHARDS if solver.BASE_LR_SCALE_NUM_SHARDS else 1
+    scale = load_lr_scale(cfg)
     return Schedule(
         policy=solver.LR_POLICY,
         base_lr=solver.BASE_LR * scale,
@@ -34,6 +34,14 @@ def build_schedule(cfg) -> Schedule:
         warmup_epochs=solver.WARMUP_EPOCHS,
         warmup_start_lr=solver.WARMUP_START_LR * scale,
     )
+
+
+def load_lr_scale(cfg) -> float:
+    """What learning rates are multiplied by: TRAIN.BATCH_SIZE / SOLVER.BASE_BATCH_SIZE (the linear rule), NUM_SHARDS
+    with BASE_LR_SCALE_NUM_SHARDS, else 1."""
+    if cfg.SOLVER.BASE_BATCH_SIZE:
+        return cfg.TRAIN.BATCH_SIZE / cfg.SOLVER.BASE_BATCH_SIZE
+    return cfg.NUM_SHARDS if cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS else 1
 
 
 def lr_at(epoch: float, schedule: Schedule) -> float:

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from slowfast_gta import distributed
 from slowfast_gta.config.stages import Stage, load_stages
 from slowfast_gta.engine.checkpoint import list_checkpoints
 from slowfast_gta.engine.run import train_and_test
@@ -15,13 +16,13 @@ from slowfast_gta.models.build import build_model, inserted_names
 logger = logging.getLogger("slowfast_gta")
 
 
-def train_stages(cfg, init_method: str | None = None) -> Path:
+def train_stages(cfg, place: distributed.Place | None = None) -> Path:
     """Train the stages of `cfg` one after the other, or all of it at once where it has none.
 
     A stage that is complete is not trained again, and one that was interrupted goes on. Returns the folder of the last.
     """
     if not cfg.STAGES:
-        train_and_test(cfg, init_method)
+        train_and_test(cfg, place)
         return Path(cfg.OUTPUT_DIR)
     stages = load_stages(cfg)
     check_stages(stages)
@@ -33,14 +34,14 @@ def train_stages(cfg, init_method: str | None = None) -> Path:
             files[stage.name] = stage.weights
             if stage is stages[-1] and stage.cfg.TEST.ENABLE:
                 train_and_test(
-                    _with(stage, {"TRAIN.ENABLE": False, "TEST.CHECKPOINT_FILE_PATH": stage.weights}), init_method
+                    _with(stage, {"TRAIN.ENABLE": False, "TEST.CHECKPOINT_FILE_PATH": stage.weights}), place
                 )
             continue
         sources = {
             "TRAIN.CHECKPOINT_FILE_PATH": files.get(stage.start_from, stage.start_from),
             "TRAIN.TEACHER_FILE_PATH": files.get(stage.teacher, stage.teacher),
         }
-        train_and_test(_with(stage, {key: path for key, path in sources.items() if path}), init_method)
+        train_and_test(_with(stage, {key: path for key, path in sources.items() if path}), place)
         files[stage.name] = str(list_checkpoints(stage.cfg.OUTPUT_DIR)[-1][1])
     return Path(stages[-1].cfg.OUTPUT_DIR)
 

@@ -1,0 +1,393 @@
+"""How processes find one another, see that they fit together, and learn at once when one of them fails or is gone.
+
+Process 0 listens; each of the others keeps one connection to it, of lines of JSON. First all say who they are and what
+they run (hello); process 0 compares, has all of them look for a file that it wrote, and lets them go, or tells all
+what is wrong. Then a thread of each process sends a beat every second and watches the other end: a fault that is
+reported, a connection that closes, a silence of `limit_sec` ends every process with the same sentence.
+"""
+
+import json
+import os
+import secrets
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from slowfast_gta.distributed.place import Place
+from slowfast_gta.errors import RunError
+
+_BEAT_SEC = 1.0
+_SAY_SEC = 5.0  # between two lines of a process that waits
+_LOOK_SEC = 10.0  # a file that another machine wrote may be seen late on NFS
+
+
+class MeetingError(RunError):
+    """The processes did not come together, or do not fit together; the others know."""
+
+
+class Connection:
+    """Lines of JSON over a socket."""
+
+    def __init__(self, endpoint: socket.socket):
+        self.socket, self._rest, self._lock = endpoint, b"", threading.Lock()
+        self.silent_sec = 0.0
+
+    def send(self, **message: object) -> None:
+        """Raises OSError where the other end is gone."""
+        with self._lock:
+            self.socket.settimeout(5)
+            self.socket.sendall(json.dumps(message).encode() + b"\n")
+
+    def receive(self, timeout_sec: float) -> dict | None:
+        """The next message, None if none came in time. Raises ConnectionError at the end of the connection."""
+        if b"\n" not in self._rest:
+            self.socket.settimeout(timeout_sec)
+            try:
+                received = self.socket.recv(1 << 16)
+            except (TimeoutError, BlockingIOError):
+                return None
+            if not received:
+                raise ConnectionResetError
+            self._rest += received
+            if b"\n" not in self._rest:
+                return None
+        line, _, self._rest = self._rest.partition(b"\n")
+        try:
+            message = json.loads(line)
+        except ValueError:
+            raise ConnectionResetError from None  # no process of ours speaks so
+        if not isinstance(message, dict):
+            raise ConnectionResetError
+        return message
+
+
+class Meeting:
+    """The connections of a process to the others: of process 0 to all, of each other one to process 0."""
+
+    def __init__(self, place: Place, others: dict[int, Connection], names: list[str], limit_sec: float):
+        """names: of all processes, for people: "process 1 of 2 (node2, pid 77)"."""
+        self.place, self.others, self.names, self.limit_sec = place, others, names, limit_sec
+        self.fault: dict | None = None  # {"rank", "reason", "exit_code"}: the first one that is known
+        self._settling = threading.Lock()
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def watch(self, on_fault: Callable[[dict], None]) -> None:
+        """From now on `on_fault` is called, in another thread, when any other process fails or is gone."""
+        self._thread = threading.Thread(target=self._watch, args=(on_fault,), daemon=True)
+        self._thread.start()
+
+    def report(self, reason: str, exit_code: int) -> bool:
+        """Tell all others that this process ends and why; False where another one failed before."""
+        return self._settle({"rank": self.place.rank, "reason": reason, "exit_code": exit_code}, self.others)
+
+    def _settle(self, fault: dict, listeners: dict[int, Connection]) -> bool:
+        """Whether `fault` is the first one; then `listeners` are told."""
+        with self._settling:
+            if self.fault is not None:
+                return False
+            self.fault = fault
+        self._send_all(listeners, fault=fault)
+        for connection in listeners.values():
+            with suppress(OSError):  # a connection that ends with words unread on this side may lose its last ones
+                connection.socket.shutdown(socket.SHUT_WR)
+        return True
+
+    def close(self) -> None:
+        """This process is done, as it should be."""
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._send_all(self.others, done=True)
+        for connection in self.others.values():
+            connection.socket.close()
+
+    def _watch(self, on_fault: Callable[[dict], None]) -> None:
+        before = time.monotonic()
+        while self.others and not self._closing.wait(_BEAT_SEC / 2):
+            now = time.monotonic()
+            # Not the time that this process itself was stopped: it could not listen.
+            passed, before = min(now - before, 2 * _BEAT_SEC), now
+            for rank, connection in list(self.others.items()):
+                fault = self._fault_at(rank, connection, passed)
+                if fault is not None:
+                    if self._settle(fault, {other: line for other, line in self.others.items() if other != rank}):
+                        on_fault(fault)
+                    return
+            self._send_all(self.others, beat=True)
+
+    def _fault_at(self, rank: int, connection: Connection, passed_sec: float) -> dict | None:
+        """What is wrong at the other end, if anything; a process that is done leaves `others`."""
+        connection.silent_sec += passed_sec
+        try:
+            while (message := connection.receive(0)) is not None:
+                connection.silent_sec = 0.0
+                if "fault" in message:
+                    return message["fault"]
+                if "done" in message:
+                    del self.others[rank]
+                    return None
+        except OSError:
+            # Its last words may be lost in a reset connection; who else has them tells all.
+            reason = "it ended without a word: killed (for its memory, mostly), or its machine failed"
+            return {"rank": rank, "reason": reason, "exit_code": 1}
+        if connection.silent_sec > self.limit_sec:
+            reason = (
+                f"it has not answered for {self.limit_sec:.0f} s (DIST_TIMEOUT_SEC): it is stopped, its machine is "
+                "overloaded, or the network between them is gone"
+            )
+            return {"rank": rank, "reason": reason, "exit_code": 1}
+        return None
+
+    @staticmethod
+    def _send_all(connections: dict[int, Connection], **message: object) -> None:
+        for connection in connections.values():
+            with suppress(OSError):  # that it is gone is noticed where it is read
+                connection.send(**message)
+
+
+def meet(place: Place, about: dict, offer: dict, folder: Path, limit_sec: float, launch: int) -> tuple[Meeting, dict]:
+    """Come together with all other processes; returns process 0's `offer` too. Raises MeetingError, on all.
+
+    about: what must be equal on all, by name; values are text or mappings of text. folder: what all must share.
+    launch: the number of this meeting among those of the same commands.
+    """
+    hello = {"rank": place.rank, "host": socket.gethostname(), "pid": os.getpid(), "about": about, "launch": launch}
+    hello |= {"world_size": place.world_size}
+    if place.rank == 0:
+        return _host(place, hello, offer, folder, limit_sec)
+    return _attend(place, hello, folder, limit_sec)
+
+
+class Patience:
+    """Waits at most `limit_sec`, and says every few seconds for whom."""
+
+    def __init__(self, place: Place, limit_sec: float):
+        self._who, self.limit_sec = f"process {place.rank} of {place.world_size}", limit_sec
+        self._begin = self._said = time.monotonic()
+
+    @property
+    def passed_sec(self) -> float:
+        return time.monotonic() - self._begin
+
+    def wait(self, for_whom: str, pause_sec: float = 0.0) -> bool:
+        """False when the time is over."""
+        if time.monotonic() - self._said > _SAY_SEC:
+            self._said = time.monotonic()
+            said = f"{self._who} waits for {for_whom}; {self.passed_sec:.0f} s of {self.limit_sec:.0f}."
+            print(said, file=sys.stderr, flush=True)
+        time.sleep(pause_sec)
+        return self.passed_sec < self.limit_sec
+
+
+# ------------------------------------------------------------------------------------------- process 0
+
+
+def _host(place: Place, hello: dict, offer: dict, folder: Path, limit_sec: float) -> tuple[Meeting, dict]:
+    """Process 0's part of `meet`."""
+    came, others = {0: hello}, {}
+    with _listen(place) as door:
+        fault = _gather(place, door, came, others, limit_sec)
+    fault = fault or _difference(came)
+    if not fault:
+        fault = _look_for_file(folder, came, others, limit_sec)
+    if fault:
+        Meeting._send_all(others, fault=fault)
+        raise MeetingError(fault)
+    names = [_name(came[rank], place.world_size) for rank in range(place.world_size)]
+    Meeting._send_all(others, go=offer, names=names)
+    return Meeting(place, others, names, limit_sec), offer
+
+
+def _listen(place: Place) -> socket.socket:
+    try:
+        return socket.create_server(("", place.port), backlog=1024)
+    except OSError as fault:
+        raise MeetingError(
+            f"Port {place.port} of {socket.gethostname()}, where the {place.world_size} processes are to meet, cannot "
+            f"be opened: {fault.strerror}. If another program has it, or another process with --shard_id 0 runs here, "
+            "end that one, or choose another port (--init_method, MASTER_PORT)."
+        ) from None
+
+
+def _gather(place: Place, door: socket.socket, came: dict, others: dict, limit_sec: float) -> str | None:
+    """Wait until all have come; what is wrong, if anything."""
+    patience = Patience(place, limit_sec)
+    door.settimeout(_BEAT_SEC / 2)
+    while len(came) < place.world_size:
+        absent = _ranks(set(range(place.world_size)) - set(came))
+        if not patience.wait(f"{absent} at {place.host}:{place.port}"):
+            return (
+                f"After {limit_sec:.0f} s (DIST_TIMEOUT_SEC) only {len(came)} of {place.world_size} processes have "
+                f"come to {place.host}:{place.port} on {came[0]['host']}; not here: {absent}. Start them all, with one "
+                f"address and a number each, and see that they can reach it.{_not_mine(place)}"
+            )
+        with suppress(TimeoutError):
+            connection = Connection(door.accept()[0])
+            try:
+                hello = connection.receive(2.0)
+            except OSError:
+                continue
+            if not isinstance(hello, dict) or not {"rank", "launch", "host", "pid", "about"} <= set(hello):
+                continue  # no process of ours
+            if hello["launch"] != came[0]["launch"]:
+                connection.socket.close()  # of an earlier or a later meeting; it tries again
+            elif (fault := _stranger(hello, came)) is not None:
+                Meeting._send_all({**others, -1: connection}, fault=fault)
+                return fault
+            else:
+                came[hello["rank"]], others[hello["rank"]] = hello, connection
+        Meeting._send_all(others, beat=True)
+    return None
+
+
+def _stranger(hello: dict, came: dict) -> str | None:
+    """Why the process that says `hello` cannot be one of those that `came`."""
+    rank, world_size = hello["rank"], came[0]["world_size"]
+    if hello["world_size"] != world_size:
+        return (
+            f"{hello['host']} says that {hello['world_size']} processes train together, {came[0]['host']} says "
+            f"{world_size}. Give all the same --num_shards and NUM_GPUS."
+        )
+    if rank not in came:
+        return None
+    other = came[rank]
+    return (
+        f"Two processes are number {rank} of {world_size}: pid {other['pid']} on {other['host']} and pid "
+        f"{hello['pid']} on {hello['host']}. Give each machine its own --shard_id, 0 to {world_size - 1}."
+    )
+
+
+def _difference(came: dict) -> str | None:
+    """What is not equal in what the processes run."""
+    mine = came[0]["about"]
+    for rank, hello in sorted(came.items()):
+        for what, value in mine.items():
+            theirs = hello["about"].get(what)
+            if theirs == value:
+                continue
+            if isinstance(value, dict) and isinstance(theirs, dict):
+                keys = sorted(key for key in {*value, *theirs} if value.get(key) != theirs.get(key))
+                detail = "; ".join(f"{key} is {theirs.get(key)} there, {value.get(key)} here" for key in keys[:3])
+                detail += f"; and {len(keys) - 3} more" * (len(keys) > 3)
+            else:
+                detail = f"{theirs} there, {value} here"
+            return (
+                f"The {what} of process {rank} on {hello['host']} is another than that of process 0 on "
+                f"{came[0]['host']}: {detail}. All processes must run the same."
+            )
+    return None
+
+
+def _look_for_file(folder: Path, came: dict, others: dict[int, Connection], limit_sec: float) -> str | None:
+    """Which process does not see a file that this one writes into `folder`, if any."""
+    token = folder / f".meeting_{secrets.token_hex(8)}"
+    token.touch()
+    try:
+        Meeting._send_all(others, look_for=token.name)
+        for rank, connection in others.items():
+            answer = _answer(connection, "seen", limit_sec)
+            if answer is None:
+                return f"Process {rank} on {came[rank]['host']} ended or fell silent while all were meeting."
+            if not answer["seen"]:
+                return (
+                    f"OUTPUT_DIR {folder} on {came[rank]['host']} is not the folder of that name on {came[0]['host']}: "
+                    "a file written there is not seen. Choose one that all machines share (NFS, Lustre ...)."
+                )
+    finally:
+        token.unlink(missing_ok=True)
+    return None
+
+
+def _not_mine(place: Place) -> str:
+    """A hint, where the meeting's address is another machine's."""
+    try:
+        with socket.socket() as probe:
+            probe.bind((socket.gethostbyname(place.host), 0))
+    except socket.gaierror:
+        return f" {place.host} is a name that this machine does not know."
+    except OSError:
+        return f" {place.host} is not an address of this machine, and process 0 must be where it is."
+    return ""
+
+
+# -------------------------------------------------------------------------------------- the other processes
+
+
+def _attend(place: Place, hello: dict, folder: Path, limit_sec: float) -> tuple[Meeting, dict]:
+    """Every other process's part of `meet`."""
+    connection, message = _knock(place, hello, limit_sec)
+    while True:
+        if message is None or not message.keys() & {"fault", "look_for", "go", "beat"}:
+            raise MeetingError(
+                f"Process 0 at {place.host}:{place.port} ended, or fell silent, while the processes were meeting."
+            )
+        if "fault" in message:
+            raise MeetingError(message["fault"])
+        if "go" in message:
+            return Meeting(place, {0: connection}, message["names"], limit_sec), message["go"]
+        if "look_for" in message:
+            with suppress(OSError):  # then process 0 is gone; the next answer says so
+                connection.send(seen=_is_seen(folder / message["look_for"]))
+        message = _answer(connection, None, limit_sec)
+
+
+def _knock(place: Place, hello: dict, limit_sec: float) -> tuple[Connection, dict]:
+    """A connection to process 0 and its first message, as soon as it listens."""
+    patience, problem = Patience(place, limit_sec), "it does not answer"
+    while patience.wait(f"process 0 at {place.host}:{place.port} ({problem})", pause_sec=0.2):
+        try:
+            connection = Connection(socket.create_connection((place.host, place.port), timeout=2))
+            connection.send(**hello)
+            message = _answer(connection, None, 5.0)
+            if message is not None:
+                return connection, message
+            problem = "something else answers there, or another training"
+        except TimeoutError:
+            problem = "no answer: a firewall, no route, or that machine is down"
+        except socket.gaierror:
+            problem = "the name is not known here"
+        except ConnectionRefusedError:
+            problem = "nobody listens there"
+        except OSError as fault:
+            problem = fault.strerror or str(fault)
+    raise MeetingError(
+        f"After {limit_sec:.0f} s (DIST_TIMEOUT_SEC) process {place.rank} of {place.world_size} on {hello['host']} has "
+        f"not reached process 0 at {place.host}:{place.port}: {problem}. Start process 0 on that machine, or give all "
+        "of them its address (--init_method, MASTER_ADDR and MASTER_PORT)."
+    )
+
+
+def _answer(connection: Connection, word: str | None, limit_sec: float) -> dict | None:
+    """The next message (with `word` in it); None where the other end is gone or silent for limit_sec."""
+    begin = time.monotonic()
+    while time.monotonic() - begin < limit_sec:
+        try:
+            message = connection.receive(_BEAT_SEC)
+        except OSError:
+            return None
+        if message is not None and (word is None or word in message):
+            return message
+    return None
+
+
+def _is_seen(path: Path) -> bool:
+    begin = time.monotonic()
+    while not path.exists():
+        if time.monotonic() - begin > _LOOK_SEC:
+            return False
+        time.sleep(0.5)
+    return True
+
+
+def _ranks(ranks: set[int]) -> str:
+    shown = ", ".join(map(str, sorted(ranks)[:8])) + ", ..." * (len(ranks) > 8)
+    return f"process{'es' if len(ranks) > 1 else ''} {shown}"
+
+
+def _name(hello: dict, world_size: int) -> str:
+    return f"process {hello['rank']} of {world_size} ({hello['host']}, pid {hello['pid']})"

@@ -1,0 +1,69 @@
+"""BatchNorm over the clips of all processes, on GPUs and CPUs alike (torch's own is for GPUs only).
+
+N positions of this process in all (B*T*H*W), C channels.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from slowfast_gta.distributed.group import get_world_size, total
+
+
+class SyncBatchNorm3d(nn.BatchNorm3d):
+    """nn.BatchNorm3d, in training with the mean and variance over all processes; the same names in a state dict."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or get_world_size() == 1:
+            return super().forward(x)
+        normalized, mean, var, count = _Normalize.apply(x, self.weight, self.bias, self.eps)
+        with torch.no_grad():
+            self.num_batches_tracked.add_(1)
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+            self.running_var.lerp_((var * count / (count - 1)).to(self.running_var.dtype), self.momentum)
+        return normalized
+
+
+class _Normalize(torch.autograd.Function):
+    """(x - mean) / sqrt(var + eps) * weight + bias, and the mean (C,), the variance (C,) and the N of all processes."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        dims = [dim for dim in range(x.ndim) if dim != 1]
+        # Mean and variance here, then all processes' by their parts: E[x^2] - E[x]^2 alone would lose digits.
+        var_here, mean_here = torch.var_mean(x.to(torch.promote_types(x.dtype, torch.float32)), dims, correction=0)
+        var_here, mean_here = var_here.double(), mean_here.double()
+        count_here = mean_here.new_full((1,), x.numel() / x.shape[1])
+        sums = torch.cat([count_here, count_here * mean_here])
+        count, sum_ = total(sums).split([1, len(mean_here)])
+        mean = sum_ / count
+        var = total(count_here * (var_here + (mean_here - mean) ** 2)) / count
+        scale = (var + eps).rsqrt()
+        ctx.save_for_backward(x, weight, mean, scale, count)
+        normalized = F.batch_norm(x, mean.to(weight.dtype), var.to(weight.dtype), weight, bias, training=False, eps=eps)
+        ctx.mark_non_differentiable(mean, var, count)
+        return normalized, mean, var, count
+
+    @staticmethod
+    def backward(ctx, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, scale, count = ctx.saved_tensors
+        dims = [dim for dim in range(x.ndim) if dim != 1]
+        shape = [1, -1] + [1] * (x.ndim - 2)
+        mean, scale = mean.to(grad.dtype).view(shape), scale.to(grad.dtype).view(shape)
+        unit = (x.to(grad.dtype) - mean) * scale
+        grad_bias, grad_weight = grad.sum(dims), (grad * unit).sum(dims)  # of this process: they are averaged later
+        both = total(torch.stack([grad_bias, grad_weight]).double()) / count
+        mean_grad, mean_product = both.to(grad.dtype).view(2, *shape)
+        grad_x = weight.to(grad.dtype).view(shape) * scale * (grad - mean_grad - unit * mean_product)
+        return grad_x.to(x.dtype), grad_weight.to(weight.dtype), grad_bias.to(weight.dtype), None
+
+
+def synchronize_norms(network: nn.Module) -> nn.Module:
+    """`network` itself, whose BatchNorms are over all processes from now on."""
+    for owner in list(network.modules()):
+        for name, norm in list(owner.named_children()):
+            if type(norm) is nn.BatchNorm3d:
+                synchronized = SyncBatchNorm3d(norm.num_features, norm.eps, norm.momentum)
+                synchronized.load_state_dict(norm.state_dict())
+                setattr(owner, name, synchronized.to(norm.weight.device))
+    return network

@@ -1,0 +1,155 @@
+"""Where this process stands among those that train together, as its environment says: torchrun, srun, or neither.
+
+machine = a node, a shard. A launcher starts either one task for each process (torchrun, srun with several tasks on a
+node) or one task for each machine (--num_shards, srun with one task on each node); the latter starts the machine's
+processes, one for each GPU.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from slowfast_gta.errors import ConfigError
+
+_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+_LOOPBACK = re.compile(r"localhost|127\.0\.\d+\.\d+|::1|ip6-localhost")
+
+
+@dataclass(frozen=True)
+class Place:
+    """One task of a launcher, or one process: `rank` of `world_size`, `local_rank` of `local_size` on its machine."""
+
+    launcher: str = "alone"  # alone | torchrun | srun | shards
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+    machine: int = 0
+    num_machines: int = 1
+    host: str = "127.0.0.1"  # where all meet: the machine of process 0
+    port: int = 0  # 0: any, on one machine; told through torchrun's store, where that is at the port
+    agent_port: int = 0  # torchrun's own store
+    is_machine: bool = True  # this task starts the processes of its machine
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this task is, or starts, the process that prints and writes."""
+        return self.rank == 0
+
+    def processes(self, num_gpus: int) -> list["Place"]:
+        """The processes that this task stands for: itself, or one for each GPU of its machine."""
+        if not self.is_machine or num_gpus < 2:
+            return [self]
+        world_size, first = self.num_machines * num_gpus, self.machine * num_gpus
+        return [
+            replace(self, rank=first + local, world_size=world_size, local_rank=local, local_size=num_gpus)
+            for local in range(num_gpus)
+        ]
+
+
+def find_place(
+    environment: Mapping[str, str], num_shards: int = 1, shard_id: int = 0, init_method: str | None = None
+) -> Place:
+    """What `environment` says; where it names no launcher, shard `shard_id` of `num_shards`, which meet at init_method.
+
+    Raises ConfigError where the launcher and num_shards contradict, or where several machines would meet at localhost.
+    """
+    place = _of_torchrun(environment) or _of_srun(environment, init_method) or Place()
+    if place.launcher == "alone" and num_shards > 1:
+        return _of_shards(num_shards, shard_id, init_method)
+    if num_shards not in (1, place.num_machines):
+        raise ConfigError(
+            f"NUM_SHARDS is {num_shards}, but {place.launcher} started this run on {place.num_machines} machines. "
+            "Leave NUM_SHARDS out: the launcher knows."
+        )
+    if place.num_machines > 1 and _LOOPBACK.fullmatch(place.host):
+        raise ConfigError(
+            f"MASTER_ADDR is {place.host}, which on each of the {place.num_machines} machines is itself. Set it to "
+            "the name or address of the first one."
+        )
+    return place
+
+
+def _of_shards(num_shards: int, shard_id: int, url: str | None) -> Place:
+    if url is None:
+        raise ConfigError(
+            f"NUM_SHARDS is {num_shards}: the machines must know where to meet. Give every one of them "
+            "--init_method tcp://HOST:PORT of machine 0, and its own --shard_id; or start them with torchrun or srun."
+        )
+    host, port = split_address(url)
+    return Place("shards", shard_id, num_shards, 0, 1, shard_id, num_shards, host, port)
+
+
+def split_address(url: str) -> tuple[str, int]:
+    """tcp://HOST:PORT -> (HOST, PORT). Raises ConfigError for anything else."""
+    match = re.fullmatch(r"tcp://\[?([^/\s]+?)\]?:(\d+)", url)
+    if not match or not 0 < int(match[2]) < 65536:
+        raise ConfigError(f"--init_method is {url}; it must be tcp://HOST:PORT, as tcp://10.0.0.1:9999.")
+    return match[1], int(match[2])
+
+
+def _of_torchrun(environment: Mapping[str, str]) -> Place | None:
+    """torchrun, or whatever else sets its variables. One process alone is a lone run."""
+    if not all(environment.get(name) for name in _TORCHRUN):
+        return None
+    rank, world_size, local_rank, port = (
+        _number(environment, name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT")
+    )
+    local_size = _number(environment, "LOCAL_WORLD_SIZE", world_size)
+    num_machines = _number(environment, "GROUP_WORLD_SIZE", -(-world_size // local_size))
+    machine = _number(environment, "GROUP_RANK", rank // local_size)
+    if world_size == 1:
+        return Place("torchrun", is_machine=False)
+    agent = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    host = environment["MASTER_ADDR"]
+    own_port, agent_port = (0, port) if agent else (port, 0)
+    return Place(
+        "torchrun", rank, world_size, local_rank, local_size, machine, num_machines, host, own_port, agent_port, False
+    )
+
+
+def _of_srun(environment: Mapping[str, str], url: str | None) -> Place | None:
+    """A task of an srun with several. Inside sbatch or salloc, outside of srun, there is no step: a lone run."""
+    if "SLURM_STEP_NUM_TASKS" not in environment or "SLURM_PROCID" not in environment:
+        return None
+    world_size = _number(environment, "SLURM_STEP_NUM_TASKS")
+    if world_size == 1:
+        return None
+    rank, num_machines = _number(environment, "SLURM_PROCID"), _number(environment, "SLURM_STEP_NUM_NODES")
+    machine = _number(environment, "SLURM_NODEID")
+    host, port = split_address(url) if url else _address_of_step(environment)
+    local_rank = _number(environment, "SLURM_LOCALID")
+    local_size = tasks_per_node(environment["SLURM_STEP_TASKS_PER_NODE"])[machine]
+    is_machine = world_size == num_machines
+    return Place(
+        "srun", rank, world_size, local_rank, local_size, machine, num_machines, host, port, is_machine=is_machine
+    )
+
+
+def _address_of_step(environment: Mapping[str, str]) -> tuple[str, int]:
+    """MASTER_ADDR and MASTER_PORT, where set; else the step's first node, and a port that only this step has."""
+    nodes = environment.get("SLURM_STEP_NODELIST") or environment["SLURM_JOB_NODELIST"]
+    job, step = _number(environment, "SLURM_JOB_ID"), _number(environment, "SLURM_STEP_ID", 0)
+    # Below the ports that systems hand out by themselves (32768 and up, on Linux).
+    port = _number(environment, "MASTER_PORT", 15000 + (10 * job + step) % 15000)
+    return environment.get("MASTER_ADDR") or first_host(nodes), port
+
+
+def first_host(nodes: str) -> str:
+    """The first of SLURM's list of nodes: gpu[03-05,9],login -> gpu03."""
+    return re.sub(r"\[(\w+)[^]]*\]", r"\1", re.match(r"(?:[^,\[]|\[[^]]*\])+", nodes)[0])
+
+
+def tasks_per_node(counts: str) -> list[int]:
+    """SLURM's count of tasks on each node: 2(x3),1 -> [2, 2, 2, 1]."""
+    tasks = []
+    for count, times in re.findall(r"(\d+)(?:\(x(\d+)\))?", counts):
+        tasks += [int(count)] * int(times or 1)
+    return tasks
+
+
+def _number(environment: Mapping[str, str], name: str, default: int | None = None) -> int:
+    text = environment.get(name, "" if default is None else str(default))
+    if not text.isdecimal():
+        raise ConfigError(f"The environment variable {name} is {text!r}; it must be a number. Its launcher sets it.")
+    return int(text)
