@@ -55,6 +55,11 @@ class FrameFolder:
             raise DataError(f"{self.path}: the frames have different sizes: {', '.join(map(str, sorted(sizes)))}.")
         return np.stack([images[index] for index in indices])
 
+    @property
+    def files(self) -> list[Path]:
+        """The file of each frame."""
+        return [self._file(index) for index in range(self.num_frames)]
+
     def _file(self, index: int) -> Path:
         return self._files[index]
 

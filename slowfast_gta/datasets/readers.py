@@ -105,6 +105,13 @@ class VideoFile:
             previous = index
         return out
 
+    def frames(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
+        """`read`, one frame (H, W, 3) after the other and each once, for more than fits into memory."""
+        reformatter, size = VideoReformatter(), None
+        for frame in self._decode([self._first + index for index in indices]):
+            size = size or (frame.width, frame.height)
+            yield reformatter.reformat(frame, *size, "rgb24", threads=1).to_ndarray()
+
     def _open_stream(self) -> None:
         if not self._container.streams.video:
             raise DataError(f"{self.path}: there is no video in this file.")
