@@ -19,6 +19,7 @@ _PUBLIC = {
     "ATTENTION_REGISTRY": "slowfast_gta.models.attention",
     "MODEL_REGISTRY": "slowfast_gta.models",
     "DATASET_REGISTRY": "slowfast_gta.datasets",
+    "METRICS_WRITER_REGISTRY": "slowfast_gta.engine.writers",
 }
 
 __all__ = ["build_model", "load_config", "load_weights"]

@@ -24,7 +24,7 @@ ALLOWED = {
     "config": {"errors", "registry", "datasets", "models"},  # to check names and blocks before anything is built
     "datasets": {"errors", "registry", "distributed"},
     "models": {"errors", "registry"},
-    "engine": {"errors", "config", "datasets", "models", "distributed"},
+    "engine": {"errors", "registry", "config", "datasets", "models", "distributed"},
     "visualize": {"errors", "engine", "models"},
     "commands": {"errors", "config", "engine", "visualize", "models"},
 }

@@ -1,23 +1,29 @@
 """Checkpoints: written whole or not at all, read without executing anything, found again after a crash.
 
-A file holds PySlowFast's entries (epoch, model_state, optimizer_state, scaler_state, cfg) and ours:
-step (steps done of an unfinished epoch; 0 = the epoch is complete), ema_state, class_names.
-Names: checkpoint_epoch_00003.pyth after epoch 3; checkpoint_epoch_00004_step_000057.pyth inside epoch 4.
+A file holds PySlowFast's entries (epoch, model_state, optimizer_state, scaler_state, cfg) and ours: step (steps done of
+an unfinished epoch; 0 = the epoch is complete), ema_state, random_state of every process, and what train.py adds.
+It ends with its own SHA-256 (models/weights/digest.py).
+Names: checkpoint_epoch_00003.pyth after epoch 3; checkpoint_epoch_00004_step_000057.pyth inside epoch 4;
+checkpoint_best.pyth, a second name of the epoch that validated best. Order is by these numbers, never by a clock.
 """
 
 import logging
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from slowfast_gta import distributed
 from slowfast_gta.errors import RunError, WeightsError
+from slowfast_gta.models.weights.digest import append_digest
 from slowfast_gta.models.weights.read import load_torch_file
 
 logger = logging.getLogger("slowfast_gta")
 
+BEST = "checkpoint_best.pyth"
 _NAME = re.compile(r"checkpoint_epoch_(\d+)(?:_step_(\d+))?\.pyth")
 
 
@@ -51,33 +57,34 @@ def list_checkpoints(output_dir: str | Path) -> list[tuple[Position, Path]]:
     return sorted(found)
 
 
+# ------------------------------------------------------------------------------------------------------ writing
+
+
 def save_checkpoint(output_dir: str | Path, position: Position, state: dict) -> Path:
     """Write `state` for `position`: under a temporary name, synced, then renamed. Raises RunError if it cannot."""
     path = checkpoint_dir(output_dir) / position.file_name
     temporary = path.with_suffix(".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with temporary.open("w+b") as file:
             # PySlowFast counts the epoch in progress from 0: after epoch 1 it writes 0.
             torch.save({"epoch": position.epoch - (position.step == 0), "step": position.step, **state}, file)
+            append_digest(file)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        _rename(temporary, path)
     except (OSError, RuntimeError) as fault:  # torch.save reports a full disk as a RuntimeError
         temporary.unlink(missing_ok=True)
         raise RunError(
-            f"The checkpoint {path} could not be written: {_reason(fault, path.parent)} Earlier checkpoints are whole; "
-            "free space, then give the same command again to go on from the newest one."
+            f"The checkpoint {path} could not be written: {_reason(fault, path.parent)} Earlier checkpoints are whole."
         ) from fault
-    for older, stale in list_checkpoints(output_dir):
-        if older.step and older < position:
-            stale.unlink(missing_ok=True)  # a finished epoch, or a later step, replaces a checkpoint inside it
     return path
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _rename(temporary: Path, path: Path) -> None:
+    """Give a synced file its name, and have the name on the disk too."""
+    temporary.replace(path)
+    descriptor = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -91,12 +98,65 @@ def _reason(fault: Exception, folder: Path) -> str:
     return f"{free.f_bavail * free.f_frsize / 2**20:.0f} MiB are free there ({str(fault).splitlines()[0]})."
 
 
-def find_newest(output_dir: str | Path) -> tuple[Position, dict] | None:
-    """The newest readable checkpoint of a run; an unreadable one is said aloud and the one before it is taken.
+def superseded(positions: list[Position], keep: int) -> list[Position]:
+    """Which of `positions`, oldest first, are no longer needed.
 
-    Raises WeightsError where there are checkpoints and none can be read: starting anew would hide lost work.
+    Of complete epochs the newest `keep` are (0: all of them); of places inside an epoch, those among the newest two of
+    all. The newest always is.
     """
+    epochs = [position for position in positions if not position.step]
+    old_epochs = epochs[:-keep] if keep else []
+    inside = [position for position in positions[:-2] if position.step]
+    return [position for position in (*old_epochs, *inside) if position != positions[-1]]
+
+
+def remove_superseded(output_dir: str | Path, keep: int) -> None:
+    """Delete the checkpoints that are not needed any more, now that a newer one is whole."""
+    found = dict(list_checkpoints(output_dir))
+    for position in superseded(list(found), keep):
+        found[position].unlink(missing_ok=True)
+
+
+def remove_leftovers(output_dir: str | Path) -> None:
+    """Delete what a run that was killed while it wrote has left under temporary names."""
+    for path in checkpoint_dir(output_dir).glob("checkpoint_*.tmp"):
+        path.unlink(missing_ok=True)
+        logger.info("Removed %s, which was never finished.", path)
+
+
+def keep_best(path: Path) -> None:
+    """Give the checkpoint at `path` the second name BEST: no copy, where the file system has hard links."""
+    temporary = path.with_name(BEST).with_suffix(".tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(path, temporary)
+    except FileNotFoundError:
+        logger.warning("%s is not there, so it does not become %s.", path, BEST)
+        return
+    except OSError:
+        shutil.copyfile(path, temporary)
+    _rename(temporary, path.with_name(BEST))
+
+
+# ------------------------------------------------------------------------------------------------------ reading
+
+
+def find_newest(output_dir: str | Path) -> tuple[Position, dict] | None:
+    """The newest readable checkpoint of a run, which the main process chooses and all of them read.
+
+    An unreadable one is said aloud, and the one before it is taken. Raises WeightsError where there are checkpoints and
+    none can be read: starting anew would hide lost work.
+    """
+    chosen, content = _search(output_dir) if distributed.is_main() else (None, None)
+    chosen = distributed.gather(chosen)[0]
+    if chosen is None:
+        return None
+    return chosen, content or load_torch_file(checkpoint_dir(output_dir) / chosen.file_name)
+
+
+def _search(output_dir: str | Path) -> tuple[Position | None, dict | None]:
     found = list_checkpoints(output_dir)
+    unreadable = []
     for position, path in reversed(found):
         try:
             content = load_torch_file(path)
@@ -105,11 +165,15 @@ def find_newest(output_dir: str | Path) -> tuple[Position, dict] | None:
                 raise WeightsError(f"{path} has no {' and no '.join(sorted(missing))}.")
         except WeightsError as fault:
             logger.warning("%s Trying the checkpoint before it.", fault)
+            unreadable.append(path)
             continue
+        for torn in unreadable:  # out of the way: it is newer than what will be written next
+            torn.replace(torn.with_suffix(".unreadable"))
+            logger.warning("%s is now called %s.", torn, torn.with_suffix(".unreadable").name)
         return position, content
     if found:
         raise WeightsError(
             f"None of the {len(found)} checkpoints in {checkpoint_dir(output_dir)} can be read. Move them away to "
-            "start anew, or set TRAIN.AUTO_RESUME False."
+            "start anew."
         )
-    return None
+    return None, None

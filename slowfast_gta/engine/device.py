@@ -1,5 +1,8 @@
 """The device a run uses, and a batch's way onto it."""
 
+import os
+import resource
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -25,6 +28,22 @@ def load_num_gpus(cfg) -> int:
 def load_device(cfg) -> torch.device:
     """The device of this process: its own GPU, or the CPU."""
     return torch.device("cuda", torch.cuda.current_device()) if load_num_gpus(cfg) else torch.device("cpu")
+
+
+def peak_memory_gib(device: torch.device) -> float:
+    """The most memory this process has had at once: of the GPU, or on the CPU of the machine. GiB."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**30, 3)
+    unit = 1 if sys.platform == "darwin" else 1024  # what a Unix counts in
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30, 3)
+
+
+def check_deterministic(cfg) -> None:
+    """With DETERMINISTIC, choose the algorithms that give the same bits every time; what has none warns."""
+    torch.use_deterministic_algorithms(cfg.DETERMINISTIC, warn_only=True)
+    torch.backends.cudnn.deterministic = cfg.DETERMINISTIC
+    if cfg.DETERMINISTIC:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA first multiplies
 
 
 class Normalize:

@@ -19,7 +19,7 @@ from slowfast_gta.datasets.build import build_dataset
 from slowfast_gta.datasets.loader import build_test_loader
 from slowfast_gta.engine.checkpoint import list_checkpoints
 from slowfast_gta.engine.device import Normalize, build_normalize, load_device
-from slowfast_gta.engine.logging import MetricsWriter, Progress
+from slowfast_gta.engine.logging import Progress
 from slowfast_gta.engine.metrics import (
     class_accuracy,
     confusion_matrix,
@@ -28,10 +28,12 @@ from slowfast_gta.engine.metrics import (
     topk_accuracy,
 )
 from slowfast_gta.engine.outputs import side_by_side
+from slowfast_gta.engine.writers import build_writer
 from slowfast_gta.errors import RunError
 from slowfast_gta.models.build import build_model
 from slowfast_gta.models.fold import fold_batch_norms
 from slowfast_gta.models.packed import pack_
+from slowfast_gta.models.weights.classes import ClassNames, fingerprint
 from slowfast_gta.models.weights.load import load_weights_for
 from slowfast_gta.models.weights.report import WeightsReport
 
@@ -97,9 +99,6 @@ def _gather(views: dict, labels: dict, missing: dict, repeated: int, num_views: 
     )
 
 
-ClassNames = Sequence[str] | dict[str, list[str]]
-
-
 def summarize(found: Scores, class_names: ClassNames, pairs: Sequence[tuple[int, int]]) -> dict:
     """The entries of results.json that follow from scores: accuracies in percent, counts, what is missing.
 
@@ -120,6 +119,7 @@ def summarize(found: Scores, class_names: ClassNames, pairs: Sequence[tuple[int,
         "num_views": found.num_views,
         "num_missing": len(found.missing),
         "repeated_frames": found.repeated_frames,
+        "class_fingerprint": fingerprint(class_names),
         "final": not found.missing,
         "missing": dict(sorted(found.missing.items())),
     }
@@ -193,18 +193,18 @@ def test(cfg) -> dict | None:
     dataset = build_dataset(cfg, "test")
     loader = build_test_loader(cfg, "test", dataset)
     model = build_model(cfg)
-    report = load_test_weights(cfg, model)
+    class_names = dataset.class_names()
+    report = load_test_weights(cfg, model, class_names)
     model = pack_(fold_batch_norms(model)).to(device)
     num_views = cfg.TEST.NUM_ENSEMBLE_VIEWS * cfg.TEST.NUM_SPATIAL_CROPS
     found = evaluate(model, loader, build_normalize(cfg, device), cfg.TEST.BATCH_SIZE, num_views, "testing")
     if not distributed.is_main():
         return None
     results = {"split": "test", "dataset": cfg.TEST.DATASET, "checkpoint": str(report.path)}
-    class_names = dataset.class_names()
     results |= summarize(found, class_names, dataset.reversed_pairs())
     results["seconds"] = round(time.perf_counter() - begin, 2)
-    write_results(Path(cfg.OUTPUT_DIR), results, found, class_names)
-    writer = MetricsWriter(Path(cfg.OUTPUT_DIR), cfg.TENSORBOARD.ENABLE)
+    write_results(Path(cfg.OUTPUT_DIR), results, found, class_names, dataset.reversed_pairs())
+    writer = build_writer(cfg)
     writer.write("test", 0, headline(results))
     writer.close()
     logger.info("Test: %s.", sentence(results))
@@ -213,8 +213,9 @@ def test(cfg) -> dict | None:
     return results
 
 
-def load_test_weights(cfg, model: nn.Module) -> WeightsReport:
-    """Weights of TEST.CHECKPOINT_FILE_PATH, else OUTPUT_DIR's newest, else TRAIN.CHECKPOINT_FILE_PATH; all of them."""
+def load_test_weights(cfg, model: nn.Module, class_names: ClassNames | None = None) -> WeightsReport:
+    """Weights of TEST.CHECKPOINT_FILE_PATH, else OUTPUT_DIR's newest, else TRAIN.CHECKPOINT_FILE_PATH; all of them,
+    and for `class_names`."""
     path = cfg.TEST.CHECKPOINT_FILE_PATH
     found = list_checkpoints(cfg.OUTPUT_DIR)
     if not path and found:
@@ -225,19 +226,26 @@ def load_test_weights(cfg, model: nn.Module) -> WeightsReport:
             f"There is nothing to test: {cfg.OUTPUT_DIR} has no checkpoint, and TEST.CHECKPOINT_FILE_PATH is empty. "
             "Train first (TRAIN.ENABLE True) or name a file of weights."
         )
-    return load_weights_for(cfg, model, path, fine_tune=False)
+    return load_weights_for(cfg, model, path, fine_tune=False, class_names=class_names)
 
 
-def write_results(output_dir: Path, results: dict, found: Scores, class_names: ClassNames) -> None:
-    """results.json and scores.npz (video_id, scores (V, K), label), each whole or not at all.
+def write_results(
+    output_dir: Path, results: dict, found: Scores, class_names: ClassNames, pairs: Sequence[tuple[int, int]] = ()
+) -> None:
+    """results.json and scores.npz, each whole or not at all.
 
-    With several outputs, scores_verb, label_verb, scores_noun, label_noun.
+    scores.npz: video_id (V,), scores (V, K), label (V,), class_names (K,), with several outputs scores_verb and so on;
+    class_fingerprint, num_views, reversed_pairs (P, 2), missing: the ids of videos without a score.
     """
-    arrays = {"scores": found.scores, "label": found.labels}
+    arrays = {"scores": found.scores, "label": found.labels, "class_names": np.array(class_names)}
     if isinstance(class_names, dict):
         arrays = {}
         for output, (scores, labels) in split_outputs(found, class_names).items():
             arrays |= {f"scores_{output}": scores, f"label_{output}": labels}
+            arrays |= {f"class_names_{output}": np.array(class_names[output])}
+    arrays |= {"class_fingerprint": np.array(fingerprint(class_names)), "num_views": np.array(found.num_views)}
+    arrays |= {"reversed_pairs": np.array(pairs, dtype=np.int64).reshape(-1, 2)}
+    arrays |= {"missing": np.array(sorted(found.missing), dtype=str)}
     temporary = output_dir / "scores.tmp.npz"
     np.savez_compressed(temporary, video_id=np.array(found.video_ids), **arrays)
     temporary.replace(output_dir / "scores.npz")

@@ -1,5 +1,6 @@
 """What learns: a network, its optimiser, and the one step that changes them."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -8,11 +9,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from slowfast_gta import distributed
 from slowfast_gta.engine.freeze import freeze_backbone, freeze_norms
-from slowfast_gta.engine.optim import build_optimizer, clip_gradients, set_lr
-from slowfast_gta.engine.outputs import Answers, cross_entropy, detached
+from slowfast_gta.engine.optim import build_optimizer, clip_gradients, gradient_norm, set_lr
+from slowfast_gta.engine.outputs import Answers, cross_entropy, detached, joined
 from slowfast_gta.errors import RunError
 from slowfast_gta.models.build import build_model
+from slowfast_gta.models.norms import split_norms
 from slowfast_gta.models.refine import feature_mimicking_loss
+from slowfast_gta.models.weights.classes import ClassNames
 from slowfast_gta.models.weights.load import load_weights_for
 
 
@@ -50,13 +53,18 @@ class Learner:
         ema_decay: float | None,
         frozen: Sequence[nn.Module] = (),
         teacher: Teacher | None = None,
+        num_parts: int = 1,
     ):
-        """`model` is `network`, or what averages its gradients over processes; `frozen` modules stay in eval mode."""
+        """`model` is `network`, or what averages its gradients over processes; `frozen` modules stay in eval mode.
+
+        num_parts: a batch is computed in so many parts, whose gradients add up.
+        """
         self.network, self.model, self.optimizer = network, model, optimizer
         self.device = next(network.parameters()).device
         self.amp_dtype, self.label_smoothing, self.clip = amp_dtype, label_smoothing, clip
-        self.frozen, self.teacher = frozen, teacher
+        self.frozen, self.teacher, self.num_parts = frozen, teacher, num_parts
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=amp_dtype == torch.float16)
+        self.grad_norm, self.skipped = 0.0, False  # of the last step: length of the gradient, before clipping
         self.ema = None
         if ema_decay is not None:
             self.ema = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
@@ -70,23 +78,58 @@ class Learner:
     def step(self, clips: Tensor, labels: Tensor, lr: float) -> tuple[Tensor, Answers]:
         """One step on normalised clips (B, 3, T, H, W), labels (B,); returns the loss and the logits (B, K).
 
-        With several outputs the labels are (B, outputs), and the logits {output: (B, K)}.
+        With several outputs the labels are (B, outputs), and the logits {output: (B, K)}. Where the gradient is not
+        a number, the step is `skipped`: weights, statistics and optimiser stay as they were.
         """
         set_lr(self.optimizer, lr)
-        with torch.autocast(self.device.type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None):
-            logits = self.model(clips)
-            loss = cross_entropy(logits, labels, self.label_smoothing)
-            if self.teacher is not None:
-                loss = loss + self.teacher.loss(clips)
+        buffers = [buffer.clone() for buffer in self.network.buffers()]
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        weight, num_parts = distributed.weight_of_clip(len(labels)), min(self.num_parts, len(labels))
+        *first_parts, last_part = zip(clips.tensor_split(num_parts), labels.tensor_split(num_parts), strict=True)
+        with distributed.unsynchronized(self.model):
+            answers = [self._backward(*part, weight) for part in first_parts]
+        answers.append(self._backward(*last_part, weight))
+        loss, logits = sum(loss for loss, _ in answers) / len(labels), joined([logits for _, logits in answers])
         self.scaler.unscale_(self.optimizer)
+        self.grad_norm = gradient_norm(self.network)
+        self.skipped = self._is_lost(loss)
+        if self.skipped:
+            for buffer, before in zip(self.network.buffers(), buffers, strict=True):
+                buffer.copy_(before)
+            self.scaler.update(self.scaler.get_scale())  # the same
+            return loss, logits
         clip_gradients(self.network, *self.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.ema is not None:
             self.ema.update_parameters(self.network)
-        return loss.detach(), detached(logits)
+        return loss, logits
+
+    def _backward(self, clips: Tensor, labels: Tensor, weight: float) -> tuple[Tensor, Answers]:
+        """Adds the gradient of a part of the batch, each clip counting `weight`; returns the sum of its losses."""
+        with torch.autocast(self.device.type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None):
+            logits = self.model(clips)
+            loss = cross_entropy(logits, labels, self.label_smoothing)
+            if self.teacher is not None:
+                loss = loss + self.teacher.loss(clips)
+        self.scaler.scale(loss * (len(labels) * weight)).backward()
+        return len(labels) * loss.detach(), detached(logits)
+
+    def _is_lost(self, loss: Tensor) -> bool:
+        """Whether the gradient is not a number. It is the mean over all processes, so they agree without asking.
+
+        In float16 a gradient that is too large is nothing unusual: the scaler leaves the step out and takes a smaller
+        scale, and only the loss itself, or a scale that is down to 1, tells the fault from that.
+        """
+        if math.isfinite(self.grad_norm):
+            return False
+        overflowed = self.scaler.is_enabled() and self.scaler.get_scale() > 1
+        return not overflowed or distributed.any_process(not math.isfinite(loss.item()))
+
+    def lrs(self) -> dict[str, float]:
+        """The learning rates of the last step: "lr", and "lr_x10" where inserted blocks have ten times that."""
+        rates = {group["lr_factor"]: group["lr"] for group in self.optimizer.param_groups}
+        return {"lr" if factor == 1 else f"lr_x{factor:g}": rate for factor, rate in sorted(rates.items())}
 
     @property
     def answering(self) -> nn.Module:
@@ -119,19 +162,26 @@ class Learner:
             self.ema.n_averaged.fill_(state["ema_steps"])
 
 
-def build_learner(cfg, device: torch.device, resuming: bool = False) -> Learner:
-    """The network of `cfg` with its starting weights, ready to learn; `resuming`: the weights will come later."""
+def build_learner(
+    cfg, device: torch.device, resuming: bool = False, class_names: ClassNames | None = None
+) -> Learner:
+    """The network of `cfg` with its starting weights, ready to learn `class_names`; `resuming`: the weights will come
+    later."""
     torch.manual_seed(cfg.RNG_SEED)
     network = build_model(cfg)
     if cfg.TRAIN.CHECKPOINT_FILE_PATH and not resuming:
-        load_weights_for(cfg, network, cfg.TRAIN.CHECKPOINT_FILE_PATH, fine_tune=True)
+        load_weights_for(cfg, network, cfg.TRAIN.CHECKPOINT_FILE_PATH, fine_tune=True, class_names=class_names)
     network = network.to(device)
+    if cfg.BN.NORM_TYPE == "sync_batchnorm":
+        network = distributed.synchronize_norms(network)
+    if cfg.BN.NORM_TYPE == "sub_batchnorm":
+        network = split_norms(network, cfg.BN.NUM_SPLITS)
     frozen = freeze_norms(network, "all" if cfg.MODEL.FROZEN_BN else cfg.BN.FREEZE)
     if cfg.TRAIN.FREEZE_BACKBONE:
         frozen += freeze_backbone(network)
-    model = distributed.data_parallel(network, cfg.BN.NORM_TYPE == "sync_batchnorm")
+    model = distributed.data_parallel(network)
     return Learner(
-        getattr(model, "module", model),
+        network,
         model,
         build_optimizer(cfg, network),
         amp_dtype=getattr(torch, cfg.TRAIN.AMP_DTYPE) if cfg.TRAIN.MIXED_PRECISION else None,
@@ -140,6 +190,7 @@ def build_learner(cfg, device: torch.device, resuming: bool = False) -> Learner:
         ema_decay=cfg.EMA.DECAY if cfg.EMA.ENABLE else None,
         frozen=frozen,
         teacher=build_teacher(cfg, network) if cfg.TRAIN.TEACHER_FILE_PATH else None,
+        num_parts=cfg.SOLVER.ACCUMULATE_STEPS,
     )
 
 

@@ -1,11 +1,11 @@
-"""What a run says and writes: console and log.txt, metrics.jsonl, TensorBoard, the progress bar."""
+"""What a run says: console and log.txt, the progress bar. What it writes in numbers is in writers.py."""
 
-import json
 import logging
+import os
 import sys
-import threading
 import time
 from collections.abc import Iterable, Iterator
+from logging.handlers import WatchedFileHandler
 from pathlib import Path
 
 from tqdm import tqdm
@@ -15,24 +15,37 @@ from slowfast_gta import distributed
 
 logger = logging.getLogger("slowfast_gta")
 
+_IN_FILES = "%(asctime)s %(levelname)s %(message)s"
+
 
 def setup_logging(log_file: Path | None = None) -> None:
-    """Plain sentences on stderr, the same with times in `log_file`; on the main process only."""
+    """Plain sentences on stderr, the same with times in `log_file`, on the main process only.
+
+    The others write what goes wrong, and nothing else, into log_rank3.txt beside it.
+    """
     logger.setLevel(logging.INFO)
     logger.propagate = False
     for handler in list(logger.handlers):
         handler.close()
         logger.removeHandler(handler)
-    if not distributed.is_main():
-        logger.addHandler(logging.NullHandler())
+    is_main = distributed.is_main() and distributed.find_place(os.environ).is_main  # the latter before they have met
+    if not is_main:
+        logger.addHandler(_rank_file(log_file) if log_file else logging.NullHandler())
         return
     console = _Console()
     console.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(console)
     if log_file is not None:
         file = _LogFile(log_file)
-        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        file.setFormatter(logging.Formatter(_IN_FILES))
         logger.addHandler(file)
+
+
+def _rank_file(log_file: Path) -> logging.Handler:
+    file = _LogFile(log_file.with_name(f"log_rank{distributed.get_rank()}.txt"), delay=True)  # none without a fault
+    file.setLevel(logging.WARNING)
+    file.setFormatter(logging.Formatter(_IN_FILES))
+    return file
 
 
 class _Console(logging.StreamHandler):
@@ -47,49 +60,16 @@ class _Console(logging.StreamHandler):
         """StreamHandler sets it once; what it sets is what is read above."""
 
 
-class _LogFile(logging.FileHandler):
-    """A full disk ends the run with a sentence; logging itself would print a traceback and go on."""
+class _LogFile(WatchedFileHandler):
+    """Made again where somebody removed it. A full disk ends the run with a sentence; logging itself would print a
+    traceback and go on."""
+
+    def _open(self):
+        Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
+        return super()._open()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         raise  # logging calls this where it has just caught the error
-
-
-class MetricsWriter:
-    """Numbers of a run: one JSON object a line in metrics.jsonl, and TensorBoard. Quiet on all but the main process."""
-
-    def __init__(self, output_dir: Path, tensorboard: bool):
-        self._file, self._board = None, None
-        if not distributed.is_main():
-            return
-        self._file = (output_dir / "metrics.jsonl").open("a")
-        if tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            threading.excepthook = _without_disk_faults
-            self._board = SummaryWriter(str(output_dir / "tensorboard"))
-
-    def write(self, kind: str, step: int, values: dict[str, float]) -> None:
-        """`kind`: train, val or test; `step`: training steps so far."""
-        if self._file is None:
-            return
-        self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
-        self._file.flush()
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(f"{kind}/{name}", value, step)
-
-    def close(self) -> None:
-        """Write what is buffered."""
-        if self._file is not None:
-            self._file.close()
-        if self._board is not None:
-            self._board.close()
-
-
-def _without_disk_faults(fault: threading.ExceptHookArgs) -> None:
-    """TensorBoard writes in a thread, and raises its errors in the main thread too: once is enough."""
-    if not issubclass(fault.exc_type, OSError):
-        threading.__excepthook__(fault)
 
 
 class Progress:

@@ -47,6 +47,12 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr * group["lr_factor"]
 
 
+def gradient_norm(model: nn.Module) -> float:
+    """The length of the whole gradient; not finite where a part of it is not."""
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    return nn.utils.get_total_norm(gradients).item()
+
+
 def clip_gradients(model: nn.Module, max_value: float | None, max_norm: float | None) -> None:
     """Clip every gradient element to max_value, then the whole gradient's length to max_norm; None leaves it."""
     if max_value is not None:

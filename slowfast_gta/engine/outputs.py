@@ -38,3 +38,10 @@ def side_by_side(answers: Answers) -> Tensor:
 def detached(answers: Answers) -> Answers:
     """The same without gradients."""
     return {name: one.detach() for name, one in answers.items()} if isinstance(answers, dict) else answers.detach()
+
+
+def joined(parts: list[Answers]) -> Answers:
+    """The answers of the parts of a batch as those of the whole."""
+    if isinstance(parts[0], dict):
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return torch.cat(parts)

@@ -1,36 +1,69 @@
 """A run: what happens, in order, when a config is given to tools/run_net.py."""
 
+import contextlib
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from slowfast_gta import distributed
 from slowfast_gta.config.check import check_data_paths
-from slowfast_gta.config.load import save_config
+from slowfast_gta.config.load import load_flat, save_config
 from slowfast_gta.config.plugins import import_plugin
 from slowfast_gta.datasets.build import build_dataset
-from slowfast_gta.engine.device import load_num_gpus
+from slowfast_gta.engine.checkpoint import BEST, checkpoint_dir, list_checkpoints
+from slowfast_gta.engine.device import check_deterministic, load_num_gpus
 from slowfast_gta.engine.evaluate import test
+from slowfast_gta.engine.lock import lock_output
 from slowfast_gta.engine.logging import setup_logging
 from slowfast_gta.engine.train import train
+from slowfast_gta.engine.version import code_digest
 
 logger = logging.getLogger("slowfast_gta")
 
 
-def train_and_test(cfg, init_method: str | None = None) -> None:
-    """Train (TRAIN.ENABLE), then test (TEST.ENABLE), on the processes that the config asks for.
-
-    `init_method`: where the processes of several machines meet, tcp://HOST:PORT.
-    """
-    num_gpus = load_num_gpus(cfg)
-    build_data(cfg)
-    output_dir = Path(cfg.OUTPUT_DIR)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    setup_logging(output_dir / "log.txt")
-    if cfg.SHARD_ID == 0:
-        save_config(cfg, output_dir / "config.yaml")
+def train_and_test(cfg, place: distributed.Place | None = None) -> None:
+    """Train (TRAIN.ENABLE), then test (TEST.ENABLE), on all processes; `place` is this one's among them."""
+    place = place or load_place(cfg)
+    here = load_cfg_of_process(cfg, place)
+    num_gpus = load_num_gpus(here)
+    check_data_paths(cfg, [])
+    if place.is_main:
+        Path(cfg.OUTPUT_DIR).mkdir(parents=True, exist_ok=True)
     jobs = [train] * cfg.TRAIN.ENABLE + [test] * cfg.TEST.ENABLE
-    distributed.launch(_work, (jobs, cfg), num_gpus, cfg.NUM_SHARDS, cfg.SHARD_ID, cfg.DIST_BACKEND, init_method)
+    terms = build_terms(cfg, num_gpus > 0)
+    distributed.launch(_work, (jobs, cfg, here, place, terms), place, num_gpus, terms)
+
+
+def load_place(cfg, init_method: str | None = None) -> distributed.Place:
+    """Where this process stands, as its launcher or the config says; `init_method`: tcp://HOST:PORT of machine 0."""
+    return distributed.find_place(os.environ, cfg.NUM_SHARDS, cfg.SHARD_ID, init_method)
+
+
+def load_cfg_of_process(cfg, place: distributed.Place):
+    """`cfg` with the machines that there really are and, where the launcher starts every process, one GPU for each."""
+    here = cfg.clone()
+    here.defrost()
+    here.NUM_SHARDS, here.SHARD_ID = place.num_machines, place.machine
+    if not place.is_machine and cfg.NUM_GPUS != "auto":
+        here.NUM_GPUS = min(cfg.NUM_GPUS, 1)
+    here.freeze()
+    return here
+
+
+def build_terms(cfg, on_gpu: bool) -> distributed.Terms:
+    """How the processes work together, and what all of them must have the same of."""
+    config = {key: value for key, value in load_flat(cfg).items() if key != "SHARD_ID"}
+    return distributed.Terms(
+        cfg.DIST_BACKEND,
+        on_gpu,
+        Path(cfg.OUTPUT_DIR),
+        cfg.DIST_TIMEOUT_SEC,
+        cfg.DIST_WAIT_SEC,
+        {"code": code_digest(), "PyTorch": torch.__version__, "config": config},
+    )
 
 
 def build_data(cfg) -> None:
@@ -41,11 +74,54 @@ def build_data(cfg) -> None:
         build_dataset(cfg, split)
 
 
-def _work(jobs: list[Callable], cfg) -> None:
-    """What each process does."""
+def _work(jobs: list[Callable], cfg, here, place: distributed.Place, terms: distributed.Terms) -> None:
+    """What each process does: train and test as `here` says. The one that writes has OUTPUT_DIR for itself."""
+    check_deterministic(cfg)
     if distributed.get_world_size() > 1:
+        setup_logging()
         for plugin in cfg.PLUGINS:
             import_plugin(plugin)
-        setup_logging(Path(cfg.OUTPUT_DIR) / "log.txt")
-    for job in jobs:
-        job(cfg)
+    output_dir = Path(cfg.OUTPUT_DIR)
+    with lock_output(output_dir) if distributed.is_main() else contextlib.nullcontext():
+        setup_logging(output_dir / "log.txt")
+        if distributed.is_main():
+            save_config(cfg, output_dir / "config.yaml")
+            logger.info("%s", _arrangement(here, place, terms))
+            build_data(cfg)
+        distributed.barrier()
+        for job in jobs:
+            job(here)
+
+
+def _arrangement(cfg, place: distributed.Place, terms: distributed.Terms) -> str:
+    """Who works on what, in one line."""
+    processes = distributed.get_world_size()
+    batch, test_batch, parts = cfg.TRAIN.BATCH_SIZE, cfg.TEST.BATCH_SIZE, cfg.SOLVER.ACCUMULATE_STEPS
+    device = "a CPU" if not terms.on_gpu else "a GPU"
+    if processes == 1:
+        line = f"1 process on {device}: batches of {batch} clips"
+    else:
+        shares = sorted({(rank + 1) * batch // processes - rank * batch // processes for rank in range(processes)})
+        line = (
+            f"{processes} processes on {place.num_machines} machine{'s' * (place.num_machines > 1)} "
+            f"({place.launcher}), {device} each, {terms.chosen_backend}: batches of {batch} clips in all, "
+            f"{' or '.join(map(str, shares))} for each process"
+        )
+    line += f", computed in {parts} parts" * (parts > 1)
+    unused = torch.cuda.device_count() - place.local_size * max(1, processes // place.num_machines // place.local_size)
+    hint = f" PyTorch sees {torch.cuda.device_count()} GPUs here; NUM_GPUS and the launcher say how many are used."
+    return f"{line}; in testing {test_batch} views at a time.{hint if terms.on_gpu and unused > 0 else ''}"
+
+
+def files_of(output_dir: Path) -> list[str]:
+    """Where everything of a run is: a line for each kind of file that it has left."""
+    checkpoints = [path for _, path in list_checkpoints(output_dir)]
+    kinds = {
+        "checkpoint": checkpoints[-1:] + [path for path in (checkpoint_dir(output_dir) / BEST,) if path.exists()],
+        "results": [output_dir / "results.json", output_dir / "scores.npz", output_dir / "confusion.png"],
+        "log": [output_dir / "log.txt"],
+        "numbers": [output_dir / "metrics.jsonl", output_dir / "tensorboard"],
+        "config": [output_dir / "config.yaml"],
+    }
+    found = {kind: [str(path) for path in paths if path.exists()] for kind, paths in kinds.items()}
+    return [f"  {kind:<11} {'  '.join(paths)}" for kind, paths in found.items() if paths]

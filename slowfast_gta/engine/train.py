@@ -2,176 +2,223 @@
 
 import logging
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from fvcore.nn.precise_bn import update_bn_stats
 from torch import Tensor
 
 from slowfast_gta import distributed
 from slowfast_gta.datasets.build import build_dataset
-from slowfast_gta.datasets.loader import build_test_loader, build_train_loader
-from slowfast_gta.engine.checkpoint import Position, find_newest, save_checkpoint
-from slowfast_gta.engine.device import build_normalize, load_device
+from slowfast_gta.datasets.loader import ClipLoader, build_test_loader, build_train_loader
+from slowfast_gta.datasets.records import VideoDataset
+from slowfast_gta.engine.checkpoint import Position, checkpoint_dir, find_newest, keep_best, remove_leftovers
+from slowfast_gta.engine.device import Normalize, build_normalize, load_device, peak_memory_gib
 from slowfast_gta.engine.evaluate import evaluate, headline, sentence, summarize
 from slowfast_gta.engine.interrupt import StopRequest
 from slowfast_gta.engine.learner import Learner, build_learner
-from slowfast_gta.engine.logging import MetricsWriter, Progress
-from slowfast_gta.engine.outputs import Answers, num_right
+from slowfast_gta.engine.logging import Progress
+from slowfast_gta.engine.meter import Meter
+from slowfast_gta.engine.meter import sentence as training_sentence
+from slowfast_gta.engine.random_state import restore_random_state, seed_process, seed_step
+from slowfast_gta.engine.resume import build_origin, check_origin, check_starts_anew
+from slowfast_gta.engine.saving import Saver
 from slowfast_gta.engine.schedule import build_schedule, lr_at
+from slowfast_gta.engine.writers import MetricsWriter, build_writer
 from slowfast_gta.errors import Interrupted, RunError
 
 logger = logging.getLogger("slowfast_gta")
 
 
+@dataclass
+class Training:
+    """What a training works with."""
+
+    learner: Learner
+    dataset: VideoDataset
+    loader: ClipLoader
+    val_loader: ClipLoader
+    normalize: Normalize
+    writer: MetricsWriter
+    saver: Saver
+    stop: StopRequest
+    bad_steps: int = 0  # in a row
+
+
 def train(cfg) -> None:
     """Train as `cfg` says, from where OUTPUT_DIR's newest checkpoint stands; Ctrl-C saves and stops."""
     device = load_device(cfg)
+    seed_process(cfg.RNG_SEED)
     dataset = build_dataset(cfg, "train")
     loader = build_train_loader(cfg, dataset)
     val_loader = build_test_loader(cfg, "val", dataset)
-    found = find_newest(cfg.OUTPUT_DIR) if cfg.TRAIN.AUTO_RESUME else None
+    if distributed.is_main():
+        remove_leftovers(cfg.OUTPUT_DIR)
+    if not cfg.TRAIN.AUTO_RESUME:
+        check_starts_anew(cfg)
+    found = find_newest(cfg.OUTPUT_DIR)
     learner = build_learner(cfg, device, resuming=found is not None)
-    normalize = build_normalize(cfg, device)
-    position = load_position(cfg, learner, found)
+    origin = build_origin(cfg, loader)
+    position, content = load_position(cfg, learner, found, origin)
+    steps_before = position.epoch * content["origin"]["steps of an epoch"] + position.step
     if cfg.LOG_MODEL_INFO:
-        count = sum(parameter.numel() for parameter in learner.network.parameters())
-        logger.info(
-            "%s %s, attention %s: %.3f M parameters, on %s.",
-            cfg.MODEL.MODEL_NAME,
-            cfg.MODEL.ARCH,
-            cfg.ATTENTION.NAME,
-            count / 1e6,
-            device,
-        )
-    last_epoch = cfg.SOLVER.MAX_EPOCH
-    extra = {"cfg": cfg.dump(), "class_names": dataset.class_names()}
-    writer = MetricsWriter(Path(cfg.OUTPUT_DIR), cfg.TENSORBOARD.ENABLE)
+        _log_network(cfg, learner)
+    constant = {"cfg": cfg.dump(), "class_names": dataset.class_names(), "origin": origin}
     with StopRequest() as stop:
-        for epoch in range(position.epoch, last_epoch):
-            first_step = position.step if epoch == position.epoch else 0
-            done = train_epoch(cfg, learner, loader, normalize, writer, stop, epoch, first_step)
-            if done < len(loader):
-                path = _save(cfg, Position(epoch, done), learner, extra)
-                raise Interrupted(f"Stopped in epoch {epoch + 1} after step {done}, saved as {path}.")
-            evaluating = (epoch + 1) % cfg.TRAIN.EVAL_PERIOD == 0 or epoch + 1 == last_epoch
-            if evaluating and cfg.BN.USE_PRECISE_STATS:
-                update_precise_statistics(cfg, learner, loader, normalize, epoch)
-            if evaluating:
-                distributed.share_buffers(learner.answering)
-            stopping = distributed.any_process(stop.received)
-            saving = stopping or (epoch + 1) % cfg.TRAIN.CHECKPOINT_PERIOD == 0 or epoch + 1 == last_epoch
-            if saving:
-                path = _save(cfg, Position(epoch + 1), learner, extra)
-            if evaluating and not stopping:
-                validate(cfg, learner, val_loader, normalize, dataset, writer, (epoch + 1) * len(loader))
-                stopping = distributed.any_process(stop.received)
-            if stopping:
-                path = path if saving else _save(cfg, Position(epoch + 1), learner, extra)
-                raise Interrupted(f"Stopped after epoch {epoch + 1}, saved as {path}.")
-    writer.close()
+        run = Training(
+            learner,
+            dataset,
+            loader,
+            val_loader,
+            build_normalize(cfg, device),
+            build_writer(cfg, steps_before),
+            Saver(Path(cfg.OUTPUT_DIR), cfg.TRAIN.KEEP_CHECKPOINTS, constant),
+            stop,
+        )
+        between_epochs = position.epoch > 0 and not position.step and _is_evaluated(cfg, position.epoch)
+        if between_epochs and not distributed.any_process(_is_validated(run, steps_before)):
+            validate(cfg, run, position.epoch)  # the run ended before it could
+        for epoch in range(position.epoch, cfg.SOLVER.MAX_EPOCH):
+            resumed = epoch == position.epoch and position.step > 0
+            train_epoch(cfg, run, epoch, position.step if resumed else 0, Meter(content["meter"] if resumed else None))
+            _end_epoch(cfg, run, epoch + 1)
+    run.writer.close()
 
 
-def train_epoch(
-    cfg, learner: Learner, loader, normalize, writer, stop: StopRequest, epoch: int, first_step: int
-) -> int:
-    """The steps of an epoch from `first_step` on; returns how many are done when it ends or is stopped."""
+def _end_epoch(cfg, run: Training, epochs: int) -> None:
+    """What follows when `epochs` epochs are complete: statistics, checkpoint, validation, the end if it was asked."""
+    last = epochs == cfg.SOLVER.MAX_EPOCH
+    evaluating = _is_evaluated(cfg, epochs)
+    if evaluating and cfg.BN.USE_PRECISE_STATS:
+        update_precise_statistics(cfg, run.learner, run.loader, run.normalize, epochs - 1)
+    if evaluating:
+        distributed.share_buffers(run.learner.answering)
+    stopping = distributed.any_process(run.stop.received)
+    due = epochs % cfg.TRAIN.CHECKPOINT_PERIOD == 0 or (evaluating and cfg.TRAIN.KEEP_BEST)
+    path = None
+    saving = stopping or last or due or run.saver.overdue
+    if saving:
+        path = run.saver.save(Position(epochs), run.learner.state(), must=stopping or last)
+    if evaluating and not stopping:
+        validate(cfg, run, epochs)
+        stopping = distributed.any_process(run.stop.received)
+    if stopping and (not saving or run.saver.overdue):
+        path = run.saver.save(Position(epochs), run.learner.state())
+    if stopping:
+        raise Interrupted(f"Stopped after epoch {epochs}, saved as {path}.")
+
+
+def train_epoch(cfg, run: Training, epoch: int, first_step: int, meter: Meter) -> None:
+    """The steps of an epoch from `first_step` on. Raises Interrupted when it is stopped, after saving."""
     schedule = build_schedule(cfg)
+    learner, num_steps = run.learner, len(run.loader)
     learner.train_mode()
-    meter = Meter()
-    progress = Progress(
-        loader.epoch(epoch, first_step), len(loader), f"epoch {epoch + 1}/{cfg.SOLVER.MAX_EPOCH}", first_step
-    )
-    step = first_step
-    for batch in progress:
-        _seed(cfg.RNG_SEED, epoch, step)
-        lr = lr_at(epoch + step / len(loader), schedule)
+    title = f"epoch {epoch + 1}/{cfg.SOLVER.MAX_EPOCH}"
+    progress = Progress(run.loader.epoch(epoch, first_step), num_steps, title, first_step)
+    for step, batch in enumerate(progress, start=first_step):
+        seed_step(cfg.RNG_SEED, epoch, step)
+        lr = lr_at(epoch + step / num_steps, schedule)
         meter.count_faults(batch["errors"], batch["num_repeated"])
         if len(batch["label"]):
             labels = batch["label"].to(learner.device, non_blocking=True)
-            loss, logits = learner.step(normalize(batch["frames"]), labels, lr)
-            meter.add(loss, logits, labels)
-            _check_finite(loss, epoch, step, batch["video_id"])
-        step += 1
+            loss, logits = learner.step(run.normalize(batch["frames"]), labels, lr)
+            if learner.skipped:
+                _leave_out(cfg, run, Position(epoch, step), meter, loss, batch["video_id"])
+            else:
+                meter.add(loss, logits, labels, learner.grad_norm)
+                run.bad_steps = 0
+        done = step + 1
         progress.note(f"loss {meter.recent_loss:.3f}, lr {lr:.2g}")
-        if step % cfg.LOG_PERIOD == 0 or step == len(loader):
-            speed = {"clips_per_sec": round(progress.clips_per_sec, 2), "data_share": round(progress.data_share, 3)}
-            writer.write(
-                "train", epoch * len(loader) + step, {"epoch": epoch + 1, "lr": lr, **meter.summary(), **speed}
-            )
-        if step < len(loader) and distributed.any_process(stop.received):
-            break
+        if done % cfg.LOG_PERIOD == 0 or done == num_steps:
+            numbers = meter.summary() | _speed(progress) | {"memory_gib": peak_memory_gib(learner.device)}
+            run.writer.write("train", epoch * num_steps + done, {"epoch": epoch + 1} | learner.lrs() | numbers)
+        if done < num_steps:
+            _between_steps(run, Position(epoch, done), meter, cfg.TRAIN.CHECKPOINT_PERIOD_STEPS)
     logger.info(
-        "epoch %d/%d: %s, %.1f clips/s, %.0f %% of the time waiting for data%s.",
-        epoch + 1,
-        cfg.SOLVER.MAX_EPOCH,
-        _sentence(meter.summary()),
+        "%s: %s, %.1f clips/s, %.0f %% of the time waiting for data, %.1f GiB of memory%s.",
+        title,
+        training_sentence(meter.summary()),
         progress.clips_per_sec,
         100 * progress.data_share,
-        _time_left(progress.seconds, epoch + 1, cfg.SOLVER.MAX_EPOCH) if step == len(loader) and not first_step else "",
+        peak_memory_gib(learner.device),
+        _time_left(progress.seconds, epoch + 1, cfg.SOLVER.MAX_EPOCH) if not first_step else "",
     )
-    return step
 
 
-class Meter:
-    """Averages and counts over the clips of an epoch, of all processes."""
-
-    def __init__(self):
-        self.recent_loss = 0.0
-        self._sums = torch.zeros(5, dtype=torch.float64)  # loss, right answers, clips, broken videos, repeated frames
-
-    def add(self, loss: Tensor, logits: Answers, labels: Tensor) -> None:
-        self.recent_loss = loss.item()
-        right = num_right(logits, labels)
-        self._sums[:3] += torch.tensor([self.recent_loss * len(labels), right, len(labels)])
-
-    def count_faults(self, errors: list[tuple[str, str]], num_repeated: int) -> None:
-        for video_id, reason in errors:
-            logger.warning("skipped or replaced: %s: %s", video_id, reason)
-        self._sums[3:] += torch.tensor([len(errors), num_repeated])
-
-    def summary(self) -> dict[str, float]:
-        """The numbers so far. All processes must ask at the same step."""
-        means = distributed.mean(self._sums).tolist()
-        loss, right, clips, broken, repeated = (distributed.get_world_size() * value for value in means)
-        return {
-            "loss": round(loss / max(clips, 1), 6),
-            "top1": round(100 * right / max(clips, 1), 3),
-            "broken_videos": round(broken),
-            "repeated_frames": round(repeated),
-        }
+def _between_steps(run: Training, position: Position, meter: Meter, period: int) -> None:
+    """Inside an epoch, a checkpoint every `period` steps, and one to end with when that was asked."""
+    stopping = distributed.any_process(run.stop.received)
+    if stopping or (period and position.step % period == 0):
+        path = _save_inside(run, position, meter, must=stopping)
+    if stopping:
+        raise Interrupted(f"Stopped in epoch {position.epoch + 1} after step {position.step}, saved as {path}.")
 
 
-def _sentence(values: dict[str, float]) -> str:
-    line = f"loss {values['loss']:.4f}, top-1 {values['top1']:.1f} %"
-    if values["broken_videos"]:
-        line += f", {values['broken_videos']} broken videos skipped or replaced"
-    if values["repeated_frames"]:
-        line += f", {values['repeated_frames']} frames that did not decode replaced by a near one"
-    return line
+def _save_inside(run: Training, position: Position, meter: Meter, must: bool) -> Path | None:
+    """A checkpoint inside an epoch: with the sums of its steps so far, so that its averages are of all of it."""
+    return run.saver.save(position, run.learner.state() | {"meter": meter.total()}, must)
 
 
-def validate(cfg, learner: Learner, loader, normalize, dataset, writer: MetricsWriter, step: int) -> None:
-    """Score the validation split with one centre view of each video."""
-    found = evaluate(learner.answering, loader, normalize, cfg.TEST.BATCH_SIZE, 1, "validation")
-    if distributed.is_main():
-        results = summarize(found, dataset.class_names(), dataset.reversed_pairs())
-        writer.write("val", step, headline(results))
-        logger.info("Validation: %s.", sentence(results))
+def _leave_out(cfg, run: Training, position: Position, meter: Meter, loss: Tensor, video_ids: list[str]) -> None:
+    """A step whose gradient is not a number changed nothing, on any process: stop before it, or count it and go on.
+
+    Raises RunError that names the videos, after saving the state from before that step.
+    """
+    run.bad_steps += 1
+    meter.add_skipped()
+    found = distributed.gather((loss.item(), video_ids))
+    losses = [value for value, _ in found if not math.isfinite(value)]
+    videos = [video for value, ids in found if not math.isfinite(value) or not losses for video in ids]
+    what = f"loss is {losses[0]}" if losses else "gradient is not a number"
+    told = (
+        f"The {what} in epoch {position.epoch + 1}, step {position.step + 1} (videos {', '.join(videos[:8])}"
+        f"{' ...' if len(videos) > 8 else ''})."
+    )
+    if cfg.TRAIN.ON_NAN == "skip" and run.bad_steps < cfg.TRAIN.MAX_NAN_STEPS:
+        logger.warning("%s The step is left out: nothing has changed.", told)
+        return
+    if cfg.TRAIN.ON_NAN == "skip":
+        told += f" That makes {run.bad_steps} such steps in a row (TRAIN.MAX_NAN_STEPS)."
+    if position != Position(0):
+        path = _save_inside(run, position, meter, must=False)
+        told += f" The state from before it is saved as {path}." if path else ""
+    raise RunError(
+        f"{told} A lower SOLVER.BASE_LR, a longer warm-up or SOLVER.CLIP_GRAD_L2NORM usually helps; TRAIN.ON_NAN skip "
+        "leaves out single steps."
+    )
 
 
-def load_position(cfg, learner: Learner, found: tuple[Position, dict] | None) -> Position:
-    """Where to go on: at the checkpoint that was `found`, loaded into `learner`; at the start, if none was."""
+def validate(cfg, run: Training, epochs: int) -> None:
+    """Score the validation split with one centre view of each video, after `epochs` epochs."""
+    found = evaluate(run.learner.answering, run.val_loader, run.normalize, cfg.TEST.BATCH_SIZE, 1, "validation")
+    if not distributed.is_main():
+        return
+    results = summarize(found, run.dataset.class_names(), run.dataset.reversed_pairs())
+    if cfg.TRAIN.KEEP_BEST and results["top1"] > max((row["top1"] for row in run.writer.rows("val")), default=-1):
+        keep_best(checkpoint_dir(cfg.OUTPUT_DIR) / Position(epochs).file_name)
+    run.writer.write("val", epochs * len(run.loader), headline(results))
+    logger.info("Validation: %s.", sentence(results))
+
+
+def load_position(cfg, learner: Learner, found: tuple[Position, dict] | None, origin: dict) -> tuple[Position, dict]:
+    """Where to go on, and that checkpoint's content: the one that was `found`, loaded into `learner`; else the start.
+
+    `origin`: what the places inside an epoch count on, as `build_origin` says.
+    """
     if found is None:
-        return Position(0)
+        return Position(0), {"origin": origin}
     position, content = found
+    content = {"origin": origin, "meter": None} | content  # those of earlier versions have none
     learner.load_state(content)
+    check_origin(content["origin"], origin, position)
+    if "random_state" in content:
+        restore_random_state(content["random_state"])
     if position.epoch >= cfg.SOLVER.MAX_EPOCH:
         logger.info("Training is already complete: %s has %d epochs. Nothing to train.", cfg.OUTPUT_DIR, position.epoch)
     else:
         logger.info("Going on after epoch %d, step %d, from %s.", position.epoch, position.step, cfg.OUTPUT_DIR)
-    return position
+    return position, content
 
 
 def update_precise_statistics(cfg, learner: Learner, loader, normalize, epoch: int) -> None:
@@ -180,29 +227,31 @@ def update_precise_statistics(cfg, learner: Learner, loader, normalize, epoch: i
     learner.train_mode()
     with torch.no_grad():
         update_bn_stats(learner.answering.train(), batches, min(cfg.BN.NUM_BATCHES_PRECISE, len(loader)))
+        distributed.pool_statistics(learner.answering)
 
 
-def _save(cfg, position: Position, learner: Learner, extra: dict) -> Path | None:
-    path = None
-    if distributed.is_main():
-        path = save_checkpoint(cfg.OUTPUT_DIR, position, learner.state() | extra)
-    distributed.barrier()
-    return path
+def _is_evaluated(cfg, epochs: int) -> bool:
+    return epochs % cfg.TRAIN.EVAL_PERIOD == 0 or epochs == cfg.SOLVER.MAX_EPOCH
 
 
-def _seed(*numbers: int) -> None:
-    """Make what is random in a step (dropout) a function of (seed, epoch, step, process)."""
-    words = np.random.SeedSequence([*numbers, distributed.get_rank()]).generate_state(1, np.uint64)
-    torch.manual_seed(int(words[0]))
+def _is_validated(run: Training, step: int) -> bool:
+    return distributed.is_main() and any(row["step"] == step for row in run.writer.rows("val"))
 
 
-def _check_finite(loss: Tensor, epoch: int, step: int, video_ids: list[str]) -> None:
-    if not math.isfinite(loss.item()):
-        raise RunError(
-            f"The loss is {loss.item()} in epoch {epoch + 1}, step {step + 1} (videos {', '.join(video_ids[:8])} ...). "
-            "A lower SOLVER.BASE_LR, a longer warm-up or SOLVER.CLIP_GRAD_L2NORM usually helps; the newest checkpoint "
-            "is from before."
-        )
+def _log_network(cfg, learner: Learner) -> None:
+    count = sum(parameter.numel() for parameter in learner.network.parameters())
+    logger.info(
+        "%s %s, attention %s: %.3f M parameters, on %s.",
+        cfg.MODEL.MODEL_NAME,
+        cfg.MODEL.ARCH,
+        cfg.ATTENTION.NAME,
+        count / 1e6,
+        learner.device,
+    )
+
+
+def _speed(progress: Progress) -> dict[str, float]:
+    return {"clips_per_sec": round(progress.clips_per_sec, 2), "data_share": round(progress.data_share, 3)}
 
 
 def _time_left(seconds: float, epochs_done: int, epochs: int) -> str:

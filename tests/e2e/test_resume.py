@@ -132,7 +132,7 @@ def test_stopping_after_every_step(ssv2, tmp_path, monkeypatch, stop_after, step
     assert run_command("run_net", arguments(ssv2, tmp_path, "sgd")) == 0
     assert steps[0] == 9
     assert_same_training(last_checkpoint(tmp_path), steps_of_sgd)
-    assert len(list((tmp_path / "checkpoints").iterdir())) == 3, "checkpoints inside an epoch go when it is done"
+    assert len(list((tmp_path / "checkpoints").iterdir())) <= 4, "of those inside an epoch, the newest two of all"
 
 
 @pytest.fixture(scope="module")
@@ -147,10 +147,13 @@ def test_ctrl_c_in_a_validation(ssv2, tmp_path, monkeypatch, capsys, steps_of_sg
     """The weights are saved even where no checkpoint was due, and what would follow does not begin."""
     calls = [0]
 
-    def interrupted(*_):
+    validate = train.validate
+
+    def interrupted(*args):
         calls[0] += 1
         if calls[0] == validation:
             os.kill(os.getpid(), signal.SIGINT)
+        validate(*args)
 
     monkeypatch.setattr(train, "validate", interrupted)
     line = [*arguments(ssv2, tmp_path, "sgd"), "TRAIN.CHECKPOINT_PERIOD", "5", "TEST.ENABLE", "True"]

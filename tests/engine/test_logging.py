@@ -3,7 +3,8 @@
 import json
 import logging
 
-from slowfast_gta.engine.logging import MetricsWriter, Progress, setup_logging
+from slowfast_gta.engine.logging import Progress, setup_logging
+from slowfast_gta.engine.writers import MetricsWriter
 
 
 def test_console_has_sentences_and_the_file_their_times(tmp_path, capsys):

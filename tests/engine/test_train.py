@@ -171,17 +171,10 @@ def test_precise_statistics_are_the_means_over_the_batches(ssv2):
     assert learner.network.training
 
 
-def test_a_loss_that_is_no_number_names_the_videos(run_tiny, tmp_path, monkeypatch):
-    step_of = train.Learner.step
-    monkeypatch.setattr(train.Learner, "step", lambda *a, **k: (torch.tensor(math.nan), step_of(*a, **k)[1]))
-    code, _, err = run_tiny()
-    assert code == 1 and "The loss is nan in epoch 1, step 1 (videos 10" in err
-    assert not (tmp_path / "run" / "checkpoints").exists(), "broken weights are not saved"
-
-
 def test_what_a_training_leaves(trained):
     assert {path.name for path in trained.iterdir()} == {
-        *("config.yaml", "log.txt", "metrics.jsonl", "checkpoints", "results.json", "scores.npz", "confusion.png")
+        *("config.yaml", "log.txt", "metrics.jsonl", "checkpoints", "results.json", "scores.npz", "confusion.png"),
+        "run.lock",
     }
     rows = metrics(trained)
     steps = [row for row in rows if row["kind"] == "train"]

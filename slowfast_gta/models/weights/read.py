@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from slowfast_gta.errors import WeightsError
+from slowfast_gta.models.weights.digest import check_digest
+from slowfast_gta.models.weights.classes import plain_class_names
 from slowfast_gta.models.weights.names import RENAMED, find_kind
 from slowfast_gta.models.weights.pickled import load_pickled
 from slowfast_gta.models.weights.safetensors import load_safetensors
@@ -40,6 +42,7 @@ def load_torch_file(path: Path) -> dict:
     Raises WeightsError where the file is missing, torn, not torch's, or holds what could execute.
     """
     _check_present(path)
+    check_digest(path)
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -80,7 +83,7 @@ def read_weights(path: str | Path, ema: bool = False) -> Source:
         class_names = _parse_class_names(metadata.get("class_names"))
     else:
         content = load_torch_file(path)
-        class_names = content.get("class_names")
+        class_names = plain_class_names(content.get("class_names"))
         for wrapper in ("ema_state", *_WRAPPERS) if ema else _WRAPPERS:
             if isinstance(content.get(wrapper), dict):
                 content = content[wrapper]
@@ -140,4 +143,4 @@ def _parse_class_names(text: str | None) -> list[str] | dict[str, list[str]] | N
         names: Any = json.loads(text or "null")
     except (ValueError, RecursionError):
         return None
-    return names if isinstance(names, list | dict) else None
+    return plain_class_names(names)

@@ -1,0 +1,133 @@
+"""The numbers of a run, as it goes: metrics.jsonl, TensorBoard, and writers of the user's own.
+
+A writer of one's own (Weights & Biases, a database) is a class in METRICS_WRITER_REGISTRY, in a module of PLUGINS,
+named in METRICS_WRITERS. It is made once for a training and once for a test, on the main process only, and has
+  __init__(output_dir: Path, config: str)     config is the YAML text of the whole config
+  write(kind: str, step: int, values: dict)   kind: train | val | test; step: training steps so far; values: numbers
+  close()                                     the last call
+An error that it raises is said, and it is not called again: training goes on without it.
+"""
+
+import json
+import logging
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from slowfast_gta import distributed
+from slowfast_gta.errors import RunError
+from slowfast_gta.registry import Registry
+
+logger = logging.getLogger("slowfast_gta")
+
+METRICS_WRITER_REGISTRY = Registry("METRICS_WRITER")
+
+
+def build_writer(cfg, after_step: int | None = None) -> "MetricsWriter":
+    """The writers that `cfg` names; `after_step`: training goes on from there (None: this is no training)."""
+    names = cfg.METRICS_WRITERS if distributed.is_main() else []
+    output_dir, text = Path(cfg.OUTPUT_DIR), cfg.dump()
+    own = [_make(name, output_dir, text) for name in names]
+    return MetricsWriter(output_dir, cfg.TENSORBOARD.ENABLE, after_step, own)
+
+
+def _make(name: str, output_dir: Path, config: str):
+    own = METRICS_WRITER_REGISTRY.find(name, "METRICS_WRITERS")
+    try:
+        return own(output_dir, config)
+    except Exception as fault:
+        raise RunError(
+            f"METRICS_WRITERS: {name} could not be made ({type(fault).__name__}: {fault}). Take it out of the list to "
+            "train without it."
+        ) from fault
+
+
+class MetricsWriter:
+    """One JSON object a line in metrics.jsonl, and TensorBoard. Quiet on all but the main process."""
+
+    def __init__(self, output_dir: Path, tensorboard: bool, after_step: int | None = None, own: Sequence = ()):
+        """`after_step`: what was written of later training steps is taken back, since they come again."""
+        self._path, self._board, self._own = output_dir / "metrics.jsonl", None, list(own)
+        if not distributed.is_main():
+            return
+        self._path.touch()
+        if after_step is not None:
+            _take_back(self._path, after_step)
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            threading.excepthook = _without_disk_faults
+            purge = None if after_step is None else after_step + 1
+            self._board = SummaryWriter(str(output_dir / "tensorboard"), purge_step=purge)
+
+    def write(self, kind: str, step: int, values: dict[str, float]) -> None:
+        """`kind`: train, val or test; `step`: training steps so far."""
+        if not distributed.is_main():
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a") as file:  # each time: the file may be moved, or its folder removed
+            file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(f"{kind}/{name}", value, step)
+        self._tell("write", kind, step, values)
+
+    def rows(self, kind: str) -> list[dict]:
+        """What metrics.jsonl has of `kind`, on the main process."""
+        return [row for row in map(_parse, _lines(self._path)) if row and row["kind"] == kind]
+
+    def close(self) -> None:
+        """Write what is buffered."""
+        if self._board is not None:
+            self._board.close()
+        self._tell("close")
+
+    def _tell(self, method: str, *arguments: object) -> None:
+        for own in list(self._own):
+            try:
+                getattr(own, method)(*arguments)
+            except Exception as fault:  # somebody else's service; it must not cost a training
+                self._own.remove(own)
+                logger.warning(
+                    "%s.%s: %s: %s. Going on without it.", type(own).__name__, method, type(fault).__name__, fault
+                )
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines(keepends=True) if path.exists() else []
+
+
+def _parse(line: str) -> dict | None:
+    """The row of a line; None for one that was not finished."""
+    try:
+        return json.loads(line) if line.endswith("\n") else None
+    except ValueError:
+        return None
+
+
+def _take_back(path: Path, after_step: int) -> None:
+    """Leave the rows of training up to `after_step`, and the tests'."""
+    lines = _lines(path)
+    rows = map(_parse, lines)
+    kept = [
+        line
+        for line, row in zip(lines, rows, strict=True)
+        if row and (row["kind"] == "test" or row["step"] <= after_step)
+    ]
+    if len(kept) == len(lines):
+        return
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(kept))
+    temporary.replace(path)
+    logger.info(
+        "%d lines of %s are of steps after step %d, which come again: taken back.",
+        len(lines) - len(kept),
+        path,
+        after_step,
+    )
+
+
+def _without_disk_faults(fault: threading.ExceptHookArgs) -> None:
+    """TensorBoard writes in a thread, and raises its errors in the main thread too: once is enough."""
+    if not issubclass(fault.exc_type, OSError):
+        threading.__excepthook__(fault)
