@@ -22,6 +22,10 @@ class DataError(UserError):
     """A data set, list, video or frame folder that is missing, broken or not what it should be."""
 
 
+class ReadTimeout(DataError):
+    """A video that takes longer to read than DATA_LOADER.SAMPLE_TIMEOUT_SEC allows."""
+
+
 class WeightsError(UserError):
     """A checkpoint that cannot be read, is not safe to read, or does not fit the network."""
 
