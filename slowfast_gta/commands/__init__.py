@@ -15,9 +15,12 @@ from slowfast_gta.errors import Interrupted, UserError
 COMMANDS = {
     "run_net": "train and test what a config describes",
     "predict": "the five most likely classes of any video file",
+    "ensemble": "average the scores of runs that tested the same videos",
     "check_weights": "does a file of weights fit the network of a config",
+    "check_data": "what is wrong with a data set: lists, videos, splits",
     "complexity": "multiply-adds, parameters and memory of a config's network",
     "benchmark": "how fast a network is, and the reading of videos, beside the plain way",
+    "prepare_data": "lists from folders of videos, smaller videos, frames, lists for other codebases",
     "demo": "make videos, train R2D and R2D+GTA on them, compare",
 }
 

@@ -116,6 +116,7 @@ _C.SYNTHETIC.SEED = 0  # same seed, same frames
 _C.DATA_LOADER = CfgNode()
 _C.DATA_LOADER.NUM_WORKERS = 8  # processes that read videos; 0 reads in the training process
 _C.DATA_LOADER.PIN_MEMORY = True  # page-locked batches, for faster copies to a GPU
+_C.DATA_LOADER.SAMPLE_TIMEOUT_SEC = 60.0  # a video that takes longer to read is a broken one; 0 for no limit
 
 # ----------------------------------------------------------------------------- training
 _C.TRAIN = CfgNode()
@@ -134,6 +135,7 @@ _C.TRAIN.CHECKPOINT_FILE_PATH = ""  # weights to start from: PySlowFast's, torch
 _C.TRAIN.CHECKPOINT_TYPE = "pytorch"  # pytorch | caffe2; PySlowFast's key: the file itself shows what it is
 _C.TRAIN.CHECKPOINT_INFLATE = False  # repeat 2D kernels along time (and divide) where the network has 3D ones
 _C.TRAIN.CHECKPOINT_RESAMPLE_TIME = False  # interpolate T x T matrices and embeddings made for another NUM_FRAMES
+_C.TRAIN.CHECKPOINT_OTHER_CLASSES = "refuse"  # weights for other classes, or in another order: refuse | keep | renew
 _C.TRAIN.MIXED_PRECISION = False  # run forward and loss in AMP_DTYPE where that is safe
 _C.TRAIN.AMP_DTYPE = "bfloat16"  # bfloat16 | float16
 _C.TRAIN.FREEZE_BACKBONE = False  # only inserted attention blocks and the classifier learn
@@ -213,6 +215,7 @@ CHOICES: dict[str, tuple] = {
     "DATA.ON_ERROR": ("error", "skip", "replace"),
     "SYNTHETIC.CODEC": ("vp9", "h264"),
     "TRAIN.CHECKPOINT_TYPE": ("pytorch", "caffe2"),
+    "TRAIN.CHECKPOINT_OTHER_CLASSES": ("refuse", "keep", "renew"),
     "TRAIN.AMP_DTYPE": ("bfloat16", "float16"),
     "TRAIN.ON_NAN": ("stop", "skip"),
     "SOLVER.OPTIMIZING_METHOD": ("sgd", "adamw"),

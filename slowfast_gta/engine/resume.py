@@ -6,6 +6,7 @@ from slowfast_gta.datasets.loader import ClipLoader
 from slowfast_gta.engine.checkpoint import Position, list_checkpoints
 from slowfast_gta.engine.version import code_version
 from slowfast_gta.errors import ConfigError, RunError
+from slowfast_gta.models.weights.classes import ClassNames, check_classes, plain_class_names
 
 logger = logging.getLogger("slowfast_gta")
 
@@ -32,6 +33,14 @@ def check_origin(was: dict, now: dict, position: Position) -> None:
         )
     if changed:
         logger.warning("Since the checkpoint was made: %s.", told)
+
+
+def check_resumed_classes(cfg, content: dict, class_names: ClassNames) -> None:
+    """Raises WeightsError where the checkpoint `content` was trained on other classes, or in another order."""
+    theirs = plain_class_names(content.get("class_names"))
+    place = f"The newest checkpoint in {cfg.OUTPUT_DIR}"
+    if note := check_classes(theirs, class_names, cfg.TRAIN.CHECKPOINT_OTHER_CLASSES, place):
+        logger.warning("%s: %s", place, note)
 
 
 def check_starts_anew(cfg) -> None:

@@ -22,11 +22,12 @@ from slowfast_gta.engine.logging import Progress
 from slowfast_gta.engine.meter import Meter
 from slowfast_gta.engine.meter import sentence as training_sentence
 from slowfast_gta.engine.random_state import restore_random_state, seed_process, seed_step
-from slowfast_gta.engine.resume import build_origin, check_origin, check_starts_anew
+from slowfast_gta.engine.resume import build_origin, check_origin, check_resumed_classes, check_starts_anew
 from slowfast_gta.engine.saving import Saver
 from slowfast_gta.engine.schedule import build_schedule, lr_at
 from slowfast_gta.engine.writers import MetricsWriter, build_writer
 from slowfast_gta.errors import Interrupted, RunError
+from slowfast_gta.models.weights.classes import fingerprint
 
 logger = logging.getLogger("slowfast_gta")
 
@@ -58,13 +59,17 @@ def train(cfg) -> None:
     if not cfg.TRAIN.AUTO_RESUME:
         check_starts_anew(cfg)
     found = find_newest(cfg.OUTPUT_DIR)
-    learner = build_learner(cfg, device, resuming=found is not None)
+    class_names = dataset.class_names()
+    if found is not None:
+        check_resumed_classes(cfg, found[1], class_names)
+    learner = build_learner(cfg, device, found is not None, class_names)
     origin = build_origin(cfg, loader)
     position, content = load_position(cfg, learner, found, origin)
     steps_before = position.epoch * content["origin"]["steps of an epoch"] + position.step
     if cfg.LOG_MODEL_INFO:
         _log_network(cfg, learner)
-    constant = {"cfg": cfg.dump(), "class_names": dataset.class_names(), "origin": origin}
+    constant = {"cfg": cfg.dump(), "class_names": class_names, "class_fingerprint": fingerprint(class_names)}
+    constant["origin"] = origin
     with StopRequest() as stop:
         run = Training(
             learner,

@@ -110,7 +110,7 @@ def test_full_resolution_gives_each_video_its_own_shape(ssv2, trained, tmp_path,
 
 
 def test_several_crops_of_whole_frames_are_refused():
-    with pytest.raises(ConfigError, match=r"NUM_SPATIAL_CROPS is 3; with TEST.FULL_RESOLUTION True there is one view"):
+    with pytest.raises(ConfigError, match=r"NUM_SPATIAL_CROPS is 3; with TEST.FULL_RESOLUTION True the one view"):
         load_config(CFG, ["TEST.FULL_RESOLUTION", True, "TEST.NUM_SPATIAL_CROPS", 3])
 
 

@@ -1,12 +1,14 @@
 """Weights into a network, with a report of every tensor's fate."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from slowfast_gta.errors import WeightsError
 from slowfast_gta.models.build import inserted_names
+from slowfast_gta.models.weights.classes import ClassNames, check_classes, difference
 from slowfast_gta.models.weights.fit import fit, time_axes
 from slowfast_gta.models.weights.read import Source, read_weights
 from slowfast_gta.models.weights.report import WeightsReport
@@ -38,14 +40,42 @@ def load_weights(
     return _load(model, read_weights(path, ema), inflate, fine_tune, resample_time)
 
 
-def load_weights_for(cfg, model: nn.Module, path: str | Path, fine_tune: bool) -> WeightsReport:
-    """`load_weights` with what `cfg` permits; notes what its shapes cannot show: the order of colours, TSM.
+def load_weights_for(
+    cfg, model: nn.Module, path: str | Path, fine_tune: bool, class_names: ClassNames | None = None
+) -> WeightsReport:
+    """`load_weights` with what `cfg` permits; notes what its shapes cannot show: the order of colours, TSM, classes.
 
     fine_tune: to train on from them, True; to answer with them, False.
+    class_names: the data set's; a classifier that is loaded for others is refused, TRAIN.CHECKPOINT_OTHER_CLASSES.
     """
     source = read_weights(path, ema=cfg.EMA.ENABLE and not fine_tune)
     inflate, resample = cfg.TRAIN.CHECKPOINT_INFLATE, cfg.TRAIN.CHECKPOINT_RESAMPLE_TIME
-    return _load(model, source, inflate, fine_tune, resample, check_input(cfg, source.kind))
+    notes = check_input(cfg, source.kind)
+    if class_names is not None and _has_classifier_for(model, source):
+        source, more = _check_source_classes(source, class_names, cfg.TRAIN.CHECKPOINT_OTHER_CLASSES, fine_tune)
+        notes += more
+    return _load(model, source, inflate, fine_tune, resample, notes)
+
+
+def _has_classifier_for(model: nn.Module, source: Source) -> bool:
+    """Whether a classifier of the file fits the network."""
+    target = model.state_dict()
+    heads = {name: value for name, value in source.tensors.items() if name.startswith("head.projection")}
+    return any(name in target and value.shape == target[name].shape for name, value in heads.items())
+
+
+def _check_source_classes(
+    source: Source, class_names: ClassNames, policy: str, fine_tune: bool
+) -> tuple[Source, list[str]]:
+    """The source, without its classifier where that is to be renewed, and what is to be said about its classes."""
+    if policy == "renew" and fine_tune:
+        found = "its classes are not known" if source.class_names is None else None
+        if found := found or difference(source.class_names, class_names):
+            kept = {name: value for name, value in source.tensors.items() if not name.startswith("head.projection")}
+            note = f"{found}; TRAIN.CHECKPOINT_OTHER_CLASSES renew starts with a new classifier."
+            return replace(source, tensors=kept), [note]
+    note = check_classes(source.class_names, class_names, policy, source.path)
+    return source, [note] if note else []
 
 
 def check_weights(cfg, model: nn.Module, path: str | Path) -> WeightsReport:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from slowfast_gta.models.weights.classes import fingerprint
+
 OUTCOMES = {
     "loaded": "as they are",
     "reshaped": "the same numbers in another shape: a 2D kernel as a 1 x k x k one, a matrix as a 1 x 1 x 1 one",
@@ -83,7 +85,8 @@ class WeightsReport:
         return "\n".join([*rows, *self._notes()])
 
     def _title(self) -> str:
-        return f"Weights from {self.path} ({self.kind}, input {self.input}):"
+        classes = f"classes {fingerprint(self.class_names)}" if self.class_names else "classes not named"
+        return f"Weights from {self.path} ({self.kind}, input {self.input}, {classes}):"
 
     def _notes(self) -> list[str]:
         return [f"  note: {note}" for note in self.notes]

@@ -1,0 +1,80 @@
+"""Which classes a classifier was trained on, and in which order: no shape shows it, and a wrong one answers wrongly.
+
+Names are a list in the order of the labels; with several outputs, {output: such a list}.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+
+from slowfast_gta.errors import WeightsError
+
+ClassNames = Sequence[str] | dict[str, list[str]]
+
+_NUMBERED = re.compile(r"\w+ (\d+)")  # "class 3": what data sets call classes whose names they were not given
+
+
+def fingerprint(names: ClassNames) -> str:
+    """12 digits that differ where the names, or their order, do."""
+    return hashlib.sha256(json.dumps(_by_output(names), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def plain_class_names(value: object) -> ClassNames | None:
+    """`value` from a file, if it is class names."""
+    if isinstance(value, dict) and value and all(_is_list_of_text(names) for names in value.values()):
+        return value
+    return value if _is_list_of_text(value) else None
+
+
+def difference(
+    theirs: ClassNames, ours: ClassNames, places: tuple[str, str] = ("in the file", "in the data set")
+) -> str | None:
+    """The first class that is another one in the other of two `places`, as part of a sentence; None: they are the same.
+
+    An output of another size, or that only one of them has, is not compared; nor names that were not given.
+    """
+    theirs, ours = _by_output(theirs), _by_output(ours)
+    for output in theirs.keys() & ours.keys():
+        both = (theirs[output], ours[output])
+        if len(both[0]) != len(both[1]) or any(map(_are_numbers, both)):
+            continue
+        for label, (their, our) in enumerate(zip(*both, strict=True)):
+            if their != our:
+                of = f" of {output}" if output else ""
+                order = ", the same classes in another order" if sorted(both[0]) == sorted(both[1]) else ""
+                return f"class {label}{of} is '{their}' {places[0]} and '{our}' {places[1]}{order}"
+    return None
+
+
+def check_classes(theirs: ClassNames | None, ours: ClassNames, policy: str, place: object) -> str | None:
+    """What is to be said about a classifier of the classes `theirs` that is to answer with `ours`.
+
+    policy: TRAIN.CHECKPOINT_OTHER_CLASSES. Raises WeightsError where they differ, unless it is "keep".
+    """
+    if theirs is None:
+        return "it does not name its classes: that they are those of the data set, in its order, cannot be checked."
+    found = difference(theirs, ours)
+    if found is None:
+        return None
+    found = f"{found} (fingerprints {fingerprint(theirs)} and {fingerprint(ours)})"
+    if policy == "keep":
+        return f"{found}; TRAIN.CHECKPOINT_OTHER_CLASSES keep takes the classifier as it is."
+    raise WeightsError(
+        f"{place}: {found}. Its answers would be of the wrong classes. Check DATA.PATH_TO_DATA_DIR, for SSv1 "
+        "DATA.LABEL_ORDER too; TRAIN.CHECKPOINT_OTHER_CLASSES keep takes the classifier as it is, and renew starts a "
+        "training with a new one."
+    )
+
+
+def _by_output(names: ClassNames) -> dict[str, Sequence[str]]:
+    return names if isinstance(names, dict) else {"": list(names)}
+
+
+def _are_numbers(names: Sequence[str]) -> bool:
+    numbers = [_NUMBERED.fullmatch(name) for name in names]
+    return all(found and int(found[1]) in (label, label + 1) for label, found in enumerate(numbers))
+
+
+def _is_list_of_text(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value)
