@@ -77,13 +77,11 @@ def test_several_outputs(tmp_path, ensemble):
     runs = [make_run(tmp_path / name, seed, names=names, pairs=()) for seed, name in enumerate(("one", "two"))]
     code, out, err = ensemble(*runs)
     assert code == 0, err
-    with np.load(tmp_path / "out" / "scores.npz") as c, np.load(runs[0] / "scores.npz") as a:
-        with np.load(runs[1] / "scores.npz") as b:
-            for output in names:
-                np.testing.assert_allclose(
-                    c[f"scores_{output}"], (a[f"scores_{output}"] + b[f"scores_{output}"]) / 2, atol=1e-6
-                )
-                assert c[f"label_{output}"].tolist() == a[f"label_{output}"].tolist()
+    one, two, both = (dict(np.load(folder / "scores.npz")) for folder in (*runs, tmp_path / "out"))
+    for output in names:
+        wanted = (one[f"scores_{output}"] + two[f"scores_{output}"]) / 2
+        np.testing.assert_allclose(both[f"scores_{output}"], wanted, atol=1e-6)
+        assert both[f"label_{output}"].tolist() == one[f"label_{output}"].tolist()
     assert "verb top-1" in out and "noun top-1" in out
     other = make_run(tmp_path / "other", 2, names=names | {"noun": ["door", "cup", "tap"]}, pairs=())
     code, _, err = ensemble(runs[0], other)

@@ -129,7 +129,9 @@ def test_a_run_writes_the_scores_of_each_output(run):
     results = json.loads((run / "results.json").read_text())
     assert (results["num_videos"], results["num_views"], results["final"]) == (3, 20, True)
     with np.load(run / "scores.npz", allow_pickle=False) as scores:
-        assert sorted(scores) == ["label_noun", "label_verb", "scores_noun", "scores_verb", "video_id"]
+        for output, names in NAMES.items():
+            assert {f"label_{output}", f"scores_{output}"} <= set(scores)
+            assert scores[f"class_names_{output}"].tolist() == names
         assert scores["video_id"].tolist() == ["P01_11_2", "P02_101_6", "P02_101_7"]
         assert scores["label_verb"].tolist() == [1, 0, 1] and scores["label_noun"].tolist() == [1, 2, 3]
         tables = [scores["scores_verb"], scores["scores_noun"]]
