@@ -25,8 +25,9 @@ ALLOWED = {
     "datasets": {"errors", "registry", "distributed"},
     "models": {"errors", "registry"},
     "engine": {"errors", "registry", "config", "datasets", "models", "distributed"},
+    "preparation": {"errors", "datasets"},
     "visualize": {"errors", "engine", "models"},
-    "commands": {"errors", "config", "engine", "visualize", "models"},
+    "commands": {"errors", "config", "engine", "visualize", "models", "preparation"},
 }
 # What may read the config: these functions, and methods of classes made of one (`from_cfg`).
 CFG_READERS = ("build_", "load_", "check_", "save_", "train", "test", "validate", "update_", "_")

@@ -1,0 +1,197 @@
+"""prepare_data: lists from folders of videos, smaller videos, frames, lists for other codebases."""
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from slowfast_gta.config.arguments import add_config_arguments, load_configs, parse_arguments
+from slowfast_gta.errors import ConfigError
+
+_EXAMPLES = """examples:
+  python tools/prepare_data.py from-folders my_videos                        (opening/a.mp4, closing/b.mp4, ...)
+  python tools/prepare_data.py resize my_videos small_videos --short-side 256
+  python tools/prepare_data.py extract-frames my_videos my_frames --fps 12
+  python tools/prepare_data.py lists --cfg configs/SSv2/R2D50.yaml DATA.PATH_TO_DATA_DIR /data/ssv2 --output lists/ssv2
+
+Originals are only read. The same command again goes on from what is done. docs/your-own-videos.md begins at the
+beginning.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0 when everything was made, 1 when some was not, 2 for wrong usage, 130 when interrupted."""
+    parser = argparse.ArgumentParser(
+        "prepare_data", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
+    for add in (_add_from_folders, _add_resize, _add_extract_frames, _add_lists):
+        add(commands)
+    parsed = list(sys.argv[1:] if arguments is None else arguments)
+    args = parse_arguments(parser, parsed) if parsed[:1] == ["lists"] else parser.parse_args(parsed)
+    return args.run(args)
+
+
+def _add_from_folders(commands) -> None:
+    text = "DIR/<class>/<video>, or DIR/{train,val,test}/<class>/<video>: lists, and a config to train with"
+    parser = commands.add_parser("from-folders", help=text, description=text)
+    parser.add_argument("folder", metavar="DIR", type=Path, help="a folder for each class, with videos or frames")
+    parser.add_argument("--output", metavar="OUT", type=Path, help="folder for the lists (default: lists/NAME_OF_DIR)")
+    parser.add_argument(
+        "--val-fraction",
+        type=float,
+        default=0.1,
+        metavar="F",
+        help="part of each class that is held out, where DIR has no val or test (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, another part")
+    parser.add_argument("--overwrite", action="store_true", help="write over lists that are there")
+    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    parser.set_defaults(run=_from_folders)
+
+
+def _from_folders(args: argparse.Namespace) -> int:
+    from slowfast_gta.preparation.from_folders import write_lists
+
+    output = args.output or Path("lists", args.folder.resolve().name)
+    written = write_lists(args.folder, output, args.val_fraction, args.seed, args.overwrite)
+    counts = {split: written.num_videos(split) for split in ("train", "val", "test")}
+    if args.json:
+        print(
+            json.dumps(
+                {"config": str(written.config), "classes": written.found.classes, **counts, "notes": written.notes}
+            )
+        )
+        return 0
+    held_out = "the split folders that are there"
+    if written.found.drawn:
+        held_out = f"{100 * args.val_fraction:g} % of each class held out, the same each time (seed {args.seed})"
+    print(
+        f"{args.folder}: {len(written.found.classes)} classes; {counts['train']} videos to train with, {counts['val']} "
+        f"for validation, {counts['test']} for testing: {held_out}."
+    )
+    for note in written.notes:
+        print(note)
+    print(f"Written: {output}/ train.csv val.csv test.csv classes.txt train.yaml")
+    print(f"Train and test with:\n  python tools/run_net.py --cfg {shlex.quote(str(written.config))}")
+    return 0
+
+
+def _add_resize(commands) -> None:
+    text = "the same videos smaller: H.264 in .mp4, without sound, the same frames at the same times"
+    parser = commands.add_parser("resize", help=text, description=text)
+    _add_folders(parser)
+    parser.add_argument(
+        "--short-side",
+        type=int,
+        default=256,
+        metavar="PX",
+        help="of larger frames; smaller ones stay as they are (default: %(default)s)",
+    )
+    parser.set_defaults(run=_resize)
+
+
+def _resize(args: argparse.Namespace) -> int:
+    from slowfast_gta.preparation.resize import resize_videos
+
+    _check_positive("--short-side", args.short_side, 16)
+    return _report(args, *resize_videos(args.folder, args.output, args.short_side, _workers(args)))
+
+
+def _add_extract_frames(commands) -> None:
+    text = "a folder of frames for each video: OUT/<path without suffix>/00001.jpg, ..."
+    parser = commands.add_parser("extract-frames", help=text, description=text)
+    _add_folders(parser)
+    parser.add_argument("--fps", type=float, metavar="N", help="frames a second (default: each frame once)")
+    parser.add_argument("--short-side", type=int, metavar="PX", help="of larger frames (default: their own size)")
+    parser.add_argument(
+        "--name", default="{:05d}.jpg", metavar="NAME", help="of a frame, as {id}_{:06d}.jpg (default: %(default)s)"
+    )
+    parser.set_defaults(run=_extract_frames)
+
+
+def _extract_frames(args: argparse.Namespace) -> int:
+    from slowfast_gta.preparation.extract_frames import extract_all
+
+    if args.short_side is not None:
+        _check_positive("--short-side", args.short_side, 16)
+    if args.fps is not None:
+        _check_positive("--fps", args.fps, 0.001)
+    return _report(args, *extract_all(args.folder, args.output, args.fps, args.short_side, args.name, _workers(args)))
+
+
+def _add_lists(commands) -> None:
+    text = "the lists of the data set of a config, in the format of another codebase"
+    parser = commands.add_parser("lists", help=text, description=text)
+    add_config_arguments(parser)
+    parser.add_argument("--output", required=True, metavar="OUT", type=Path, help="folder for the lists")
+    parser.add_argument(
+        "--format",
+        choices=("kinetics", "frames", "tsm"),
+        default="kinetics",
+        help="kinetics: path label (the default); frames: PySlowFast's, one line a frame; tsm: folder num_frames label",
+    )
+    parser.add_argument("--skip-missing", action="store_true", help="leave out, and count, videos that are not there")
+    parser.add_argument("--overwrite", action="store_true", help="write over lists that are there")
+    parser.set_defaults(run=_lists)
+
+
+def _lists(args: argparse.Namespace) -> int:
+    from slowfast_gta.engine.logging import setup_logging
+    from slowfast_gta.preparation.convert import build_lists
+
+    setup_logging()
+    configs = load_configs(args)
+    if len(configs) > 1:
+        raise ConfigError(f"prepare_data lists takes one config, and --cfg names {len(configs)} files.")
+    converted = build_lists(configs[0], args.output, args.format, args.skip_missing, args.overwrite)
+    for name, count in converted.num_videos.items():
+        missing = converted.missing.get(name, [])
+        left_out = f"; {len(missing)} are not there and were left out, as {missing[0]}" if missing else ""
+        print(f"{args.output / name}: {count} videos{left_out}")
+    return 0
+
+
+def _add_folders(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="DIR", type=Path, help="folder with videos in it, however deep; only read")
+    parser.add_argument("output", metavar="OUT", type=Path, help="a new folder, filled with the same tree")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: as many as there are cores)")
+    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else on stdout")
+
+
+def _workers(args: argparse.Namespace) -> int:
+    from slowfast_gta.preparation.jobs import num_cores
+
+    if args.workers is None:
+        return num_cores()
+    _check_positive("--workers", args.workers, 1)
+    return args.workers
+
+
+def _check_positive(flag: str, value: float, least: float) -> None:
+    if not value >= least:
+        raise ConfigError(f"{flag} is {value}; it must be at least {least}.")
+
+
+def _report(args: argparse.Namespace, outcome, others) -> int:
+    """Say what was made, what was left out and what failed; the exit code."""
+    answer = {"made": outcome.num_made, "there": outcome.num_there, "left_out": dict(others)}
+    if args.json:
+        print(json.dumps(answer | {"failed": outcome.failures}, indent=2))
+        return int(bool(outcome.failures))
+    there = f", {outcome.num_there} were there already" if outcome.num_there else ""
+    print(f"{args.output}: {outcome.num_made} videos made{there}.")
+    if others:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
+        print(f"Left out: {kinds}.")
+    for fault in list(outcome.failures.values())[:5]:
+        print(f"error: {fault}", file=sys.stderr)
+    if outcome.failures:
+        print(
+            f"error: {len(outcome.failures)} videos could not be made; {args.output / 'failed.txt'} lists them. "
+            "The same command tries them again.",
+            file=sys.stderr,
+        )
+    return int(bool(outcome.failures))

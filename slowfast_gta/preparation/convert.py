@@ -1,0 +1,111 @@
+"""The lists of any data set that can be read, as other codebases want them.
+
+kinetics    train.csv: path label                                            PySlowFast's Kinetics, and ours
+frames      train.csv: original_vido_id video_id frame_id path labels        PySlowFast's Something-Something and others
+tsm         train_videofolder.txt: folder num_frames label                   TSM, mmaction2's rawframes
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from slowfast_gta.datasets.build import build_dataset
+from slowfast_gta.datasets.frames import FrameFolder
+from slowfast_gta.datasets.lists import FRAME_LIST_HEAD
+from slowfast_gta.datasets.readers import count_frames, open_video
+from slowfast_gta.datasets.records import VideoRecord
+from slowfast_gta.errors import DataError
+
+
+@dataclass
+class Converted:
+    """What was written: {file: number of videos}; videos that were left out since they are not there, by file."""
+
+    num_videos: dict[str, int] = field(default_factory=dict)
+    missing: dict[str, list[str]] = field(default_factory=dict)
+
+
+def build_lists(cfg, output: Path, list_format: str, skip_missing: bool, overwrite: bool) -> Converted:
+    """Write train, val and test of the data set of `cfg` into `output`, in one of FORMATS. Raises DataError."""
+    name, lines_of = FORMATS[list_format]
+    converted = Converted()
+    names = None
+    for split in ("train", "val", "test"):
+        dataset = build_dataset(cfg, split)
+        records = dataset.records(split)
+        names = dataset.class_names()
+        path = output / name.format(split=split)
+        _check_free(path, overwrite)
+        if skip_missing:
+            converted.missing[path.name] = [record.path for record in records if not Path(record.path).exists()]
+            gone = set(converted.missing[path.name])
+            records = [record for record in records if record.path not in gone]
+        _write(path, lines_of(records))
+        converted.num_videos[path.name] = len(records)
+    if isinstance(names, list):
+        _check_free(output / "classes.txt", overwrite)
+        _write(output / "classes.txt", names)
+    return converted
+
+
+def _check_free(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise DataError(f"{path} is there already. Name another --output, or say --overwrite.")
+
+
+def _write(path: Path, lines: Iterator[str] | list[str]) -> None:
+    """One line for each of `lines`, under the final name when all are there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
+    temporary.replace(path)
+
+
+def _kinetics(records: list[VideoRecord]) -> Iterator[str]:
+    for record in records:
+        if record.span is not None or isinstance(record.label, tuple):
+            raise DataError(
+                f"{record.video_id}: a list of the format kinetics can only have whole videos with one label; this one "
+                "is a part of a longer video, or has several labels. --format frames can say both, of frame folders."
+            )
+    separator = "\t" if any(" " in record.path for record in records) else " "
+    for record in records:
+        yield f"{Path(record.path).absolute()}{separator}{record.label}"
+
+
+def _frames(records: list[VideoRecord]) -> Iterator[str]:
+    yield f"{FRAME_LIST_HEAD} video_id frame_id path labels"
+    for number, record in enumerate(_slowly(records)):
+        label = ",".join(map(str, record.label)) if isinstance(record.label, tuple) else record.label
+        with open_video(record.path, record.span) as video:
+            if not isinstance(video, FrameFolder):
+                raise DataError(
+                    f"{record.path}: a file, and what is listed are frames. prepare_data.py extract-frames makes them."
+                )
+            for place, file in enumerate(video.files):
+                if " " in f"{record.video_id}{file}":
+                    raise DataError(f"{file}: a list of frames cannot hold names with spaces. Rename it.")
+                yield f'{record.video_id} {number} {place} {file.absolute()} "{label}"'
+
+
+def _tsm(records: list[VideoRecord]) -> Iterator[str]:
+    for record in _slowly(records):
+        if record.span is not None or isinstance(record.label, tuple):
+            raise DataError(f"{record.video_id}: TSM's lists can only have whole videos with one label.")
+        yield f"{Path(record.path).absolute()} {count_frames(record.path)} {record.label}"
+
+
+def _slowly(records: list[VideoRecord]) -> Iterator[VideoRecord]:
+    """The same, with a progress bar."""
+    return iter(tqdm(records, unit="video", **({} if sys.stderr.isatty() else {"mininterval": 30.0})))
+
+
+FORMATS: dict[str, tuple[str, Callable[[list[VideoRecord]], Iterator[str]]]] = {
+    "kinetics": ("{split}.csv", _kinetics),
+    "frames": ("{split}.csv", _frames),
+    "tsm": ("{split}_videofolder.txt", _tsm),
+}

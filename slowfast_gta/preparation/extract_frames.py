@@ -1,0 +1,78 @@
+"""Folders of frames from video files: OUT/<path without suffix>/00001.jpg, ... T frame, H W space."""
+
+import re
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from string import Formatter
+
+import cv2
+import numpy as np
+
+from slowfast_gta.datasets.folders import FRAME_SUFFIXES
+from slowfast_gta.datasets.readers import VideoFile
+from slowfast_gta.errors import ConfigError, DataError
+from slowfast_gta.preparation.jobs import Outcome, find_files, make_all, targets_of
+from slowfast_gta.preparation.resize import smaller_size
+
+
+def extract_all(
+    source: Path, output: Path, fps: float | None, short_side: int | None, name: str, num_workers: int
+) -> tuple[Outcome, Counter]:
+    """The frames of every video file below `source` into a folder of the same name below `output`.
+
+    `fps` None: every frame once. `short_side` None: at their own size. Raises DataError, ConfigError.
+    """
+    check_name(name)
+    files, others = find_files(source, output)
+    targets, clashes = targets_of(source, output, files, "")
+    settings = {"command": "extract-frames", "source": str(source.resolve()), "fps": fps, "short_side": short_side}
+    make = partial(extract_frames, fps=fps, short_side=short_side, name=name)
+    return make_all(make, targets, output, settings | {"name": name}, num_workers, clashes), others
+
+
+def check_name(name: str) -> None:
+    """Raises ConfigError unless `name` makes one file name of a number, as {:05d}.jpg or {id}_{:06d}.jpg."""
+    try:
+        fields = [(field, spec) for _, field, spec, _ in Formatter().parse(name) if field is not None]
+    except ValueError:
+        fields = []
+    numbers = [spec for field, spec in fields if field == ""]
+    known = {("", *numbers), ("id", "")}
+    good = len(numbers) == 1 and re.fullmatch(r"(0?\d{1,2}d)?", numbers[0]) and known.issuperset(fields)
+    if not good or "/" in name or Path(name).suffix.lower() not in FRAME_SUFFIXES:
+        raise ConfigError(
+            f"--name {name} must have the frame's number once and end with .jpg or .png, as {{:05d}}.jpg, "
+            "img_{:05d}.jpg or {id}_{:06d}.jpg, where id is the video's name."
+        )
+
+
+def extract_frames(source: Path, target: Path, fps: float | None, short_side: int | None, name: str) -> None:
+    """The frames of `source` into the folder `target`, numbered from 1. Raises DataError."""
+    with VideoFile(source) as video:
+        shown = frames_shown(video, fps) if fps else range(video.num_frames)
+        target.mkdir()
+        number = 0
+        wanted, counts = np.unique(np.asarray(shown), return_counts=True)
+        for frame, repeats in zip(video.frames(wanted.tolist()), counts, strict=True):
+            if short_side:
+                height, width = smaller_size(*frame.shape[:2], short_side)
+                frame = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+            image = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
+            for _ in range(repeats):
+                number += 1
+                file = target / name.format(number, id=source.stem)
+                _, content = cv2.imencode(file.suffix, image)
+                file.write_bytes(content)  # cv2.imwrite would not say what went wrong
+
+
+def frames_shown(video: VideoFile, fps: float) -> np.ndarray:
+    """The frame that is shown at each of the times 0, 1 / fps, 2 / fps, ... of `video`. Raises DataError."""
+    times_sec = video.times_sec
+    if times_sec is None:
+        if not video.fps:
+            raise DataError(f"{video.path}: the file says neither its frame rate nor the times of its frames.")
+        times_sec = np.arange(video.num_frames) / video.fps
+    last_sec = times_sec[-1] + (1 / video.fps if video.fps else 0.0)
+    wanted_sec = np.arange(max(1, round(last_sec * fps))) / fps
+    return np.searchsorted(times_sec, wanted_sec + 1e-6, side="right") - 1

@@ -1,0 +1,60 @@
+"""Smaller videos: H.264 in .mp4, without sound, of the same frames at the same times. H, W space."""
+
+from collections import Counter
+from fractions import Fraction
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import av
+import numpy as np
+
+from slowfast_gta.datasets.readers import VideoFile, count_frames
+from slowfast_gta.errors import DataError
+from slowfast_gta.preparation.jobs import Outcome, find_files, make_all, targets_of
+
+_TICKS_PER_SEC = 90_000  # the times of frames; all usual frame rates are whole numbers of these
+# A keyframe every 32 frames: clips begin anywhere, and are decoded from the keyframe before them.
+_ENCODING = {"crf": "20", "preset": "fast", "g": "32"}
+
+
+def resize_videos(source: Path, output: Path, short_side: int, num_workers: int) -> tuple[Outcome, Counter]:
+    """Re-encode every video file below `source` into the same place below `output`. Raises DataError."""
+    files, others = find_files(source, output)
+    targets, clashes = targets_of(source, output, files, ".mp4")
+    settings = {"command": "resize", "source": str(source.resolve()), "short_side": short_side}
+    outcome = make_all(partial(resize_video, short_side=short_side), targets, output, settings, num_workers, clashes)
+    return outcome, others
+
+
+def resize_video(source: Path, target: Path, short_side: int) -> None:
+    """The frames of `source`, their shorter side at most `short_side` px, into the .mp4 `target`. Raises DataError."""
+    with VideoFile(source) as video:
+        times_sec = video.times_sec
+        if times_sec is None:
+            if not video.fps:
+                raise DataError(f"{source}: the file says neither its frame rate nor the times of its frames.")
+            times_sec = np.arange(video.num_frames) / video.fps
+        frames = video.frames(range(video.num_frames))
+        first = next(frames)
+        height, width = smaller_size(*first.shape[:2], short_side)
+        with av.open(str(target), "w") as container:
+            stream = container.add_stream("libx264", rate=Fraction(video.fps or 25).limit_denominator(1001))
+            stream.width, stream.height, stream.pix_fmt, stream.options = width, height, "yuv420p", _ENCODING
+            stream.codec_context.thread_count = 1  # the processes are the parallelism
+            stream.codec_context.time_base = Fraction(1, _TICKS_PER_SEC)
+            for array, time_sec in zip(chain([first], frames), times_sec, strict=True):
+                frame = av.VideoFrame.from_ndarray(array, format="rgb24")
+                frame = frame.reformat(width, height, "yuv420p", interpolation="AREA")
+                frame.pts, frame.time_base = round(time_sec * _TICKS_PER_SEC), Fraction(1, _TICKS_PER_SEC)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        expected = video.num_frames
+    if (made := count_frames(target)) != expected:
+        raise DataError(f"{source}: {made} of its {expected} frames came through. Its times are out of order.")
+
+
+def smaller_size(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """(height, width) with the shorter side `short_side`, never larger than they are; even, as H.264 wants them."""
+    scale = min(1.0, short_side / min(height, width))
+    return max(2, round(height * scale / 2) * 2), max(2, round(width * scale / 2) * 2)

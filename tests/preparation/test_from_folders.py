@@ -1,0 +1,190 @@
+"""Class folders become lists and a config that trains on them."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from made_videos import write_frames, write_video
+from miniatures import TINY, keys
+
+from slowfast_gta import load_config
+from slowfast_gta.commands import run_command
+from slowfast_gta.datasets.build import build_dataset
+from slowfast_gta.datasets.folders import find_classes, find_videos, held_out
+from slowfast_gta.errors import DataError
+
+
+def make_folders(root: Path, counts: dict[str, int]) -> Path:
+    """Empty files that are called like videos: who makes lists does not open them."""
+    for name, count in counts.items():
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            (root / name / f"{number}.mp4").touch()
+    return root
+
+
+def prepare(*words: object) -> int:
+    return run_command("prepare_data", ["from-folders", *map(str, words)])
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines()
+
+
+def test_lists_of_class_folders(tmp_path, capsys):
+    root = make_folders(tmp_path / "mine", {"opening": 10, "closing": 20, "empty": 0})
+    (root / "opening" / "deep" / "er").mkdir(parents=True)
+    (root / "opening" / "deep" / "er" / "x.MOV").touch()
+    for name in ("notes.txt", "Thumbs.db", ".DS_Store"):
+        (root / "closing" / name).touch()
+    assert prepare(root, "--output", tmp_path / "lists") == 0
+    out = capsys.readouterr().out
+    assert "2 classes; 28 videos to train with, 3 for validation, 3 for testing: 10 % of each class held out" in out
+    assert "Folders that are no classes: 1, as 'empty'." in out and "Other files, left out: 1 .db, 1 .txt." in out
+    assert lines(tmp_path / "lists" / "classes.txt") == ["closing", "opening"]
+    train, val = lines(tmp_path / "lists" / "train.csv"), lines(tmp_path / "lists" / "val.csv")
+    assert sorted(train + val) == sorted(
+        [f"opening/{n}.mp4 1" for n in range(10)]
+        + [f"closing/{n}.mp4 0" for n in range(20)]
+        + ["opening/deep/er/x.MOV 1"]
+    )
+    assert sum(line.endswith("1") for line in val) == 1 and lines(tmp_path / "lists" / "test.csv") == val
+    cfg = load_config(tmp_path / "lists" / "train.yaml")
+    records = build_dataset(cfg, "train").records("train")
+    assert records[0].path == str(root / "closing/0.mp4") or records[0].path == str(root / "closing/1.mp4")
+    assert (cfg.MODEL.NUM_CLASSES, cfg.ATTENTION.NAME, cfg.DATA.RANDOM_FLIP) == (2, "GTA", True)
+
+
+def test_the_part_held_out_is_the_same_wherever_and_in_whatever_order():
+    videos = [f"a/{n}.mp4" for n in range(100)]
+    first = held_out(videos, 0.1, seed=0)
+    assert first == held_out(videos[::-1], 0.1, seed=0) and len(first) == 10
+    assert first == [f"a/{n}.mp4" for n in (33, 37, 38, 49, 74, 81, 87, 90, 93, 97)]
+    assert held_out(videos, 0.1, seed=1) != first
+    assert len(set(held_out([*videos, "a/new.mp4"], 0.1, seed=0)) & set(first)) >= 9
+    assert [len(held_out(videos[:count], 0.1, seed=0)) for count in (1, 2, 3, 15, 26)] == [0, 1, 1, 2, 3]
+    assert len(held_out(videos[:3], 0.9, seed=0)) == 2
+
+
+@pytest.mark.parametrize("names", [("train", "val", "test"), ("Train", "validation"), ("training", "testing")])
+def test_splits_that_are_there_are_kept(tmp_path, capsys, names):
+    for split in names:
+        make_folders(tmp_path / "mine" / split, {"a": 3, "b": 2})
+    (tmp_path / "mine" / "annotations").mkdir()
+    assert prepare(tmp_path / "mine", "--output", tmp_path / "lists") == 0
+    assert "the split folders that are there" in (out := capsys.readouterr().out)
+    assert "Folders that are no classes: 1, as 'annotations'." in out
+    expected = [f"a/{n}.mp4 0" for n in range(3)] + [f"b/{n}.mp4 1" for n in range(2)]
+    for split, folder in (("train", names[0]), ("val", names[1]), ("test", names[-1])):
+        assert lines(tmp_path / "lists" / f"{split}.csv") == [f"{folder}/{line}" for line in expected]
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    assert find_classes(make_folders(tmp_path, {"train": 2, "bus": 2})).classes == ["bus", "train"]
+
+
+def test_names_with_spaces_are_separated_by_a_tab(tmp_path, capsys):
+    root = make_folders(tmp_path / "my videos", {"turn left": 5, "turn_right": 12})
+    assert prepare(root, "--output", tmp_path / "lists") == 0
+    out = capsys.readouterr().out
+    assert (
+        "a tab stands before the label" in out
+        and "Classes with a direction in their name: 2, as 'turn left'; no clip" in out
+    )
+    assert "videos to train with are few; the batch size is 15" in out
+    cfg = load_config(tmp_path / "lists" / "train.yaml")
+    assert (cfg.DATA.RANDOM_FLIP, cfg.TRAIN.BATCH_SIZE) == (False, 15)
+    records = [record for split in ("train", "val") for record in build_dataset(cfg, split).records(split)]
+    assert len(records) == 17 and all(Path(record.path).exists() for record in records)
+
+
+def test_the_answer_as_json(tmp_path, capsys):
+    root = make_folders(tmp_path / "mine", {"a": 10, "b": 10})
+    assert prepare(root, "--output", tmp_path / "lists", "--val-fraction", "0.2", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["classes"], answer["train"], answer["val"]) == (["a", "b"], 16, 4)
+
+
+def test_the_same_again_changes_nothing_and_other_lists_are_not_written_over(tmp_path, capsys):
+    root = make_folders(tmp_path / "mine", {"a": 10, "b": 10})
+    assert prepare(root, "--output", tmp_path / "lists") == prepare(root, "--output", tmp_path / "lists") == 0
+    before = lines(tmp_path / "lists" / "train.csv")
+    assert prepare(root, "--output", tmp_path / "lists", "--seed", 5) == 1
+    assert "train.csv is there, with other content" in capsys.readouterr().err
+    assert lines(tmp_path / "lists" / "train.csv") == before
+    assert prepare(root, "--output", tmp_path / "lists", "--seed", 5, "--overwrite") == 0
+    assert lines(tmp_path / "lists" / "train.csv") != before
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda root: None, r"mine does not exist; name the folder"),
+        (lambda root: root.write_text("x"), r"mine is not a folder; name the folder"),
+        (
+            lambda root: root.mkdir(),
+            r"there is no video in a folder of a class. It must hold one folder for",
+        ),
+        (lambda root: make_folders(root, {"a": 1, "b": 1}), r"no class has two videos, one to train with and one"),
+        (
+            lambda root: make_folders(root, {"train/a": 2, "val/b": 2}),
+            r"mine/val: the class 'b' has no videos in",
+        ),
+        (lambda root: write_frames(make_folders(root, {"b": 2}) / "a", 2), r"mine/a holds images; each video needs a"),
+        (lambda root: make_folders(root, {"a": 2, "line\nbreak": 2}), r"line\\nbreak.* cannot stand in a list"),
+    ],
+)
+def test_what_is_no_folder_of_classes_is_a_sentence(tmp_path, capsys, make, sentence):
+    make(tmp_path / "mine")
+    assert prepare(tmp_path / "mine", "--output", tmp_path / "lists") == 1
+    with pytest.raises(AssertionError, match=sentence):
+        raise AssertionError(capsys.readouterr().err)
+    assert not (tmp_path / "lists").exists()
+
+
+def test_names_that_are_not_utf8_are_a_sentence(tmp_path, capsys):
+    root = make_folders(tmp_path / "mine", {"a": 2})
+    Path(os.fsdecode(os.fsencode(root) + b"/a/\xff.mp4")).touch()
+    assert prepare(root, "--output", tmp_path / "lists") == 1
+    assert r"b'a/\xff.mp4': this name cannot stand in a list" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fraction", ["0", "1", "-0.1", "nan"])
+def test_a_fraction_is_between_0_and_1(tmp_path, capsys, fraction):
+    root = make_folders(tmp_path / "mine", {"a": 2})
+    assert prepare(root, f"--val-fraction={fraction}", "--output", tmp_path / "lists") == 2
+    assert "it must be more than 0 and less than 1" in capsys.readouterr().err
+
+
+def test_a_loop_of_links_ends_and_links_are_followed(tmp_path):
+    root = make_folders(tmp_path / "mine", {"a": 2})
+    (root / "a" / "back").symlink_to(root)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "y.mp4").touch()
+    (root / "b").symlink_to(tmp_path / "elsewhere")
+    assert [len(find_videos(root / name).videos) for name in "b"] == [1]
+    assert find_videos(root).videos[0] == "a/0.mp4"
+    with pytest.raises(DataError, match="nowhere: the folder cannot be read"):
+        find_videos(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("frames", [False, True])
+def test_from_a_folder_of_videos_to_a_tested_network(tmp_path, monkeypatch, frames):
+    """Also with the same file names in both classes, and of frames."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("opening", "closing"):
+        for number in range(3):
+            path = tmp_path / "my_videos" / name / f"{number}.mp4"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_frames(path.with_suffix(""), 10) if frames else write_video(path, 10)
+    assert prepare("my_videos") == 0
+    tiny = [item for item in TINY if item is not None]
+    tiny = keys(
+        *tiny, "MODEL.NUM_CLASSES", 2, "NUM_GPUS", 0, "DATA.RESIZE", "[]", "DATA.TRAIN_JITTER_SCALES", "[32,36]"
+    )
+    small = ["SOLVER.MAX_EPOCH", "1", "SOLVER.WARMUP_EPOCHS", "0.0", "TRAIN.BATCH_SIZE", "2", "RESNET.DEPTH", "14"]
+    location = ["ATTENTION.LOCATION", "[[[]],[[0]],[[]],[[]]]", "ATTENTION.OPTIONS.GROUPS", "2"]
+    assert run_command("run_net", ["--cfg", "lists/my_videos/train.yaml", *tiny, *small, *location]) == 0
+    results = json.loads(Path("runs/my_videos/results.json").read_text())
+    assert (results["num_videos"], results["final"]) == (2, True)
