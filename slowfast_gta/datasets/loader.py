@@ -24,6 +24,7 @@ from slowfast_gta.datasets.mirror import directed_names, exchanged_names, unmirr
 from slowfast_gta.datasets.records import VideoDataset
 from slowfast_gta.datasets.sampling import ClipSampling
 from slowfast_gta.datasets.transforms import TestTransform, TrainTransform
+from slowfast_gta.datasets.watch import Watch
 from slowfast_gta.distributed import get_rank, get_world_size
 from slowfast_gta.errors import ConfigError, DataError, RunError
 
@@ -74,7 +75,8 @@ class ClipLoader:
 
     A batch is the dict of `clips.collate`. What becomes of videos that cannot be read: with `on_error` "error" the
     first of them raises its DataError; with "skip" they are in the batch's "errors" and their clips are missing, and
-    only a batch of which nothing is left raises; with "list" nothing raises.
+    only a batch of which nothing is left raises; with "list" nothing raises. A worker that is stuck in a video is
+    ended, and the video is one that cannot be read.
     """
 
     def __init__(
@@ -101,17 +103,17 @@ class ClipLoader:
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[dict]:
         """The batches of `epoch` from `start_step` on. Raises DataError, and RunError when a worker dies."""
-        self.order.epoch, self.order.start_step = epoch, start_step
-        if self._batches is None:
-            self._batches = self._start()
-        for batch in self._watched():
-            self._check(batch)
-            yield batch
+        step = start_step
+        while step < len(self):
+            for batch in self._watched(epoch, step):
+                step += 1
+                self._check(batch)
+                yield batch
 
     def _check(self, batch: dict) -> None:
         if not batch["errors"]:
             return
-        first = batch["errors"][0][1]
+        first = batch["errors"][0].reason
         if self.on_error == "error":
             raise DataError(f"{first} (DATA.ON_ERROR: skip leaves such videos out, and counts them.)")
         if self.on_error == "skip" and batch["frames"] is None:
@@ -132,28 +134,35 @@ class ClipLoader:
             persistent_workers=in_workers,
         )
 
-    def _watched(self) -> Iterator[dict]:
-        """The batches of the torch loader. The death of a worker is noticed here, as a sentence, not anywhere in the
-        program: torch would raise from a signal handler."""
+    def _watched(self, epoch: int, start_step: int) -> Iterator[dict]:
+        """The batches of the torch loader from `start_step` on.
+
+        They end early where a worker was stuck. The next call starts new workers, for which the record is a broken
+        one; all else follows from its number, and is what it would have been.
+
+        The death of a worker is noticed here, as a sentence, not anywhere in the program: torch would raise from a
+        signal handler.
+        """
+        self.order.epoch, self.order.start_step = epoch, start_step
+        self._batches = self._batches or self._start()
+        watch = self.clips.watch
+        num_given_up = len(watch.given_up)
         handler = signal.getsignal(signal.SIGCHLD)
         try:
-            batches = iter(self._batches)
-            _restore(handler)
-            while True:
-                try:
-                    batch = next(batches)
-                except StopIteration:
-                    return
-                yield batch
+            with watch.ending_stuck_workers(self.clips.records):
+                batches = iter(self._batches)
+                _restore(handler)
+                yield from batches
         except (RuntimeError, ConnectionError, EOFError) as fault:
             # Without its sender, a batch on the way cannot be taken up: that is the death of a worker too.
             if isinstance(fault, RuntimeError) and "DataLoader worker" not in str(fault):
                 raise
             self._batches = None
-            raise RunError(
-                "A process that reads videos was killed. Most often the memory, or /dev/shm, was full: give "
-                f"DATA_LOADER.NUM_WORKERS (now {self.num_workers}) or the batch size a smaller value."
-            ) from None
+            if len(watch.given_up) == num_given_up:
+                raise RunError(
+                    "A process that reads videos was killed. Most often the memory, or /dev/shm, was full: give "
+                    f"DATA_LOADER.NUM_WORKERS (now {self.num_workers}) or the batch size a smaller value."
+                ) from None
 
 
 def build_train_loader(cfg, dataset: VideoDataset | None = None) -> ClipLoader:
@@ -170,9 +179,15 @@ def build_train_loader(cfg, dataset: VideoDataset | None = None) -> ClipLoader:
         )
     transform = TrainTransform.from_cfg(cfg)
     mirror_labels = build_mirror_labels(cfg, dataset)
+    replace = cfg.DATA.ON_ERROR == "replace"
     clips = TrainClips(
-        records, ClipSampling.from_cfg(cfg), transform, mirror_labels, cfg.RNG_SEED, cfg.DATA.ON_ERROR == "replace"
+        records, ClipSampling.from_cfg(cfg), transform, mirror_labels, cfg.RNG_SEED, replace, build_watch(cfg)
     )
+    if num_left := len(records) % batch_size:
+        logger.info(
+            f"An epoch is {len(records) // batch_size} steps of TRAIN.BATCH_SIZE {batch_size}; the last {num_left} of "
+            f"the {len(records)} videos in its order, other ones each epoch, do not fill another and are left out."
+        )
     order = TrainOrder(len(records), batch_size, cfg.RNG_SEED, get_rank(), world_size)
     workers, pin_memory = cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.PIN_MEMORY
     return ClipLoader(clips, order, workers, pin_memory, "error" if cfg.DATA.ON_ERROR == "error" else "skip")
@@ -191,12 +206,17 @@ def build_test_loader(cfg, split: str, dataset: VideoDataset | None = None) -> C
     sampling = ClipSampling.from_cfg(cfg)
     if split != "test":
         sampling = sampling.centred()
-    clips = TestViews(records, sampling, TestTransform.from_cfg(cfg, num_crops), num_clips)
+    clips = TestViews(records, sampling, TestTransform.from_cfg(cfg, num_crops), num_clips, build_watch(cfg))
     videos_per_batch = max(1, cfg.TEST.BATCH_SIZE // clips.num_views)
     if cfg.TEST.FULL_RESOLUTION:
         videos_per_batch = 1  # each may have a shape of its own
     order = TestOrder(len(records), videos_per_batch, get_rank(), get_world_size())
     return ClipLoader(clips, order, cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.PIN_MEMORY)
+
+
+def build_watch(cfg) -> Watch:
+    """The time limit of DATA_LOADER, for its workers."""
+    return Watch(cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.SAMPLE_TIMEOUT_SEC)
 
 
 def build_mirror_labels(cfg, dataset: VideoDataset) -> list[int | None] | list[list[int | None]]:

@@ -61,7 +61,7 @@ def evaluate(model: nn.Module, loader, normalize: Normalize, batch_size: int, nu
     labels, missing, repeated = {}, {}, 0
     progress = Progress(loader, len(loader), title)
     for batch in progress:
-        missing.update(batch["errors"])
+        missing.update({bad.video_id: bad.reason for bad in batch["errors"]})
         repeated += batch["num_repeated"]
         if len(batch["label"]) == 0:
             continue

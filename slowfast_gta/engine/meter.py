@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from slowfast_gta import distributed
+from slowfast_gta.datasets.clips import BadVideo
 from slowfast_gta.engine.outputs import Answers, num_right
 
 logger = logging.getLogger("slowfast_gta")
@@ -39,10 +40,10 @@ class Meter:
         """A step that all processes left out together, since its gradient was not a number; counted once."""
         self._add(skipped_steps=distributed.is_main())
 
-    def count_faults(self, errors: list[tuple[str, str]], num_repeated: int) -> None:
+    def count_faults(self, errors: list[BadVideo], num_repeated: int) -> None:
         """Videos that were skipped or replaced, with the reasons; frames that another stands for."""
-        for video_id, reason in errors:
-            logger.warning("skipped or replaced: %s: %s", video_id, reason)
+        for bad in errors:
+            logger.warning("skipped or replaced: %s: %s", bad.video_id, bad.reason)
         self._add(broken_videos=len(errors), repeated_frames=num_repeated)
 
     def total(self) -> list[float]:

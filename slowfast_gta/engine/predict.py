@@ -40,7 +40,7 @@ class Predictor:
         self.views.records = [VideoRecord(str(path), 0, str(path))]
         item = self.views[0]
         if item.frames is None:
-            raise DataError(item.errors[0][1])
+            raise DataError(item.errors[0].reason)
         parts = item.frames.split(self.batch_size)
         answers = torch.cat([side_by_side(self.model(self.normalize(part))) for part in parts]).float().mean(0)
         if isinstance(self.class_names, dict):

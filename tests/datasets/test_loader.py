@@ -178,7 +178,7 @@ def test_a_video_is_decoded_once_for_all_its_views(cfg, monkeypatch):
     monkeypatch.setitem(
         loader_module.TestViews.__getitem__.__globals__,
         "open_video",
-        lambda path, span: opened.append(path) or open_video(path, span),
+        lambda path, span, timeout_sec: opened.append(path) or open_video(path, span),
     )
     list(build_test_loader(cfg, "test"))
     assert len(opened) == NUM_VAL
@@ -206,7 +206,7 @@ def test_a_broken_video_is_skipped_and_reported(cfg, tmp_path):
     cfg.DATA.ON_ERROR, cfg.TRAIN.BATCH_SIZE = "skip", NUM_TRAIN
     (batch,) = _epoch(cfg)
     assert len(batch["frames"]) == len(batch["label"]) == NUM_TRAIN - 1 and "3" not in batch["video_id"]
-    ((video_id, sentence),) = batch["errors"]
+    ((video_id, sentence, *_),) = batch["errors"]
     assert video_id == "3" and "3.webm: this is not a video" in sentence
 
 
@@ -225,7 +225,7 @@ def test_a_broken_video_is_replaced_within_its_class(cfg, tmp_path):
     assert len(batch["frames"]) == NUM_TRAIN
     assert Counter(batch["label"].tolist()) == {0: 5, 1: 5, 2: 4}
     assert not {"3", "6"} & set(batch["video_id"])
-    assert {video_id for video_id, _ in batch["errors"]} == {"3", "6"}
+    assert {bad.video_id for bad in batch["errors"]} == {"3", "6"}
     (again,) = _epoch(cfg)
     assert again["video_id"] == batch["video_id"]
 
@@ -234,7 +234,7 @@ def test_testing_lists_what_it_cannot_read(cfg, tmp_path):
     _broken_copy(cfg, tmp_path, [15, 16, 17])
     cfg.DATA.ON_ERROR = "replace"  # which testing never does
     batches = list(build_test_loader(cfg, "test"))
-    assert [video_id for batch in batches for video_id, _ in batch["errors"]] == ["15", "16", "17"]
+    assert [bad.video_id for batch in batches for bad in batch["errors"]] == ["15", "16", "17"]
     assert {video_id for batch in batches for video_id in batch["video_id"]} == {"14", "18", "19", "20"}
     assert batches[1]["frames"] is None and len(batches[1]["label"]) == 0  # 16 and 17
 
@@ -245,9 +245,9 @@ def test_too_few_videos_for_a_batch(cfg):
         build_train_loader(cfg)
 
 
-def test_a_batch_that_processes_cannot_share(cfg, monkeypatch):
-    monkeypatch.setattr(loader_module, "get_world_size", lambda: 3)
-    with pytest.raises(ConfigError, match=r"TRAIN\.BATCH_SIZE is 4, which 3 processes cannot share"):
+def test_a_batch_that_is_smaller_than_the_processes_are_many(cfg, monkeypatch):
+    monkeypatch.setattr(loader_module, "get_world_size", lambda: 5)
+    with pytest.raises(ConfigError, match=r"TRAIN\.BATCH_SIZE is 4, fewer clips than there are processes, 5"):
         build_train_loader(cfg)
 
 

@@ -1,0 +1,79 @@
+"""Which record each worker is reading and since when, so that one that never comes back is noticed from outside.
+
+The reader keeps to its time limit itself, as long as it gets to look at the clock. A worker that waits in the kernel,
+for a file server that went away, does not: a thread of the main process looks here, ends it and gives the record up.
+
+W workers.
+"""
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch.utils.data import get_worker_info
+
+from slowfast_gta.datasets.records import VideoRecord
+from slowfast_gta.errors import ReadTimeout
+
+_MORE_THAN_THE_LIMIT = 1.5  # times the limit: the reader, which says more, is to come first
+_LOOK_SEC = 0.5  # between two looks
+
+
+class Watch:
+    """Goes to every worker with the records; what they note is in memory that all share."""
+
+    def __init__(self, num_workers: int = 0, limit_sec: float = 0.0):
+        """`limit_sec` 0: there is no limit."""
+        self.limit_sec = limit_sec
+        self.given_up: dict[int, str] = {}  # index of a record: why it is not read any more
+        self._num_workers = num_workers
+        # (W, 3): pid; index of the record + 1, or 0 for none; since when, on the clock that all processes share.
+        self._notes = torch.zeros(max(1, num_workers), 3, dtype=torch.float64).share_memory_()
+
+    @contextmanager
+    def reading(self, index: int) -> Iterator[None]:
+        """Notes that this worker reads record `index` meanwhile. Raises ReadTimeout where it was given up."""
+        if index in self.given_up:
+            raise ReadTimeout(self.given_up[index])
+        worker = get_worker_info()
+        note = self._notes[worker.id if worker else 0].numpy()
+        note[0], note[2] = os.getpid(), time.monotonic()
+        note[1] = index + 1  # last: who looks in between must not find the time of the record before
+        try:
+            yield
+        finally:
+            note[1] = 0
+
+    @contextmanager
+    def ending_stuck_workers(self, records: Sequence[VideoRecord]) -> Iterator[None]:
+        """Meanwhile, a worker that is well beyond the limit is killed, and the one of `records` it reads given up.
+
+        What is given up counts for workers that are started from then on.
+        """
+        over = threading.Event()
+        if self.limit_sec and self._num_workers:
+            threading.Thread(target=self._look_until, args=(over, records), daemon=True).start()
+        try:
+            yield
+        finally:
+            over.set()
+
+    def _look_until(self, over: threading.Event, records: Sequence[VideoRecord]) -> None:
+        limit_sec = _MORE_THAN_THE_LIMIT * self.limit_sec
+        while not over.wait(_LOOK_SEC):
+            latest = time.monotonic() - limit_sec
+            stuck = {int(pid): int(noted) - 1 for pid, noted, since in self._notes.tolist() if noted and since < latest}
+            for child in multiprocessing.active_children() if stuck else ():
+                if child.pid in stuck:
+                    self._give_up(stuck[child.pid], records[stuck[child.pid]].path)
+                    child.kill()
+
+    def _give_up(self, index: int, path: str) -> None:
+        self.given_up[index] = (
+            f"{path}: reading it did not come to an end in {_MORE_THAN_THE_LIMIT * self.limit_sec:g} s, and the worker "
+            f"that waited for it was ended (DATA_LOADER.SAMPLE_TIMEOUT_SEC is {self.limit_sec:g})."
+        )
