@@ -1,0 +1,181 @@
+"""What can be wrong with a data set beyond a single video: its lists, its labels, its splits against each other.
+
+A finding is one sentence of a kind; KINDS says of each kind whether it is a fault, and what to do about it.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from slowfast_gta.datasets.records import VideoDataset, VideoRecord
+
+Records = dict[str, Sequence[VideoRecord]]  # by split
+Facts = Callable[[VideoRecord], dict]  # what `examine` found out about its video
+
+
+@dataclass(frozen=True)
+class Finding:
+    kind: str
+    split: str  # "" where it is about all of them
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Kind:
+    is_fault: bool  # else a remark, that leaves the data set clean
+    advice: str
+
+
+KINDS = {
+    "list": Kind(True, "Correct the list, or the key that says how to read it; its videos are not checked before."),
+    "classes": Kind(True, "Set MODEL.NUM_CLASSES to the number of classes of the data set."),
+    "label": Kind(True, "Correct the list, or MODEL.NUM_CLASSES."),
+    "missing": Kind(True, "Fetch the videos, or take their lines out; DATA.PATH_PREFIX says where they are."),
+    "unreadable": Kind(
+        True, "Fetch or convert them again, or take their lines out; DATA.ON_ERROR skip leaves them out."
+    ),
+    "hangs or crashes": Kind(
+        True, "Convert them again or take their lines out: they would hang or crash a training too."
+    ),
+    "frame sizes": Kind(True, "Extract or convert them again."),
+    "frame count": Kind(True, "Correct the list, or extract the frames again: another FFmpeg may give other counts."),
+    "in two splits": Kind(True, "Take them out of one of the splits: they would be tested on what was trained on."),
+    "two labels": Kind(True, "Keep the right one of the lines."),
+    "label order": Kind(True, "Weights trained on the official order would score near zero: see DATA.LABEL_ORDER."),
+    "class without videos": Kind(False, "Such a class cannot be learned, or not be tested."),
+    "twice": Kind(False, "They count twice; take one of the lines out."),
+    "replaced frames": Kind(False, "Frames that are missing or do not decode; a near one takes their place."),
+    "short": Kind(
+        False, "Frames are repeated to fill the clip: fewer DATA.NUM_FRAMES, or a smaller DATA.SAMPLING_RATE."
+    ),
+    "sizes of videos": Kind(False, "Every video is resized as it is read; prepare_data.py resize would do it once."),
+    "official size": Kind(False, "Results are comparable with published ones only on the same videos."),
+}
+
+# Videos of the data sets as published. Something-Something: confirmed by others who counted the files. Kinetics,
+# EgoGesture, EPIC: from their papers and pages, as remembered; Kinetics has lost videos ever since.
+_KINETICS = {
+    400: {"train": 246_245, "val": 20_000, "test": 40_000},
+    600: {"train": 392_622, "val": 30_000, "test": 60_000},
+    700: {"train": 545_317, "val": 35_000, "test": 70_000},
+}
+_EPIC = {(97, 300): {"train": 67_217, "val": 9_668, "test": 9_668}}
+_OFFICIAL = {
+    "SSv1": {174: {"train": 86_017, "val": 11_522, "test": 11_522}},
+    "SSv2": {174: {"train": 168_913, "val": 24_777, "test": 24_777}},
+    "Kinetics": _KINETICS,
+    "EgoGesture": {83: {"train": 14_416, "val": 4_768, "test": 4_977}},
+    "EPIC": _EPIC,
+}
+# Classes that are each other's mirror image, by their official numbers; another order has them elsewhere.
+_MIRROR_PAIRS = {
+    ("SSv1", "file"): {(2, 4), (30, 41), (52, 66)},
+    ("SSv2", "file"): {(86, 87), (93, 94), (166, 167)},
+}
+
+
+def num_classes_of(dataset: VideoDataset) -> int | tuple[int, ...]:
+    names = dataset.class_names()
+    return tuple(map(len, names.values())) if isinstance(names, dict) else len(names)
+
+
+def official_size(dataset: VideoDataset, split: str) -> int | None:
+    """How many videos `split` ("val, test": one list for both) has as published; None where that is not known."""
+    sizes = _OFFICIAL.get(type(dataset).__name__, {}).get(num_classes_of(dataset), {})
+    return sizes.get(split.partition(",")[0])
+
+
+def label_findings(dataset: VideoDataset, split: str, records: Sequence[VideoRecord]) -> Iterator[Finding]:
+    """Labels that are no class, classes without videos."""
+    sizes = num_classes_of(dataset)
+    for output, size in enumerate(sizes if isinstance(sizes, tuple) else (sizes,)):
+        name = f" ({dataset.outputs[output]})" if dataset.outputs else ""
+        counts = Counter(record.label[output] if dataset.outputs else record.label for record in records)
+        for label in sorted(set(counts) - set(range(size))):
+            sentence = f"the label {label}{name} of {counts[label]} videos is outside 0..{size - 1}."
+            yield Finding("label", split, sentence)
+        empty = [label for label in range(size) if label not in counts]
+        if empty:
+            some = ", ".join(map(str, empty[:5])) + (" ..." if len(empty) > 5 else "")
+            yield Finding("class without videos", split, f"{len(empty)} of {size} classes{name} have no video: {some}.")
+
+
+def size_findings(dataset: VideoDataset, split: str, records: Sequence[VideoRecord]) -> Iterator[Finding]:
+    """How many videos the list has, against the official number."""
+    official = official_size(dataset, split)
+    if official and official != len(records):
+        share = 100 * len(records) / official
+        yield Finding("official size", split, f"{len(records):,} videos of {official:,} as published ({share:.1f} %).")
+
+
+def order_findings(dataset: VideoDataset) -> Iterator[Finding]:
+    """Whether the classes have their official numbers, by those of the directed ones."""
+    name = type(dataset).__name__
+    official = _MIRROR_PAIRS.get((name, getattr(dataset, "label_order", "file")))
+    if official is None:
+        return
+    partners = enumerate(dataset.mirror_labels())
+    found = {(label, partner) for label, partner in partners if partner is not None and label < partner}
+    if found != official and len(found) == len(official):  # without them it is another list of classes
+        names = dataset.class_names()
+        what = "alphabetical" if names == sorted(names) else "another"
+        shown = [", ".join(f"{one}/{other}" for one, other in sorted(pairs)) or "none" for pairs in (found, official)]
+        sentence = f"the order of the classes is {what}: left and right are {shown[0]}, officially {shown[1]}."
+        yield Finding("label order", "", sentence)
+
+
+def pair_findings(splits: Records, facts: Facts) -> Iterator[Finding]:
+    """The same video in two splits, or twice in one: by id, by path, by content."""
+    for first, second in combinations(splits, 2):
+        for same in _same(splits[first], splits[second], facts):
+            yield Finding("in two splits", f"{first} and {second}", same)
+    for split, records in splits.items():
+        by_digest = defaultdict(list)
+        for record in records:
+            if digest := facts(record).get("digest"):
+                by_digest[digest].append(record)
+        for same in by_digest.values():
+            if len(same) > 1:
+                kind = "two labels" if len({record.label for record in same}) > 1 else "twice"
+                names = " and ".join(f"{record.video_id} (label {record.label})" for record in same[:3])
+                yield Finding(kind, split, f"{names} have the same content.")
+
+
+def _same(first: Sequence[VideoRecord], second: Sequence[VideoRecord], facts: Facts) -> Iterator[str]:
+    """Sentences on the videos of `second` that are in `first` too, one for each video."""
+    ids = {record.video_id for record in first}
+    paths = {(record.path, record.span) for record in first}
+    contents = {facts(record).get("digest"): record.video_id for record in first} | {None: None}
+    for record in second:
+        twin = contents.get(facts(record).get("digest"))
+        if (record.path, record.span) in paths:
+            yield f"{record.path} is listed in both."
+        elif record.video_id in ids:
+            yield f"the id {record.video_id} is listed in both."
+        elif twin is not None:
+            yield f"{record.video_id} has the same content as {twin}."
+
+
+def video_findings(
+    split: str, records: Sequence[VideoRecord], facts: Facts, clip_frames: Callable
+) -> Iterator[Finding]:
+    """What examining the videos has shown. `clip_frames(fps)`: frames of a video that a clip spans."""
+    sizes = Counter()
+    for record in records:
+        found = facts(record)
+        if found.get("kind"):
+            yield Finding(found["kind"], split, found["fault"])
+        if "num_frames" not in found:
+            continue
+        sizes.update(map(tuple, found["sizes"]))
+        listed, counted = record.num_frames, found["num_frames"]
+        if listed is not None and listed != counted:
+            yield Finding("frame count", split, f"{record.path}: {counted} frames; the list says {listed}.")
+        if found["num_repeated"]:
+            yield Finding("replaced frames", split, f"{record.path}: {found['num_repeated']} of the frames read.")
+        if counted < (needed := clip_frames(found["fps"])):
+            yield Finding("short", split, f"{record.path}: {counted} frames; a clip spans {needed}.")
+    if len(sizes) > 1:
+        most = ", ".join(f"{width} x {height} ({count})" for (height, width), count in sizes.most_common(3))
+        yield Finding("sizes of videos", split, f"{len(sizes)} sizes, most often {most}.")

@@ -1,0 +1,11 @@
+"""python tools/check_data.py: see --help. The same as `slowfast-gta check_data`, on this folder's code."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from slowfast_gta.commands import run_command
+
+if __name__ == "__main__":
+    sys.exit(run_command("check_data"))
