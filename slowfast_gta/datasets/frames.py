@@ -8,9 +8,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from slowfast_gta.datasets.images import read_image
+from slowfast_gta.datasets.limits import Deadline, empty_frames
 from slowfast_gta.errors import DataError
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -23,8 +24,9 @@ class FrameFolder:
     fps = times_sec = None  # a folder does not know them
     num_repeated = 0
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, timeout_sec: float | None = None):
         self.path = str(path)
+        self._deadline = Deadline(self.path, timeout_sec)
         try:
             self._files = sorted(file for file in Path(self.path).iterdir() if file.suffix.lower() in _SUFFIXES)
         except OSError as fault:
@@ -44,16 +46,21 @@ class FrameFolder:
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """The frames `indices` (non-decreasing, repeats allowed) as uint8 (T, H, W, 3), RGB."""
-        images = {}
-        for index in set(indices):
-            file = self._file(index)
-            images[index] = cv2.imread(str(file), cv2.IMREAD_COLOR_RGB)
-            if images[index] is None:
-                raise DataError(f"{file}: this is not an image that can be read.")
-        sizes = {image.shape[:2] for image in images.values()}
-        if len(sizes) > 1:
-            raise DataError(f"{self.path}: the frames have different sizes: {', '.join(map(str, sorted(sizes)))}.")
-        return np.stack([images[index] for index in indices])
+        out, previous = None, None
+        for place, index in enumerate(indices):
+            if index == previous:
+                out[place] = out[place - 1]
+                continue
+            self._deadline.check()
+            image = read_image(self._file(index))
+            if out is None:
+                out = empty_frames(self.path, len(indices), *image.shape[:2])
+            if image.shape != out.shape[1:]:
+                sizes = sorted({out.shape[1:3], image.shape[:2]})
+                raise DataError(f"{self.path}: the frames have different sizes: {', '.join(map(str, sizes))}.")
+            out[place] = image
+            previous = index
+        return out
 
     @property
     def files(self) -> list[Path]:
@@ -73,8 +80,9 @@ class FrameRange(FrameFolder):
 
     _NEAR = (-1, 1, -2, 2, -3, 3)
 
-    def __init__(self, path: str | Path, first: int, last: int):
+    def __init__(self, path: str | Path, first: int, last: int, timeout_sec: float | None = None):
         self.path, self._first, self._last = str(path), first, last
+        self._deadline = Deadline(self.path, timeout_sec)
         self.num_repeated = 0
         self._name = self._pattern()
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from made_videos import number_of, write_frames, write_uneven, write_video
 
-from slowfast_gta.datasets.readers import _OPEN_OPTIONS, VideoFile, count_frames, open_video, read_frames
+from slowfast_gta.datasets.containers import _TEXT_OPTIONS
+from slowfast_gta.datasets.readers import VideoFile, count_frames, open_video, read_frames
 from slowfast_gta.errors import DataError
 
 CLIPS = Path(__file__).parents[3] / "shared" / "clips"
@@ -211,7 +212,7 @@ def test_a_damaged_image_is_named(tmp_path):
 @pytest.mark.parametrize("path", sorted(CLIPS.rglob("*.[am][vp][i4]")), ids=lambda path: path.stem)
 def test_real_footage_equals_plain_decoding(path):
     """Every third frame, and pairs far apart, are what decoding the whole file in order gives."""
-    with av.open(str(path), **_OPEN_OPTIONS) as container:
+    with av.open(str(path), **_TEXT_OPTIONS) as container:
         plain = [frame.to_ndarray(format="rgb24", threads=1) for frame in container.decode(video=0)]
     num_frames = count_frames(path)
     assert 0 <= num_frames - len(plain) <= 1  # readers disagree on the last frame of four of them

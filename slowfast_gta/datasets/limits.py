@@ -1,0 +1,62 @@
+"""How much of memory and time the reading of one video may take, whatever its header declares."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from slowfast_gta.errors import DataError, ReadTimeout
+
+MAX_PIXELS = 4096 * 4096  # of one frame
+MAX_FRAMES_BYTES = 4 * 2**30  # of the RGB frames that are read at once
+MAX_PACKETS_BYTES = 2**30  # of a video as it is stored, which is kept in memory while it is read
+
+
+class Deadline:
+    """Counts from now; without a limit (None or 0), for ever. Readers `check` it between packets and frames."""
+
+    def __init__(self, path: str | Path, limit_sec: float | None = None):
+        self.path = path
+        self.limit_sec = limit_sec or None
+        self._end = time.monotonic() + limit_sec if limit_sec else float("inf")
+
+    def check(self) -> None:
+        """Raises ReadTimeout when the time is over."""
+        if time.monotonic() > self._end:
+            raise self.passed()
+
+    def passed(self) -> ReadTimeout:
+        """What to raise then."""
+        return ReadTimeout(
+            f"{self.path}: reading it took longer than {self.limit_sec:g} s (DATA_LOADER.SAMPLE_TIMEOUT_SEC). "
+            f"Make the video smaller, put it on a faster disk, or raise the limit."
+        )
+
+
+def check_frame_size(path: str | Path, width: int, height: int) -> None:
+    """Raises DataError when a frame is too large to be read."""
+    if width * height > MAX_PIXELS:
+        raise DataError(
+            f"{path}: its frames are {width} x {height} pixels; up to {MAX_PIXELS / 1e6:.0f} million pixels are read. "
+            f"Resize it first (ffmpeg -i IN -vf scale=-2:480 OUT)."
+        )
+
+
+def check_packets_size(path: str | Path, num_bytes: int) -> None:
+    """Raises DataError when a video is too large to be kept in memory while it is read."""
+    if num_bytes > MAX_PACKETS_BYTES:
+        raise DataError(
+            f"{path}: this video is larger than {MAX_PACKETS_BYTES // 2**30} GiB. Cut it into parts, list parts of "
+            f"it by their times, or make it smaller (ffmpeg -i IN -vf scale=-2:480 OUT)."
+        )
+
+
+def empty_frames(path: str | Path, num_frames: int, height: int, width: int) -> np.ndarray:
+    """uint8 (T, H, W, 3), to be filled. Raises DataError when it is too large."""
+    size = (num_frames, height, width, 3)
+    if np.prod(size, dtype=float) > MAX_FRAMES_BYTES:
+        raise DataError(
+            f"{path}: {num_frames} frames of {width} x {height} pixels take more than "
+            f"{MAX_FRAMES_BYTES // 2**30} GiB of memory. Resize it first (tools/prepare_data.py resize)."
+        )
+    return np.empty(size, np.uint8)
