@@ -3,7 +3,7 @@
 PYTHON ?= python3
 RUN := OMP_WAIT_POLICY=PASSIVE .venv/bin/python
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow lint bench faults clean
 
 demo: .venv/installed
 	@$(RUN) tools/demo.py
@@ -18,6 +18,9 @@ test-slow: .venv/installed
 lint: .venv/installed
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
+
+faults: .venv/installed  # kill -9 at 50 random moments, on one process and on two
+	@$(RUN) tests/e2e/faults.py --kills 50 --processes 1 2
 
 bench: .venv/installed
 	@$(RUN) tools/benchmark.py model --cfg configs/SSv1/R2D50.yaml
