@@ -1,5 +1,6 @@
 """Folders of frames from video files: OUT/<path without suffix>/00001.jpg, ... T frame, H W space."""
 
+import math
 import re
 from collections import Counter
 from functools import partial
@@ -14,6 +15,8 @@ from slowfast_gta.datasets.readers import VideoFile
 from slowfast_gta.errors import ConfigError, DataError
 from slowfast_gta.preparation.jobs import Outcome, find_files, make_all, targets_of
 from slowfast_gta.preparation.resize import smaller_size
+
+_SLACK = 0.01  # of a frame: times are rounded, and a frame is shown at its own time
 
 
 def extract_all(
@@ -39,7 +42,7 @@ def check_name(name: str) -> None:
         fields = []
     numbers = [spec for field, spec in fields if field == ""]
     known = {("", *numbers), ("id", "")}
-    good = len(numbers) == 1 and re.fullmatch(r"(0?\d{1,2}d)?", numbers[0]) and known.issuperset(fields)
+    good = len(numbers) == 1 and re.fullmatch(r"(0?\d{0,2}d)?", numbers[0]) and known.issuperset(fields)
     if not good or "/" in name or Path(name).suffix.lower() not in FRAME_SUFFIXES:
         raise ConfigError(
             f"--name {name} must have the frame's number once and end with .jpg or .png, as {{:05d}}.jpg, "
@@ -73,6 +76,6 @@ def frames_shown(video: VideoFile, fps: float) -> np.ndarray:
         if not video.fps:
             raise DataError(f"{video.path}: the file says neither its frame rate nor the times of its frames.")
         times_sec = np.arange(video.num_frames) / video.fps
-    last_sec = times_sec[-1] + (1 / video.fps if video.fps else 0.0)
-    wanted_sec = np.arange(max(1, round(last_sec * fps))) / fps
-    return np.searchsorted(times_sec, wanted_sec + 1e-6, side="right") - 1
+    end_sec = times_sec[-1] + (np.median(np.diff(times_sec)) if len(times_sec) > 1 else 0.0)
+    wanted_sec = np.arange(max(1, math.ceil(end_sec * fps - _SLACK))) / fps
+    return np.searchsorted(times_sec, wanted_sec + _SLACK / fps, side="right") - 1
