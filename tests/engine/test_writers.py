@@ -1,0 +1,115 @@
+"""metrics.jsonl, TensorBoard, and writers of the user's own; what comes again after a crash is taken back first."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+from miniatures import metrics
+
+from slowfast_gta.engine.writers import MetricsWriter
+
+PLUGIN = """
+from slowfast_gta import METRICS_WRITER_REGISTRY
+
+
+@METRICS_WRITER_REGISTRY.register()
+class Notebook:
+    def __init__(self, output_dir, config):
+        self.path = output_dir / "notebook.txt"
+        self.note(f"made with BASE_LR in the config: {'BASE_LR' in config}")
+
+    def note(self, text):
+        with self.path.open("a") as file:
+            file.write(text + "\\n")
+
+    def write(self, kind, step, values):
+        FAULT
+        self.note(f"{kind} {step} top1 {values['top1']}")
+
+    def close(self):
+        self.note("closed")
+"""
+
+
+@pytest.fixture(autouse=True)
+def spoken(caplog, monkeypatch):
+    """Our logger does not propagate once a command has set it up."""
+    monkeypatch.setattr(logging.getLogger("slowfast_gta"), "propagate", True)
+    caplog.set_level(logging.INFO)
+
+
+def filled(folder: Path) -> Path:
+    writer = MetricsWriter(folder, tensorboard=False)
+    for step in (1, 2, 3):
+        writer.write("train", step, {"loss": step / 2})
+    writer.write("val", 3, {"top1": 50.0})
+    writer.write("train", 4, {"loss": 9})
+    writer.write("test", 0, {"top1": 60.0})
+    return folder / "metrics.jsonl"
+
+
+@pytest.mark.parametrize(("after", "left"), [(0, []), (2, [1, 2]), (3, [1, 2, 3]), (9, [1, 2, 3, 4])])
+def test_steps_that_come_again_are_taken_back_and_that_is_said(tmp_path, caplog, after, left):
+    path = filled(tmp_path)
+    writer = MetricsWriter(tmp_path, tensorboard=False, after_step=after)
+    assert [row["step"] for row in writer.rows("train")] == left
+    assert len(writer.rows("val")) == (after >= 3) and len(writer.rows("test")) == 1
+    said = f"{4 - len(left) + (after < 3)} lines of {path} are of steps after step {after}"
+    assert (said in caplog.text) == (after < 9)
+
+
+def test_a_line_that_a_kill_cut_off_goes(tmp_path, caplog):
+    path = filled(tmp_path)
+    path.write_text(path.read_text() + '{"kind": "train", "ste')
+    MetricsWriter(tmp_path, tensorboard=False, after_step=4)
+    assert len(metrics(tmp_path)) == 6 and "1 lines of" in caplog.text
+
+
+def test_tensorboard_forgets_them_too(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for after, loss in ((0, 1.0), (2, 5.0)):
+        writer = MetricsWriter(tmp_path, tensorboard=True, after_step=after)
+        for step in range(after + 1, 5):
+            writer.write("train", step, {"loss": loss})
+        writer.close()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [(1, 1), (2, 1), (3, 5), (4, 5)]
+
+
+def test_a_folder_that_somebody_removed_is_made_again(tmp_path):
+    (tmp_path / "run").mkdir()
+    writer = MetricsWriter(tmp_path / "run", tensorboard=False)
+    (tmp_path / "run" / "metrics.jsonl").unlink()
+    (tmp_path / "run").rmdir()
+    writer.write("train", 1, {"loss": 1.0})
+    assert json.loads((tmp_path / "run" / "metrics.jsonl").read_text())["step"] == 1
+
+
+def own_writer(folder: Path, fault: str = "pass") -> tuple[str, list[str], str, list[str]]:
+    (folder / "notebook.py").write_text(PLUGIN.replace("FAULT", fault).replace("Notebook", f"Notebook{folder.name}"))
+    name = f"Notebook{folder.name}"  # a registry knows a name once, and the tests share this process
+    return "PLUGINS", [str(folder / "notebook.py")], "METRICS_WRITERS", [name]
+
+
+def test_a_writer_of_one_s_own_gets_all_numbers(run_tiny, tmp_path):
+    code, _, err = run_tiny(*own_writer(tmp_path))
+    assert code == 0, err
+    lines = (tmp_path / "run" / "notebook.txt").read_text().splitlines()
+    rows = [f"{row['kind']} {row['step']} top1 {row['top1']}" for row in metrics(tmp_path / "run")]
+    made = "made with BASE_LR in the config: True"
+    assert lines == [made, *rows[:-1], "closed", made, rows[-1], "closed"]
+
+
+def test_one_that_fails_is_said_once_and_costs_no_training(run_tiny, tmp_path):
+    code, _, err = run_tiny(*own_writer(tmp_path, "raise ConnectionError('no route')"), "TEST.ENABLE", False)
+    assert code == 0, err
+    assert err.count("write: ConnectionError: no route. Going on without it.") == 1
+    assert len(metrics(tmp_path / "run")) == 8
+
+
+def test_one_that_nobody_registered_is_a_sentence(run_tiny):
+    code, _, err = run_tiny("METRICS_WRITERS", "[Wandb]")
+    assert code == 2 and "METRICS_WRITERS: nothing is registered as 'Wandb'" in err
