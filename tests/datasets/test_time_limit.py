@@ -1,4 +1,4 @@
-"""A video that takes too long is a broken one: the reader says so itself, or the worker is ended that is stuck in it."""
+"""A video that takes too long is a broken one: the reader says so itself, or the worker stuck in it is ended."""
 
 import multiprocessing
 import os
@@ -109,8 +109,7 @@ def test_an_epoch_goes_on_without_the_video_that_a_worker_is_stuck_in(loader_of,
     assert_same(found, list(loader_of([4], 0, on_error).epoch(1)))
     (bad,) = [bad for batch in found for bad in batch["errors"]]
     assert bad.video_id == "4" and bad.timed_out
-    assert (
-        f"{bad.path}: reading it did not come to an end in 0.75 s" in bad.reason and "SAMPLE_TIMEOUT_SEC" in bad.reason
+    assert f"{bad.path}: reading it did not come to an end in 0.75 s" in bad.reason
     )
     counts = {name: sum(batch["counts"][name] for batch in found) for name in found[0]["counts"]}
     counts_of_bad = {"num_skipped": on_error == "skip", "num_replaced": on_error == "replace"}
@@ -127,7 +126,7 @@ def test_a_test_lists_the_video(loader_of):
     found = list(loader_of([5], 1, testing=True))
     assert_same(found, list(loader_of([5], 0, testing=True)))
     assert [bad.video_id for batch in found for bad in batch["errors"]] == ["5"]
-    assert sorted(set("".join(sum((batch["video_id"] for batch in found), [])))) == sorted("012346789")
+    assert {video_id for batch in found for video_id in batch["video_id"]} == set(map(str, range(12))) - {"5"}
 
 
 def test_the_sentence_where_broken_videos_stop_the_run(loader_of, tmp_path):
@@ -136,13 +135,14 @@ def test_the_sentence_where_broken_videos_stop_the_run(loader_of, tmp_path):
     assert not [child for child in multiprocessing.active_children() if child.is_alive() and "SIGKILL" in str(child)]
 
 
-def test_without_a_limit_nobody_looks():
-    before = threading.active_count()
+def test_without_a_limit_or_workers_nobody_looks(monkeypatch):
+    looking = threading.Event()
+    monkeypatch.setattr(Watch, "_look_until", lambda *arguments: looking.set())
     for watch in (Watch(2, 0.0), Watch(0, 1.0)):
         with watch.ending_stuck_workers([]):
-            assert threading.active_count() == before
+            assert not looking.is_set()
     with Watch(2, 1.0).ending_stuck_workers([]):
-        assert threading.active_count() == before + 1
+        assert looking.wait(60)
 
 
 def test_what_is_noted_while_a_record_is_read():
@@ -168,8 +168,8 @@ def test_the_clips_are_the_same_however_workers_start(loader_of, monkeypatch, me
 def test_clips_hold_no_open_file_when_they_go_to_a_worker(loader_of):
     loader = loader_of([], 0)
     list(loader.epoch(0))
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     list(loader.epoch(1))
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
     copied = pickle.loads(pickle.dumps(loader.clips))
     assert torch.equal(copied[0, 1].frames, loader.clips[0, 1].frames)
