@@ -51,13 +51,14 @@ class Terms:
         return ("nccl" if self.on_gpu else "gloo") if self.backend == "auto" else self.backend
 
 
-def launch(job: Callable[..., object], args: tuple, place: Place, num_gpus: int, terms: Terms) -> None:
+def launch(job: Callable[..., object], args: tuple, place: Place, num_local: int, terms: Terms) -> None:
     """Run job(*args) on every process that `place` stands for: in this one if it is the only one, else in new ones.
 
-    All of them end together: the first fault, of whichever process, is what each of them says and exits with.
+    num_local: processes of a machine, where `place` is one. All end together: the first fault, of whichever process,
+    is what each of them says and exits with.
     """
-    processes = place.processes(num_gpus)
-    terms = replace(terms, on_gpu=num_gpus > 0, number=next(_launches))
+    processes = place.processes(num_local)
+    terms = replace(terms, number=next(_launches))
     if len(processes) == 1:
         _run(processes[0], job, args, terms)
         return
@@ -172,8 +173,9 @@ def _no_memory(fault: RuntimeError) -> RunError | None:
     if isinstance(fault, UserError) or not _NO_MEMORY.search(str(fault)):
         return None
     where = "The GPU" if isinstance(fault, torch.cuda.OutOfMemoryError) else "This machine"
+    wanted = re.search(r"tried to allocate [\d.]+ \w+", str(fault), re.I)
     return RunError(
-        f"{where} has no memory left for this step ({str(fault).strip().splitlines()[0][:160]}). Lower "
+        f"{where} has no memory left for this step{f' ({wanted[0].lower()})' if wanted else ''}. Lower "
         "TRAIN.BATCH_SIZE, or compute it in parts (SOLVER.ACCUMULATE_STEPS); in testing, lower TEST.BATCH_SIZE."
     )
 
@@ -184,8 +186,10 @@ def _who(meeting: Meeting | None, place: Place) -> str:
 
 def _tell(place: Place, sentence: str, fault: BaseException | None = None) -> None:
     """Into the log of this process, and on its console; processes of one machine that share one say it once."""
-    logger.error("%s", sentence, exc_info=fault)
-    if not place.is_main and (fault or place.local_rank == 0 or not place.is_machine):
+    has_log = logger.hasHandlers()  # not where it fails before it is set up
+    if has_log:
+        logger.error("%s", sentence, exc_info=fault)
+    if not (place.is_main and has_log) and (fault or place.local_rank == 0 or not place.is_machine):
         print(sentence, file=sys.stderr)
         if fault is not None:
             sys.excepthook(type(fault), fault, fault.__traceback__)

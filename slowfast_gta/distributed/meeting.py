@@ -343,7 +343,7 @@ def _knock(place: Place, hello: dict, limit_sec: float) -> tuple[Connection, dic
         try:
             connection = Connection(socket.create_connection((place.host, place.port), timeout=2))
             connection.send(**hello)
-            message = _answer(connection, None, 5.0)
+            message = _answer(connection, None, min(5.0, limit_sec))
             if message is not None:
                 return connection, message
             problem = "something else answers there, or another training"

@@ -64,6 +64,6 @@ def synchronize_norms(network: nn.Module) -> nn.Module:
         for name, norm in list(owner.named_children()):
             if type(norm) is nn.BatchNorm3d:
                 synchronized = SyncBatchNorm3d(norm.num_features, norm.eps, norm.momentum)
-                synchronized.load_state_dict(norm.state_dict())
-                setattr(owner, name, synchronized.to(norm.weight.device))
+                synchronized.to(norm.weight).load_state_dict(norm.state_dict())
+                setattr(owner, name, synchronized)
     return network

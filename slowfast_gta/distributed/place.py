@@ -36,14 +36,14 @@ class Place:
         """Whether this task is, or starts, the process that prints and writes."""
         return self.rank == 0
 
-    def processes(self, num_gpus: int) -> list["Place"]:
-        """The processes that this task stands for: itself, or one for each GPU of its machine."""
-        if not self.is_machine or num_gpus < 2:
+    def processes(self, num_local: int) -> list["Place"]:
+        """The processes that this task stands for: itself, or `num_local` (one for each GPU) of its machine."""
+        if not self.is_machine or num_local < 2:
             return [self]
-        world_size, first = self.num_machines * num_gpus, self.machine * num_gpus
+        world_size, first = self.num_machines * num_local, self.machine * num_local
         return [
-            replace(self, rank=first + local, world_size=world_size, local_rank=local, local_size=num_gpus)
-            for local in range(num_gpus)
+            replace(self, rank=first + local, world_size=world_size, local_rank=local, local_size=num_local)
+            for local in range(num_local)
         ]
 
 

@@ -39,6 +39,6 @@ def split_norms(network: nn.Module, num_splits: int) -> nn.Module:
         for name, norm in list(owner.named_children()):
             if type(norm) is nn.BatchNorm3d:
                 split = SubBatchNorm3d(norm.num_features, norm.eps, norm.momentum, num_splits)
-                split.load_state_dict(norm.state_dict())
-                setattr(owner, name, split.to(norm.weight.device))
+                split.to(norm.weight).load_state_dict(norm.state_dict())
+                setattr(owner, name, split)
     return network

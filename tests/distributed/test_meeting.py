@@ -1,0 +1,228 @@
+"""Processes, each a thread here, come together or learn in one sentence why not; then they watch one another."""
+
+import contextlib
+import re
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from slowfast_gta.distributed import meeting as meeting_module
+from slowfast_gta.distributed.group import free_port
+from slowfast_gta.distributed.meeting import Meeting, MeetingError, meet
+from slowfast_gta.distributed.place import Place
+
+ABOUT = {"code": "0.1.0+abc", "config": {"SOLVER.BASE_LR": "0.1", "RNG_SEED": "1"}}
+
+
+def meet_all(world_size: int, folder: Path, limit_sec: float = 3.0, **different: dict) -> list:
+    """What each process gets: (Meeting, offer), or its MeetingError. different: rank3={"about": ...}, or rank3=None
+    for one that does not come."""
+    port = free_port()
+
+    def one(rank: int):
+        other = different.get(f"rank{rank}", {})
+        place = Place("shards", other.get("rank", rank), other.get("world_size", world_size), host="127.0.0.1")
+        place = Place(**(vars(place) | {"port": other.get("port", port)}))
+        args = (other.get("about", ABOUT), {"store_port": 7}, other.get("folder", folder), limit_sec)
+        try:
+            return meet(place, *args, other.get("launch", 0))
+        except MeetingError as fault:
+            return fault
+
+    ranks = [rank for rank in range(world_size) if different.get(f"rank{rank}", {}) is not None]
+    with ThreadPoolExecutor(world_size) as pool:
+        return list(pool.map(one, ranks))
+
+
+def texts(results: list) -> list[str]:
+    assert all(isinstance(result, MeetingError) for result in results), results
+    return [str(result) for result in results]
+
+
+@pytest.fixture
+def three(tmp_path):
+    meetings = [found for found, _ in meet_all(3, tmp_path, limit_sec=1.5)]
+    yield meetings
+    for one in meetings:
+        with contextlib.suppress(OSError):
+            one.close()
+
+
+def watch_all(meetings: list[Meeting]) -> list[list[dict]]:
+    """The faults that each of them learns of from now on."""
+    learned = [[] for _ in meetings]
+    for one, faults in zip(meetings, learned, strict=True):
+        one.watch(faults.append)
+    return learned
+
+
+def wait_until(condition) -> None:
+    limit = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+# ------------------------------------------------------------------------------------------- coming together
+
+
+def test_all_come_and_hear_what_process_0_offers(three, tmp_path):
+    assert [len(one.others) for one in three] == [2, 1, 1]
+    assert three[2].names == three[0].names and three[0].names[1].startswith("process 1 of 3 (")
+    assert list(tmp_path.iterdir()) == [], "the file that all looked for is gone"
+    assert [offer for _, offer in meet_all(2, tmp_path)] == [{"store_port": 7}] * 2
+
+
+def test_one_that_never_comes_is_named_to_all_and_those_who_wait_say_so(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(meeting_module, "_SAY_SEC", 0.3)
+    first, second = texts(meet_all(3, tmp_path, limit_sec=1.0, rank2=None))
+    assert first == second
+    assert "After 1 s (DIST_TIMEOUT_SEC) only 2 of 3 processes have come" in first and "not here: process 2." in first
+    assert "process 0 of 3 waits for process" in capsys.readouterr().err
+
+
+def test_without_process_0_the_others_say_that_nobody_listens(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(meeting_module, "_SAY_SEC", 0.3)
+    (said,) = texts(meet_all(2, tmp_path, limit_sec=1.0, rank0=None))
+    assert "process 1 of 2 on" in said and "nobody listens there" in said
+    assert "process 1 of 2 waits for process 0 at 127.0.0.1" in capsys.readouterr().err
+
+
+def test_a_name_that_nobody_knows(tmp_path):
+    place = Place("shards", 1, 2, host="no-such-machine.invalid", port=9999)
+    with pytest.raises(MeetingError, match=r"not reached process 0 at no-such-machine\.invalid:9999"):
+        meet(place, ABOUT, {}, tmp_path, 0.5, 0)
+
+
+def test_a_port_that_is_taken(tmp_path):
+    with socket.create_server(("", 0)) as other_program:
+        port = {"port": other_program.getsockname()[1]}
+        said = texts(meet_all(2, tmp_path, limit_sec=1.0, rank0=port, rank1=port))
+    assert "cannot be opened: Address already in use" in said[0] and "--init_method" in said[0]
+    assert "something else answers there" in said[1]
+
+
+def test_two_with_the_same_number(tmp_path):
+    said = texts(meet_all(3, tmp_path, rank2={"rank": 1}))
+    assert len(set(said)) == 1 and "Two processes are number 1 of 3: pid " in said[0] and "--shard_id" in said[0]
+
+
+def test_two_worlds(tmp_path):
+    said = texts(meet_all(2, tmp_path, rank1={"world_size": 4}))
+    assert len(set(said)) == 1 and "says that 4 processes train together" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        (ABOUT | {"code": "0.1.0+xyz"}, "The code of process 1 on .* 0.1.0.xyz there, 0.1.0.abc here"),
+        (
+            ABOUT | {"config": {"SOLVER.BASE_LR": "0.2", "RNG_SEED": "1"}},
+            "config of .* SOLVER.BASE_LR is 0.2 there, 0.1",
+        ),
+        (ABOUT | {"config": ABOUT["config"] | {"NEW": "1"}}, "NEW is 1 there, None here"),
+    ],
+)
+def test_unequal_code_or_config(tmp_path, about, said):
+    found = texts(meet_all(3, tmp_path, rank1={"about": about}))
+    assert len(set(found)) == 1 and re.search(said, found[0]), found[0]
+
+
+def test_a_folder_of_the_same_name_that_is_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(meeting_module, "_LOOK_SEC", 0.3)
+    (tmp_path / "a").mkdir()
+    for other in ("b", "never made"):
+        found = texts(meet_all(2, tmp_path / "a", rank1={"folder": tmp_path / other}))
+        assert len(set(found)) == 1 and "is not the folder of that name" in found[0]
+    assert list((tmp_path / "a").iterdir()) == []
+
+
+def test_who_comes_to_an_earlier_meeting_tries_again(tmp_path):
+    said = texts(meet_all(2, tmp_path, limit_sec=1.0, rank1={"launch": 1}))
+    assert "not here: process 1." in said[0] and "has not reached process 0" in said[1]
+
+
+def test_strangers_at_the_door_change_nothing(tmp_path):
+    port, done = free_port(), threading.Event()
+
+    def stranger():
+        while not done.is_set():
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as door:
+                door.sendall(b"GET / HTTP/1.1\r\n[]\n{}\n\xff\n")
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=stranger)
+    thread.start()
+    try:
+        time.sleep(0.1)
+        found = meet_all(2, tmp_path, rank0={"port": port}, rank1={"port": port})
+    finally:
+        done.set()
+        thread.join()
+    assert all(isinstance(result, tuple) for result in found), found
+
+
+# ------------------------------------------------------------------------------------------------ afterwards
+
+
+def test_a_fault_reaches_all_and_the_first_one_wins(three):
+    learned = watch_all(three)
+    assert three[2].report("the disk is full", 1)
+    wait_until(lambda: learned[0] and learned[1])
+    assert learned[0] == learned[1] == [{"rank": 2, "reason": "the disk is full", "exit_code": 1}]
+    assert not three[0].report("a later one", 1) and not three[2].report("another of its own", 1)
+
+
+def test_who_ends_without_a_word_is_named_by_all_that_remain(three):
+    learned = watch_all(three)
+    three[1].others[0].socket.shutdown(socket.SHUT_RDWR)
+    wait_until(lambda: learned[0] and learned[2])
+    assert learned[2][0]["rank"] == 1 and "ended without a word" in learned[2][0]["reason"]
+
+
+def test_the_end_of_process_0_is_seen_by_each_of_the_others(three):
+    learned = watch_all(three[1:])
+    for connection in three[0].others.values():
+        connection.socket.close()
+    wait_until(lambda: all(learned))
+    assert [faults[0]["rank"] for faults in learned] == [0, 0]
+
+
+def test_silence_for_too_long_is_an_end(three):
+    learned = watch_all(three[:2])  # process 2 neither speaks nor listens: it is stopped
+    wait_until(lambda: all(learned))
+    assert [faults[0]["rank"] for faults in learned] == [2, 2]
+    assert "has not answered for 2 s (DIST_TIMEOUT_SEC)" in learned[1][0]["reason"]
+
+
+def test_silence_of_process_0_is_seen_by_each_of_the_others(three):
+    learned = watch_all(three[1:])
+    wait_until(lambda: all(learned))
+    assert [faults[0]["rank"] for faults in learned] == [0, 0]
+
+
+def test_who_is_done_is_not_missed(three):
+    learned = watch_all(three)
+    three[1].close()
+    three[2].close()
+    wait_until(lambda: not three[0].others)
+    three[0].close()
+    assert learned == [[], [], []]
+
+
+def test_the_time_that_a_process_itself_is_stopped_does_not_count(three, monkeypatch):
+    """Ctrl-Z of the whole job, or a laptop asleep: when all go on, nobody has been silent for longer than a beat."""
+    hours = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + 3600 * hours[0], sleep=time.sleep)
+    monkeypatch.setattr(meeting_module, "time", clock)
+    monkeypatch.setattr(meeting_module, "_BEAT_SEC", 0.1)
+    learned = watch_all(three)
+    for _ in range(3):
+        time.sleep(0.3)
+        hours[0] += 1
+    assert learned == [[], [], []]
