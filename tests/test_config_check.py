@@ -92,6 +92,10 @@ def test_right_configs_have_no_faults(changes):
         ({**SLOWFAST, "MODEL.ARCH": "slow"}, "MODEL.ARCH is slow, but MODEL.MODEL_NAME is SlowFast"),
         ({**SLOWFAST, "SLOWFAST.BETA_INV": 7}, "SLOWFAST.BETA_INV is 7; it must divide RESNET.WIDTH_PER_GROUP, 64"),
         ({**SLOWFAST, "SLOWFAST.FUSION_KERNEL_SZ": 4}, "SLOWFAST.FUSION_KERNEL_SZ is 4; it must be odd"),
+        (
+            {**SLOWFAST, "RESNET.STRIDE_1X1": True},
+            "RESNET.STRIDE_1X1 is True, which PySlowFast's SlowFast does not read",
+        ),
         ({**SLOWFAST, "RESNET.SPATIAL_STRIDES": [[1], [2], [2], [2]]}, f"each with 2 pathways, as {TWO}"),
         ({**SLOWFAST, "RESNET.SPATIAL_STRIDES": [[1, 1], [2, 1], [2, 2], [2, 2]]}, "must have the same stride"),
         ({"RESNET.SPATIAL_DILATIONS": [[0], [1], [1], [1]]}, "a whole number, 1 or more"),

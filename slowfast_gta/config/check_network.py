@@ -92,6 +92,8 @@ def check_widths(cfg) -> Iterator[str]:
         yield f"RESNET.NUM_GROUPS is {resnet.NUM_GROUPS}; RESNET.TRANS_FUNC basic_transform has no groups: set it to 1."
     if cfg.MODEL.ARCH != "slowfast":
         return
+    if resnet.STRIDE_1X1:
+        yield "RESNET.STRIDE_1X1 is True, which PySlowFast's SlowFast does not read: set it to False."
     if resnet.WIDTH_PER_GROUP % max(fast.BETA_INV, 1):
         yield (
             f"SLOWFAST.BETA_INV is {fast.BETA_INV}; it must divide RESNET.WIDTH_PER_GROUP, {resnet.WIDTH_PER_GROUP}."

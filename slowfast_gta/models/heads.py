@@ -11,8 +11,9 @@ from torch import Tensor, nn
 class ResNetBasicHead(nn.Module):
     """Average-pool each pathway, concatenate, drop out, project to K scores; with several outputs, once for each.
 
-    `pool_sizes`: (T, H, W) of each pathway's features at the training crop. A larger test crop leaves several
-    positions; each is classified by itself and the answers are averaged.
+    `pool_sizes`: (T, H, W) of the windows over each pathway's features, whose size at the training crop they have
+    where that is a multiple of 32. A larger crop leaves several windows, one position apart; each is classified by
+    itself and the answers are averaged.
     """
 
     def __init__(

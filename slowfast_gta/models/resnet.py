@@ -190,10 +190,12 @@ def build_head(cfg, last: list[StageLayout]) -> ResNetBasicHead:
     num_classes = cfg.MODEL.NUM_CLASSES
     if isinstance(num_classes, list):
         num_classes = dict(zip(cfg.MODEL.OUTPUTS, num_classes, strict=True))
+    # PySlowFast's rule, whatever the strides: at 224 all 7 x 7 positions of res5; at 240 four windows of its 8 x 8.
+    side = max(cfg.DATA.TRAIN_CROP_SIZE // 32, 1)
     head = ResNetBasicHead(
         dims=[stage.dim_out for stage in last],
         num_classes=num_classes,
-        pool_sizes=[(stage.num_frames, *stage.spatial_size) for stage in last],
+        pool_sizes=[(stage.num_frames, side, side) for stage in last],
         dropout_rate=cfg.MODEL.DROPOUT_RATE,
         act=cfg.MODEL.HEAD_ACT,
     )

@@ -70,14 +70,18 @@ class Plain:
 
 
 def plain_resnet(net: Plain, x: Tensor, depth: int, temporal_pool: int = 1, last=(2, 1)) -> Tensor:
-    """Logits of a single pathway at its training crop. `last`: stride and dilation of res5."""
+    """Logits of a single pathway at its training crop. `last`: stride and dilation of res5.
+
+    The head's windows have a 32nd of the crop's side; there are several where res5 does not shrink.
+    """
+    side = x.shape[-1] // 32
     strides, dilations = (1, 2, 2, last[0]), (1, 1, 1, last[1])
     x = net.stem(x)
     for index, blocks in enumerate(BLOCKS[depth]):
         x = net.stage(x, index + 2, blocks, stride=strides[index], dilation=dilations[index])
         if index == 0 and temporal_pool > 1:
             x = F.max_pool3d(x, (temporal_pool, 1, 1), (temporal_pool, 1, 1))
-    return net.classes(x.mean((2, 3, 4)))
+    return net.classes(F.avg_pool3d(x, (x.shape[2], side, side), 1).mean((2, 3, 4)))
 
 
 def plain_slowfast(net: Plain, x: Tensor, depth: int, alpha: int, slow_frames: list[int]) -> Tensor:
