@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 from slowfast_gta.datasets.build import DATASET_REGISTRY
-from slowfast_gta.datasets.records import VideoDataset, VideoRecord, check_folder, read_text
+from slowfast_gta.datasets.records import LineFaults, VideoDataset, VideoRecord, check_folder, read_text
 from slowfast_gta.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -57,11 +57,13 @@ class EgoGesture(VideoDataset):
         frames = check_folder(self.path_prefix or self.data_dir / "images", "the frame folders")
         lists = sorted((key, path) for key, path in _find_lists(labels) if key[0] in SUBJECTS[split])
         records, dropped = [], []
-        for (subject, scene, group), path in lists:
-            folder = frames / f"Subject{subject:02d}" / f"Scene{scene}" / "Color" / f"rgb{group}"
-            for number, label, span in _gestures(path, dropped):
-                video_id = f"Subject{subject:02d}/Scene{scene}/rgb{group}/line{number}"
-                records.append(VideoRecord(str(folder), label, video_id, span=span))
+        with LineFaults() as faults:
+            for (subject, scene, group), path in lists:
+                folder = frames / f"Subject{subject:02d}" / f"Scene{scene}" / "Color" / f"rgb{group}"
+                with faults.of_a_line():  # the first fault of each file
+                    for number, label, span in _gestures(path, dropped):
+                        video_id = f"Subject{subject:02d}/Scene{scene}/rgb{group}/line{number}"
+                        records.append(VideoRecord(str(folder), label, video_id, span=span))
         if dropped:
             logger.warning(
                 f"EgoGesture, {split}: {len(dropped)} lines without a class, a first or a last frame were left out, "

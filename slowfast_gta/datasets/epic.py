@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slowfast_gta.datasets.build import DATASET_REGISTRY
-from slowfast_gta.datasets.records import VideoDataset, VideoRecord, check_folder, check_unique, read_text
+from slowfast_gta.datasets.records import LineFaults, VideoDataset, VideoRecord, check_folder, check_unique, read_text
 from slowfast_gta.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -73,17 +73,19 @@ class EPIC(VideoDataset):
         path = self.data_dir / (release.train if split == "train" else release.val)
         paths: dict[str, Path | None] = {}
         records, places = [], []
-        for place, row in _rows(path, (*_COLUMNS, release.id_column, "verb_class", "noun_class")):
-            participant, video = row["participant_id"], row["video_id"]
-            if release is _EPIC_55 and _is_held_out(participant, place) == (split == "train"):
-                continue
-            if video not in paths:
-                paths[video] = _find_video(root, participant, video)
-            found = paths[video] or root / _PLACES[0].format(p=participant, v=video)  # reading it will say so
-            labels = tuple(_label(row, output, size, place) for output, size in sizes.items())
-            span = _frames(row, place) if found.suffix.lower() != ".mp4" else _seconds(row, place)
-            records.append(VideoRecord(str(found), labels, row[release.id_column], span=span))
-            places.append((place, row[release.id_column]))
+        with LineFaults() as faults:
+            for place, row in _rows(path, (*_COLUMNS, release.id_column, "verb_class", "noun_class")):
+                with faults.of_a_line():
+                    participant, video = row["participant_id"], row["video_id"]
+                    if release is _EPIC_55 and _is_held_out(participant, place) == (split == "train"):
+                        continue
+                    if video not in paths:
+                        paths[video] = _find_video(root, participant, video)
+                    found = paths[video] or root / _PLACES[0].format(p=participant, v=video)  # reading it will say so
+                    labels = tuple(_label(row, output, size, place) for output, size in sizes.items())
+                    span = _frames(row, place) if found.suffix.lower() != ".mp4" else _seconds(row, place)
+                    records.append(VideoRecord(str(found), labels, row[release.id_column], span=span))
+                    places.append((place, row[release.id_column]))
         if not records:
             whose = f" of the participants {_part(split)}" if release is _EPIC_55 else ""
             raise DataError(f"{path}: there is no action{whose} in the list, for {split}.")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from slowfast_gta.datasets.records import VideoRecord, check_unique, read_text
+from slowfast_gta.datasets.records import LineFaults, ListError, VideoRecord, check_unique, read_text
 from slowfast_gta.errors import DataError
 
 # What the lists of a split are called, by codebase and release.
@@ -112,12 +112,14 @@ def find_list(folder: Path, name: str, one: ListFormat, split: str) -> Path:
 
 def to_records(videos: Sequence[ListedVideo], root: Path, num_classes: int, source: Path) -> list[VideoRecord]:
     """The records of a list, whose paths start at `root`. Raises DataError for labels and videos that cannot be."""
-    for video in videos:
-        if not 0 <= video.label < num_classes:
-            raise DataError(
-                f"{video.place}: the label {video.label} is outside 0..{num_classes - 1}; "
-                f"there are {num_classes} classes (MODEL.NUM_CLASSES, or the lines of classes.txt)."
-            )
+    outside = [
+        f"{video.place}: the label {video.label} is outside 0..{num_classes - 1}; "
+        f"there are {num_classes} classes (MODEL.NUM_CLASSES, or the lines of classes.txt)."
+        for video in videos
+        if not 0 <= video.label < num_classes
+    ]
+    if outside:
+        raise ListError(outside)
     if not videos:
         raise DataError(f"{source}: the list is empty.")
     check_unique((video.place, video.video_id or video.name) for video in videos)
@@ -138,23 +140,25 @@ def read_paths(path: Path, separator: str = "auto") -> Iterator[ListedVideo]:
     """`path label` or `path num_frames label`. What stands before the last separator is the path, separators in it
     included; a line of exactly three fields with a number in the middle is `path num_frames label`."""
     first_place = ""
-    for place, line in numbered_lines(path):
-        if separator == "auto":
-            separator, first_place = _separator_of(line, place), place
-        elif first_place and (other := _separator_of(line, place)) != separator:
-            raise DataError(
-                f"{place}: before the label stands {_SEPARATORS[other]}, and at {first_place} "
-                f"{_SEPARATORS[separator]}. A list has one separator; DATA.PATH_LABEL_SEPARATOR can name it."
-            )
-        fields = [field for field in line.split(separator) if field.strip()]
-        with_count = len(fields) == 3 and fields[1].strip().isdecimal()
-        name = (fields[0] if with_count else line.rpartition(separator)[0]).strip()
-        if not name or not fields[-1].strip().lstrip("-").isdecimal():
-            raise DataError(
-                f"{place}: a line must be 'path{separator}label' with a number as label; it is '{line}'. "
-                f"DATA.PATH_LABEL_SEPARATOR says what stands between the two, and is now {separator!r}."
-            )
-        yield ListedVideo(place, name, int(fields[-1]), int(fields[1]) if with_count else None)
+    with LineFaults() as faults:
+        for place, line in numbered_lines(path):
+            with faults.of_a_line():
+                if separator == "auto":
+                    separator, first_place = _separator_of(line, place), place
+                elif first_place and (other := _separator_of(line, place)) != separator:
+                    raise DataError(
+                        f"{place}: before the label stands {_SEPARATORS[other]}, and at {first_place} "
+                        f"{_SEPARATORS[separator]}. A list has one separator; DATA.PATH_LABEL_SEPARATOR can name it."
+                    )
+                fields = [field for field in line.split(separator) if field.strip()]
+                with_count = len(fields) == 3 and fields[1].strip().isdecimal()
+                name = (fields[0] if with_count else line.rpartition(separator)[0]).strip()
+                if not name or not fields[-1].strip().lstrip("-").isdecimal():
+                    raise DataError(
+                        f"{place}: a line must be 'path{separator}label' with a number as label; it is '{line}'. "
+                        f"DATA.PATH_LABEL_SEPARATOR says what stands between the two, and is now {separator!r}."
+                    )
+                yield ListedVideo(place, name, int(fields[-1]), int(fields[1]) if with_count else None)
 
 
 def _separator_of(line: str, place: str) -> str:

@@ -5,7 +5,8 @@ is true of its classes: their names, what a mirror makes of them, which are each
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,16 +90,60 @@ def check_folder(path: Path, what: str) -> Path:
     return path
 
 
+_MOST_FAULTS = 200  # of one list: with more of them it is another list, or another list of classes
+
+
+class ListError(DataError):
+    """All that is wrong with a list: `sentences`, one for each line. The message is the first of them."""
+
+    def __init__(self, sentences: Sequence[str]):
+        at_least = "At least " * (len(sentences) == _MOST_FAULTS)
+        others = f" {at_least}{len(sentences) - 1} more lines are wrong: tools/check_data.py names them."
+        super().__init__(sentences[0] + others * (len(sentences) > 1))
+        self.sentences = sentences
+
+
+class LineFaults:
+    """Collects the DataErrors of single lines, and raises them together, as ListError, at the end of the list.
+
+    with LineFaults() as faults:
+        for line in lines:
+            with faults.of_a_line():
+                ...
+    """
+
+    def __init__(self):
+        self._sentences: list[str] = []
+
+    def __enter__(self) -> "LineFaults":
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        if kind is None and self._sentences:
+            raise ListError(self._sentences)
+
+    @contextmanager
+    def of_a_line(self) -> Iterator[None]:
+        try:
+            yield
+        except DataError as fault:
+            self._sentences.append(str(fault))
+            if len(self._sentences) == _MOST_FAULTS:
+                raise ListError(self._sentences) from None
+
+
 def check_unique(ids: Iterable[tuple[str, str]]) -> None:
-    """Raises DataError for the first video id that comes twice. `ids` are (place, video_id)."""
+    """Raises DataError for video ids that come twice. `ids` are (place, video_id)."""
     first_place: dict[str, str] = {}
-    for place, video_id in ids:
-        if video_id in first_place:
-            raise DataError(
-                f"{place}: the video id '{video_id}' was already given at {first_place[video_id]}. "
-                "Every video may be listed once; remove one of the two."
-            )
-        first_place[video_id] = place
+    with LineFaults() as faults:
+        for place, video_id in ids:
+            with faults.of_a_line():
+                if video_id in first_place:
+                    raise DataError(
+                        f"{place}: the video id '{video_id}' was already given at {first_place[video_id]}. "
+                        "Every video may be listed once; remove one of the two."
+                    )
+                first_place[video_id] = place
 
 
 def label_of(name: str, labels: dict[str, int], place: str, labels_file: Path) -> int:

@@ -21,7 +21,15 @@ from slowfast_gta.datasets.lists import (
     read_tsm,
     to_records,
 )
-from slowfast_gta.datasets.records import VideoDataset, VideoRecord, check_folder, check_unique, label_of, read_text
+from slowfast_gta.datasets.records import (
+    LineFaults,
+    VideoDataset,
+    VideoRecord,
+    check_folder,
+    check_unique,
+    label_of,
+    read_text,
+)
 from slowfast_gta.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -109,16 +117,20 @@ class SSv2(_Something):
     def _read_json(self, path: Path) -> list[ListedVideo]:
         labels, labels_file = self._labels(), self._official_path("labels")
         videos = []
-        for number, entry in enumerate(_load_json(path, list, "the list of videos")):
-            place = f"{path}, entry {number}"
-            try:
-                video_id, template = str(entry["id"]), entry["template"]
-            except (KeyError, TypeError):
-                raise DataError(
-                    f'{place}: an entry must be an object with "id" and "template"; it is {entry}.'
-                ) from None
-            name = str(template).replace("[", "").replace("]", "")
-            videos.append(ListedVideo(place, video_id, label_of(name, labels, f"{place} (id {video_id})", labels_file)))
+        with LineFaults() as faults:
+            for number, entry in enumerate(_load_json(path, list, "the list of videos")):
+                with faults.of_a_line():
+                    place = f"{path}, entry {number}"
+                    try:
+                        video_id, template = str(entry["id"]), entry["template"]
+                    except (KeyError, TypeError):
+                        raise DataError(
+                            f'{place}: an entry must be an object with "id" and "template"; it is {entry}.'
+                        ) from None
+                    name = str(template).replace("[", "").replace("]", "")
+                    videos.append(
+                        ListedVideo(place, video_id, label_of(name, labels, f"{place} (id {video_id})", labels_file))
+                    )
         return videos
 
     def _official_path(self, word: str) -> Path:
@@ -233,11 +245,13 @@ class SSv1(_Something):
             {name: label for label, name in enumerate(self.class_names())},
             self._official_path("labels"),
         )
-        for place, line in numbered_lines(path):
-            video_id, separator, name = (part.strip() for part in line.partition(";"))
-            if not (video_id and separator and name):
-                raise DataError(f"{place}: a line must be 'id;label'; it is '{line}'.")
-            yield ListedVideo(place, video_id, label_of(name, labels, place, labels_file))
+        with LineFaults() as faults:
+            for place, line in numbered_lines(path):
+                with faults.of_a_line():
+                    video_id, separator, name = (part.strip() for part in line.partition(";"))
+                    if not (video_id and separator and name):
+                        raise DataError(f"{place}: a line must be 'id;label'; it is '{line}'.")
+                    yield ListedVideo(place, video_id, label_of(name, labels, place, labels_file))
 
     def _official_path(self, word: str) -> Path:
         return self.data_dir / f"something-something-v1-{word}.csv"

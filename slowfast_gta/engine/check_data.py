@@ -25,7 +25,7 @@ from slowfast_gta.datasets.doctor import (
 )
 from slowfast_gta.datasets.examine import DECODE, Look, examine, stamp_of
 from slowfast_gta.datasets.isolated import Lost, in_isolation
-from slowfast_gta.datasets.records import VideoDataset, VideoRecord
+from slowfast_gta.datasets.records import ListError, VideoDataset, VideoRecord
 from slowfast_gta.errors import DataError, Interrupted, RunError
 
 _REPORT_EVERY_SEC = 5.0
@@ -80,7 +80,8 @@ def _load_splits(cfg, findings: list[Finding]) -> tuple[dict[str, VideoDataset],
                 findings += _check_classes(cfg, dataset)
             records = dataset.records(split)
         except DataError as fault:
-            findings.append(Finding("list", split, str(fault)))
+            sentences = fault.sentences if isinstance(fault, ListError) else [str(fault)]
+            findings += [Finding("list", split, sentence) for sentence in sentences]
             continue
         datasets[split], splits[split] = dataset, records
     if splits.get("test") and splits.get("test") == splits.get("val"):
