@@ -32,10 +32,10 @@ def number_of(frame: np.ndarray) -> int:
 
 
 def write_video(
-    path: Path, num_frames: int, height: int = 48, width: int = 64, fps: int = 12, pix_fmt="yuv420p"
+    path: Path, num_frames: int, height: int = 48, width: int = 64, fps: int = 12, pix_fmt="yuv420p", codec=None
 ) -> Path:
-    """A video of numbered frames; the codec follows from the suffix."""
-    codec, options = CODECS[path.suffix]
+    """A video of numbered frames; the codec follows from the suffix, unless another is named."""
+    codec, options = (codec, {}) if codec else CODECS[path.suffix]
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=fps, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt

@@ -105,11 +105,11 @@ class FrameRange(FrameFolder):
 
     def _file(self, index: int) -> Path:
         wanted = self._path(self._first + index)
-        if wanted.is_file():
+        if _is_file(wanted):
             return wanted
         for step in self._NEAR:
             number = self._first + index + step
-            if self._first <= number <= self._last and self._path(number).is_file():
+            if self._first <= number <= self._last and _is_file(self._path(number)):
                 self.num_repeated += 1
                 return self._path(number)
         raise DataError(
@@ -118,3 +118,7 @@ class FrameRange(FrameFolder):
 
     def _path(self, number: int) -> Path:
         return Path(self.path, self._name.format(number))
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises where a file cannot be reached

@@ -40,8 +40,9 @@ class PacketReader:
         try:
             for packet in self._container.demux():
                 self._deadline.check()
-                if packet.size and packet.dts is not None:
-                    ends[packet.stream] = max(ends.get(packet.stream, 0), packet.dts + (packet.duration or 0))
+                shown = packet.dts if packet.pts is None else packet.pts
+                if packet.size and shown is not None:
+                    ends[packet.stream] = max(ends.get(packet.stream, 0), shown + (packet.duration or 0))
                 if packet.size and packet.stream is self._stream:
                     num_bytes += packet.size
                     check_packets_size(self._path, num_bytes)

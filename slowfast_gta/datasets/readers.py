@@ -10,6 +10,7 @@ threads can deadlock.
 T frame, H W space.
 """
 
+import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -70,7 +71,7 @@ class VideoFile:
         """
         if not self._timed:
             return None
-        shown = np.array(self._times[self._first : self._first + self.num_frames])
+        shown = np.array(self._times[self._first : self._first + self.num_frames], float)
         times = (shown - shown[0]) * float(self._stream.time_base)
         if self.fps:
             even = np.arange(self.num_frames) / self.fps
@@ -106,7 +107,7 @@ class VideoFile:
                     f"{self.path}: the size of its frames changes, from {size[0]} x {size[1]} to "
                     f"{frame.width} x {frame.height} pixels. Convert it to one (ffmpeg -i IN -vf scale=-2:480 OUT)."
                 )
-            yield upright(self._in_rgb(frame, reformatter), matrix)
+            yield np.ascontiguousarray(upright(self._in_rgb(frame, reformatter), matrix))
 
     def _in_rgb(self, frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
         try:
@@ -183,7 +184,7 @@ def open_video(
 
     Use it in a `with`. Raises DataError, and ReadTimeout when opening and reading take more than `timeout_sec`.
     """
-    if not Path(path).is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a folder cannot be reached
         return VideoFile(path, span, timeout_sec)
     if span is None:
         return FrameFolder(path, timeout_sec)
