@@ -22,11 +22,12 @@ import cv2
 from tqdm import tqdm
 
 from slowfast_gta.datasets.folders import find_videos
-from slowfast_gta.datasets.parallel import on_all_cores
+from slowfast_gta.datasets.isolated import Lost, in_isolation
 from slowfast_gta.errors import DataError, Interrupted, RunError
 
 # What the next file would fail at just the same.
 _FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_LIMIT_SEC = 6 * 3600  # for one video; hours of video take long
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def make_all(
         seldom = {} if sys.stderr.isatty() else {"mininterval": 30.0}
         try:
             with tqdm(total=len(targets), initial=num_there, unit="video", desc=str(output), **seldom) as bar:
-                for source, fault, is_fatal in on_all_cores(partial(_do, make), jobs, min(num_workers, len(jobs))):
+                for source, fault, is_fatal in _results(partial(_do, make), jobs, num_workers):
                     if is_fatal:
                         raise RunError(f"{fault} Free space; the same command goes on from what is done.")
                     if fault:
@@ -140,6 +141,15 @@ def _do(make: Callable[[Path, Path], None], job: Job) -> tuple[str, str | None, 
         reason = getattr(fault, "strerror", None) or f"{type(fault).__name__}: {fault}"
         return str(job.source), f"{job.source}: {reason}.", getattr(fault, "errno", None) in _FATAL
     return str(job.source), None, False
+
+
+def _results(do: Callable[[Job], tuple], jobs: list[Job], num_workers: int) -> Iterator[tuple[str, str | None, bool]]:
+    """What `do` says of each job. A process that dies over a damaged file is replaced; one alone is this process."""
+    if min(num_workers, len(jobs)) < 2:
+        yield from map(do, jobs)
+        return
+    for job, result in in_isolation(do, jobs, min(num_workers, len(jobs)), _LIMIT_SEC):
+        yield (str(job.source), f"{job.source}: {result}.", False) if isinstance(result, Lost) else result
 
 
 def _write_failures(path: Path, failures: dict[str, str]) -> None:

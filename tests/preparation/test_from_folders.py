@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 from made_videos import write_frames, write_video
-from miniatures import TINY, keys
+from miniatures import ROOT, TINY, keys
 
 from slowfast_gta import load_config
 from slowfast_gta.commands import run_command
@@ -188,3 +190,32 @@ def test_from_a_folder_of_videos_to_a_tested_network(tmp_path, monkeypatch, fram
     assert run_command("run_net", ["--cfg", "lists/my_videos/train.yaml", *tiny, *small, *location]) == 0
     results = json.loads(Path("runs/my_videos/results.json").read_text())
     assert (results["num_videos"], results["final"]) == (2, True)
+
+
+def test_the_commands_of_the_page_do_what_they_say(tmp_path, monkeypatch, capsys):
+    """docs/your-own-videos.md, line for line; the network is made small, and the checkpoint's number with it."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("opening", "closing"):
+        (tmp_path / "my_videos" / name).mkdir(parents=True)
+        for number in range(4):
+            write_video(tmp_path / "my_videos" / name / f"{number}.mp4", 10, fps=12)
+    write_video(tmp_path / "new_video.mp4", 10)
+    text = (ROOT / "docs" / "your-own-videos.md").read_text()
+    commands = [shlex.split(line)[1:] for line in re.findall(r"^ *(python tools/.*)$", text, re.M)]
+    names = [Path(words[0]).stem for words in commands]
+    assert names[:4] == ["prepare_data", "check_data", "run_net", "predict"]
+    small = keys(*TINY, "MODEL.NUM_CLASSES", 2, "DATA.RESIZE", "[]", "DATA.TRAIN_JITTER_SCALES", "[32,36]")
+    small += keys("SOLVER.MAX_EPOCH", 1, "SOLVER.WARMUP_EPOCHS", 0.0, "TRAIN.BATCH_SIZE", 2)
+    small += keys("ATTENTION.LOCATION", "[[[]],[[0]],[[]],[[]]]", "ATTENTION.OPTIONS.GROUPS", 2)
+    for (_, *words), name in zip(commands, names, strict=True):
+        if "/data/" in " ".join(words):
+            continue  # the data sets of others are not here
+        words = [word.replace("epoch_00030", "epoch_00001") for word in words]
+        if name == "run_net" and words[-1].endswith("train.yaml"):
+            words += small
+        assert run_command(name, words) == 0, (name, words, capsys.readouterr().err)
+    out = capsys.readouterr().out
+    assert "my_videos: 2 classes; 6 videos to train with, 2 for validation, 2 for testing" in out
+    assert "opening" in out.rpartition("new_video.mp4")[2] and "%" in out
+    assert (tmp_path / "my_frames" / "opening" / "0" / "00001.jpg").is_file()
+    assert (tmp_path / "lists" / "my_frames" / "train.yaml").is_file()

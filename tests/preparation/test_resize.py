@@ -278,6 +278,18 @@ def test_a_manifest_of_something_else_is_not_touched(tmp_path):
     assert (tmp_path / "out" / "prepare_data.json").read_text() == "[1"
 
 
+def _make_or_crash(source: Path, temporary: Path) -> None:
+    if source.stem == "1":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    temporary.touch()
+
+
+def test_a_decoder_that_crashes_costs_its_file_only(tmp_path):
+    outcome = make_all(_make_or_crash, _jobs(tmp_path, 4), tmp_path / "out", {}, 2, {})
+    assert outcome.num_made == 3 and list(outcome.failures) == [str(tmp_path / "1.avi")]
+    assert "1.avi: the process that read it was ended by SIGSEGV" in outcome.failures[str(tmp_path / "1.avi")]
+
+
 @pytest.fixture(scope="module")
 def long_videos(tmp_path_factory) -> Path:
     """Videos that take a moment each."""
