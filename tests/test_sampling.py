@@ -5,9 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from made_videos import number_of, write_uneven
 
 from slowfast_gta import load_config
 from slowfast_gta.config.defaults import get_defaults
+from slowfast_gta.datasets.clips import TestViews
+from slowfast_gta.datasets.records import VideoRecord
 from slowfast_gta.datasets.sampling import (
     ClipSampling,
     covering_views,
@@ -19,6 +22,7 @@ from slowfast_gta.datasets.sampling import (
     uneven_times,
     uniform_indices,
 )
+from slowfast_gta.datasets.transforms import TestTransform
 from slowfast_gta.errors import ConfigError
 
 
@@ -206,3 +210,17 @@ def test_segments_do_not_care_for_the_frame_rate():
     sampling = _sampling(SAMPLING="segment", NUM_FRAMES=8)
     assert sampling.views(24, 60.0, 2) == segment_views(24, 8, 2)
     assert sampling.train(24, 12.0, np.random.default_rng(3)) == segment_indices(24, 8, np.random.default_rng(3))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_clips_of_a_file_with_a_variable_rate(tmp_path, suffix):
+    """A hundred frames in the first second, then one every half second: a clip is spread over the time."""
+    times_ms = [*range(0, 1000, 10), *range(1000, 9000, 500)]
+    path = write_uneven(tmp_path / f"a{suffix}", times_ms)
+    sampling = _sampling(SAMPLING="dense", NUM_FRAMES=8, SAMPLING_RATE=30, TARGET_FPS=30)
+    whole_frames = TestTransform(48, None, 1, full_resolution=True)
+    views = TestViews([VideoRecord(str(path), 0, "a")], sampling.centred(), whole_frames, 1)
+    clip = views[0].frames[0].permute(1, 2, 3, 0).numpy()
+    shown = [times_ms[number_of(frame)] for frame in clip]
+    # A clip of 8 of the 8.5 seconds: a frame every 1.14 s or so, where there is one every half second.
+    assert shown[0] < 1000 and 1000 <= np.diff(shown)[1:].min() <= np.diff(shown).max() <= 1500, shown
