@@ -414,6 +414,39 @@ def test_channels_inside(name, shapes, decoupled):
             assert getattr(unit, part).weight.shape[:2] == shape
 
 
+@original_and_decoupled
+def test_glore_s_maps_say_what_its_nodes_are_made_of(decoupled):
+    block, x = block_and_clip("GloRe", SIZES[0], decoupled=decoupled)
+    x = torch.from_numpy(x)
+    maps = block.eval().attention_maps(x)
+    for name, unit in block.named_children():
+        nodes = maps[f"nodes_{name}"]
+        assert nodes.shape == (B, C // 4, *SIZES[0])
+        sets = {"clip": "", "frame": "t", "position": "hw"}[unit.over]
+        made = torch.einsum(f"bkthw,bdthw->b{sets}kd", nodes, unit.state(x))
+        given = []
+        unit.adjacency.register_forward_hook(lambda _, inputs, __, to=given: to.append(inputs[0]))
+        x = unit(x)
+        num_positions = x[0, 0].numel() // given[0].shape[1]
+        torch.testing.assert_close(made.reshape(given[0].mT.shape) / num_positions, given[0].mT)
+    assert len(maps) == 1 + decoupled
+
+
+@original_and_decoupled
+def test_cgnl_s_maps_add_up_to_what_it_weighs_with(decoupled):
+    block, x = block_and_clip("CGNL", SIZES[0], decoupled=decoupled)
+    x = torch.from_numpy(x)
+    maps = block.eval().attention_maps(x)
+    for name, unit in block.named_children():
+        assert maps[f"pairs_{name}"].shape == (B, 8, *SIZES[0])
+        axes = {"clip": (2, 3, 4), "frame": (3, 4), "position": (2,)}[unit.over]
+        weight = maps[f"pairs_{name}"].sum(axes, keepdim=True).repeat_interleave(C // 2 // 8, dim=1)
+        y = x + unit.bn(unit.out(unit.query(x) * weight))
+        torch.testing.assert_close(unit(x), y)
+        x = y
+    assert len(maps) == 1 + decoupled
+
+
 def test_gcnet_s_maps_are_one_distribution_over_each_set():
     for decoupled, sums in (
         (False, {"context_spacetime": (1, 2, 3)}),

@@ -11,7 +11,7 @@ Legend: B batch, C channel, S sets of P positions (see decoupled.py), E channels
 from torch import Tensor, nn
 
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
-from slowfast_gta.models.attention.decoupled import gather, scatter, units
+from slowfast_gta.models.attention.decoupled import gather, maps_of_units, scatter, units
 from slowfast_gta.models.attention.self_attention import zero_batch_norm
 from slowfast_gta.models.layers import Projection
 
@@ -29,10 +29,17 @@ class _CompactNonLocal(nn.Module):
         self.out = nn.Conv3d(dim_inner, dim, 1, groups=groups, bias=False)
         self.bn = zero_batch_norm(dim)
 
+    def grouped(self, x: Tensor, *projections: nn.Module) -> list[Tensor]:
+        """[(B, S, P, G, D)]."""
+        return [gather(part(x), self.over).unflatten(3, (self.groups, -1)) for part in projections]
+
+    def weights(self, x: Tensor) -> Tensor:
+        """What each position adds to its set's phi^T g: (B, S, P, G)."""
+        key, value = self.grouped(x, self.key, self.value)
+        return (key * value).sum(4)
+
     def forward(self, x: Tensor) -> Tensor:
-        query, key, value = (
-            gather(part(x), self.over).unflatten(3, (self.groups, -1)) for part in (self.query, self.key, self.value)
-        )  # (B, S, P, G, D)
+        query, key, value = self.grouped(x, self.query, self.key, self.value)
         # theta (phi^T g), not (theta phi^T) g: the matrix of P*D x P*D pairs is never made.
         weight = (key * value).sum((2, 4), keepdim=True)
         mixed = (query * weight).flatten(3)
@@ -57,3 +64,10 @@ class CGNL(nn.Sequential):
                 f"GROUPS is {groups}; it must divide the {dim_inner} channels inside the block and the {dim} outside."
             )
         super().__init__(units(lambda over: _CompactNonLocal(over, dim, dim_inner, groups), decoupled))
+
+    def attention_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """{"pairs_spacetime": (B, G, T, H, W)}, or {"pairs_spatial", "pairs_temporal"} of that shape.
+
+        The more a position has there, positive or negative, the more every position of its set attends to it.
+        """
+        return maps_of_units(self, x, "pairs")

@@ -37,3 +37,12 @@ def units(unit: Callable[[str], nn.Module], decoupled: bool) -> "OrderedDict[str
     if decoupled:
         return OrderedDict(spatial=unit("frame"), temporal=unit("position"))
     return OrderedDict(spacetime=unit("clip"))
+
+
+def maps_of_units(block: nn.Module, x_BCTHW: Tensor, word: str) -> dict[str, Tensor]:
+    """{word_part: (B, K, T, H, W)}, what each part of `block` weighs positions with: its `weights`, (B, S, P, K)."""
+    maps = {}
+    for name, unit in block.named_children():
+        maps[f"{word}_{name}"] = scatter(unit.weights(x_BCTHW), unit.over, x_BCTHW)
+        x_BCTHW = unit(x_BCTHW)
+    return maps

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
-from slowfast_gta.models.attention.decoupled import gather, scatter, units
+from slowfast_gta.models.attention.decoupled import gather, maps_of_units, scatter, units
 from slowfast_gta.models.layers import Projection
 
 
@@ -57,8 +57,4 @@ class GCNet(nn.Sequential):
 
     def attention_maps(self, x: Tensor) -> dict[str, Tensor]:
         """{"context_spacetime": (B, T, H, W)}, or {"context_spatial", "context_temporal"} of that shape."""
-        maps = {}
-        for name, unit in self.named_children():
-            maps[f"context_{name}"] = scatter(unit.weights(x), unit.over, x)[:, 0]
-            x = unit(x)
-        return maps
+        return {name: weights[:, 0] for name, weights in maps_of_units(self, x, "context").items()}

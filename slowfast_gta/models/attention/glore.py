@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
-from slowfast_gta.models.attention.decoupled import gather, scatter, units
+from slowfast_gta.models.attention.decoupled import gather, maps_of_units, scatter, units
 from slowfast_gta.models.attention.self_attention import zero_batch_norm
 from slowfast_gta.models.layers import Projection
 
@@ -29,8 +29,12 @@ class _GlobalReasoning(nn.Module):
         self.out = Projection(dim_inner, dim)
         self.bn = zero_batch_norm(dim)
 
+    def weights(self, x: Tensor) -> Tensor:
+        """How much of each position goes to each node and comes back: B, as (B, S, P, K)."""
+        return gather(self.assign(x), self.over)
+
     def forward(self, x: Tensor) -> Tensor:
-        assign = gather(self.assign(x), self.over)  # (B, S, P, K)
+        assign = self.weights(x)
         nodes = assign.transpose(2, 3) @ gather(self.state(x), self.over) / assign.shape[2]  # (B, S, K, D)
         # The paper's (I - A) V; A's sign is learned.
         nodes = nodes + self.adjacency(nodes.transpose(2, 3)).transpose(2, 3)
@@ -57,3 +61,7 @@ class GloRe(nn.Sequential):
         if num_nodes < 1:
             raise ValueError(f"NUM_NODES is {num_nodes}; it must be at least 1.")
         super().__init__(units(lambda over: _GlobalReasoning(over, dim, dim_inner, num_nodes), decoupled))
+
+    def attention_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """{"nodes_spacetime": (B, K, T, H, W)}, or {"nodes_spatial", "nodes_temporal"} of that shape."""
+        return maps_of_units(self, x, "nodes")
