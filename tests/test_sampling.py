@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from made_videos import number_of, write_uneven
+from made_videos import number_of, write_uneven, write_video
 
 from slowfast_gta import load_config
 from slowfast_gta.config.defaults import get_defaults
-from slowfast_gta.datasets.clips import TestViews
+from slowfast_gta.datasets.clips import TestViews, collate
 from slowfast_gta.datasets.records import VideoRecord
 from slowfast_gta.datasets.sampling import (
     ClipSampling,
@@ -224,3 +224,12 @@ def test_clips_of_a_file_with_a_variable_rate(tmp_path, suffix):
     shown = [times_ms[number_of(frame)] for frame in clip]
     # A clip of 8 of the 8.5 seconds: a frame every 1.14 s or so, where there is one every half second.
     assert shown[0] < 1000 and 1000 <= np.diff(shown)[1:].min() <= np.diff(shown).max() <= 1500, shown
+
+
+def test_clips_that_are_alike_are_counted(tmp_path):
+    paths = [write_video(tmp_path / f"{num_frames}.webm", num_frames) for num_frames in (8, 12, 40)]
+    records = [VideoRecord(str(path), 0, path.stem) for path in paths]
+    sampling = _sampling(SAMPLING="dense", NUM_FRAMES=4, SAMPLING_RATE=2, TARGET_FPS=12)
+    views = TestViews(records, sampling, TestTransform(48, (48, 64), 3), 10)
+    assert [views[index].num_alike for index in range(3)] == [9, 10 - len(set(map(int, np.arange(10) * 0.4))), 0]
+    assert collate([views[index] for index in range(3)])["num_alike"] == 15

@@ -49,6 +49,7 @@ class Item:
     view_id: tuple[int, ...] = (0,)
     errors: tuple[BadVideo, ...] = ()  # not empty together with frames: replaced
     num_repeated: int = 0  # frames that did not decode and are a near one instead
+    num_alike: int = 0  # clips of a video too short for so many different ones that are the same as one before
 
 
 class _Clips(Dataset):
@@ -177,13 +178,14 @@ class TestViews(_Clips):
             for target, place in zip(frames[view], clip, strict=True):
                 target[:] = crop[place]
         view_id = tuple(range(self.num_views))
-        return Item(to_clips(frames), record.label, record.video_id, index, view_id, (), num_repeated)
+        num_alike = self.num_clips - len({tuple(view) for view in views})
+        return Item(to_clips(frames), record.label, record.video_id, index, view_id, (), num_repeated, num_alike)
 
 
 def collate(items: list[Item]) -> dict:
     """One batch: frames uint8 (B, 3, T, S, S), label (B,), video_id (B names), view_id (B,), index (B,),
-    errors [BadVideo], num_repeated frames, counts {name: of videos}. B counts views; frames is None where no video
-    could be read. With several outputs, label is (B, outputs)."""
+    errors [BadVideo], num_repeated frames, num_alike clips, counts {name: of videos}. B counts views; frames is None
+    where no video could be read. With several outputs, label is (B, outputs)."""
     good = [item for item in items if item.frames is not None]
     counts = [len(item.frames) for item in good]
     return {
@@ -194,6 +196,7 @@ def collate(items: list[Item]) -> dict:
         "video_id": [item.video_id for item in good for _ in item.view_id],
         "errors": [error for item in items for error in item.errors],
         "num_repeated": sum(item.num_repeated for item in good),
+        "num_alike": sum(item.num_alike for item in good),
         "counts": count(items),
     }
 
