@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from slowfast_gta import distributed
@@ -104,7 +105,7 @@ def check_no_needless_synchronisation() -> None:
     assert len(sent) == 1, sent
 
 
-def count_buckets(sent: list, bucket) -> torch.futures.Future:
+def count_buckets(sent: list, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
     """DDP calls this for each bucket of gradients that would be sent."""
     sent.append(bucket.index())
     future = torch.futures.Future()
