@@ -7,8 +7,11 @@ usage or config, 130 interrupted.
 import errno
 import importlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
+from types import FrameType
 
 from slowfast_gta.errors import Interrupted, UserError
 
@@ -21,6 +24,7 @@ COMMANDS = {
     "complexity": "multiply-adds, parameters and memory of a config's network",
     "benchmark": "how fast a network is, and the reading of videos, beside the plain way",
     "prepare_data": "lists from folders of videos, smaller videos, frames, lists for other codebases",
+    "submit": "hand a training to a SLURM cluster",
     "demo": "make videos, train R2D and R2D+GTA on them, compare",
 }
 
@@ -30,6 +34,7 @@ def run_command(name: str, arguments: Sequence[str] | None = None) -> int:
     # Before torch is imported: threads that wait then sleep instead of spinning. On a machine with anything else to do
     # (our own readers of videos, to begin with), spinning makes a training step up to ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _interrupt_at_warnings()
     try:
         return importlib.import_module(f"slowfast_gta.commands.{name}").main(arguments)
     except Interrupted as stop:
@@ -50,6 +55,17 @@ def run_command(name: str, arguments: Sequence[str] | None = None) -> int:
         what = f": {fault.filename}" if fault.filename else ""
         print(f"error: {fault.strerror}{what}. Free space, or choose another OUTPUT_DIR.", file=sys.stderr)
         return 1
+
+
+def _interrupt_at_warnings() -> None:
+    """What a cluster or `kill` sends ends a command as Ctrl-C does; training (engine/interrupt.py) saves first."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def main() -> int:

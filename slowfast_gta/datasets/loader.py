@@ -5,14 +5,9 @@ it, so that a batch holds the same videos however many they are. In testing ever
 """
 
 import logging
-import multiprocessing
-import multiprocessing.connection
-import os
 import signal
-import threading
 from collections.abc import Iterator
 
-import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -25,6 +20,7 @@ from slowfast_gta.datasets.records import VideoDataset
 from slowfast_gta.datasets.sampling import ClipSampling
 from slowfast_gta.datasets.transforms import TestTransform, TrainTransform
 from slowfast_gta.datasets.watch import Watch
+from slowfast_gta.datasets.workers import shielded, start_method, start_worker
 from slowfast_gta.distributed import get_rank, get_world_size
 from slowfast_gta.errors import ConfigError, DataError, RunError
 
@@ -129,8 +125,8 @@ class ClipLoader:
             num_workers=self.num_workers,
             collate_fn=collate,
             pin_memory=self._pin_memory and torch.cuda.is_available(),
-            worker_init_fn=_start_worker if in_workers else None,
-            multiprocessing_context=_start_method() if in_workers else None,
+            worker_init_fn=start_worker if in_workers else None,
+            multiprocessing_context=start_method() if in_workers else None,
             persistent_workers=in_workers,
         )
 
@@ -150,7 +146,8 @@ class ClipLoader:
         handler = signal.getsignal(signal.SIGCHLD)
         try:
             with watch.ending_stuck_workers(self.clips.records):
-                batches = iter(self._batches)
+                with shielded():
+                    batches = iter(self._batches)
                 _restore(handler)
                 yield from batches
         except (RuntimeError, ConnectionError, EOFError) as fault:
@@ -243,27 +240,6 @@ def _mirrored_by_output(dataset: VideoDataset) -> list[tuple[list[str], list[int
     """[(names, mirror labels)], one for each output."""
     names, labels = dataset.class_names(), dataset.mirror_labels()
     return list(zip(names.values(), labels, strict=True)) if isinstance(names, dict) else [(names, labels)]
-
-
-def _start_method() -> multiprocessing.context.BaseContext:
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["slowfast_gta.datasets.clips"])  # imported once, not by every worker
-    return context
-
-
-def _start_worker(number: int) -> None:
-    """The workers are the parallelism; Ctrl-C is the main process's business alone; they do not outlive it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(0)
-    threading.Thread(target=_end_with_main_process, daemon=True).start()
-
-
-def _end_with_main_process() -> None:
-    """Ends this worker when the main process is gone, killed perhaps: torch watches the server process instead."""
-    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)
 
 
 def _restore(handler) -> None:

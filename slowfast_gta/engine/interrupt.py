@@ -1,16 +1,20 @@
-"""Ctrl-C, SIGTERM, and SIGUSR1, a cluster's warning: finish the step, save, and stop with a sentence."""
+"""Ctrl-C, SIGTERM, and SIGUSR1 or SIGUSR2, a cluster's warnings: finish the step, save, and stop with a sentence."""
 
 import signal
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class StopRequest:
-    """Inside `with`, the first of SIGNALS only sets `received`; a second one ends the process at once."""
+    """Inside `with`, SIGNALS only set `received`; a second Ctrl-C ends the process at once.
+
+    Not a second one of the others: a cluster may send several on its way to the end of its patience.
+    """
 
     def __init__(self):
         self.received = False
+        self._interrupted = False
         self._previous = {}
 
     def __enter__(self) -> "StopRequest":
@@ -23,6 +27,7 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.received:
+        if number == signal.SIGINT and self._interrupted:
             raise KeyboardInterrupt
         self.received = True
+        self._interrupted |= number == signal.SIGINT

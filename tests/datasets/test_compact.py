@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from slowfast_gta.datasets.compact import VideoRecords
-from slowfast_gta.datasets.loader import _start_method
+from slowfast_gta.datasets.workers import start_method
 from slowfast_gta.datasets.records import VideoRecord
 
 ODD = [
@@ -85,15 +85,15 @@ def cost_mb(number: int, num_workers: int, context, kind=VideoRecords) -> float:
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux says what a process's part is")
 def test_thirty_thousand_records_cost_the_workers_less_than_ten_megabytes():
     torch.set_num_threads(1)
-    assert cost_mb(30_000, 2, _start_method()) < 10
-    assert cost_mb(30_000, 2, _start_method(), kind=list) > 10, "a plain list would pass too"
+    assert cost_mb(30_000, 2, start_method()) < 10
+    assert cost_mb(30_000, 2, start_method(), kind=list) > 10, "a plain list would pass too"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [4, 8])
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
 def test_three_hundred_thousand_records_cost_all_workers_less_than_a_hundred_megabytes(num_workers, method, capsys):
-    context = _start_method() if method == "forkserver" else multiprocessing.get_context(method)
+    context = start_method() if method == "forkserver" else multiprocessing.get_context(method)
     cost = cost_mb(300_000, num_workers, context)
     with capsys.disabled():
         print(f"\n300,000 records cost {num_workers} workers ({method}) {cost:.1f} MB together")

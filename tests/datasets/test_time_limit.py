@@ -110,7 +110,6 @@ def test_an_epoch_goes_on_without_the_video_that_a_worker_is_stuck_in(loader_of,
     (bad,) = [bad for batch in found for bad in batch["errors"]]
     assert bad.video_id == "4" and bad.timed_out
     assert f"{bad.path}: reading it did not come to an end in 0.75 s" in bad.reason
-    )
     counts = {name: sum(batch["counts"][name] for batch in found) for name in found[0]["counts"]}
     counts_of_bad = {"num_skipped": on_error == "skip", "num_replaced": on_error == "replace"}
     assert counts == {"num_requested": 12, "num_decoded": 11, "num_timed_out": 1} | counts_of_bad

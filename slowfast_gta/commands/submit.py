@@ -1,0 +1,147 @@
+"""submit: hand a training to a SLURM cluster; it saves and queues itself again at the time limit or a pre-emption."""
+
+import argparse
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from slowfast_gta.config.arguments import add_config_arguments, load_configs, parse_arguments
+from slowfast_gta.errors import ConfigError, Interrupted, RunError
+
+_EXAMPLES = """examples:
+  python tools/submit.py --cfg configs/SSv1/R2D50_GTA.yaml --nodes 2 --gpus-per-node 8 --time 24:00:00 \\
+      --partition gpu OUTPUT_DIR /shared/runs/gta
+
+It submits, says where to look, and does not wait. All nodes must see the folder of the code, OUTPUT_DIR and the data.
+docs/slurm.md; tools/slurm/train.sbatch is the same by hand.
+"""
+
+_ENDING_SEC = 150.0  # for the training to finish its step and save after the warning
+
+
+class Training:
+    """What each task runs: tools/run_net.py in a process of its own, so that a signal's handler can wait for it."""
+
+    def __init__(self, command: list[str], folder: str):
+        self.command, self.folder = command, folder
+        self._process: subprocess.Popen | None = None
+
+    def __call__(self) -> None:
+        """Raises RunError, which fails the job, where the training did."""
+        self._process = subprocess.Popen(self.command, cwd=self.folder)
+        code = self._process.wait()
+        if code in (-signal.SIGUSR2, Interrupted.exit_code):
+            time.sleep(_ENDING_SEC)  # the warning reached the training first; queueing again interrupts this
+        if code:
+            raise RunError(f"The training ended with exit code {code}; its own words are above.")
+
+    def checkpoint(self):
+        """What submitit asks for at the warning, once on the first node: this again, when the training has saved."""
+        from submitit.helpers import DelayedSubmission
+
+        if self._process is not None:
+            try:
+                self._process.send_signal(signal.SIGUSR1)  # SLURM may have told it already: once more is harmless
+                self._process.wait(_ENDING_SEC)
+            except (subprocess.TimeoutExpired, ProcessLookupError):
+                print(f"The training has not saved in {_ENDING_SEC:.0f} s; it goes on from its last checkpoint.")
+        return DelayedSubmission(Training(self.command, self.folder))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0 when the job is in the queue."""
+    parser = argparse.ArgumentParser(
+        "submit", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_config_arguments(parser)
+    parser.add_argument("--nodes", type=int, default=1, metavar="N", help="machines (default: %(default)s)")
+    parser.add_argument(
+        "--gpus-per-node",
+        type=int,
+        default=0,
+        metavar="G",
+        help="GPUs of each; 0 trains on CPUs (default: %(default)s)",
+    )
+    parser.add_argument("--cpus-per-node", type=int, metavar="C", help="CPU cores of each (default: the cluster's)")
+    parser.add_argument("--mem", metavar="SIZE", help="memory of each node, as 200GB (default: the cluster's)")
+    parser.add_argument("--time", required=True, help="time limit: MINUTES, HH:MM:SS or D-HH:MM:SS")
+    parser.add_argument("--partition", help="where to queue (default: the cluster's)")
+    parser.add_argument("--account", help="who pays")
+    parser.add_argument(
+        "--signal-sec", type=int, default=180, help="warn so long before the limit (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--max-restarts",
+        type=int,
+        default=100,
+        help="times the limit may end it and it queues again (default: %(default)s)",
+    )
+    parser.add_argument("--job-name", default="slowfast_gta", help="default: %(default)s")
+    parser.add_argument("--log-dir", type=Path, help="submitit's files (default: OUTPUT_DIR/slurm of the first config)")
+    args = parse_arguments(parser, arguments)
+    minutes = minutes_of(args.time)
+    if min(args.nodes, args.signal_sec, args.max_restarts + 1, args.gpus_per_node + 1) < 1:
+        raise ConfigError("--nodes and --signal-sec must be at least 1, --gpus-per-node and --max-restarts at least 0.")
+    configs = load_configs(args)  # a faulty config is told here, not by a job that fails at night
+    executor = load_executor(args.log_dir or Path(configs[0].OUTPUT_DIR) / "slurm", args.max_restarts)
+    wanted = {"slurm_gpus_per_node": args.gpus_per_node or None, "slurm_cpus_per_task": args.cpus_per_node}
+    wanted |= {"slurm_mem": args.mem, "slurm_partition": args.partition, "slurm_account": args.account}
+    executor.update_parameters(
+        name=args.job_name,
+        nodes=args.nodes,
+        tasks_per_node=1,  # run_net starts a process for each GPU of its node
+        timeout_min=minutes,
+        slurm_signal_delay_s=args.signal_sec,
+        slurm_additional_parameters={"requeue": True},
+        stderr_to_stdout=True,
+        **{name: value for name, value in wanted.items() if value is not None},
+    )
+    job = submit(executor, Training(run_net_command(args), str(Path.cwd())))
+    print(f"Job {job.job_id} is in the queue. What it says: {job.paths.stdout}")
+    print(f"  squeue -j {job.job_id}     scancel {job.job_id}     results: {', '.join(c.OUTPUT_DIR for c in configs)}")
+    return 0
+
+
+def minutes_of(text: str) -> int:
+    """SLURM's way to give a time limit: 90, 1:30:00, 2-12:00:00 -> minutes, rounded up. Raises ConfigError."""
+    match = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):(\d\d):(\d\d))|(\d+)", text)
+    if not match:
+        raise ConfigError(f"--time is {text}; it must be MINUTES, HH:MM:SS or D-HH:MM:SS, as 1-12:00:00.")
+    if match[5]:
+        return int(match[5])
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups()[:4])
+    return days * 1440 + hours * 60 + minutes + -(-seconds // 60)
+
+
+def run_net_command(args: argparse.Namespace) -> list[str]:
+    """The command line that each task runs: the configs and KEY VALUE pairs as they were given here."""
+    pairs = ["--opts", *args.opts] if args.opts else []
+    return [sys.executable, "-m", "slowfast_gta", "run_net", "--cfg", *args.cfg, *pairs]
+
+
+def load_executor(log_dir: Path, max_restarts: int):
+    """submitit's, for SLURM. Raises RunError where there is none."""
+    try:
+        import submitit
+    except ImportError:
+        raise RunError("submit.py needs submitit, which is not installed: pip install 'slowfast_gta[slurm]'.") from None
+    missing = [program for program in ("sbatch", "srun") if not shutil.which(program)]
+    if missing:
+        raise RunError(f"There is no {' and no '.join(missing)} here. Run this on a login node of a SLURM cluster.")
+    return submitit.AutoExecutor(log_dir, cluster="slurm", slurm_max_num_timeout=max_restarts)
+
+
+def submit(executor, training: Training):
+    """The job. Raises RunError with what sbatch says."""
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+    try:
+        return executor.submit(training)
+    except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError) as fault:
+        said = str(getattr(fault, "output", None) or fault).strip().splitlines()[-1]
+        raise RunError(f"sbatch refused the job: {said}") from None
