@@ -81,7 +81,8 @@ def _load_splits(cfg, findings: list[Finding]) -> tuple[dict[str, VideoDataset],
             records = dataset.records(split)
         except DataError as fault:
             sentences = fault.sentences if isinstance(fault, ListError) else [str(fault)]
-            findings += [Finding("list", split, sentence) for sentence in sentences]
+            known = {one.sentence for one in findings}  # val and test may be one list
+            findings += [Finding("list", split, sentence) for sentence in sentences if sentence not in known]
             continue
         datasets[split], splits[split] = dataset, records
     if splits.get("test") and splits.get("test") == splits.get("val"):
