@@ -89,6 +89,19 @@ def test_nothing_is_mirrored_and_names_are_numbers_or_given(egogesture, tmp_path
         EgoGesture(tmp_path).class_names()
 
 
+def test_frames_in_several_folders_as_downloaded(egogesture, tmp_path):
+    (tmp_path / "labels-final-revised1").symlink_to(egogesture / "labels-final-revised1")
+    for part, subject in (("images_320-240_1", "Subject03"), ("images_320-240_2", "Subject04")):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / subject).symlink_to(egogesture / "images" / subject)
+    paths = [record.path for record in EgoGesture(tmp_path).records("train")]
+    assert all(Path(path).is_dir() for path in paths)
+    assert {Path(path).relative_to(tmp_path).parts[:2] for path in paths} == {
+        ("images_320-240_1", "Subject03"),
+        ("images_320-240_2", "Subject04"),
+    }
+
+
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [

@@ -63,7 +63,11 @@ def test_the_clip_of_an_action_is_its_part_of_the_long_video(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "place", ["{p}/rgb_frames/{v}", "{p}/{v}", "{v}", "{p}/videos/{v}.MP4", "{p}/{v}.MP4", "{v}.mp4"]
+    "place",
+    [
+        *("{p}/rgb_frames/{v}", "frames_rgb_flow/rgb/train/{p}/{v}", "{p}/{v}", "{v}"),
+        *("{p}/videos/{v}.MP4", "videos/train/{p}/{v}.MP4", "{p}/{v}.MP4", "{v}.mp4"),
+    ],
 )
 def test_the_places_of_the_downloads(tmp_path, place):
     folder = make_epic(tmp_path / "lists", 100, TRAIN[:1], VAL_100)

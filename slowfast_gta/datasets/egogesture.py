@@ -1,7 +1,7 @@
 """EgoGesture, as published: frame folders, and a list of gestures for each of them; the subjects are the splits.
 
 labels-final-revised1/subject02/Scene1/Group3.csv         12,121,164      class from 1, first and last frame
-images/Subject02/Scene1/Color/rgb3/000121.jpg
+images/Subject02/Scene1/Color/rgb3/000121.jpg                 or images_320-240_1/Subject02/...
 """
 
 import csv
@@ -54,12 +54,13 @@ class EgoGesture(VideoDataset):
 
     def records(self, split: str) -> list[VideoRecord]:
         labels = check_folder(self.data_dir / "labels-final-revised1", "the lists of gestures")
-        frames = check_folder(self.path_prefix or self.data_dir / "images", "the frame folders")
+        frames = self._frame_folders()
         lists = sorted((key, path) for key, path in _find_lists(labels) if key[0] in SUBJECTS[split])
         records, dropped = [], []
         with LineFaults() as faults:
             for (subject, scene, group), path in lists:
-                folder = frames / f"Subject{subject:02d}" / f"Scene{scene}" / "Color" / f"rgb{group}"
+                inside = Path(f"Subject{subject:02d}", f"Scene{scene}", "Color", f"rgb{group}")
+                folder = next((root / inside for root in frames if (root / inside).is_dir()), frames[0] / inside)
                 with faults.of_a_line():  # the first fault of each file
                     for number, label, span in _gestures(path, dropped):
                         video_id = f"Subject{subject:02d}/Scene{scene}/rgb{group}/line{number}"
@@ -73,8 +74,14 @@ class EgoGesture(VideoDataset):
             numbers = ", ".join(map(str, SUBJECTS[split]))
             raise DataError(f"{labels}: there is no gesture of the subjects of {split}, which are {numbers}.")
         if not any(Path(folder).is_dir() for folder in {record.path for record in records}):
-            raise DataError(f"{frames}: not one folder of the lists is there, as {records[0].path}.")
+            raise DataError(f"{frames[0]}: not one folder of the lists is there, as {records[0].path}.")
         return records
+
+    def _frame_folders(self) -> list[Path]:
+        """Where the frames are: in one folder, or in several as they are downloaded (images_320-240_1, ...)."""
+        if not self.path_prefix and (found := sorted(self.data_dir.glob("images_320-240_*"))):
+            return found
+        return [check_folder(self.path_prefix or self.data_dir / "images", "the frame folders")]
 
 
 def _find_lists(labels: Path) -> list[tuple[tuple[int, int, int], Path]]:

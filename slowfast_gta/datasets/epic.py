@@ -2,7 +2,8 @@
 
 EPIC_100_train.csv, EPIC_100_validation.csv, EPIC_100_verb_classes.csv, EPIC_100_noun_classes.csv
 EPIC_train_action_labels.csv, EPIC_verb_classes.csv, EPIC_noun_classes.csv
-P01/rgb_frames/P01_01/frame_0000000001.jpg, ...  or  P01/videos/P01_01.MP4
+P01/rgb_frames/P01_01/frame_0000000001.jpg, ...  or  P01/videos/P01_01.MP4                        (100)
+frames_rgb_flow/rgb/train/P01/P01_01/frame_0000000001.jpg, ...  or  videos/train/P01/P01_01.MP4      (55)
 """
 
 import csv
@@ -21,9 +22,12 @@ logger = logging.getLogger(__name__)
 
 # Where the downloads of the two releases put a video: p participant, v video.
 _PLACES = (
-    "{p}/rgb_frames/{v}",
+    "{p}/rgb_frames/{v}",  # 100
+    "frames_rgb_flow/rgb/train/{p}/{v}",  # 55
     "{p}/videos/{v}.MP4",
     "{p}/videos/{v}.mp4",
+    "videos/train/{p}/{v}.MP4",
+    "videos/train/{p}/{v}.mp4",
     "{p}/{v}",
     "{p}/{v}.MP4",
     "{p}/{v}.mp4",

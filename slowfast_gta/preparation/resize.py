@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 
 from slowfast_gta.datasets.readers import VideoFile, count_frames
@@ -15,7 +16,7 @@ from slowfast_gta.preparation.jobs import Outcome, find_files, make_all, targets
 
 _TICKS_PER_SEC = 90_000  # the times of frames; all usual frame rates are whole numbers of these
 # A keyframe every 32 frames: clips begin anywhere, and are decoded from the keyframe before them.
-_ENCODING = {"crf": "20", "preset": "fast", "g": "32"}
+_ENCODING = {"crf": "18", "preset": "fast", "g": "32"}
 
 
 def resize_videos(source: Path, output: Path, short_side: int, num_workers: int) -> tuple[Outcome, Counter]:
@@ -44,8 +45,9 @@ def resize_video(source: Path, target: Path, short_side: int) -> None:
             stream.codec_context.thread_count = 1  # the processes are the parallelism
             stream.codec_context.time_base = Fraction(1, _TICKS_PER_SEC)
             for array, time_sec in zip(chain([first], frames), times_sec, strict=True):
-                frame = av.VideoFrame.from_ndarray(array, format="rgb24")
-                frame = frame.reformat(width, height, "yuv420p", interpolation="AREA")
+                array = cv2.resize(array, (width, height), interpolation=cv2.INTER_AREA)
+                planes = cv2.cvtColor(array, cv2.COLOR_RGB2YUV_I420)
+                frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
                 frame.pts, frame.time_base = round(time_sec * _TICKS_PER_SEC), Fraction(1, _TICKS_PER_SEC)
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
