@@ -94,7 +94,7 @@ def test_what_changes_no_result_is_ignored_aloud(load, caplog, extra):
         (["MODEL.ARCH", "x3d", "MODEL.MODEL_NAME", "ResNet"], "PySlowFast has x3d"),
         (["TRAIN.DATASET", "charades"], "PySlowFast has charades"),
         (["MODEL.ARCH", "i3d"], "MODEL.ARCH is not c2d"),
-        (["BN.NORM_TYPE", "sub_batchnorm"], "must be one of batchnorm, sync_batchnorm"),
+        (["BN.NORM_TYPE", "layernorm"], "must be one of batchnorm, sync_batchnorm, sub_batchnorm"),
     ],
 )
 def test_what_pyslowfast_has_and_we_do_not_is_one_sentence(load, overrides, told):

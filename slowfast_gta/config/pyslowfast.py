@@ -34,7 +34,6 @@ _ABSENT_SECTIONS = {
 # Keys that PySlowFast has and we do not, and the value at which they do nothing there.
 _ABSENT_KEYS = {
     "BN.GLOBAL_SYNC": False,
-    "BN.NUM_SPLITS": 1,
     "DATA.COLOR_RND_GRAYSCALE": 0.0,
     "DATA.DUMMY_LOAD": False,
     "DATA.ENSEMBLE_METHOD": "sum",

@@ -18,6 +18,7 @@ from slowfast_gta.engine.device import check_deterministic, load_num_gpus
 from slowfast_gta.engine.evaluate import test
 from slowfast_gta.engine.lock import lock_output
 from slowfast_gta.engine.logging import setup_logging
+from slowfast_gta.engine.schedule import load_lr_scale
 from slowfast_gta.engine.train import train
 from slowfast_gta.engine.version import code_digest
 
@@ -87,6 +88,8 @@ def _work(jobs: list[Callable], cfg, here, place: distributed.Place, terms: dist
         if distributed.is_main():
             save_config(cfg, output_dir / "config.yaml")
             logger.info("%s", _arrangement(here, place, terms))
+            if cfg.TRAIN.ENABLE and (scale := load_lr_scale(here)) != 1:
+                logger.info("SOLVER's learning rates are multiplied by %g: %s.", scale, _reason_of_scale(here))
             build_data(cfg)
         distributed.barrier()
         for job in jobs:
@@ -95,22 +98,28 @@ def _work(jobs: list[Callable], cfg, here, place: distributed.Place, terms: dist
 
 def _arrangement(cfg, place: distributed.Place, terms: distributed.Terms) -> str:
     """Who works on what, in one line."""
-    processes = distributed.get_world_size()
-    batch, test_batch, parts = cfg.TRAIN.BATCH_SIZE, cfg.TEST.BATCH_SIZE, cfg.SOLVER.ACCUMULATE_STEPS
-    device = "a CPU" if not terms.on_gpu else "a GPU"
+    processes, machines = distributed.get_world_size(), place.num_machines
+    batch, parts = cfg.TRAIN.BATCH_SIZE, cfg.SOLVER.ACCUMULATE_STEPS
+    device = "a GPU" if terms.on_gpu else "a CPU"
     if processes == 1:
         line = f"1 process on {device}: batches of {batch} clips"
     else:
         shares = sorted({(rank + 1) * batch // processes - rank * batch // processes for rank in range(processes)})
         line = (
-            f"{processes} processes on {place.num_machines} machine{'s' * (place.num_machines > 1)} "
-            f"({place.launcher}), {device} each, {terms.chosen_backend}: batches of {batch} clips in all, "
-            f"{' or '.join(map(str, shares))} for each process"
+            f"{processes} processes on {machines} machine{'s' * (machines > 1)} ({place.launcher}), {device} each, "
+            f"{terms.chosen_backend}: batches of {batch} clips in all, {' or '.join(map(str, shares))} for each process"
         )
     line += f", computed in {parts} parts" * (parts > 1)
-    unused = torch.cuda.device_count() - place.local_size * max(1, processes // place.num_machines // place.local_size)
-    hint = f" PyTorch sees {torch.cuda.device_count()} GPUs here; NUM_GPUS and the launcher say how many are used."
-    return f"{line}; in testing {test_batch} views at a time.{hint if terms.on_gpu and unused > 0 else ''}"
+    line += f"; in testing {cfg.TEST.BATCH_SIZE} views at a time."
+    if terms.on_gpu and torch.cuda.device_count() > max(1, processes // machines):
+        line += f" {torch.cuda.device_count()} GPUs are here; NUM_GPUS, or the launcher, says how many are used."
+    return line
+
+
+def _reason_of_scale(cfg) -> str:
+    if cfg.SOLVER.BASE_BATCH_SIZE:
+        return f"TRAIN.BATCH_SIZE {cfg.TRAIN.BATCH_SIZE} over SOLVER.BASE_BATCH_SIZE {cfg.SOLVER.BASE_BATCH_SIZE}"
+    return "NUM_SHARDS, as SOLVER.BASE_LR_SCALE_NUM_SHARDS says"
 
 
 def files_of(output_dir: Path) -> list[str]:
