@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 from made_videos import write_video
@@ -156,17 +155,6 @@ def make_frame_folders(folder: Path, seed: int) -> tuple[list[Path], list[Path]]
     (paths["device"] / "00001.jpg").symlink_to("/dev/zero")
     refused = [paths[what] for what in (*bad, "pipe", "folder", "loop", "device")]
     return list(paths.values()), refused
-
-
-def remux(source: Path, target: Path) -> Path:
-    """The same packets in another container."""
-    with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
-        stream = writer.add_stream_from_template(reader.streams.video[0])
-        for packet in reader.demux(video=0):
-            if packet.size:
-                packet.stream = stream
-                writer.mux(packet)
-    return target
 
 
 def read_as_runs_do() -> None:

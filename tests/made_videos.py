@@ -61,6 +61,21 @@ def write_uneven(path: Path, times_ms: list[int]) -> Path:
     return path
 
 
+def remux(source: Path, target: Path, skip: int = 0, title: str = "") -> Path:
+    """The same packets in another container, without the first `skip`."""
+    with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
+        if title:
+            writer.metadata["title"] = title
+        stream = writer.add_stream_from_template(reader.streams.video[0])
+        for number, packet in enumerate(reader.demux(video=0)):
+            if packet.size and number >= skip:
+                packet.stream = stream
+                if packet.pts is None:  # avi has none
+                    packet.pts = packet.dts
+                writer.mux(packet)
+    return target
+
+
 def write_frames(folder: Path, num_frames: int) -> Path:
     """A folder of numbered frames as Something-Something v1 has them: 00001.jpg, ..."""
     folder.mkdir(parents=True)

@@ -112,8 +112,7 @@ class PacketReader:
         """Raises DataError when the packets of all streams end well before the header says that the file does."""
         if not self._container.duration:
             return
-        start_sec = max(self._container.start_time or 0, 0) / av.time_base
-        announced_sec = start_sec + self._container.duration / av.time_base
+        announced_sec = self._container.duration / av.time_base  # from 0 or from the first frame: containers differ
         if announced_sec - end_sec > max(0.1 * announced_sec, self._slack_sec):
             raise DataError(
                 f"{self._path}: the file is cut off: its header says {announced_sec:.2f} s, and it ends after "

@@ -137,7 +137,8 @@ class VideoFile:
                     continue  # of a damaged packet: nobody knows where it belongs
                 index = bisect_right(self._times, frame.pts) - 1 if self._timed else order
                 while done < len(wanted) and wanted[done] < index:
-                    yield self._stand_in(wanted[done], last if last is not None else frame, max(last_index, 0))
+                    near = (frame, index) if last is None else (last, last_index)
+                    yield self._stand_in(wanted[done], *near)
                     done += 1
                 if done < len(wanted) and wanted[done] == index:
                     yield frame
@@ -156,7 +157,7 @@ class VideoFile:
         if frame is None or abs(wanted - index) > NEAR_FRAMES:
             raise DataError(
                 f"{self.path}: frame {wanted} of {self.num_frames} cannot be decoded; "
-                f"the last good frame before it is {'none' if frame is None else index}. The file is damaged."
+                f"the nearest good frame is {'none' if frame is None else index}. The file is damaged."
             )
         self.num_repeated += 1
         return frame

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import hostile_files
 import pytest
-from hostile_files import make_damaged, make_frame_folders, make_huge, make_no_videos, remux
-from made_videos import write_video
+from hostile_files import make_damaged, make_frame_folders, make_huge, make_no_videos
+from made_videos import remux, write_video
 
 SEED = int(os.environ.get("SLOWFAST_GTA_HOSTILE_SEED", "0"))
 MORE_FILES = os.environ.get("SLOWFAST_GTA_HOSTILE_FILES")
