@@ -64,10 +64,8 @@ class ListFormat:
         if path.suffix != ".csv":
             return True
         with open_list(path) as file:
-            first_line = file.readline(1000)
-        return [head for head in (FRAME_LIST_HEAD, OFFICIAL_HEAD) if head in first_line] == [self.head] * bool(
-            self.head
-        )
+            columns = re.split(r"[\s,]+", file.readline(1000).strip())
+        return [head for head in (FRAME_LIST_HEAD, OFFICIAL_HEAD) if head in columns] == [self.head] * bool(self.head)
 
 
 def find_format(folder: Path, formats: dict[str, ListFormat], wanted: str) -> str:

@@ -58,6 +58,11 @@ def test_a_separator_that_is_named_is_the_only_one(tmp_path):
         Kinetics(tmp_path, separator=",").records("train")
 
 
+def test_a_path_may_hold_the_name_of_a_column(tmp_path):
+    write(tmp_path / "train.csv", "a/youtube_id_1.mp4 1\noriginal_vido_id.mp4 0\n")
+    assert len(Kinetics(tmp_path, num_classes=2).records("train")) == 2
+
+
 def test_what_was_taken_is_said(tmp_path, caplog):
     caplog.set_level("INFO")
     write(tmp_path / "train.csv", "a.mp4 1\nb.mp4 0\n")

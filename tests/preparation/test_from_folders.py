@@ -195,10 +195,10 @@ def test_from_a_folder_of_videos_to_a_tested_network(tmp_path, monkeypatch, fram
 def test_the_commands_of_the_page_do_what_they_say(tmp_path, monkeypatch, capsys):
     """docs/your-own-videos.md, line for line; the network is made small, and the checkpoint's number with it."""
     monkeypatch.chdir(tmp_path)
-    for name in ("opening", "closing"):
+    for label, name in enumerate(("opening", "closing")):
         (tmp_path / "my_videos" / name).mkdir(parents=True)
-        for number in range(4):
-            write_video(tmp_path / "my_videos" / name / f"{number}.mp4", 10, fps=12)
+        for number in range(4):  # no two are alike: check_data would say so
+            write_video(tmp_path / "my_videos" / name / f"{number}.mp4", 10 + 4 * label + number)
     write_video(tmp_path / "new_video.mp4", 10)
     text = (ROOT / "docs" / "your-own-videos.md").read_text()
     commands = [shlex.split(line)[1:] for line in re.findall(r"^ *(python tools/.*)$", text, re.M)]
