@@ -67,7 +67,8 @@ def _check(cfg, file: str, save: str | None) -> tuple[dict, str]:
         lines.append("fits: every tensor of the network has its weights.")
     if save and report.fits:
         load_weights_for(cfg, model, file, fine_tune=True)
-        metadata = {"class_names": json.dumps(report.class_names)} if report.class_names else {}
+        metadata = {"input": report.input}
+        metadata |= {"class_names": json.dumps(report.class_names)} if report.class_names else {}
         save_safetensors(model, save, metadata)
         lines.append(f"Saved as {save}.")
     return answer, "\n".join(lines)

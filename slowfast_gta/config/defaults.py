@@ -100,7 +100,7 @@ _C.DATA.TEST_CROP_SIZE = 256  # px, square; also the short side in testing, unle
 _C.DATA.RANDOM_FLIP = True  # mirror half of the clips: True (but of directed classes) | swap-labels (all) | False
 _C.DATA.MEAN = [0.45, 0.45, 0.45]  # subtracted from RGB in [0, 1]
 _C.DATA.STD = [0.225, 0.225, 0.225]  # then divided by
-_C.DATA.REVERSE_INPUT_CHANNEL = False  # give the network BGR (caffe2 weights)
+_C.DATA.REVERSE_INPUT_CHANNEL = False  # give the network BGR, for weights trained on it
 _C.DATA.INPUT_CHANNEL_NUM = [3, 3]  # per pathway; only 3 is supported
 _C.DATA.ON_ERROR = "error"  # a broken video in training: error (stop) | skip | replace (by one of its class)
 

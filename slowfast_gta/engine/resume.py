@@ -17,6 +17,7 @@ def build_origin(cfg, loader: ClipLoader) -> dict:
         "RNG_SEED": cfg.RNG_SEED,
         "TRAIN.BATCH_SIZE": cfg.TRAIN.BATCH_SIZE,
         "steps of an epoch": len(loader),
+        "input": "BGR" if cfg.DATA.REVERSE_INPUT_CHANNEL else "RGB",
         "code": code_version(),
     }
 

@@ -130,7 +130,7 @@ def test_a_caffe2_slowfast_with_nonlocal_blocks_loads_whole(tmp_path, slowfast_c
     assert not (report.unexpected or report.missing or report.mismatched)
     assert all("num_batches_tracked" in name for name in report.new)
     assert {"lr", "model_iter", "conv1_w_momentum"} <= set(report.skipped)
-    assert "caffe2, input RGB or BGR" in str(report) and "skipped" in str(report)
+    assert "caffe2, input RGB," in str(report) and "skipped" in str(report)
 
 
 def test_caffe2_matrices_are_1x1x1_kernels(tmp_path):
@@ -159,14 +159,25 @@ def test_the_order_of_colours_is_noted_and_the_config_is_held_against_it(tmp_pat
 
     with caplog.at_level("WARNING", logger="slowfast_gta"):
         (note,) = notes()
-    assert "REVERSE_INPUT_CHANNEL False the network gets RGB" in note and "BGR set it True" in note
+    assert "REVERSE_INPUT_CHANNEL False the network gets RGB: set it to True if this file was trained on BGR" in note
     assert note in caplog.text
     (note,) = notes("DATA.REVERSE_INPUT_CHANNEL", True)
-    assert "REVERSE_INPUT_CHANNEL True the network gets BGR" in note
+    assert "REVERSE_INPUT_CHANNEL True the network gets BGR: set it to False, unless" in note
     torch.save(foreign_state("torchvision", small(seed=1)), tmp_path / "a.pth")
     assert notes(file=tmp_path / "a.pth") == []
     (note,) = notes("DATA.REVERSE_INPUT_CHANNEL", True, file=tmp_path / "a.pth")
-    assert "torchvision weights were trained on RGB" in note
+    assert note == (
+        "these weights were trained on RGB, and DATA.REVERSE_INPUT_CHANNEL True gives the network BGR: set it to False."
+    )
+    ours = {"model_state": small(seed=1).state_dict(), "origin": {"input": "BGR"}}
+    torch.save(ours, tmp_path / "a.pyth")
+    assert notes("DATA.REVERSE_INPUT_CHANNEL", True, file=tmp_path / "a.pyth") == []
+    (note,) = notes(file=tmp_path / "a.pyth")
+    assert "trained on BGR" in note and note.endswith("gives the network RGB: set it to True.")
+    save_safetensors(small(seed=1), tmp_path / "a.safetensors", {"input": "BGR"})  # as check_weights --save does
+    assert notes(file=tmp_path / "a.safetensors") == [note]
+    torch.save(ours | {"origin": ["input"]}, tmp_path / "a.pyth")  # not a checkpoint of ours
+    assert notes(file=tmp_path / "a.pyth") == []
 
 
 @pytest.mark.parametrize("case", ["c2d_nln_r50", "slowfast_nln_8x8_r50"])
@@ -453,7 +464,7 @@ def test_check_weights_json_is_one_document(tmp_path, capsys):
     path = save_as_caffe2(small(seed=1).state_dict(), tmp_path / "a.pkl")
     code, out, _ = check(capsys, path, "--json")
     answer = json.loads(out)
-    assert code == 0 and answer["fits"] and answer["kind"] == "caffe2" and answer["input"] == "RGB or BGR"
+    assert code == 0 and answer["fits"] and answer["kind"] == "caffe2" and answer["input"] == "RGB"
     assert answer["counts"]["loaded"] == len(answer["loaded"]) == len(weights_of(small()))
     assert "conv1_w_momentum" in answer["skipped"] and "REVERSE_INPUT_CHANNEL" in answer["notes"][0]
     code, out, _ = check(capsys, path, "RESNET.WIDTH_PER_GROUP", 16, "--json")

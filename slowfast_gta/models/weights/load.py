@@ -50,7 +50,7 @@ def load_weights_for(
     """
     source = read_weights(path, ema=cfg.EMA.ENABLE and not fine_tune)
     inflate, resample = cfg.TRAIN.CHECKPOINT_INFLATE, cfg.TRAIN.CHECKPOINT_RESAMPLE_TIME
-    notes = check_input(cfg, source.kind)
+    notes = check_input(cfg, source)
     if class_names is not None and _has_classifier_for(model, source):
         source, more = _check_source_classes(source, class_names, cfg.TRAIN.CHECKPOINT_OTHER_CLASSES, fine_tune)
         notes += more
@@ -83,26 +83,28 @@ def check_weights(cfg, model: nn.Module, path: str | Path) -> WeightsReport:
     source = read_weights(path)
     inflate, resample = cfg.TRAIN.CHECKPOINT_INFLATE, cfg.TRAIN.CHECKPOINT_RESAMPLE_TIME
     report, _ = _match(model, source, inflate, True, resample)
-    report.notes = check_input(cfg, source.kind)
+    report.notes = check_input(cfg, source)
     return report
 
 
-def check_input(cfg, kind: str) -> list[str]:
+def check_input(cfg, source: Source) -> list[str]:
     """Sentences on what no shape can show: the order of colours that `cfg` gives the network, TSM."""
     notes = []
     reverse = cfg.DATA.REVERSE_INPUT_CHANNEL
-    if kind == "caffe2":
+    gives = "BGR" if reverse else "RGB"
+    if source.kind == "caffe2":
         # PySlowFast's readers give RGB for Kinetics, and BGR for SSv2 and Charades, whose YAMLs reverse it to RGB.
         notes.append(
-            "a caffe2 file does not say whether it was trained on RGB or BGR. With DATA.REVERSE_INPUT_CHANNEL "
-            f"{reverse} the network gets {'BGR' if reverse else 'RGB'}. The PySlowFast zoo's files take RGB: False; "
-            "for a file that was trained on BGR set it True."
+            "a caffe2 file does not say whether it was trained on RGB or BGR; it is taken for one of the PySlowFast "
+            f"zoo's, which were on RGB. With DATA.REVERSE_INPUT_CHANNEL {reverse} the network gets {gives}: set it to "
+            + ("False, unless this file was trained on BGR." if reverse else "True if this file was trained on BGR.")
         )
-    if kind in ("torchvision", "tsm", "mmaction2") and reverse:
+    elif source.input != gives:
         notes.append(
-            f"{kind} weights were trained on RGB, and DATA.REVERSE_INPUT_CHANNEL is True, which gives the network BGR."
+            f"these weights were trained on {source.input}, and DATA.REVERSE_INPUT_CHANNEL {reverse} gives the network "
+            f"{gives}: set it to {not reverse}."
         )
-    if kind == "tsm" and not cfg.TSM.ENABLE:
+    if source.kind == "tsm" and not cfg.TSM.ENABLE:
         notes.append("these weights were trained with TSM, and TSM.ENABLE is False: the network does not shift.")
     return notes
 
@@ -129,7 +131,9 @@ def _match(
     model: nn.Module, source: Source, inflate: bool, fine_tune: bool, resample_time: bool
 ) -> tuple[WeightsReport, dict[str, Tensor]]:
     """The report, and the tensors that have the shapes of the network's."""
-    report = WeightsReport(source.path, source.kind, skipped=source.skipped, class_names=source.class_names)
+    report = WeightsReport(
+        source.path, source.kind, source.input, skipped=source.skipped, class_names=source.class_names
+    )
     target, axes, fitted = model.state_dict(), time_axes(model), {}
     permitted = {"loaded", "reshaped", "inflated" if inflate else "", "resampled" if resample_time else ""}
     for name, value in source.tensors.items():

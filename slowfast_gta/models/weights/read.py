@@ -3,7 +3,7 @@
 import json
 import re
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ _WRAPPERS = ("model_state", "state_dict", "model")
 class Source:
     """A file's tensors under our names, and whose file it is: a key of names.RENAMED.
 
+    input: the order of colours that they were trained on, RGB unless the file says BGR.
     skipped: the file's own names of what only its training needed (momentum, learning rate, parts of a Sub-BN).
     """
 
@@ -34,6 +35,7 @@ class Source:
     tensors: dict[str, Tensor]
     skipped: list[str] = field(default_factory=list)
     class_names: list[str] | dict[str, list[str]] | None = None
+    input: str = "RGB"
 
 
 def load_torch_file(path: Path) -> dict:
@@ -81,9 +83,11 @@ def read_weights(path: str | Path, ema: bool = False) -> Source:
     if path.suffix == ".safetensors":
         content, metadata = load_safetensors(path)
         class_names = _parse_class_names(metadata.get("class_names"))
+        origin = metadata
     else:
         content = load_torch_file(path)
         class_names = plain_class_names(content.get("class_names"))
+        origin = content.get("origin")
         for wrapper in ("ema_state", *_WRAPPERS) if ema else _WRAPPERS:
             if isinstance(content.get(wrapper), dict):
                 content = content[wrapper]
@@ -98,7 +102,8 @@ def read_weights(path: str | Path, ema: bool = False) -> Source:
             "(s1.pathway0_stem.conv.weight) nor torchvision's or timm's (layer1.0.conv1.weight), TSM's "
             "(base_model.layer1.0.conv1.net.weight) or mmaction2's (backbone.layer1.0.conv1.conv.weight)."
         )
-    return _rename(path, kind, tensors, class_names)
+    reverse = isinstance(origin, dict) and origin.get("input") == "BGR"
+    return replace(_rename(path, kind, tensors, class_names), input="BGR" if reverse else "RGB")
 
 
 def _rename(path: Path, kind: str, tensors: dict[str, Tensor], class_names: list[str] | None = None) -> Source:

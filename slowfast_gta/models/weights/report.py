@@ -23,11 +23,12 @@ class WeightsReport:
     """Names of tensors, sorted into what happened; OUTCOMES says what the words mean.
 
     Names are the network's; in `unexpected` and `skipped`, where the network has none, the file's.
-    kind: whose file it is. notes: sentences about what no shape can show.
+    kind: whose file it is. input: the order of colours it was trained on. notes: sentences on what no shape can show.
     """
 
     path: Path
     kind: str
+    input: str = "RGB"
     loaded: list[str] = field(default_factory=list)
     reshaped: list[str] = field(default_factory=list)
     inflated: list[str] = field(default_factory=list)
@@ -39,11 +40,6 @@ class WeightsReport:
     skipped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     class_names: list[str] | dict[str, list[str]] | None = None  # the latter with several outputs
-
-    @property
-    def input(self) -> str:
-        """The order of colours that such files were trained on; a caffe2 file does not say it."""
-        return "RGB or BGR" if self.kind == "caffe2" else "RGB"
 
     @property
     def fits(self) -> bool:
