@@ -3,7 +3,7 @@
 PYTHON ?= python3
 RUN := OMP_WAIT_POLICY=PASSIVE .venv/bin/python
 
-.PHONY: demo test test-slow lint bench faults clean
+.PHONY: demo test test-slow slurm lint bench faults clean
 
 demo: .venv/installed
 	@$(RUN) tools/demo.py
@@ -14,6 +14,11 @@ test: .venv/installed
 
 test-slow: .venv/installed
 	@$(RUN) -m pytest -q -m slow
+
+# A real SLURM cluster of two virtual nodes on this machine; needs root and Debian's packages, which it installs.
+slurm: .venv/installed
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[slurm]"
+	@$(RUN) -m pytest -q -m slurm tests/slurm
 
 lint: .venv/installed
 	@$(RUN) -m ruff check .

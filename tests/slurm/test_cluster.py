@@ -1,0 +1,228 @@
+"""Training on a real SLURM cluster of two nodes that share files and nothing else: `make slurm`.
+
+Every job trains the same small network on both nodes. Whatever happens to it, its weights are in the end those of the
+job to which nothing happened, bit for bit, and no step is counted twice.
+"""
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from cluster import Cluster, ClusterError
+from miniatures import CFG, ROOT, TINY, command, keys, make_ssv2, metrics
+
+pytestmark = pytest.mark.slurm
+
+EPOCHS = 40
+ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"}
+QUICK = {"OMP_NUM_THREADS": "1", "PYTHON": sys.executable}
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    try:
+        # Below the short /tmp: sockets have names of 108 characters at most.
+        with Cluster(Path("/tmp/gta-slurm-tests")) as cluster:
+            yield cluster
+    except ClusterError as fault:
+        pytest.fail(str(fault), pytrace=False)
+
+
+class Job:
+    """A training in the queue."""
+
+    def __init__(self, cluster: Cluster, number: str, output_dir: Path, log: Path):
+        self.cluster, self.number, self.output_dir, self.log = cluster, number, output_dir, log
+
+    def wait_for_steps(self, count: int = 8) -> None:
+        """Until it has trained so many."""
+        self._wait("steps", lambda: num_steps(self.output_dir) >= count)
+
+    def end(self, seconds: float = 240) -> dict[str, str]:
+        return self.cluster.wait_for(self.number, ENDED, seconds)
+
+    def says(self) -> str:
+        return self.log.read_text() if self.log.exists() else ""
+
+    def wait_to_say(self, text: str) -> None:
+        self._wait(repr(text), lambda: text in self.says())
+
+    def _wait(self, what: str, ready: Callable[[], bool], seconds: float = 120) -> None:
+        deadline = time.monotonic() + seconds
+        while not ready():
+            state = self.cluster.job(self.number)["JobState"]
+            assert time.monotonic() < deadline and state not in ENDED, f"no {what}, {state}:\n{self.says()[-3000:]}"
+            time.sleep(0.2)
+
+
+def num_steps(output_dir: Path) -> int:
+    return len(steps(output_dir)) if (output_dir / "metrics.jsonl").exists() else 0
+
+
+def steps(output_dir: Path) -> list[int]:
+    """The number of each training step that metrics.jsonl holds."""
+    return [line["step"] for line in metrics(output_dir) if line["kind"] == "train"]
+
+
+@pytest.fixture(scope="session")
+def keys_of(tmp_path_factory) -> Callable[..., list[str]]:
+    data = make_ssv2(tmp_path_factory.mktemp("data"))
+
+    def all_keys(output_dir: Path, *pairs: object) -> list[str]:
+        where = ("DATA.PATH_TO_DATA_DIR", data, "OUTPUT_DIR", output_dir, "NUM_GPUS", 0)
+        length = ("SOLVER.MAX_EPOCH", EPOCHS, "TRAIN.EVAL_PERIOD", EPOCHS, "DATA_LOADER.NUM_WORKERS", 1)
+        return ["--cfg", str(CFG), *keys(*TINY, *where, *length, *pairs)]
+
+    return all_keys
+
+
+@pytest.fixture(scope="session")
+def train(cluster, keys_of):
+    """train(folder, KEY, VALUE, ..., sbatch=[options], environment={}) -> the Job of tools/slurm/train.sbatch."""
+
+    def submit(folder: Path, *pairs: object, sbatch: tuple = (), environment: dict | None = None) -> Job:
+        exported = ",".join(f"{name}={value}" for name, value in (QUICK | (environment or {})).items())
+        options = ["--nodes=2", f"--chdir={ROOT}", f"--export=ALL,{exported}", f"--output={folder}/job.out", *sbatch]
+        script = str(ROOT / "tools" / "slurm" / "train.sbatch")
+        number = cluster.submit(*options, script, *keys_of(folder / "run", *pairs))
+        return Job(cluster, number, folder / "run", folder / "job.out")
+
+    return submit
+
+
+@pytest.fixture(scope="session")
+def undisturbed(train, tmp_path_factory) -> Path:
+    """OUTPUT_DIR of the job to which nothing happens."""
+    job = train(tmp_path_factory.mktemp("undisturbed"))
+    ended = job.end()
+    assert ended["JobState"] == "COMPLETED" and ended["Restarts"] == "0", job.says()
+    assert "2 processes on 2 machines (srun)" in job.says()
+    return job.output_dir
+
+
+def assert_same_end(job: Job, undisturbed: Path) -> None:
+    """The job's weights and steps are the undisturbed one's."""
+    name = f"checkpoints/checkpoint_epoch_{EPOCHS:05d}.pyth"
+    one, other = (torch.load(folder / name, weights_only=True) for folder in (job.output_dir, undisturbed))
+    for part, value in one["model_state"].items():
+        assert torch.equal(value, other["model_state"][part]), part
+    assert steps(job.output_dir) == steps(undisturbed)
+    assert steps(undisturbed) == list(range(1, 3 * EPOCHS + 1))
+
+
+def assert_ended_well(job: Job, undisturbed: Path, restarts: int = 1) -> None:
+    ended = job.end()
+    assert ended["JobState"] == "COMPLETED" and ended["Restarts"] == str(restarts), (ended, job.says()[-4000:])
+    assert "Going on after epoch" in job.says()
+    assert_same_end(job, undisturbed)
+
+
+def test_a_warning_saves_queues_again_and_loses_nothing(cluster, train, undisturbed, tmp_path):
+    job = train(tmp_path)
+    job.wait_for_steps()
+    cluster.call(["scancel", "--batch", "--signal=USR1", job.number])
+    job.wait_to_say("queued again")
+    assert_ended_well(job, undisturbed)
+
+
+def test_a_time_limit_does_the_same_by_itself(train, tmp_path):
+    """SLURM's limits are whole minutes, and its warnings come up to a minute early."""
+    epochs = 500
+    job = train(
+        tmp_path, "SOLVER.MAX_EPOCH", epochs, "TRAIN.EVAL_PERIOD", epochs, sbatch=("--time=2", "--signal=B:USR1@50")
+    )
+    ended = job.end(600)
+    assert ended["JobState"] == "COMPLETED" and int(ended["Restarts"]) >= 1, (ended, job.says()[-4000:])
+    assert steps(job.output_dir) == list(range(1, 3 * epochs + 1))
+
+
+def test_a_preempted_job_comes_back(cluster, train, undisturbed, tmp_path):
+    job = train(tmp_path, sbatch=("--exclusive",))
+    job.wait_for_steps()
+    urgent = cluster.submit("--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap", "sleep 3")
+    assert cluster.wait_for(urgent, ENDED)["JobState"] == "COMPLETED"
+    assert_ended_well(job, undisturbed)
+
+
+def test_a_node_that_fails_is_waited_for(cluster, train, undisturbed, tmp_path):
+    job = train(tmp_path, "TRAIN.CHECKPOINT_PERIOD_STEPS", 2)
+    job.wait_for_steps()
+    cluster.cut_power("node2")
+    cluster.wait_for(job.number, {"PENDING"})
+    cluster.start_node("node2")
+    assert_ended_well(job, undisturbed)
+
+
+def test_scancel_saves_and_does_not_come_back(cluster, train, tmp_path):
+    job = train(tmp_path)
+    job.wait_for_steps()
+    cluster.call(["scancel", job.number])
+    ended = job.end()
+    assert ended["JobState"] == "CANCELLED" and ended["Restarts"] == "0"
+    assert re.search(r"Stopped after epoch \d+.*saved as", job.says()), job.says()[-2000:]
+    assert list((job.output_dir / "checkpoints").glob("*.pyth"))
+    time.sleep(8)  # longer than SLURM takes to start a job that is queued again
+    assert cluster.job(job.number)["JobState"] == "CANCELLED"
+
+
+def test_localhost_is_not_the_other_node(train, tmp_path):
+    job = train(tmp_path, environment={"MASTER_ADDR": "localhost"})
+    assert job.end()["JobState"] == "FAILED"
+    assert job.says().count("MASTER_ADDR is localhost, which on each of the 2 machines is itself") == 2
+    assert "Traceback" not in job.says()
+
+
+def test_an_address_that_only_one_node_has_is_named(cluster, train, tmp_path):
+    """Node 1 meets itself under an address of its own loopback; node 2 finds nobody there."""
+    began = time.monotonic()
+    job = train(tmp_path, "DIST_TIMEOUT_SEC", 15, environment={"MASTER_ADDR": "10.77.63.9"})
+    assert job.end()["JobState"] == "FAILED"
+    assert time.monotonic() - began < 60 and "10.77.63.9" in job.says()
+    assert "Traceback" not in job.says()
+
+
+def test_shards_that_are_started_by_hand_meet(cluster, keys_of, undisturbed, tmp_path):
+    """--num_shards and --shard_id, one srun with one task for each, on two nodes."""
+    url = "tcp://10.77.63.1:9917"
+    shards = []
+    for shard in range(2):
+        given = ["--num_shards", "2", "--shard_id", str(shard), "--init_method", url]
+        given = command(*given, *keys_of(tmp_path / "run"))
+        place = ["srun", f"--chdir={ROOT}", "--nodes=1", "--ntasks=1", f"--nodelist=node{shard + 1}"]
+        environment = cluster.environment | QUICK
+        shards.append(subprocess.Popen([*place, *given], env=environment, stdout=-1, stderr=-2, text=True))
+    said = [shard.communicate(timeout=200)[0] for shard in shards]
+    assert [shard.returncode for shard in shards] == [0, 0], said
+    assert_same_end(Job(cluster, "", tmp_path / "run", tmp_path), undisturbed)
+
+
+def test_submit_hands_it_over_and_it_queues_itself_again(cluster, keys_of, undisturbed, tmp_path):
+    pytest.importorskip("submitit", reason="pip install submitit")
+    given = ["--nodes", 2, "--time", "0:20:00", *keys_of(tmp_path / "run")]
+    done = subprocess.run(
+        command(*given, tool="submit"),
+        env=cluster.environment | QUICK,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    number, log = re.match(r"Job (\d+) is in the queue. What it says: (\S+)", done.stdout).groups()
+    job = Job(cluster, number, tmp_path / "run", Path(log))
+    job.wait_for_steps()
+    cluster.call(["scancel", "--signal=USR2", number])
+    assert_ended_well(job, undisturbed)
+
+
+def test_submit_says_what_sbatch_said(cluster, keys_of, tmp_path):
+    pytest.importorskip("submitit", reason="pip install submitit")
+    given = command("--time", 10, "--partition", "nowhere", *keys_of(tmp_path / "run"), tool="submit")
+    done = subprocess.run(given, env=cluster.environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and done.stderr.startswith("error: sbatch refused the job"), done.stderr
+    assert "nowhere" in done.stderr or "partition" in done.stderr
