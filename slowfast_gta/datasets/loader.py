@@ -69,10 +69,8 @@ class TestOrder:
 class ClipLoader:
     """Reads the batches of `order` from `clips`, in `num_workers` processes that live as long as the loader.
 
-    A batch is the dict of `clips.collate`. What becomes of videos that cannot be read: with `on_error` "error" the
-    first of them raises its DataError; with "skip" they are in the batch's "errors" and their clips are missing, and
-    only a batch of which nothing is left raises; with "list" nothing raises. A worker that is stuck in a video is
-    ended, and the video is one that cannot be read.
+    A batch is the dict of `clips.collate`. Videos that cannot be read are in its "errors". A worker that is stuck in a
+    video is ended, and the video is one that cannot be read.
     """
 
     def __init__(
@@ -81,12 +79,10 @@ class ClipLoader:
         order: TrainOrder | TestOrder,
         num_workers: int,
         pin_memory: bool = False,
-        on_error: str = "list",
     ):
         self.clips = clips
         self.order = order
         self.num_workers = num_workers
-        self.on_error = on_error
         self._pin_memory = pin_memory
         self._batches = None
 
@@ -98,22 +94,12 @@ class ClipLoader:
         return self.epoch(0)
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[dict]:
-        """The batches of `epoch` from `start_step` on. Raises DataError, and RunError when a worker dies."""
+        """The batches of `epoch` from `start_step` on. Raises RunError when a worker dies."""
         step = start_step
         while step < len(self):
             for batch in self._watched(epoch, step):
                 step += 1
-                self._check(batch)
                 yield batch
-
-    def _check(self, batch: dict) -> None:
-        if not batch["errors"]:
-            return
-        first = batch["errors"][0].reason
-        if self.on_error == "error":
-            raise DataError(f"{first} (DATA.ON_ERROR: skip leaves such videos out, and counts them.)")
-        if self.on_error == "skip" and batch["frames"] is None:
-            raise DataError(f"Not one video of this step could be read, of {len(batch['errors'])}. The first: {first}")
 
     def _start(self) -> DataLoader:
         """The torch loader. Its workers are forked from a clean server process: a fork of this one would inherit
@@ -187,7 +173,7 @@ def build_train_loader(cfg, dataset: VideoDataset | None = None) -> ClipLoader:
         )
     order = TrainOrder(len(records), batch_size, cfg.RNG_SEED, get_rank(), world_size)
     workers, pin_memory = cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.PIN_MEMORY
-    return ClipLoader(clips, order, workers, pin_memory, "error" if cfg.DATA.ON_ERROR == "error" else "skip")
+    return ClipLoader(clips, order, workers, pin_memory)
 
 
 def build_test_loader(cfg, split: str, dataset: VideoDataset | None = None) -> ClipLoader:

@@ -16,7 +16,7 @@ from torch import nn
 
 from slowfast_gta.distributed.meeting import Meeting
 from slowfast_gta.distributed.place import Place
-from slowfast_gta.errors import RunError
+from slowfast_gta.errors import DataError, RunError
 
 
 def get_rank() -> int:
@@ -77,11 +77,12 @@ def weight_of_clip(num_clips: int) -> float:
     """What the loss of one of this process's `num_clips` clips counts, where a step is the mean over all clips.
 
     1 / num_clips on one process. Over several, whose gradients are averaged, each clip counts the same however
-    unequally they share the clips.
+    unequally they share the clips. Raises DataError, on all of them, where none has a clip.
     """
-    if get_world_size() == 1:
-        return 1 / num_clips
-    return get_world_size() / total(torch.tensor(float(num_clips))).item()
+    everywhere = num_clips if get_world_size() == 1 else total(torch.tensor(float(num_clips))).item()
+    if not everywhere:
+        raise DataError("Not one video of this step could be read; bad_files.txt in OUTPUT_DIR has the reasons.")
+    return get_world_size() / everywhere
 
 
 def share_buffers(model: nn.Module) -> None:

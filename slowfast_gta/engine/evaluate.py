@@ -6,6 +6,7 @@ Legend: B views at a time, V videos, K classes; with several outputs (verb, noun
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,9 @@ from torch import nn
 
 from slowfast_gta import distributed
 from slowfast_gta.datasets.build import build_dataset
+from slowfast_gta.datasets.clips import BadVideo
 from slowfast_gta.datasets.loader import build_test_loader
+from slowfast_gta.engine.bad_files import BadFiles, counts_sentence
 from slowfast_gta.engine.checkpoint import list_checkpoints
 from slowfast_gta.engine.device import Normalize, build_normalize, load_device
 from slowfast_gta.engine.logging import Progress
@@ -50,6 +53,8 @@ class Scores:
     num_views: int
     missing: dict[str, str] = field(default_factory=dict)
     repeated_frames: int = 0  # that did not decode; a near one was taken
+    counts: dict[str, int] = field(default_factory=dict)  # what became of the videos, as batches have it
+    bad_videos: list[BadVideo] = field(default_factory=list)
 
 
 @torch.no_grad()
@@ -58,12 +63,12 @@ def evaluate(model: nn.Module, loader, normalize: Normalize, batch_size: int, nu
     was_training = model.training
     model.eval()
     views: dict[str, dict[int, np.ndarray]] = {}
-    labels, missing, repeated = {}, {}, 0
+    labels, bad_videos, counts = {}, [], Counter()
     progress = Progress(loader, len(loader), title)
     for batch in progress:
-        missing.update({bad.video_id: bad.reason for bad in batch["errors"]})
-        repeated += batch["num_repeated"]
-        if len(batch["label"]) == 0:
+        bad_videos += batch["errors"]
+        counts.update(batch["counts"], repeated_frames=batch["num_repeated"], num_alike_clips=batch["num_alike"])
+        if batch["frames"] is None:
             continue
         parts = batch["frames"].split(batch_size)
         answers = torch.cat([side_by_side(model(normalize(part))).float() for part in parts]).cpu().numpy()
@@ -72,18 +77,19 @@ def evaluate(model: nn.Module, loader, normalize: Normalize, batch_size: int, nu
             views.setdefault(video_id, {})[view_id] = answer
             labels[video_id] = label
     model.train(was_training)
-    return _gather(views, labels, missing, repeated, num_views)
+    return _gather(views, labels, bad_videos, counts, num_views)
 
 
-def _gather(views: dict, labels: dict, missing: dict, repeated: int, num_views: int) -> Scores:
+def _gather(views: dict, labels: dict, bad_videos: list[BadVideo], counts: Counter, num_views: int) -> Scores:
     """One row for each video that has all its views; what several processes have is joined, nothing counted twice."""
-    all_views, all_labels, all_missing, all_repeated = {}, {}, {}, 0
-    for part_views, part_labels, part_missing, part_repeated in distributed.gather((views, labels, missing, repeated)):
+    all_views, all_labels, all_bad, all_counts = {}, {}, [], Counter()
+    for part_views, part_labels, part_bad, part_counts in distributed.gather((views, labels, bad_videos, counts)):
         for video_id, answers in part_views.items():
             all_views.setdefault(video_id, {}).update(answers)
         all_labels.update(part_labels)
-        all_missing.update(part_missing)
-        all_repeated += part_repeated
+        all_bad += part_bad
+        all_counts.update(part_counts)
+    all_missing = {bad.video_id: bad.reason for bad in all_bad}
     for video_id, answers in all_views.items():
         if len(answers) != num_views:
             all_missing.setdefault(video_id, f"only {len(answers)} of its {num_views} views were scored")
@@ -95,7 +101,9 @@ def _gather(views: dict, labels: dict, missing: dict, repeated: int, num_views: 
         np.array([all_labels[video_id] for video_id in video_ids], dtype=np.int64),
         num_views,
         all_missing,
-        all_repeated,
+        all_counts.pop("repeated_frames", 0),
+        dict(all_counts),
+        all_bad,
     )
 
 
@@ -119,6 +127,7 @@ def summarize(found: Scores, class_names: ClassNames, pairs: Sequence[tuple[int,
         "num_views": found.num_views,
         "num_missing": len(found.missing),
         "repeated_frames": found.repeated_frames,
+        **found.counts,
         "class_fingerprint": fingerprint(class_names),
         "final": not found.missing,
         "missing": dict(sorted(found.missing.items())),
@@ -165,7 +174,8 @@ def split_outputs(found: Scores, class_names: dict[str, list[str]]) -> dict[str,
 
 def headline(results: dict) -> dict:
     """The few numbers of `results` that metrics.jsonl and TensorBoard get."""
-    few = {key: results[key] for key in ("top1", "top5", "num_videos", "num_missing")}
+    few = {key: value for key, value in results.items() if key in ("top1", "top5") or key.startswith("num_")}
+    few["repeated_frames"] = results["repeated_frames"]
     for output, values in results.get("outputs", {}).items():
         few |= {f"{output}_top1": values["top1"], f"{output}_top5": values["top5"]}
     return few
@@ -179,8 +189,6 @@ def sentence(results: dict) -> str:
         line += f"; {output} top-1 {values['top1']:.2f} %, top-5 {values['top5']:.2f} %"
     if "pairs" in results:
         line += f"; inside reversed pairs {results['pairs']['choice']:.2f} %"
-    if results["repeated_frames"]:
-        line += f"; {results['repeated_frames']} frames did not decode, a near one was taken"
     if results["num_missing"]:
         line = f"NOT FINAL, {results['num_missing']} videos missing: {line}"
     return line
@@ -200,6 +208,7 @@ def test(cfg) -> dict | None:
     found = evaluate(model, loader, build_normalize(cfg, device), cfg.TEST.BATCH_SIZE, num_views, "testing")
     if not distributed.is_main():
         return None
+    BadFiles(cfg.OUTPUT_DIR).add(found.bad_videos)
     results = {"split": "test", "dataset": cfg.TEST.DATASET, "checkpoint": str(report.path)}
     results |= summarize(found, class_names, dataset.reversed_pairs())
     results["seconds"] = round(time.perf_counter() - begin, 2)
@@ -208,6 +217,10 @@ def test(cfg) -> dict | None:
     writer.write("test", 0, headline(results))
     writer.close()
     logger.info("Test: %s.", sentence(results))
+    if alike := found.counts.get("num_alike_clips"):
+        logger.info("%d clips are the same as another: their videos are too short for so many.", alike)
+    if told := counts_sentence(found.counts, found.repeated_frames):
+        logger.info("Test: %s.", told)
     for video_id, reason in list(results["missing"].items())[:10]:
         logger.warning("  missing: %s: %s", video_id, reason)
     return results

@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from slowfast_gta import distributed
 from slowfast_gta.engine.freeze import freeze_backbone, freeze_norms
 from slowfast_gta.engine.optim import build_optimizer, clip_gradients, gradient_norm, set_lr
-from slowfast_gta.engine.outputs import Answers, cross_entropy, detached, joined
+from slowfast_gta.engine.outputs import Answers, cross_entropy, detached, joined, side_by_side
 from slowfast_gta.errors import RunError
 from slowfast_gta.models.build import build_model
 from slowfast_gta.models.norms import split_norms
@@ -75,27 +75,31 @@ class Learner:
         for module in self.frozen:
             module.eval()
 
-    def step(self, clips: Tensor, labels: Tensor, lr: float) -> tuple[Tensor, Answers]:
+    def step(self, clips: Tensor, labels: Tensor | None, lr: float) -> tuple[Tensor, Answers]:
         """One step on normalised clips (B, 3, T, H, W), labels (B,); returns the loss and the logits (B, K).
 
         With several outputs the labels are (B, outputs), and the logits {output: (B, K)}. Where the gradient is not
         a number, the step is `skipped`: weights, statistics and optimiser stay as they were.
+        A process that has no clip where others have some gives a blank one and labels None: it counts nothing.
         """
         set_lr(self.optimizer, lr)
         buffers = [buffer.clone() for buffer in self.network.buffers()]
         self.optimizer.zero_grad(set_to_none=True)
-        weight, num_parts = distributed.weight_of_clip(len(labels)), min(self.num_parts, len(labels))
-        *first_parts, last_part = zip(clips.tensor_split(num_parts), labels.tensor_split(num_parts), strict=True)
+        weight = distributed.weight_of_clip(0 if labels is None else len(labels))
+        num_parts = min(self.num_parts, len(clips))
+        parts_of_labels = [None] * num_parts if labels is None else labels.tensor_split(num_parts)
+        *first_parts, last_part = zip(clips.tensor_split(num_parts), parts_of_labels, strict=True)
         with distributed.unsynchronized(self.model):
             answers = [self._backward(*part, weight) for part in first_parts]
         answers.append(self._backward(*last_part, weight))
-        loss, logits = sum(loss for loss, _ in answers) / len(labels), joined([logits for _, logits in answers])
+        loss, logits = sum(loss for loss, _ in answers) / len(clips), joined([logits for _, logits in answers])
         self.scaler.unscale_(self.optimizer)
         self.grad_norm = gradient_norm(self.network)
         self.skipped = self._is_lost(loss)
-        if self.skipped:
+        if self.skipped or labels is None:
             for buffer, before in zip(self.network.buffers(), buffers, strict=True):
                 buffer.copy_(before)
+        if self.skipped:
             self.scaler.update(self.scaler.get_scale())  # the same
             return loss, logits
         clip_gradients(self.network, *self.clip)
@@ -105,15 +109,18 @@ class Learner:
             self.ema.update_parameters(self.network)
         return loss, logits
 
-    def _backward(self, clips: Tensor, labels: Tensor, weight: float) -> tuple[Tensor, Answers]:
+    def _backward(self, clips: Tensor, labels: Tensor | None, weight: float) -> tuple[Tensor, Answers]:
         """Adds the gradient of a part of the batch, each clip counting `weight`; returns the sum of its losses."""
         with torch.autocast(self.device.type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None):
             logits = self.model(clips)
-            loss = cross_entropy(logits, labels, self.label_smoothing)
-            if self.teacher is not None:
+            if labels is None:
+                loss = 0 * side_by_side(logits).float().sum()
+            else:
+                loss = cross_entropy(logits, labels, self.label_smoothing)
+            if self.teacher is not None and labels is not None:
                 loss = loss + self.teacher.loss(clips)
-        self.scaler.scale(loss * (len(labels) * weight)).backward()
-        return len(labels) * loss.detach(), detached(logits)
+        self.scaler.scale(loss * (len(clips) * weight)).backward()
+        return len(clips) * loss.detach(), detached(logits)
 
     def _is_lost(self, loss: Tensor) -> bool:
         """Whether the gradient is not a number. It is the mean over all processes, so they agree without asking.
@@ -162,9 +169,7 @@ class Learner:
             self.ema.n_averaged.fill_(state["ema_steps"])
 
 
-def build_learner(
-    cfg, device: torch.device, resuming: bool = False, class_names: ClassNames | None = None
-) -> Learner:
+def build_learner(cfg, device: torch.device, resuming: bool = False, class_names: ClassNames | None = None) -> Learner:
     """The network of `cfg` with its starting weights, ready to learn `class_names`; `resuming`: the weights will come
     later."""
     torch.manual_seed(cfg.RNG_SEED)

@@ -1,18 +1,15 @@
 """Averages and counts over the clips of an epoch, of all processes."""
 
-import logging
-
 import torch
 from torch import Tensor
 
 from slowfast_gta import distributed
-from slowfast_gta.datasets.clips import BadVideo
 from slowfast_gta.engine.outputs import Answers, num_right
 
-logger = logging.getLogger("slowfast_gta")
-
-# What is summed: over clips, over steps, over videos, over frames.
-_SUMS = ("loss", "right", "clips", "grad_norm", "steps", "skipped_steps", "broken_videos", "repeated_frames")
+# What is summed: over clips, over steps, over videos.
+_COUNTS = ("num_requested", "num_decoded", "num_skipped", "num_replaced", "num_timed_out")  # as batches have them
+_COUNTS += ("broken_videos", "repeated_frames", "skipped_steps")
+_SUMS = ("loss", "right", "clips", "grad_norm", "steps", *_COUNTS)
 
 
 class Meter:
@@ -29,22 +26,22 @@ class Meter:
         for name, value in values.items():
             self._sums[_SUMS.index(name)] += value
 
-    def add(self, loss: Tensor, logits: Answers, labels: Tensor, grad_norm: float) -> None:
-        """A step's mean loss, its answers (B, K) to clips of `labels`, and the length of its gradient."""
-        self.recent_loss = loss.item()
-        clips = len(labels)
-        self._add(loss=self.recent_loss * clips, right=num_right(logits, labels), clips=clips)
+    def add(self, loss: Tensor, logits: Answers, labels: Tensor | None, grad_norm: float) -> None:
+        """A step's mean loss, its answers (B, K) to clips of `labels` (None: it had none), and the length of its
+        gradient."""
         self._add(grad_norm=grad_norm, steps=1)
+        if labels is not None:
+            self.recent_loss = loss.item()
+            clips = len(labels)
+            self._add(loss=self.recent_loss * clips, right=num_right(logits, labels), clips=clips)
 
     def add_skipped(self) -> None:
         """A step that all processes left out together, since its gradient was not a number; counted once."""
         self._add(skipped_steps=distributed.is_main())
 
-    def count_faults(self, errors: list[BadVideo], num_repeated: int) -> None:
-        """Videos that were skipped or replaced, with the reasons; frames that another stands for."""
-        for bad in errors:
-            logger.warning("skipped or replaced: %s: %s", bad.video_id, bad.reason)
-        self._add(broken_videos=len(errors), repeated_frames=num_repeated)
+    def count_videos(self, batch: dict) -> None:
+        """What became of the videos that `batch` was to be made of."""
+        self._add(**batch["counts"], broken_videos=len(batch["errors"]), repeated_frames=batch["num_repeated"])
 
     def total(self) -> list[float]:
         """The sums over all processes, which must all ask at the same step."""
@@ -58,9 +55,7 @@ class Meter:
             "loss": round(total["loss"] / clips, 6),
             "top1": round(100 * total["right"] / clips, 3),
             "grad_norm": round(total["grad_norm"] / steps, 6),
-            "skipped_steps": round(total["skipped_steps"]),
-            "broken_videos": round(total["broken_videos"]),
-            "repeated_frames": round(total["repeated_frames"]),
+            **{name: round(total[name]) for name in _COUNTS},
         }
 
 
@@ -69,8 +64,4 @@ def sentence(values: dict[str, float]) -> str:
     line = f"loss {values['loss']:.4f}, top-1 {values['top1']:.1f} %, gradient {values['grad_norm']:.3g}"
     if values["skipped_steps"]:
         line += f", {values['skipped_steps']} steps left out (loss or gradient not a number)"
-    if values["broken_videos"]:
-        line += f", {values['broken_videos']} broken videos skipped or replaced"
-    if values["repeated_frames"]:
-        line += f", {values['repeated_frames']} frames that did not decode replaced by a near one"
     return line

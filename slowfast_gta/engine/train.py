@@ -11,8 +11,10 @@ from torch import Tensor
 
 from slowfast_gta import distributed
 from slowfast_gta.datasets.build import build_dataset
+from slowfast_gta.datasets.clips import BadVideo
 from slowfast_gta.datasets.loader import ClipLoader, build_test_loader, build_train_loader
 from slowfast_gta.datasets.records import VideoDataset
+from slowfast_gta.engine.bad_files import BadFiles, counts_sentence
 from slowfast_gta.engine.checkpoint import Position, checkpoint_dir, find_newest, keep_best, remove_leftovers
 from slowfast_gta.engine.device import Normalize, build_normalize, load_device, peak_memory_gib
 from slowfast_gta.engine.evaluate import evaluate, headline, sentence, summarize
@@ -26,7 +28,7 @@ from slowfast_gta.engine.resume import build_origin, check_origin, check_resumed
 from slowfast_gta.engine.saving import Saver
 from slowfast_gta.engine.schedule import build_schedule, lr_at
 from slowfast_gta.engine.writers import MetricsWriter, build_writer
-from slowfast_gta.errors import Interrupted, RunError
+from slowfast_gta.errors import DataError, Interrupted, RunError
 from slowfast_gta.models.weights.classes import fingerprint
 
 logger = logging.getLogger("slowfast_gta")
@@ -43,6 +45,7 @@ class Training:
     normalize: Normalize
     writer: MetricsWriter
     saver: Saver
+    bad_files: BadFiles
     stop: StopRequest
     bad_steps: int = 0  # in a row
 
@@ -79,6 +82,7 @@ def train(cfg) -> None:
             build_normalize(cfg, device),
             build_writer(cfg, steps_before),
             Saver(Path(cfg.OUTPUT_DIR), cfg.TRAIN.KEEP_CHECKPOINTS, constant),
+            BadFiles(cfg.OUTPUT_DIR),
             stop,
         )
         between_epochs = position.epoch > 0 and not position.step and _is_evaluated(cfg, position.epoch)
@@ -124,31 +128,51 @@ def train_epoch(cfg, run: Training, epoch: int, first_step: int, meter: Meter) -
     for step, batch in enumerate(progress, start=first_step):
         seed_step(cfg.RNG_SEED, epoch, step)
         lr = lr_at(epoch + step / num_steps, schedule)
-        meter.count_faults(batch["errors"], batch["num_repeated"])
-        if len(batch["label"]):
-            labels = batch["label"].to(learner.device, non_blocking=True)
-            loss, logits = learner.step(run.normalize(batch["frames"]), labels, lr)
-            if learner.skipped:
-                _leave_out(cfg, run, Position(epoch, step), meter, loss, batch["video_id"])
-            else:
-                meter.add(loss, logits, labels, learner.grad_norm)
-                run.bad_steps = 0
+        meter.count_videos(batch)
+        _check_videos(cfg, run, batch["errors"])
+        clips, labels = _on_device(cfg, run, batch)
+        loss, logits = learner.step(clips, labels, lr)
+        if learner.skipped:
+            _leave_out(cfg, run, Position(epoch, step), meter, loss, batch["video_id"])
+        else:
+            meter.add(loss, logits, labels, learner.grad_norm)
+            run.bad_steps = 0
         done = step + 1
         progress.note(f"loss {meter.recent_loss:.3f}, lr {lr:.2g}")
         if done % cfg.LOG_PERIOD == 0 or done == num_steps:
             numbers = meter.summary() | _speed(progress) | {"memory_gib": peak_memory_gib(learner.device)}
             run.writer.write("train", epoch * num_steps + done, {"epoch": epoch + 1} | learner.lrs() | numbers)
+            if numbers["broken_videos"]:
+                run.bad_files.gather()
         if done < num_steps:
             _between_steps(run, Position(epoch, done), meter, cfg.TRAIN.CHECKPOINT_PERIOD_STEPS)
+    numbers = meter.summary()
     logger.info(
         "%s: %s, %.1f clips/s, %.0f %% of the time waiting for data, %.1f GiB of memory%s.",
         title,
-        training_sentence(meter.summary()),
+        training_sentence(numbers),
         progress.clips_per_sec,
         100 * progress.data_share,
         peak_memory_gib(learner.device),
         _time_left(progress.seconds, epoch + 1, cfg.SOLVER.MAX_EPOCH) if not first_step else "",
     )
+    if told := counts_sentence(numbers, numbers["repeated_frames"]):
+        logger.info("%s: %s.", title, told)
+
+
+def _check_videos(cfg, run: Training, bad_videos: list[BadVideo]) -> None:
+    """Says and lists what could not be read. Raises DataError where DATA.ON_ERROR says so."""
+    run.bad_files.add(bad_videos)
+    if bad_videos and cfg.DATA.ON_ERROR == "error":
+        raise DataError(f"{bad_videos[0].reason} (DATA.ON_ERROR: skip leaves such videos out, and counts them.)")
+
+
+def _on_device(cfg, run: Training, batch: dict) -> tuple[Tensor, Tensor | None]:
+    """Normalised clips and labels; of a process that could read none of its videos, a blank clip and None."""
+    if batch["frames"] is None:
+        size = cfg.DATA.TRAIN_CROP_SIZE
+        return torch.zeros(1, 3, cfg.DATA.NUM_FRAMES, size, size, device=run.learner.device), None
+    return run.normalize(batch["frames"]), batch["label"].to(run.learner.device, non_blocking=True)
 
 
 def _between_steps(run: Training, position: Position, meter: Meter, period: int) -> None:
@@ -162,6 +186,7 @@ def _between_steps(run: Training, position: Position, meter: Meter, period: int)
 
 def _save_inside(run: Training, position: Position, meter: Meter, must: bool) -> Path | None:
     """A checkpoint inside an epoch: with the sums of its steps so far, so that its averages are of all of it."""
+    run.bad_files.gather()
     return run.saver.save(position, run.learner.state() | {"meter": meter.total()}, must)
 
 
@@ -199,11 +224,14 @@ def validate(cfg, run: Training, epochs: int) -> None:
     found = evaluate(run.learner.answering, run.val_loader, run.normalize, cfg.TEST.BATCH_SIZE, 1, "validation")
     if not distributed.is_main():
         return
+    run.bad_files.add(found.bad_videos)
     results = summarize(found, run.dataset.class_names(), run.dataset.reversed_pairs())
     if cfg.TRAIN.KEEP_BEST and results["top1"] > max((row["top1"] for row in run.writer.rows("val")), default=-1):
         keep_best(checkpoint_dir(cfg.OUTPUT_DIR) / Position(epochs).file_name)
     run.writer.write("val", epochs * len(run.loader), headline(results))
     logger.info("Validation: %s.", sentence(results))
+    if told := counts_sentence(found.counts, found.repeated_frames):
+        logger.info("Validation: %s.", told)
 
 
 def load_position(cfg, learner: Learner, found: tuple[Position, dict] | None, origin: dict) -> tuple[Position, dict]:

@@ -1,0 +1,67 @@
+"""Videos that could not be read: each said once, listed once in OUTPUT_DIR/bad_files.txt, and all of them counted."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from slowfast_gta import distributed
+from slowfast_gta.datasets.clips import BadVideo
+
+logger = logging.getLogger("slowfast_gta")
+
+
+class BadFiles:
+    """bad_files.txt has a line `path<TAB>reason` for each file, from all epochs, tests and starts of a run.
+
+    The main process writes it, anew as a whole, so that it is never half a file.
+    """
+
+    def __init__(self, output_dir: str | Path):
+        self._path = Path(output_dir) / "bad_files.txt"
+        self._lines: dict[str, str] = {}  # path: its line
+        self._untold: dict[str, str] = {}  # of this process, not yet at the main one
+        if distributed.is_main() and self._path.exists():
+            lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
+            self._lines = {line.partition("\t")[0]: line for line in lines}
+
+    def add(self, videos: Iterable[BadVideo]) -> None:
+        """What this process could not read."""
+        reasons = {_on_one_line(bad.path): " ".join(bad.reason.split()) for bad in videos}
+        new = {path: reason for path, reason in reasons.items() if path not in self._lines}
+        if not new:
+            return
+        self._lines |= {path: f"{path}\t{reason}" for path, reason in new.items()}
+        if not distributed.is_main():
+            self._untold |= new
+            return
+        for reason in new.values():
+            logger.warning("could not be read: %s", reason)
+        temporary = self._path.with_suffix(".tmp")
+        temporary.write_text("".join(f"{line}\n" for line in self._lines.values()), encoding="utf-8", errors="replace")
+        temporary.replace(self._path)
+
+    def gather(self) -> None:
+        """The main process hears what the others could not read. All processes must call it at the same step."""
+        untold, self._untold = self._untold, {}
+        for part in distributed.gather(untold):
+            if distributed.is_main():
+                self.add(BadVideo("", reason, path, False) for path, reason in part.items())
+
+
+def _on_one_line(path: str) -> str:
+    """A path may hold tabs, ends of lines and bytes that are no text: those as Python writes them."""
+    return path if path.isprintable() else repr(path)[1:-1]
+
+
+def counts_sentence(counts: Mapping[str, float], repeated_frames: int) -> str | None:
+    """What became of the videos that were asked for, `counts` being those of a batch summed up; None if all is well."""
+    skipped, replaced, timed_out = (counts[f"num_{what}"] for what in ("skipped", "replaced", "timed_out"))
+    parts = []
+    if skipped or replaced or timed_out:
+        parts.append(
+            f"of {counts['num_requested']} videos {counts['num_decoded']} decoded, {skipped} skipped, "
+            f"{replaced} replaced by another of the class; {timed_out} timed out; bad_files.txt has the reasons"
+        )
+    if repeated_frames:
+        parts.append(f"{repeated_frames} frames did not decode, a near one was taken")
+    return "; ".join(parts) or None
