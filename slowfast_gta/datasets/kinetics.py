@@ -136,7 +136,7 @@ class Kinetics(VideoDataset):
         for place, row in _official_rows(path):
             try:
                 times = [int(float(row[column])) for column in ("time_start", "time_end")]
-            except ValueError:
+            except (ValueError, OverflowError):
                 raise DataError(
                     f"{place}: time_start and time_end must be seconds; they are {list(row.values())}."
                 ) from None

@@ -27,7 +27,8 @@ WORDS = {"train": ("train",), "val": ("val", "validation", "validate"), "test": 
 FRAME_LIST_HEAD = "original_vido_id"  # PySlowFast's own spelling
 OFFICIAL_HEAD = "youtube_id"  # Kinetics
 _SEPARATORS = {" ": "a space", ",": "a comma", "\t": "a tab"}
-_LAST_NUMBER = re.compile(r"(.*?)([\s,]+)(-?\d+)")  # path, what stands before the label, label
+_NUMBER = re.compile(r"-?\d{1,9}")
+_LAST_NUMBER = re.compile(r"(.*?)([\s,]+)(-?\d{1,9})")  # path, what stands before the label, label
 _FRAME_PATH = re.compile(r"(.*?)(\d+)(\.\w+)")
 
 
@@ -149,9 +150,9 @@ def read_paths(path: Path, separator: str = "auto") -> Iterator[ListedVideo]:
                         f"{_SEPARATORS[separator]}. A list has one separator; DATA.PATH_LABEL_SEPARATOR can name it."
                     )
                 fields = [field for field in line.split(separator) if field.strip()]
-                with_count = len(fields) == 3 and fields[1].strip().isdecimal()
+                with_count = len(fields) == 3 and _NUMBER.fullmatch(fields[1].strip())
                 name = (fields[0] if with_count else line.rpartition(separator)[0]).strip()
-                if not name or not fields[-1].strip().lstrip("-").isdecimal():
+                if not name or not _NUMBER.fullmatch(fields[-1].strip()):
                     raise DataError(
                         f"{place}: a line must be 'path{separator}label' with a number as label; it is '{line}'. "
                         f"DATA.PATH_LABEL_SEPARATOR says what stands between the two, and is now {separator!r}."
@@ -201,7 +202,7 @@ def read_glore(path: Path) -> Iterator[ListedVideo]:
     """GloRe's list: a number that names the video, its label, its path."""
     for place, line in numbered_lines(path):
         fields = line.split(maxsplit=2)
-        if len(fields) < 3 or not (fields[0].isdecimal() and fields[1].isdecimal()):
+        if len(fields) < 3 or not (_NUMBER.fullmatch(fields[0]) and _NUMBER.fullmatch(fields[1])):
             raise DataError(f"{place}: a line must be 'number label path'; it is '{line}'.")
         yield ListedVideo(place, fields[2], int(fields[1]))
 
@@ -209,7 +210,7 @@ def read_glore(path: Path) -> Iterator[ListedVideo]:
 def _fields(line: str, num_numbers: int, place: str, what: str) -> tuple:
     """The path and the `num_numbers` numbers of a line. Spaces may be in the path."""
     fields = line.rsplit(maxsplit=num_numbers)
-    if len(fields) <= num_numbers or not all(field.isdecimal() for field in fields[1:]):
+    if len(fields) <= num_numbers or not all(map(_NUMBER.fullmatch, fields[1:])):
         raise DataError(f"{place}: a line must be '{what}' with numbers after the first; it is '{line}'.")
     return fields[0], *map(int, fields[1:])
 

@@ -63,6 +63,17 @@ def test_a_path_may_hold_the_name_of_a_column(tmp_path):
     assert len(Kinetics(tmp_path, num_classes=2).records("train")) == 2
 
 
+@pytest.mark.parametrize("label", ["--1", "1" * 5000, "1.0", "one", "²"])
+@pytest.mark.parametrize("separator", ["auto", " "])
+def test_labels_that_are_no_numbers(tmp_path, label, separator):
+    write(tmp_path / "train.csv", f"a.mp4 {label}\n")
+    with pytest.raises(DataError, match=r"train.csv:1: a line must be 'path label' with a number as label"):
+        Kinetics(tmp_path, separator=separator).records("train")
+    write(tmp_path / "train_videofolder.txt", f"a 10 {label}\n")
+    with pytest.raises(DataError, match=r"folder.txt:1: a line must be 'folder num_frames label'"):
+        Kinetics(tmp_path, list_format="tsm").records("train")
+
+
 def test_what_was_taken_is_said(tmp_path, caplog):
     caplog.set_level("INFO")
     write(tmp_path / "train.csv", "a.mp4 1\nb.mp4 0\n")
@@ -104,6 +115,7 @@ def test_the_published_csv_finds_its_videos_in_folders_of_any_kind(tmp_path, cap
     ("line", "sentence"),
     [
         ("zumba,abc,ten,20,train", r"train.csv:2: time_start and time_end must be seconds"),
+        ("zumba,abc,inf,20,train", r"train.csv:2: time_start and time_end must be seconds"),
         ("zumba,abc", r"train.csv:2: the line has fewer fields than the head"),
     ],
 )
