@@ -10,7 +10,7 @@ from miniatures import CFG, TINY, metrics
 
 from slowfast_gta import build_model, load_config, load_weights
 from slowfast_gta.datasets.readers import open_video
-from slowfast_gta.datasets.sampling import ClipSampling, twice_sampled_views
+from slowfast_gta.datasets.sampling import ClipSampling, segment_views, twice_sampled_views
 from slowfast_gta.datasets.transforms import TestTransform, resize_frames
 from slowfast_gta.engine.checkpoint import list_checkpoints
 from slowfast_gta.engine.device import build_normalize
@@ -107,6 +107,15 @@ def test_full_resolution_gives_each_video_its_own_shape(ssv2, trained, tmp_path,
         with torch.no_grad():
             answers = model(normalize(torch.from_numpy(np.stack(clips)).permute(0, 4, 1, 2, 3)))
         np.testing.assert_allclose(rows[video_id], answers.mean(0).numpy(), atol=1e-5)
+
+
+def test_clips_that_are_alike_are_said(scores_of, tmp_path):
+    """Twenty clips of parts of three or four frames."""
+    results, _ = scores_of("TEST.NUM_ENSEMBLE_VIEWS", 20, "DATA_LOADER.NUM_WORKERS", 2)
+    frames = [12 + number % 5 for number in range(12, 18)]
+    wanted = sum(20 - len(set(map(tuple, segment_views(count, 4, 20)))) for count in frames)
+    assert results["num_alike_clips"] == wanted > 40
+    assert f"{wanted} clips are the same as another" in (tmp_path / "run" / "log.txt").read_text()
 
 
 def test_several_crops_of_whole_frames_are_refused():
