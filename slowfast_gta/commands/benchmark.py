@@ -1,4 +1,4 @@
-"""benchmark: how fast a network is beside its plain form, and the reading of videos beside PySlowFast's."""
+"""benchmark: a network beside its plain form, the reading of videos beside PySlowFast's, processes beside one."""
 
 import argparse
 import json
@@ -12,6 +12,7 @@ _EXAMPLES = """examples:
   python tools/benchmark.py model --cfg configs/SSv1/R2D50.yaml
   python tools/benchmark.py model --cfg configs/SSv1/R2D50.yaml --pairs 20 --json
   python tools/benchmark.py loader
+  python tools/benchmark.py scaling --cfg configs/SSv1/R2D50_GTA.yaml --batch 2 --processes 2
   python tools/benchmark.py loader --files a.mp4 b.webm --cfg configs/Kinetics/SLOWFAST_4x16_R50.yaml
 
 model: attention blocks of the config are left out; GTA is put in by itself. loader: one thread, and without --files two
@@ -26,7 +27,7 @@ _MEANING = {
     "gta_over_r2d_eval": "testing, fp32: with GTA / without",
     "gta_over_r2d_train": "training step, fp32: with GTA / without",
 }
-_PAIRS = {"model": 10, "loader": 5}
+_PAIRS = {"model": 10, "loader": 5, "scaling": 5}
 _LOADER_CFG = "configs/Kinetics/SLOWFAST_8x8_R50.yaml"
 
 
@@ -35,12 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "benchmark", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=_PAIRS, help="what is timed: the network, or the reading of videos")
+    parser.add_argument("what", choices=_PAIRS, help="what is timed: network, reading, processes")
     add_config_arguments(parser, required=False)
-    parser.add_argument("--pairs", type=int, metavar="N", help="timed pairs (default: model 10, loader 5)")
+    parser.add_argument("--pairs", type=int, metavar="N", help="timed pairs (default: model 10, else 5)")
     parser.add_argument(
-        "--batch", type=int, default=1, metavar="N", help="model: clips at a time (default: %(default)s)"
+        "--batch", type=int, default=1, metavar="N", help="model, scaling: clips at a time (default: %(default)s)"
     )
+    parser.add_argument("--processes", type=int, metavar="N", help="scaling on CPUs: processes (default: one a core)")
     parser.add_argument("--files", nargs="+", default=[], metavar="VIDEO", help="loader: videos of your own")
     parser.add_argument(
         "--feed", type=float, default=100, metavar="N", help="loader: clips/s that the workers are to feed"
@@ -50,8 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pairs = _PAIRS[args.what] if args.pairs is None else args.pairs
     if min(pairs, args.batch) < 1 or not args.feed > 0:
         raise ConfigError(f"--pairs {pairs}, --batch {args.batch} and --feed {args.feed:g} must be above 0.")
-    if not args.cfg and args.what == "model":
-        raise ConfigError("benchmark model needs --cfg FILE.")
+    if args.processes is not None and args.processes < 2:
+        raise ConfigError(f"--processes {args.processes} must be 2 or more: one is what they are compared with.")
+    if not args.cfg and args.what != "loader":
+        raise ConfigError(f"benchmark {args.what} needs --cfg FILE.")
     args.cfg = args.cfg or [_LOADER_CFG]
     configs = load_configs(args)
     if len(configs) > 1:
@@ -60,6 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from slowfast_gta.engine.benchmark import build_benchmark
 
         answer, table = build_benchmark(configs[0], pairs, args.batch), _model_table
+    elif args.what == "scaling":
+        from slowfast_gta.engine.scaling import build_scaling
+
+        answer, table = build_scaling(configs[0], args.processes, pairs, args.batch), _scaling_table
     else:
         from slowfast_gta.engine.loader_benchmark import build_loader_benchmark
 
@@ -74,6 +82,15 @@ def _model_table(answer: dict, feed: float) -> str:
         value = "no bf16 here" if answer[key] is None else f"{answer[key]:.2f}"
         lines.append(f"  {meaning:<46}{value}")
     return "\n".join(lines)
+
+
+def _scaling_table(answer: dict, feed: float) -> str:
+    return (
+        f"{answer['machine']}; medians of {answer['pairs']} alternating pairs\n"
+        f"{answer['processes']} processes with {answer['clips_a_process']} clips each train {answer['speedup']:.2f} "
+        f"times as fast as one: {answer['together_clips_per_s']:.2f} clips/s, alone "
+        f"{answer['alone_clips_per_s']:.2f}. {answer['gradient_mb']:.0f} MB of gradients are averaged at each step."
+    )
 
 
 def _loader_table(answer: dict, feed: float) -> str:

@@ -92,9 +92,9 @@ def build_benchmark(cfg, pairs: int = 10, batch_size: int = 1) -> dict:
     results |= _bf16_speedups(plain, ours, clip, pairs)
     results["gta_over_r2d_eval"] = _ratio(_evaluation(gta, clip), _evaluation(ours, clip), pairs)
     del plain, ours, gta
-    step = _training_step(backbone, train_clip, labels)
-    results["train_fp32_speedup"] = _ratio(_training_step(PlainForm(backbone), train_clip, labels), step, pairs)
-    results["gta_over_r2d_train"] = _ratio(_training_step(with_gta, train_clip, labels), step, pairs)
+    step = training_step(backbone, train_clip, labels)
+    results["train_fp32_speedup"] = _ratio(training_step(PlainForm(backbone), train_clip, labels), step, pairs)
+    results["gta_over_r2d_train"] = _ratio(training_step(with_gta, train_clip, labels), step, pairs)
     found = {key: value if value is None else round(value, 3) for key, value in results.items()}
     return {**found, "pairs": pairs, "clip": list(shape), "machine": describe_machine(device)}
 
@@ -137,7 +137,7 @@ def _evaluation(model: nn.Module, clip: Tensor, dtype: torch.dtype | None = None
     return run
 
 
-def _training_step(model: nn.Module, clip: Tensor, labels: Tensor) -> Callable[[], None]:
+def training_step(model: nn.Module, clip: Tensor, labels: Tensor) -> Callable[[], None]:
     """Forward, loss, backward, SGD."""
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9)
