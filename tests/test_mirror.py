@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from made_videos import write_video
 
+from slowfast_gta import load_config
 from slowfast_gta.config.defaults import get_defaults
 from slowfast_gta.datasets.clips import TrainClips
 from slowfast_gta.datasets.loader import build_train_loader
@@ -12,6 +13,7 @@ from slowfast_gta.datasets.mirror import directed_names, exchanged_names, mirror
 from slowfast_gta.datasets.records import VideoRecord
 from slowfast_gta.datasets.sampling import ClipSampling
 from slowfast_gta.datasets.transforms import TrainTransform
+from slowfast_gta.errors import ConfigError
 
 WORDS = ("left", "right", "clockwise", "anticlockwise")
 # Classes of Something-Something v2 at the places they have there.
@@ -85,3 +87,12 @@ def test_several_outputs_are_mirrored_only_together(tmp_path):
     assert labels([1, 0], [0, 1]) == {(0, 1), (1, 1)}
     assert labels([1, 0], [1, 0]) == {(0, 1), (1, 0)}
     assert labels([1, 0], [0, None]) == {(0, 1)}
+
+
+def test_the_key_takes_three_words():
+    config = "configs/SSv2/R2D50.yaml"
+    for given, value in (("swap-labels", "swap-labels"), ("True", True), (False, False), ("false", False)):
+        found = load_config(config, ["DATA.RANDOM_FLIP", given]).DATA.RANDOM_FLIP
+        assert found == value
+    with pytest.raises(ConfigError, match=r"DATA.RANDOM_FLIP must be one of True, False, swap-labels, not 'swap'"):
+        load_config(config, ["DATA.RANDOM_FLIP", "swap"])
