@@ -58,8 +58,12 @@ class ListFormat:
 
     def find(self, folder: Path, split: str) -> list[Path]:
         """The lists of `split` in `folder`."""
+        return [path for path in self.called(folder, split) if self._fits(path)]
+
+    def called(self, folder: Path, split: str) -> list[Path]:
+        """The files in `folder` that are called so, whatever is in them."""
         globs = dict.fromkeys(name.format(split=word) for name in self.names for word in WORDS[split])
-        return [path for glob in globs for path in sorted(folder.glob(glob)) if self._fits(path)]
+        return [path for glob in globs for path in sorted(folder.glob(glob))]
 
     def _fits(self, path: Path) -> bool:
         if path.suffix != ".csv":
@@ -102,6 +106,11 @@ def find_list(folder: Path, name: str, one: ListFormat, split: str) -> Path:
     if found:
         names = ", ".join(str(path.relative_to(folder)) for path in found)
         raise DataError(f"{folder} holds {len(found)} lists of {split} videos: {names}. Keep one of them there.")
+    if other := one.called(folder, split):
+        raise DataError(
+            f"{other[0]}: its first line is not that of a list of the format {name}. DATA.LIST_FORMAT says whose "
+            "lists to read; docs/data.md has the formats of each data set."
+        )
     names = " or ".join(name.format(split=WORDS[split][0]) for name in one.names)
     raise DataError(
         f"{folder}: there is no such file as {names}, the list of {split} videos ({name}). DATA.PATH_TO_DATA_DIR must "
@@ -185,7 +194,7 @@ def read_mmaction2(path: Path) -> Iterator[ListedVideo]:
     for place, line in lines:
         if with_offset:
             name, offset, count, label = _fields(line, 3, place, "folder offset num_frames label")
-            yield ListedVideo(place, name, label, count, (offset + 1, offset + count))
+            yield ListedVideo(place, name, label, count, (offset + 1, offset + count), f"{name}:{offset}")
         else:
             name, count, label = _fields(line, 2, place, "folder num_frames label")
             yield ListedVideo(place, name, label, count)

@@ -170,11 +170,10 @@ def test_lists_of_other_codebases(tmp_path, name):
 def test_offsets_of_mmaction2_are_parts_of_a_folder(tmp_path):
     write_frames(tmp_path / "day", 30)
     write(tmp_path / "my_train_list_rawframes.txt", "day 0 10 1\nday 10 20 0\n")
-    with pytest.raises(DataError, match="the video id 'day' was already given"):
-        Kinetics(tmp_path, num_classes=2).records("train")
-    write(tmp_path / "my_train_list_rawframes.txt", "day 10 20 0\n")
-    (record,) = Kinetics(tmp_path, num_classes=2).records("train")
-    assert (record.num_frames, record.span) == (20, (11, 30))
+    first, record = Kinetics(tmp_path, num_classes=2).records("train")
+    assert (first.video_id, first.span) == ("day:0", (1, 10))
+    assert (record.video_id, record.num_frames, record.span) == ("day:10", 20, (11, 30))
+    assert record.path == first.path == str(tmp_path / "day")
     with open_video(record.path, record.span) as video:
         assert [number_of(frame) for frame in video.read([0, 19])] == [10, 29]
 
@@ -199,6 +198,15 @@ def test_two_formats_in_one_folder_must_be_told_apart(tmp_path):
         Kinetics(tmp_path, list_format="glore").records("train")
     with pytest.raises(DataError, match=r"LIST_FORMAT is glore, and this data set is read from official, mmaction2"):
         SSv1(tmp_path, list_format="glore").records("train")
+
+
+def test_a_list_of_another_kind_under_the_same_name(tmp_path):
+    make_frame_lists(tmp_path, {"7": range(1, 3)})
+    with pytest.raises(DataError, match=r"train.csv: its first line is not that of a list of the format pyslowfast"):
+        Kinetics(tmp_path).records("train")
+    write(tmp_path / "train.csv", "a.mp4 1\n")
+    with pytest.raises(DataError, match=r"train.csv: its first line is not that of a list of the format official"):
+        Kinetics(tmp_path, list_format="official").records("train")
 
 
 def test_names_of_classes_beside_foreign_lists(tmp_path):
