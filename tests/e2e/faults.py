@@ -22,7 +22,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -275,11 +275,11 @@ def undisturbed(data: Path, output: Path, num_processes: int, workers: int) -> t
 
 
 def run_faults(
-    folder: Path, data: Path, num_processes: int, num_kills: int, seed: int, workers: tuple[int, ...] = (0, 0, 1)
+    folder: Path, data: Path, num_processes: int, num_kills: int, seed: int, workers: Sequence[int], writes: float
 ) -> str:
     """`num_kills` kills over as many trainings as that takes; a sentence about them. Raises Failure.
 
-    `workers`: the numbers of readers that each start chooses among.
+    `workers`: the numbers of readers that each start chooses among; `writes`: the part of the kills inside a write.
     """
     generator = random.Random(f"{seed} {num_processes}")
     wanted, seconds = {}, {}
@@ -294,7 +294,7 @@ def run_faults(
         output, finished = folder / f"training_{num_trainings}", False
         while not finished:
             readers = generator.choice(workers)
-            in_a_write = generator.random() < 0.3
+            in_a_write = generator.random() < writes
             death = (generator.choice(IN_A_WRITE), generator.randint(1, 4)) if in_a_write else None
             delay = generator.uniform(0, 0.7 * seconds[readers])
             starts += 1
@@ -329,6 +329,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 0, 1], help="each start chooses among these")
+    parser.add_argument("--writes", type=float, default=0.3, help="part of the kills that are inside a write")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="faults_"))
@@ -339,7 +340,7 @@ def main() -> int:
             part = folder / f"on_{num_processes}"
             part.mkdir()
             print(f"{args.kills} kills, {num_processes} process{'es' * (num_processes > 1)}, seed {args.seed}")
-            print(run_faults(part, data, num_processes, args.kills, args.seed, tuple(args.workers)), flush=True)
+            print(run_faults(part, data, num_processes, args.kills, args.seed, args.workers, args.writes), flush=True)
     except Failure as fault:
         print(f"FAILED: {fault}\nEverything is left in {folder}.", file=sys.stderr)
         return 1
