@@ -220,6 +220,31 @@ def test_other_containers(tmp_path, suffix):
     assert numbers(path, [0, 13, 29]) == [0, 13, 29]
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt"),
+    [
+        ("a.wmv", "wmv2", "yuv420p"),
+        ("a.mpg", "mpeg2video", "yuv420p"),
+        ("a.mpeg", "mpeg1video", "yuv420p"),
+        ("a.ogv", "libtheora", "yuv420p"),
+        ("a.gif", "gif", "rgb8"),
+        ("a.avi", "mjpeg", "yuvj420p"),
+        ("a.webm", "libvpx", "yuv420p"),
+        ("a.mp4", "libsvtav1", "yuv420p"),
+        ("a.mp4", "libx265", "yuv420p"),
+        ("a.hevc", "libx265", "yuv420p"),
+        ("a.264", "libx264", "yuv420p"),
+    ],
+)
+def test_other_codecs(tmp_path, name, codec, pix_fmt):
+    try:
+        path = write_video(tmp_path / name, 30, 96, 128, fps=25, pix_fmt=pix_fmt, codec=codec)
+    except (av.error.FFmpegError, ValueError):
+        pytest.skip(f"this FFmpeg does not write {codec}")
+    assert count_frames(path) == 30
+    assert numbers(path, [0, 13, 29]) == [0, 13, 29]
+
+
 def test_very_many_frames(tmp_path):
     """An hour of film: opening it is quick, and the last frame does not need the others."""
     path = write_video(tmp_path / "a.mp4", 20_000, 16, 16, fps=Fraction(50), codec="mpeg4")
