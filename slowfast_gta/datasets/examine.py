@@ -44,7 +44,7 @@ def stamp_of(path: str) -> list[int] | None:
 
 def examine(look: Look) -> dict:
     """The facts, ready for JSON: stamp, digest, num_frames, fps, sizes (H, W), num_repeated; where something is wrong,
-    `kind` (missing, unreadable, frame sizes) and the sentence `fault`."""
+    `kind` (as in doctor.py) and the sentence `fault`."""
     cv2.setNumThreads(0)  # the processes are the parallelism
     facts = {"decode": look.decode, "stamp": stamp_of(look.path), "kind": None, "fault": None}
     if facts["stamp"] is None:
@@ -100,9 +100,4 @@ def _decode(look: Look) -> dict:
         one_by_one = (video.read([index])[0] for index in wanted)
         frames = one_by_one if Path(look.path).is_dir() else video.frames(wanted)
         sizes = sorted({frame.shape[:2] for frame in frames})
-        return {
-            "num_frames": video.num_frames,
-            "fps": video.fps,
-            "sizes": sizes,
-            "num_repeated": video.num_repeated,
-        }
+        return {"num_frames": video.num_frames, "fps": video.fps, "sizes": sizes, "num_repeated": video.num_repeated}

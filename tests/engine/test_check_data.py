@@ -110,11 +110,14 @@ def test_faults_of_ssv1(doctor, tmp_path):
     cv2.imwrite(str(frames / "1000" / "00010.jpg"), numbered_frame(1, 96, 128))  # the last of ten
     (frames / "1001" / "00004.jpg").write_bytes(b"no image")
     shutil.rmtree(frames / "1002")
+    cut_off = frames / "1003" / "00005.jpg"
+    cut_off.write_bytes(cut_off.read_bytes()[:-40])
     for file in (frames / "1004").iterdir():
         file.unlink()
     cfg = ROOT / "configs" / "SSv1" / "R2D50.yaml"
     _, report = doctor(cfg, folder, decode="all")
-    assert counts(report) == {"missing": 1, "unreadable": 2, "frame sizes": 1}
+    assert counts(report) == {"missing": 1, "unreadable": 3, "frame sizes": 1}
+    assert str(cut_off) in sentences(report, "unreadable")
     assert "64 x 48, 128 x 96" in sentences(report, "frame sizes")
     assert all(name in sentences(report, "unreadable") for name in ("00004.jpg", "1004: there are no frames"))
     assert counts(report, "remarks") == {"class without videos": 2, "official size": 2, "sizes of videos": 1}
