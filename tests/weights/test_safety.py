@@ -235,6 +235,10 @@ def entry(**changes) -> dict:
         (safetensors_bytes(entry(shape=[3])), r"s1.a is F32 \[3\] at bytes 0 to 8 of 8; .* take 12"),
         (safetensors_bytes(entry(shape=[2**40, 2**40], data_offsets=[0, 2**82])), "torn or altered"),
         (safetensors_bytes(entry(shape=[2**70], data_offsets=[0, 0])), "torn or altered"),
+        (
+            safetensors_bytes(entry(shape=[0, 2**62, 2**62], data_offsets=[0, 0]), b""),
+            "s1.a has the shape .* no tensor",
+        ),
         (safetensors_bytes(entry(data_offsets=[4, 12])), "begin at 0"),
         (safetensors_bytes(entry(data_offsets=[8, 0])), "torn or altered"),
         (safetensors_bytes(GOOD | {"s1.b": GOOD["s1.a"]}), "begin at 8"),

@@ -193,6 +193,15 @@ def test_another_network_is_refused_and_nothing_changes(tmp_path, overrides, wor
     assert_refused(small(*overrides, seed=2), path, words)
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_refused(tmp_path, number):
+    state = snapshot(small(seed=1))
+    state["s3.pathway0_res0.branch2.b_bn.running_var"][3] = number
+    torch.save(state, tmp_path / "w.pth")
+    words = r"1 do not fit \(s3.pathway0_res0.branch2.b_bn.running_var \(numbers in it are not finite\)"
+    assert_refused(small(seed=2), tmp_path / "w.pth", words)
+
+
 def test_another_number_of_classes_is_for_fine_tuning_only(tmp_path):
     path = pyslowfast_checkpoint(small(seed=1), tmp_path / "a.pyth")
     target = small("MODEL.NUM_CLASSES", 7, seed=2)

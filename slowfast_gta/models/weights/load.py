@@ -141,9 +141,11 @@ def _match(
             report.unexpected.append(name)
             continue
         found = fit(value, target[name], axes.get(name, ()))
-        if found and found[1] in permitted:
+        if found and found[1] in permitted and found[0].float().isfinite().all():
             fitted[name], outcome = found
             getattr(report, outcome).append(name)
+        elif found and found[1] in permitted:
+            report.mismatched.append(f"{name} (numbers in it are not finite)")
         else:
             hint = f"; {_PERMITTED_BY[found[1]]} True allows that" if found else ""
             shapes = f"{_shape(value)} in the file, {_shape(target[name])} in the network"

@@ -89,6 +89,8 @@ def _tensor(name: str, entry: dict, content: bytearray, expected_begin: int, pat
             f"to begin at {expected_begin} and take {prod(shape) * dtype.itemsize}. The file is torn or altered."
         )
     if begin == end:
+        if prod(size or 1 for size in shape) >= 2**48:
+            raise WeightsError(f"{path}: {name} has the shape {shape}, which no tensor has.")
         return torch.empty(shape, dtype=dtype)
     # uint8 first: a view of numbers needs no alignment that way, a copy gives it.
     return torch.frombuffer(content, dtype=torch.uint8, offset=begin, count=end - begin).clone().view(dtype).view(shape)
