@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,9 +171,13 @@ def _check_videos(cfg, run: Training, bad_videos: list[BadVideo]) -> None:
 def _on_device(cfg, run: Training, batch: dict) -> tuple[Tensor, Tensor | None]:
     """Normalised clips and labels; of a process that could read none of its videos, a blank clip and None."""
     if batch["frames"] is None:
-        size = cfg.DATA.TRAIN_CROP_SIZE
-        return torch.zeros(1, 3, cfg.DATA.NUM_FRAMES, size, size, device=run.learner.device), None
+        return _blank_clip(cfg, run.learner.device), None
     return run.normalize(batch["frames"]), batch["label"].to(run.learner.device, non_blocking=True)
+
+
+def _blank_clip(cfg, device: torch.device) -> Tensor:
+    """(1, 3, T, S, S), all of the mean colour."""
+    return torch.zeros(1, 3, cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE, cfg.DATA.TRAIN_CROP_SIZE, device=device)
 
 
 def _between_steps(run: Training, position: Position, meter: Meter, period: int) -> None:
@@ -256,11 +261,19 @@ def load_position(cfg, learner: Learner, found: tuple[Position, dict] | None, or
 
 def update_precise_statistics(cfg, learner: Learner, loader, normalize, epoch: int) -> None:
     """BatchNorm statistics of the weights as they are now, over fresh training batches (BN.NUM_BATCHES_PRECISE)."""
-    batches = (normalize(batch["frames"]) for batch in loader.epoch(epoch, 0) if len(batch["label"]))
+    batches = _never_empty(loader.epoch(epoch, 0), normalize, _blank_clip(cfg, learner.device))
     learner.train_mode()
     with torch.no_grad():
         update_bn_stats(learner.answering.train(), batches, min(cfg.BN.NUM_BATCHES_PRECISE, len(loader)))
         distributed.pool_statistics(learner.answering)
+
+
+def _never_empty(batches: Iterable[dict], normalize: Normalize, clips: Tensor) -> Iterator[Tensor]:
+    """Normalised clips of each batch. Where none could be read, those before once more, at first `clips`: every
+    process must come with as many."""
+    for batch in batches:
+        clips = clips if batch["frames"] is None else normalize(batch["frames"])
+        yield clips
 
 
 def _is_evaluated(cfg, epochs: int) -> bool:

@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from miniatures import make_ssv2, metrics
+from test_launch import ALIKE, assert_well, ends, start_shards
 
 from slowfast_gta.datasets.clips import BadVideo
 from slowfast_gta.engine.bad_files import BadFiles
+from slowfast_gta.engine.train import _never_empty
 
 VIDEOS = "20bn-something-something-v2"
 
@@ -98,3 +101,50 @@ def test_names_with_tabs_and_ends_of_lines_stay_on_one_line(tmp_path):
     BadFiles(tmp_path).add([BadVideo("a", "another reason", "x\ty\nz.mp4", True)])
     text = (tmp_path / "bad_files.txt").read_text()
     assert text == "x\\ty\\nz.mp4\tx y z.mp4: broken file.\n\\udcff.mp4\t?.mp4: gone.\n"
+
+
+# ------------------------------------------------------------------------------------------------- several processes
+
+
+@pytest.fixture(scope="module")
+def partly_broken(tmp_path_factory) -> Path:
+    """Six videos to train on, of which two are broken; four to test on, of which one is."""
+    data = make_ssv2(tmp_path_factory.mktemp("broken"), 6, 4)
+    break_videos(data, 1002, 1003, 1008)
+    return data
+
+
+def test_two_processes_of_which_one_may_have_nothing_left(partly_broken, tmp_path, run_tiny):
+    """Batches of two clips, one for each process: with a broken one, one of them has none, and goes along."""
+    few = ("DATA.ON_ERROR", "skip", "TRAIN.BATCH_SIZE", 2, "TRAIN.KEEP_BEST", False, "SOLVER.MAX_EPOCH", 2)
+    few += ("RNG_SEED", 2, "DATA_LOADER.NUM_WORKERS", 1)
+    assert_well(ends(start_shards(2, partly_broken, tmp_path / "two", *few)))
+    code, _, err = run_tiny(*ALIKE, *few, data=partly_broken)
+    assert code == 0, err
+    of_two, of_one = (
+        torch.load(folder / "checkpoints/checkpoint_epoch_00002.pyth", weights_only=True)["model_state"]
+        for folder in (tmp_path / "two", tmp_path / "run")
+    )
+    for name, value in of_one.items():
+        torch.testing.assert_close(of_two[name], value, atol=1e-5, rtol=1e-4, msg=name)
+    assert bad_files(tmp_path / "two") == bad_files(tmp_path / "run")
+    assert set(bad_files(tmp_path / "two")) == {"1002.webm", "1003.webm", "1008.webm"}
+    counted = {"broken_videos", "num_missing", *(f"num_{what}" for what in ("requested", "decoded", "skipped"))}
+    for one, two in zip(metrics(tmp_path / "run"), metrics(tmp_path / "two"), strict=True):
+        assert {name: one.get(name) for name in counted} == {name: two.get(name) for name in counted}
+    said = (tmp_path / "two" / "log.txt").read_text()
+    assert "Test: NOT FINAL, 1 videos missing" in said and "Test: of 4 videos 3 decoded, 1 skipped" in said
+
+
+def test_statistics_need_as_many_batches_of_every_process():
+    batches = [{"frames": None}, {"frames": torch.ones(2)}, {"frames": None}, {"frames": torch.zeros(3)}]
+    found = list(_never_empty(batches, lambda frames: 2 * frames, torch.full((1,), 7.0)))
+    assert [clips.tolist() for clips in found] == [[7], [2, 2], [2, 2], [0, 0, 0]]
+
+
+def test_nothing_left_for_any_of_two_processes_ends_both(tmp_path):
+    data = make_ssv2(tmp_path / "data", 4, 2)
+    break_videos(data, 1000, 1001, 1002, 1003)
+    ended = ends(start_shards(2, data, tmp_path / "run", "DATA.ON_ERROR", "skip", "TRAIN.BATCH_SIZE", 4))
+    for code, said in ended:
+        assert code == 1 and "Not one video of this step could be read" in said and "Traceback" not in said, said
