@@ -72,6 +72,12 @@ def test_a_run_writes_the_fingerprint(trained):
     assert written == {fingerprint(CLASSES)}
 
 
+def test_check_weights_says_the_fingerprint(trained, capsys):
+    file = list_checkpoints(trained)[-1][1]
+    assert run_command("check_weights", [str(file), "--cfg", str(trained / "config.yaml"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["class_fingerprint"] == fingerprint(CLASSES)
+
+
 def test_testing_on_another_order_is_refused(run_tiny, trained, other_order):
     where = ("TRAIN.ENABLE", False, "TEST.CHECKPOINT_FILE_PATH", list_checkpoints(trained)[-1][1])
     code, _, err = run_tiny(*where, data=other_order)

@@ -42,6 +42,11 @@ class WeightsReport:
     class_names: list[str] | dict[str, list[str]] | None = None  # the latter with several outputs
 
     @property
+    def class_fingerprint(self) -> str | None:
+        """Of the classes that the file names, if it does."""
+        return fingerprint(self.class_names) if self.class_names else None
+
+    @property
     def fits(self) -> bool:
         """Whether the network has all its weights, up to what may be new."""
         return not self.missing and not self.mismatched
@@ -81,7 +86,7 @@ class WeightsReport:
         return "\n".join([*rows, *self._notes()])
 
     def _title(self) -> str:
-        classes = f"classes {fingerprint(self.class_names)}" if self.class_names else "classes not named"
+        classes = f"classes {self.class_fingerprint}" if self.class_names else "classes not named"
         return f"Weights from {self.path} ({self.kind}, input {self.input}, {classes}):"
 
     def _notes(self) -> list[str]:
