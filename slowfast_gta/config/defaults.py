@@ -12,7 +12,7 @@ _C.STAGES = CfgNode(new_allowed=True)  # a training in several parts, by name; s
 _C.PLUGINS = []  # modules (my_pkg.my_block) or files (./my_block.py, relative to the YAML) to import first
 _C.OUTPUT_DIR = "."  # where a run leaves everything it writes
 _C.RNG_SEED = 1  # seed of every random choice: weights, sampling, order, dropout
-_C.LOG_PERIOD = 10  # steps between two lines of metrics.jsonl and log.txt
+_C.LOG_PERIOD = 10  # steps between two lines of metrics.jsonl (log.txt: one a minute, and each epoch's)
 _C.DETERMINISTIC = False  # only algorithms that give the same bits each time (docs/resume.md); slower on GPUs
 _C.LOG_MODEL_INFO = True  # print the network's parameter count at start
 _C.NUM_GPUS = "auto"  # GPUs on this machine: a number, 0 for the CPU, auto for one if there is one

@@ -16,6 +16,7 @@ from slowfast_gta import distributed
 logger = logging.getLogger("slowfast_gta")
 
 _IN_FILES = "%(asctime)s %(levelname)s %(message)s"
+_LINE_SEC = 60.0  # between two lines about an epoch that goes on, where there is no terminal to show a bar
 
 
 def setup_logging(log_file: Path | None = None) -> None:
@@ -92,6 +93,7 @@ class Progress:
     def __iter__(self) -> Iterator[dict]:
         begin, waited, clips = time.perf_counter(), 0.0, 0
         on_terminal = sys.stderr.isatty() and distributed.is_main()
+        done, next_line = self.start, _LINE_SEC
         bar = tqdm(
             total=self.total, initial=self.start, desc=self.title, disable=not on_terminal, leave=False, unit="step"
         )
@@ -108,7 +110,13 @@ class Progress:
                 self.seconds = time.perf_counter() - begin
                 self.clips_per_sec = clips / self.seconds
                 self.data_share = waited / self.seconds
+                done += 1
+                if not on_terminal and self.seconds >= next_line:
+                    logger.info("%s: %d/%d, %s", self.title, done, self.total, self._state())
+                    next_line = self.seconds + _LINE_SEC
                 bar.update()
-                bar.set_postfix_str(
-                    f"{self._note} {self.clips_per_sec:.1f} clips/s, {100 * self.data_share:.0f} % waiting for data"
-                )
+                bar.set_postfix_str(self._state())
+
+    def _state(self) -> str:
+        speed = f"{self.clips_per_sec:.1f} clips/s, {100 * self.data_share:.0f} % waiting for data"
+        return f"{self._note}, {speed}" if self._note else speed

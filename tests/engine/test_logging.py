@@ -45,3 +45,15 @@ def test_progress_hands_out_every_batch_and_counts_its_clips(monkeypatch):
     # Every look at the clock is a second: three before the first batch is out (start, asked, got), and so on.
     assert progress.clips_per_sec == 3 / progress.seconds
     assert 0 < progress.data_share < 1
+
+
+def test_where_there_is_no_terminal_a_long_epoch_says_how_it_goes(monkeypatch, tmp_path):
+    clock = iter(range(0, 100_000, 9))
+    monkeypatch.setattr("slowfast_gta.engine.logging.time.perf_counter", lambda: next(clock))
+    setup_logging(tmp_path / "log.txt")
+    progress = Progress([{"label": [0]}] * 10, 12, "epoch 2/5", start=2)
+    for _ in progress:
+        progress.note("loss 0.5, lr 0.1")
+    lines = [line.split("INFO ")[1] for line in (tmp_path / "log.txt").read_text().splitlines()]
+    assert len(lines) == 3, "of 270 s by this clock: not more than one a minute"
+    assert lines[0].startswith("epoch 2/5: 5/12, loss 0.5, lr 0.1, 0.0 clips/s, ")
