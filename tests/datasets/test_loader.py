@@ -4,8 +4,10 @@ import json
 import os
 import signal
 from collections import Counter
+from itertools import chain, product
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from made_videos import write_video
@@ -145,13 +147,60 @@ def test_processes_share_each_batch(world_size):
     assert len(list(alone)) == len(alone) == 12
 
 
-@pytest.mark.parametrize("num_videos", [0, 1, 5, 12, 13])
-@pytest.mark.parametrize("world_size", [1, 3, 4])
-def test_every_video_is_tested_once(num_videos, world_size):
-    orders = [TestOrder(num_videos, 2, rank, world_size) for rank in range(world_size)]
-    indices = [index for order in orders for batch in order for index in batch]
-    assert sorted(indices) == list(range(num_videos))
-    assert all(len(list(order)) == len(order) for order in orders)
+def some_sizes(number: int, at_least: int) -> list[tuple[int, int, int]]:
+    """(videos, videos a batch, processes): small ones, where something is left over, and any."""
+    chosen = np.random.default_rng(0)
+    any_size = zip(*(chosen.integers(at_least, most, number).tolist() for most in (300, 40, 10)), strict=True)
+    small = product(range(at_least, 14), range(1, 5), range(1, 6))
+    return [(videos, max(1, batch), max(1, processes)) for videos, batch, processes in [*small, *any_size]]
+
+
+def test_every_video_is_tested_once_however_many_there_are():
+    for num_videos, videos_per_batch, world_size in some_sizes(500, at_least=0):
+        orders = [TestOrder(num_videos, videos_per_batch, rank, world_size) for rank in range(world_size)]
+        indices = [index for order in orders for batch in order for index in batch]
+        assert sorted(indices) == list(range(num_videos)), (num_videos, videos_per_batch, world_size)
+        assert all(len(list(order)) == len(order) for order in orders)
+
+
+def test_an_epoch_is_the_same_clips_however_many_processes_share_it():
+    for num_videos, batch_size, world_size in some_sizes(200, at_least=1):
+        orders = [TrainOrder(num_videos, batch_size, 3, rank, world_size) for rank in range(world_size)]
+        alone = TrainOrder(num_videos, batch_size, 3, 0, 1)
+        shared = [list(chain.from_iterable(shares)) for shares in zip(*orders, strict=True)]
+        assert shared == list(alone), (num_videos, batch_size, world_size)
+        seen = [index for batch in shared for _, index in batch]
+        assert len(seen) == len(set(seen)) == num_videos - num_videos % batch_size
+
+
+@pytest.mark.parametrize(("num_workers", "world_size"), [(0, 2), (0, 3), (3, 1), (1, 2)])
+def test_the_same_clips_and_views_whatever_the_workers_and_processes(cfg, monkeypatch, num_workers, world_size):
+    def read() -> tuple[dict, dict]:
+        """{(step, video): clip}, {(video, view): frames}; each only once."""
+        clips, views = {}, {}
+        for rank in range(world_size):
+            monkeypatch.setattr(loader_module, "get_rank", lambda rank=rank: rank)
+            for step, batch in enumerate(build_train_loader(cfg).epoch(2)):
+                for video_id, clip in zip(batch["video_id"], batch["frames"], strict=True):
+                    assert (step, video_id) not in clips
+                    clips[step, video_id] = clip
+            for batch in build_test_loader(cfg, "test"):
+                for video_id, view, frames in zip(batch["video_id"], batch["view_id"], batch["frames"], strict=True):
+                    assert (video_id, int(view)) not in views
+                    views[video_id, int(view)] = frames
+        return clips, views
+
+    def same(one: dict, other: dict) -> bool:
+        return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+    monkeypatch.setattr(loader_module, "get_world_size", lambda: world_size)
+    cfg.DATA_LOADER.NUM_WORKERS = num_workers
+    clips, views = read()
+    monkeypatch.setattr(loader_module, "get_world_size", lambda: 1)
+    world_size, cfg.DATA_LOADER.NUM_WORKERS = 1, 0
+    alone_clips, alone_views = read()
+    assert len(clips) == 12 and len(views) == NUM_VAL * 6
+    assert same(clips, alone_clips) and same(views, alone_views)
 
 
 def test_test_batches_hold_all_views_of_a_video(cfg):
