@@ -179,10 +179,15 @@ def _report(args: argparse.Namespace, outcome, others) -> int:
     """Say what was made, what was left out and what failed; the exit code."""
     answer = {"made": outcome.num_made, "there": outcome.num_there, "left_out": dict(others)}
     if args.json:
-        print(json.dumps(answer | {"failed": outcome.failures}, indent=2))
+        print(json.dumps(answer | {"repeated_frames": outcome.repeated, "failed": outcome.failures}, indent=2))
         return int(bool(outcome.failures))
     there = f", {outcome.num_there} were there already" if outcome.num_there else ""
     print(f"{args.output}: {outcome.num_made} videos made{there}.")
+    if outcome.repeated:
+        print(
+            f"Frames that did not decode, and are a near one instead: {sum(outcome.repeated.values())}, in "
+            f"{len(outcome.repeated)} videos, as {next(iter(outcome.repeated))}."
+        )
     if others:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
         print(f"Left out: {kinds}.")

@@ -50,8 +50,11 @@ def check_name(name: str) -> None:
         )
 
 
-def extract_frames(source: Path, target: Path, fps: float | None, short_side: int | None, name: str) -> None:
-    """The frames of `source` into the folder `target`, numbered from 1. Raises DataError."""
+def extract_frames(source: Path, target: Path, fps: float | None, short_side: int | None, name: str) -> int:
+    """The frames of `source` into the folder `target`, numbered from 1.
+
+    Returns how many did not decode and are a near one instead. Raises DataError.
+    """
     with VideoFile(source) as video:
         shown = frames_shown(video, fps) if fps else range(video.num_frames)
         target.mkdir()
@@ -67,6 +70,7 @@ def extract_frames(source: Path, target: Path, fps: float | None, short_side: in
                 file = target / name.format(number, id=source.stem)
                 _, content = cv2.imencode(file.suffix, image)
                 file.write_bytes(content)  # cv2.imwrite would not say what went wrong
+        return video.num_repeated
 
 
 def frames_shown(video: VideoFile, fps: float) -> np.ndarray:

@@ -46,10 +46,11 @@ class Outcome:
     num_made: int
     num_there: int  # made by an earlier call
     failures: dict[str, str]  # source -> why not
+    repeated: dict[str, int]  # source -> frames that did not decode and are a near one instead
 
 
 def make_all(
-    make: Callable[[Path, Path], None],
+    make: Callable[[Path, Path], int],
     targets: dict[Path, Path],
     output: Path,
     settings: dict,
@@ -58,7 +59,8 @@ def make_all(
 ) -> Outcome:
     """make(source, temporary) for each {source: target} whose target is not there yet, in `num_workers` processes.
 
-    `make` travels to other processes; it raises DataError where a source cannot be used. `clashes`: {source: why not}
+    `make` travels to other processes; it returns how many frames are a near one instead, and raises DataError where a
+    source cannot be used. `clashes`: {source: why not}
     of sources that are no jobs, and count as failed. Raises DataError where `output` holds something else, RunError
     on a full disk, Interrupted on Ctrl-C.
     """
@@ -68,22 +70,24 @@ def make_all(
             for number, (source, target) in enumerate(targets.items())
             if not target.exists()
         ]
-        failures = dict(clashes)
+        failures, repeated = dict(clashes), {}
         num_there = len(targets) - len(jobs)
         seldom = {} if sys.stderr.isatty() else {"mininterval": 30.0}
         try:
             with tqdm(total=len(targets), initial=num_there, unit="video", desc=str(output), **seldom) as bar:
-                for source, fault, is_fatal in _results(partial(_do, make), jobs, num_workers):
+                for source, result, is_fatal in _results(partial(_do, make), jobs, num_workers):
                     if is_fatal:
-                        raise RunError(f"{fault} Free space; the same command goes on from what is done.")
-                    if fault:
-                        failures[source] = fault
+                        raise RunError(f"{result} Free space; the same command goes on from what is done.")
+                    if isinstance(result, str):
+                        failures[source] = result
+                    elif result:
+                        repeated[source] = result
                     bar.update()
         except KeyboardInterrupt:
             raise Interrupted(f"Stopped: {bar.n} of {len(targets)} are done in {output}.") from None
         finally:
             _write_failures(output / "failed.txt", failures)
-    return Outcome(len(jobs) - len(failures) + len(clashes), num_there, failures)
+    return Outcome(len(jobs) - len(failures) + len(clashes), num_there, failures, repeated)
 
 
 @contextlib.contextmanager
@@ -129,10 +133,10 @@ def _check_settings(manifest: Path, text: str, settings: dict) -> None:
         )
 
 
-def _do(make: Callable[[Path, Path], None], job: Job) -> tuple[str, str | None, bool]:
-    """(source, what went wrong, whether it would go wrong with every other file too)."""
+def _do(make: Callable[[Path, Path], int], job: Job) -> tuple[str, int | str, bool]:
+    """(source, what `make` returns or what went wrong, whether it would go wrong with every other file too)."""
     try:
-        make(job.source, job.temporary)
+        num_repeated = make(job.source, job.temporary)
         job.target.parent.mkdir(parents=True, exist_ok=True)
         job.temporary.replace(job.target)
     except DataError as fault:
@@ -140,10 +144,10 @@ def _do(make: Callable[[Path, Path], None], job: Job) -> tuple[str, str | None, 
     except (OSError, ValueError, RuntimeError, MemoryError, cv2.error, av.error.FFmpegError) as fault:
         reason = getattr(fault, "strerror", None) or f"{type(fault).__name__}: {fault}"
         return str(job.source), f"{job.source}: {reason}.", getattr(fault, "errno", None) in _FATAL
-    return str(job.source), None, False
+    return str(job.source), num_repeated, False
 
 
-def _results(do: Callable[[Job], tuple], jobs: list[Job], num_workers: int) -> Iterator[tuple[str, str | None, bool]]:
+def _results(do: Callable[[Job], tuple], jobs: list[Job], num_workers: int) -> Iterator[tuple[str, int | str, bool]]:
     """What `do` says of each job. A process that dies over a damaged file is replaced; one alone is this process."""
     if min(num_workers, len(jobs)) < 2:
         yield from map(do, jobs)

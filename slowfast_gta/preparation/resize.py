@@ -28,8 +28,11 @@ def resize_videos(source: Path, output: Path, short_side: int, num_workers: int)
     return outcome, others
 
 
-def resize_video(source: Path, target: Path, short_side: int) -> None:
-    """The frames of `source`, their shorter side at most `short_side` px, into the .mp4 `target`. Raises DataError."""
+def resize_video(source: Path, target: Path, short_side: int) -> int:
+    """The frames of `source`, their shorter side at most `short_side` px, into the .mp4 `target`.
+
+    Returns how many did not decode and are a near one instead. Raises DataError.
+    """
     with VideoFile(source) as video:
         times_sec = video.times_sec
         if times_sec is None:
@@ -51,9 +54,10 @@ def resize_video(source: Path, target: Path, short_side: int) -> None:
                 frame.pts, frame.time_base = round(time_sec * _TICKS_PER_SEC), Fraction(1, _TICKS_PER_SEC)
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
-        expected = video.num_frames
+        expected, num_repeated = video.num_frames, video.num_repeated
     if (made := count_frames(target)) != expected:
         raise DataError(f"{source}: {made} of its {expected} frames came through. Its times are out of order.")
+    return num_repeated
 
 
 def smaller_size(height: int, width: int, short_side: int) -> tuple[int, int]:

@@ -144,6 +144,17 @@ def test_the_answer_as_json(folder, tmp_path, capsys):
     assert (answer["made"], answer["there"], list(answer["failed"])) == (3, 0, [str(folder / "bad.mp4")])
 
 
+@pytest.mark.parametrize("what", ["resize", "extract-frames"])
+def test_frames_that_do_not_decode_are_counted(folder, tmp_path, capsys, monkeypatch, what):
+    def frames(self, indices):
+        self.num_repeated = 2
+        yield from (numbered_frame(index) for index in indices)
+
+    monkeypatch.setattr("slowfast_gta.datasets.readers.VideoFile.frames", frames)
+    assert prepare(what, folder, tmp_path / "out", "--workers", 1) == 0
+    assert "are a near one instead: 6, in 3 videos, as " in capsys.readouterr().out
+
+
 def test_wrong_use_is_a_sentence(folder, tmp_path, capsys):
     small = tmp_path / "small"
     assert prepare("resize", folder, small, "--workers", 1) == 0
@@ -226,20 +237,11 @@ def test_bad_names(name):
 # ----------------------------------------------------------------------------------------- faults
 
 
-def _make_slowly(source: Path, temporary: Path) -> None:
-    """Half of a file, a while, the other half."""
-    with temporary.open("w") as file:
-        file.write("half")
-        file.flush()
-        time.sleep(0.05)
-        file.write(" whole")
-
-
-def _make_on_a_full_disk(source: Path, temporary: Path) -> None:
+def _make_on_a_full_disk(source: Path, temporary: Path) -> int:
     raise OSError(28, "No space left on device")
 
 
-def _make_nothing(source: Path, temporary: Path) -> None:
+def _make_nothing(source: Path, temporary: Path) -> int:
     raise RuntimeError("decoder says no")
 
 
@@ -267,21 +269,22 @@ def test_one_at_a_time(tmp_path):
     with (tmp_path / "out" / "prepare_data.json").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(DataError, match="another prepare_data is at work there"):
-            make_all(_make_slowly, _jobs(tmp_path, 2), tmp_path / "out", {}, 1, {})
+            make_all(_make_nothing, _jobs(tmp_path, 2), tmp_path / "out", {}, 1, {})
 
 
 def test_a_manifest_of_something_else_is_not_touched(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "prepare_data.json").write_text("[1")
     with pytest.raises(DataError, match="is not what this command left there"):
-        make_all(_make_slowly, _jobs(tmp_path, 2), tmp_path / "out", {}, 1, {})
+        make_all(_make_nothing, _jobs(tmp_path, 2), tmp_path / "out", {}, 1, {})
     assert (tmp_path / "out" / "prepare_data.json").read_text() == "[1"
 
 
-def _make_or_crash(source: Path, temporary: Path) -> None:
+def _make_or_crash(source: Path, temporary: Path) -> int:
     if source.stem == "1":
         os.kill(os.getpid(), signal.SIGSEGV)
     temporary.touch()
+    return 0
 
 
 def test_a_decoder_that_crashes_costs_its_file_only(tmp_path):
