@@ -1,7 +1,6 @@
 """Training: each step a function of (weights, seed, epoch, step), so that what is saved resumes exactly."""
 
 import logging
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from slowfast_gta.datasets.clips import BadVideo
 from slowfast_gta.datasets.loader import ClipLoader, build_test_loader, build_train_loader
 from slowfast_gta.datasets.records import VideoDataset
 from slowfast_gta.engine.bad_files import BadFiles, counts_sentence
+from slowfast_gta.engine.bad_steps import bad_step_sentence
 from slowfast_gta.engine.checkpoint import Position, checkpoint_dir, find_newest, keep_best, remove_leftovers
 from slowfast_gta.engine.device import Normalize, build_normalize, load_device, peak_memory_gib
 from slowfast_gta.engine.evaluate import evaluate, headline, sentence, summarize
@@ -129,15 +129,16 @@ def train_epoch(cfg, run: Training, epoch: int, first_step: int, meter: Meter) -
     for step, batch in enumerate(progress, start=first_step):
         seed_step(cfg.RNG_SEED, epoch, step)
         lr = lr_at(epoch + step / num_steps, schedule)
-        meter.count_videos(batch)
         _check_videos(cfg, run, batch["errors"])
         clips, labels = _on_device(cfg, run, batch)
         loss, logits = learner.step(clips, labels, lr)
         if learner.skipped:
             _leave_out(cfg, run, Position(epoch, step), meter, loss, batch["video_id"])
+            meter.add_skipped()
         else:
             meter.add(loss, logits, labels, learner.grad_norm)
             run.bad_steps = 0
+        meter.count_videos(batch)
         done = step + 1
         progress.note(f"loss {meter.recent_loss:.3f}, lr {lr:.2g}")
         if done % cfg.LOG_PERIOD == 0 or done == num_steps:
@@ -201,15 +202,7 @@ def _leave_out(cfg, run: Training, position: Position, meter: Meter, loss: Tenso
     Raises RunError that names the videos, after saving the state from before that step.
     """
     run.bad_steps += 1
-    meter.add_skipped()
-    found = distributed.gather((loss.item(), video_ids))
-    losses = [value for value, _ in found if not math.isfinite(value)]
-    videos = [video for value, ids in found if not math.isfinite(value) or not losses for video in ids]
-    what = f"loss is {losses[0]}" if losses else "gradient is not a number"
-    told = (
-        f"The {what} in epoch {position.epoch + 1}, step {position.step + 1} (videos {', '.join(videos[:8])}"
-        f"{' ...' if len(videos) > 8 else ''})."
-    )
+    told = bad_step_sentence(position, distributed.gather((loss.item(), video_ids)))
     if cfg.TRAIN.ON_NAN == "skip" and run.bad_steps < cfg.TRAIN.MAX_NAN_STEPS:
         logger.warning("%s The step is left out: nothing has changed.", told)
         return
