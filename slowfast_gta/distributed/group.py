@@ -144,7 +144,9 @@ def join_group(place: Place, meeting: Meeting, offer: dict, backend: str, wait_s
 
     Raises RunError where the machines cannot reach one another.
     """
-    _choose_interface(next(iter(meeting.others.values())).socket.getsockname()[0])
+    address = next(iter(meeting.others.values())).socket.getsockname()[0]
+    # A process on the machine of process 0 may have met it at the loopback address, where no other machine is.
+    _choose_interface(offer["address"] if address.startswith("127.") else address)
     try:
         store = _stores.pop() if place.rank == 0 else dist.TCPStore(place.host, offer["store_port"])
         device = torch.device("cuda", torch.cuda.current_device()) if backend == "nccl" else None

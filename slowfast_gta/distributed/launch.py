@@ -221,7 +221,8 @@ def _spawn(places: list[Place], job: Callable, args: tuple, terms: Terms) -> Non
         raise Interrupted("Stopped; what was saved is said above.")
     name = f"Process {place.rank} of {place.world_size}"
     if code < 0:
-        raise RunError(f"{name} was killed by {signal.Signals(-code).name} (for its memory, mostly, if by SIGKILL).")
+        why = ", mostly because the memory was full" if -code == signal.SIGKILL else ""
+        raise RunError(f"{name} was killed by {signal.Signals(-code).name}{why}.")
     kind = ConfigError if code == ConfigError.exit_code else RunError
     raise kind(f"{name} ended with exit code {code}; its reason is above.")
 

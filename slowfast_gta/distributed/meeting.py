@@ -151,7 +151,9 @@ class Meeting:
 
 
 def meet(place: Place, about: dict, offer: dict, folder: Path, limit_sec: float, launch: int) -> tuple[Meeting, dict]:
-    """Come together with all other processes; returns process 0's `offer` too. Raises MeetingError, on all.
+    """Come together with all other processes; returns process 0's `offer` too, with its "address" added.
+
+    Raises MeetingError, on all of them.
 
     about: what must be equal on all, by name; values are text or mappings of text. folder: what all must share.
     launch: the number of this meeting among those of the same commands.
@@ -199,6 +201,7 @@ def _host(place: Place, hello: dict, offer: dict, folder: Path, limit_sec: float
         Meeting._send_all(others, fault=fault)
         raise MeetingError(fault)
     names = [_name(came[rank], place.world_size) for rank in range(place.world_size)]
+    offer = offer | {"address": _public_address(others)}
     Meeting._send_all(others, go=offer, names=names)
     return Meeting(place, others, names, limit_sec), offer
 
@@ -301,6 +304,12 @@ def _look_for_file(folder: Path, came: dict, others: dict[int, Connection], limi
     finally:
         token.unlink(missing_ok=True)
     return None
+
+
+def _public_address(others: dict[int, Connection]) -> str:
+    """This machine's address, as other machines use it; where there are none, the loopback one."""
+    addresses = [connection.socket.getsockname()[0] for connection in others.values()]
+    return next((address for address in addresses if not address.startswith("127.")), addresses[0])
 
 
 def _not_mine(place: Place) -> str:

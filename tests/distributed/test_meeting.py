@@ -1,6 +1,7 @@
 """Processes, each a thread here, come together or learn in one sentence why not; then they watch one another."""
 
 import contextlib
+import os
 import re
 import socket
 import threading
@@ -12,8 +13,8 @@ from types import SimpleNamespace
 import pytest
 
 from slowfast_gta.distributed import meeting as meeting_module
-from slowfast_gta.distributed.group import free_port
-from slowfast_gta.distributed.meeting import Meeting, MeetingError, meet
+from slowfast_gta.distributed.group import _choose_interface, free_port
+from slowfast_gta.distributed.meeting import Connection, Meeting, MeetingError, _public_address, meet
 from slowfast_gta.distributed.place import Place
 
 ABOUT = {"code": "0.1.0+abc", "config": {"SOLVER.BASE_LR": "0.1", "RNG_SEED": "1"}}
@@ -75,7 +76,29 @@ def test_all_come_and_hear_what_process_0_offers(three, tmp_path):
     assert [len(one.others) for one in three] == [2, 1, 1]
     assert three[2].names == three[0].names and three[0].names[1].startswith("process 1 of 3 (")
     assert list(tmp_path.iterdir()) == [], "the file that all looked for is gone"
-    assert [offer for _, offer in meet_all(2, tmp_path)] == [{"store_port": 7}] * 2
+    assert [offer for _, offer in meet_all(2, tmp_path)] == [{"store_port": 7, "address": "127.0.0.1"}] * 2
+
+
+def test_the_address_of_process_0_is_the_one_that_other_machines_use():
+    """A process of the same machine may come over the loopback interface, however the others do."""
+
+    def came_at(address: str) -> Connection:
+        return Connection(SimpleNamespace(getsockname=lambda: (address, 1)))
+
+    assert _public_address({1: came_at("127.0.1.1"), 2: came_at("10.0.0.5")}) == "10.0.0.5"
+    assert _public_address({1: came_at("127.0.1.1")}) == "127.0.1.1"
+
+
+def test_gloo_takes_the_interface_over_which_they_met_unless_the_user_named_one(monkeypatch):
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "x")  # so that what is set here is taken back
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME")
+    _choose_interface("192.0.2.77")
+    assert "GLOO_SOCKET_IFNAME" not in os.environ, "nobody has this address"
+    _choose_interface("127.0.1.1")
+    assert os.environ["GLOO_SOCKET_IFNAME"] == "lo"
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "ib0")
+    _choose_interface("127.0.0.1")
+    assert os.environ["GLOO_SOCKET_IFNAME"] == "ib0"
 
 
 def test_one_that_never_comes_is_named_to_all_and_those_who_wait_say_so(tmp_path, capsys, monkeypatch):
