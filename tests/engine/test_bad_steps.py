@@ -12,7 +12,8 @@ import torch
 from miniatures import CFG, TINY, command, keys, metrics
 
 from slowfast_gta import load_config
-from slowfast_gta.engine import device
+from slowfast_gta.engine import checkpoint, device
+from slowfast_gta.engine.bad_steps import bad_step_sentence
 from slowfast_gta.engine.checkpoint import list_checkpoints
 from slowfast_gta.engine.learner import build_learner
 
@@ -83,6 +84,21 @@ def test_the_run_stops_and_has_saved_the_state_before_the_step(run_tiny, tmp_pat
     wanted, found = (torch.load(list_checkpoints(run)[-1][1], weights_only=True) for run in (trained, tmp_path / "run"))
     for name, value in wanted["model_state"].items():
         assert torch.equal(found["model_state"][name], value), name
+    rows = [[row for row in metrics(run) if row["kind"] == "train"] for run in (trained, tmp_path / "run")]
+    counts = ("loss", "num_requested", "skipped_steps")
+    assert [[row[name] for name in counts] for row in rows[1]] == [[row[name] for name in counts] for row in rows[0]]
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        ([(1.0, ["a"]), (math.inf, ["b", "c"])], "The loss is inf in epoch 2, step 1 (videos b, c)."),
+        ([(1.0, ["a"]), (2.0, ["b"])], "The gradient is not a number in epoch 2, step 1 (videos a, b)."),
+        ([(math.nan, list("abcdefghij"))], "The loss is nan in epoch 2, step 1 (videos a, b, c, d, e, f, g, h ...)."),
+    ],
+)
+def test_only_the_videos_to_blame_are_named(found, told):
+    assert bad_step_sentence(checkpoint.Position(1, 0), found) == told
 
 
 def test_in_the_first_step_there_is_nothing_to_save(run_tiny, tmp_path, monkeypatch):
