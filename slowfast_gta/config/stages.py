@@ -26,7 +26,8 @@ from slowfast_gta.config.read import Setting
 from slowfast_gta.errors import ConfigError
 
 OWN_KEYS = ("START_FROM", "WEIGHTS", "TEACHER")
-_NOT_OF_A_STAGE = ("STAGES", "PLUGINS", "OUTPUT_DIR", "NUM_SHARDS", "SHARD_ID")
+_NOT_OF_A_STAGE = ("STAGES", "PLUGINS", "OUTPUT_DIR", "NUM_SHARDS", "SHARD_ID", "TRAIN.ENABLE")
+_SAID_TWICE = {"TRAIN.CHECKPOINT_FILE_PATH": "START_FROM", "TRAIN.TEACHER_FILE_PATH": "TEACHER"}
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,10 @@ def _stage_cfg(cfg: CfgNode, name: str, settings: CfgNode, is_last: bool) -> tup
     for key, value in settings.items():
         if key in OWN_KEYS:
             continue
-        if key.split(".")[0] in _NOT_OF_A_STAGE:
+        if key in _NOT_OF_A_STAGE or key.split(".")[0] in _NOT_OF_A_STAGE:
             faults.append(f"{key} is the same for all stages; set it outside of STAGES.")
+        elif value and settings.get(_SAID_TWICE.get(key)):
+            faults.append(f"{_SAID_TWICE[key]} and {key} say the same of a stage; keep one of them.")
         elif fault := load_setting(stage, Setting(key, value, f"STAGES.{name}", Path.cwd())):
             faults.append(fault.text)
     if not faults:

@@ -120,6 +120,11 @@ def test_the_teachers_loss_is_the_distance_of_features_and_teaches_only_the_stud
         ({**TWO, "gta": {"SOLVER": {"MAX_EPOCH": 0}}}, "STAGES.gta: SOLVER.MAX_EPOCH is 0; it must be 1 or more"),
         ({**TWO, "gta": {"SOLVER": {"BASE_LRR": 1}}}, "SOLVER.BASE_LRR is not a key. Did you mean SOLVER.BASE_LR"),
         ({**TWO, "gta": {"OUTPUT_DIR": "x"}}, "OUTPUT_DIR is the same for all stages"),
+        ({**TWO, "gta": {"TRAIN": {"ENABLE": False}}}, "TRAIN.ENABLE is the same for all stages"),
+        (
+            {**TWO, "gta": {"START_FROM": "backbone", "TRAIN": {"CHECKPOINT_FILE_PATH": "w.pyth"}}},
+            "STAGES.gta: START_FROM and TRAIN.CHECKPOINT_FILE_PATH say the same of a stage; keep one of them.",
+        ),
         ({**TWO, "gta": {"WEIGHTS": "none.pyth"}}, "WEIGHTS is none.pyth, which is not a file"),
         ({**TWO, "gta": {"ATTENTION": {"OPTIONS": {"GROUPS": 5}}}}, "GROUPS is 5"),
         ({**TWO, "gta": 3}, "STAGES.gta must hold keys"),
@@ -133,8 +138,31 @@ def test_a_stage_that_cannot_be_is_refused_when_the_config_is_read(stages, said,
 
 def test_a_stage_that_cannot_start_from_the_one_before_is_refused_before_anything_is_trained(tmp_path):
     cfg = load(tmp_path, {**TWO, "backbone": {"ATTENTION": {"NAME": "none"}, "RESNET": {"WIDTH_PER_GROUP": 16}}})
-    with pytest.raises(ConfigError, match=r"STAGES\.gta cannot start from backbone: .*stem.* \(8, 3, 1, 7, 7\) here"):
+    with pytest.raises(ConfigError, match=r"STAGES\.gta: START_FROM is backbone, and .*stem.* \(8, 3, 1, 7, 7\) here"):
         check_stages(load_stages(cfg))
+
+
+@pytest.mark.parametrize(
+    ("gta", "said"),
+    [
+        ({"START_FROM": "FILE"}, "STAGES.gta: START_FROM: FILE does not match the network"),
+        ({"START_FROM": "backbone", "TEACHER": "FILE"}, "STAGES.gta: TEACHER: FILE does not match the network"),
+        ({"WEIGHTS": "FILE"}, "STAGES.gta: WEIGHTS: FILE does not match the network"),
+        (
+            {"START_FROM": "backbone", "TEACHER": "backbone"},
+            "STAGES.gta: TEACHER is backbone, and s3.pathway0_attention0.spatial.query.weight is (16, 64, 1, 1, 1) here "
+            "and is not there. Their networks must be the same.",
+        ),
+    ],
+)
+def test_files_and_teachers_that_do_not_fit_are_refused_before_anything_is_trained(gta, said, tmp_path):
+    file = str(tmp_path / "half.pyth")
+    state = build_model(load_config(CFG, TINY)).state_dict()
+    torch.save({key: value for key, value in state.items() if not key.startswith("s5.")}, file)
+    gta = {key: value.replace("FILE", file) for key, value in gta.items()}
+    with pytest.raises(ConfigError) as refused:
+        check_stages(load_stages(load(tmp_path, {**TWO, "gta": gta})))
+    assert said.replace("FILE", file) in str(refused.value)
 
 
 @pytest.fixture
@@ -190,3 +218,9 @@ def test_a_finished_backbone_takes_the_place_of_its_stage(run_stages, tmp_path):
     ours = model_state(run / "gta" / "checkpoints" / "checkpoint_epoch_00002.pyth")
     for name, value in backbone.state_dict().items():
         assert torch.equal(ours[name], value) != name.startswith("head."), name
+
+
+def test_without_training_the_last_network_is_tested(run_stages, tmp_path):
+    torch.save({"model_state": tiny().state_dict()}, tmp_path / "gta.pyth")
+    run = run_stages(TWO, "TRAIN.ENABLE", False, "TEST.CHECKPOINT_FILE_PATH", str(tmp_path / "gta.pyth"))
+    assert [path.name for path in run.iterdir()] == ["gta"] and (run / "gta" / "results.json").exists()

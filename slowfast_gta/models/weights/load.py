@@ -78,11 +78,11 @@ def _check_source_classes(
     return source, [note] if note else []
 
 
-def check_weights(cfg, model: nn.Module, path: str | Path) -> WeightsReport:
-    """What `load_weights_for` would report at the start of a training, fit or not; `model` stays as it is."""
+def check_weights(cfg, model: nn.Module, path: str | Path, fine_tune: bool = True) -> WeightsReport:
+    """What `load_weights_for` would report, fit or not; `model` stays as it is, and may be on the meta device."""
     source = read_weights(path)
     inflate, resample = cfg.TRAIN.CHECKPOINT_INFLATE, cfg.TRAIN.CHECKPOINT_RESAMPLE_TIME
-    report, _ = _match(model, source, inflate, True, resample)
+    report, _ = _match(model, source, inflate, fine_tune, resample)
     report.notes = check_input(cfg, source)
     return report
 
