@@ -16,6 +16,7 @@ from slowfast_gta.errors import ConfigError, DataError
 from slowfast_gta.preparation.jobs import Outcome, find_files, make_all, targets_of
 from slowfast_gta.preparation.resize import smaller_size
 
+_MOST_FRAMES = 1_000_000  # of one video
 _SLACK = 0.01  # of a frame: times are rounded, and a frame is shown at its own time
 
 
@@ -81,5 +82,10 @@ def frames_shown(video: VideoFile, fps: float) -> np.ndarray:
             raise DataError(f"{video.path}: the file says neither its frame rate nor the times of its frames.")
         times_sec = np.arange(video.num_frames) / video.fps
     end_sec = times_sec[-1] + (np.median(np.diff(times_sec)) if len(times_sec) > 1 else 0.0)
+    if end_sec * fps > _MOST_FRAMES:
+        raise DataError(
+            f"{video.path}: {fps:g} frames a second of {end_sec / 3600:.1f} hours are more than {_MOST_FRAMES:,}. The "
+            "times in the file are damaged, or --fps is too high."
+        )
     wanted_sec = np.arange(max(1, math.ceil(end_sec * fps - _SLACK))) / fps
     return np.searchsorted(times_sec, wanted_sec + _SLACK / fps, side="right") - 1

@@ -13,13 +13,14 @@ import av
 import cv2
 import numpy as np
 import pytest
+from hostile_files import make_damaged
 from made_videos import number_of, numbered_frame, write_frames, write_video
 from miniatures import command
 
 from slowfast_gta.commands import run_command
 from slowfast_gta.datasets.readers import open_video
 from slowfast_gta.errors import ConfigError, DataError
-from slowfast_gta.preparation.extract_frames import check_name
+from slowfast_gta.preparation.extract_frames import check_name, frames_shown
 from slowfast_gta.preparation.jobs import make_all
 from slowfast_gta.preparation.resize import resize_video, smaller_size
 
@@ -213,6 +214,12 @@ def test_frames_at_a_rate_are_those_shown_at_its_times(tmp_path, times, fps, sho
     assert found == shown
 
 
+def test_damaged_times_do_not_fill_the_disk(tmp_path):
+    write_variable_rate(tmp_path / "x.mp4", [0, 40, 100_000_000])
+    with open_video(tmp_path / "x.mp4") as video, pytest.raises(DataError, match=r"30 frames a second of .* hours are"):
+        frames_shown(video, 30)
+
+
 def test_names_and_sizes_of_frames(folder, tmp_path):
     words = ("--name", "{id}_{:06d}.png", "--short-side", 24, "--workers", 1)
     assert prepare("extract-frames", folder, tmp_path / "frames", *words) == 0
@@ -235,6 +242,23 @@ def test_bad_names(name):
 
 
 # ----------------------------------------------------------------------------------------- faults
+
+
+@pytest.mark.parametrize("what", ["resize", "extract-frames"])
+def test_damaged_files_are_made_whole_or_listed(tmp_path, capsys, what):
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "good").mkdir()
+    files = make_damaged(tmp_path / "videos", [write_video(tmp_path / "good" / "x.mp4", 24)], seed=3)
+    videos = [file for file in files if file.suffix == ".mp4"]
+    assert prepare(what, tmp_path / "videos", tmp_path / "out", "--short-side", 24, "--workers", 1) == 1
+    assert "Traceback" not in capsys.readouterr().err
+    failed = {line.split("\t")[0] for line in (tmp_path / "out" / "failed.txt").read_text().splitlines()}
+    suffix = ".mp4" if what == "resize" else ""
+    made = [tmp_path / "out" / file.with_suffix(suffix).name for file in videos if str(file) not in failed]
+    assert len(videos) > 20 and len(failed) > 5 and len(made) > 5
+    for path in made:
+        with open_video(path) as video:
+            assert video.num_frames > 0 and video.read([video.num_frames - 1]).shape == (1, 24, 32, 3)
 
 
 def _make_on_a_full_disk(source: Path, temporary: Path) -> int:
