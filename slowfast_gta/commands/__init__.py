@@ -34,6 +34,8 @@ def run_command(name: str, arguments: Sequence[str] | None = None) -> int:
     # Before torch is imported: threads that wait then sleep instead of spinning. On a machine with anything else to do
     # (our own readers of videos, to begin with), spinning makes a training step up to ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # What torch's C++ warns of, with its stack, where another process is gone: distributed/launch.py says it.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     _interrupt_at_warnings()
     try:
         return importlib.import_module(f"slowfast_gta.commands.{name}").main(arguments)

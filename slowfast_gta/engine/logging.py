@@ -19,18 +19,18 @@ _IN_FILES = "%(asctime)s %(levelname)s %(message)s"
 _LINE_SEC = 60.0  # between two lines about an epoch that goes on, where there is no terminal to show a bar
 
 
-def setup_logging(log_file: Path | None = None) -> None:
+def setup_logging(log_file: Path | None = None, is_main: bool = True) -> None:
     """Plain sentences on stderr, the same with times in `log_file`, on the main process only.
 
-    The others write what goes wrong, and nothing else, into log_rank3.txt beside it.
+    The others write what goes wrong, and nothing else, into log_rank3.txt beside it. is_main: False where this process
+    is to be another one, and they have not met yet.
     """
     logger.setLevel(logging.INFO)
     logger.propagate = False
     for handler in list(logger.handlers):
         handler.close()
         logger.removeHandler(handler)
-    is_main = distributed.is_main() and distributed.find_place(os.environ).is_main  # the latter before they have met
-    if not is_main:
+    if not (is_main and distributed.is_main() and distributed.find_place(os.environ).is_main):
         logger.addHandler(_rank_file(log_file) if log_file else logging.NullHandler())
         return
     console = _Console()

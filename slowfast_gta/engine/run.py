@@ -28,6 +28,8 @@ logger = logging.getLogger("slowfast_gta")
 def train_and_test(cfg, place: distributed.Place | None = None) -> None:
     """Train (TRAIN.ENABLE), then test (TEST.ENABLE), on all processes; `place` is this one's among them."""
     place = place or load_place(cfg)
+    if not place.is_main:
+        setup_logging(is_main=False)
     here = load_cfg_of_process(cfg, place)
     num_gpus = load_num_gpus(here)
     check_data_paths(cfg, [])

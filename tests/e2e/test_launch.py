@@ -221,7 +221,15 @@ def test_unequal_configs_end_all_before_anything_is_trained(ssv2, tmp_path):
     assert not (tmp_path / "metrics.jsonl").exists()
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+def test_what_one_of_them_cannot_do_is_said_once_by_each(ssv2, tmp_path, monkeypatch):
+    """Machines that met, and that gloo cannot connect: here, over an interface that there is not."""
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "nope")
+    for code, said in ends(start_shards(2, ssv2, tmp_path)):
+        assert code == 1 and said.count("but gloo could not connect them") == 1, said
+        assert "GLOO_SOCKET_IFNAME (now nope)" in said and len(said.splitlines()) == 1, said
+
+
+@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_the_death_of_one_is_the_end_of_the_other(ssv2, tmp_path, victim):
     processes = start_shards(2, ssv2, tmp_path, *ENDLESS)
     wait_for_step(processes, tmp_path, 3)
@@ -257,6 +265,7 @@ def test_a_signal_to_one_stops_both_after_the_step_and_saves(ssv2, tmp_path):
     assert list((tmp_path / "checkpoints").iterdir())
 
 
+@pytest.mark.slow
 def test_under_torchrun_the_first_error_is_the_one_that_is_shown(tmp_path):
     data = make_ssv2(tmp_path / "data", 8, 2)
     (data / "20bn-something-something-v2" / "1004.webm").write_text("no video")
