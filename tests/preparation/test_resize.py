@@ -8,6 +8,7 @@ import subprocess
 import time
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -214,9 +215,9 @@ def test_frames_at_a_rate_are_those_shown_at_its_times(tmp_path, times, fps, sho
     assert found == shown
 
 
-def test_damaged_times_do_not_fill_the_disk(tmp_path):
-    write_variable_rate(tmp_path / "x.mp4", [0, 40, 100_000_000])
-    with open_video(tmp_path / "x.mp4") as video, pytest.raises(DataError, match=r"30 frames a second of .* hours are"):
+def test_damaged_times_do_not_fill_the_disk():
+    video = SimpleNamespace(path="x.mp4", times_sec=np.array([0.0, 0.04, 1e9]))
+    with pytest.raises(DataError, match=r"x.mp4: 30 frames a second of .* hours are more than 1,000,000"):
         frames_shown(video, 30)
 
 
