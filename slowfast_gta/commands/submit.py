@@ -1,6 +1,7 @@
 """submit: hand a training to a SLURM cluster; it saves and queues itself again at the time limit or a pre-emption."""
 
 import argparse
+import os
 import re
 import shutil
 import signal
@@ -44,13 +45,19 @@ class Training:
         """What submitit asks for at the warning, once on the first node: this again, when the training has saved."""
         from submitit.helpers import DelayedSubmission
 
-        if self._process is not None:
-            try:
-                self._process.send_signal(signal.SIGUSR1)  # SLURM may have told it already: once more is harmless
-                self._process.wait(_ENDING_SEC)
-            except (subprocess.TimeoutExpired, ProcessLookupError):
-                print(f"The training has not saved in {_ENDING_SEC:.0f} s; it goes on from its last checkpoint.")
+        if self._process is not None and not self._has_ended():
+            self._process.send_signal(signal.SIGUSR1)  # SLURM may have told it already: once more is harmless
+            deadline = time.monotonic() + _ENDING_SEC
+            while not self._has_ended() and time.monotonic() < deadline:
+                time.sleep(0.2)
         return DelayedSubmission(Training(self.command, self.folder))
+
+    def _has_ended(self) -> bool:
+        """Not by Popen's own ways: a signal's handler may interrupt one of them, which then waits for itself."""
+        try:
+            return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+        except ChildProcessError:
+            return True
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -143,5 +150,4 @@ def submit(executor, training: Training):
     try:
         return executor.submit(training)
     except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError) as fault:
-        said = str(getattr(fault, "output", None) or fault).strip().splitlines()[-1]
-        raise RunError(f"sbatch refused the job: {said}") from None
+        raise RunError("sbatch refused the job; its own words are above.") from None

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from types import FrameType
 
 import cv2
@@ -27,6 +28,7 @@ def start_method() -> multiprocessing.context.BaseContext:
 @contextmanager
 def shielded() -> Iterator[None]:
     """Processes that start inside `with` begin with _SIGNALS held back: the server of the workers for ever."""
+    resource_tracker.ensure_running()  # its start, which comes with that of the server, would let signals through
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield

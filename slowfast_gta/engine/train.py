@@ -116,7 +116,7 @@ def _end_epoch(cfg, run: Training, epochs: int) -> None:
     if stopping and (not saving or run.saver.overdue):
         path = run.saver.save(Position(epochs), run.learner.state())
     if stopping:
-        raise Interrupted(f"Stopped after epoch {epochs}, saved as {path}.")
+        raise Interrupted(f"Stopped after epoch {epochs}, {_saved(path)}.")
 
 
 def train_epoch(cfg, run: Training, epoch: int, first_step: int, meter: Meter) -> None:
@@ -187,7 +187,13 @@ def _between_steps(run: Training, position: Position, meter: Meter, period: int)
     if stopping or (period and position.step % period == 0):
         path = _save_inside(run, position, meter, must=stopping)
     if stopping:
-        raise Interrupted(f"Stopped in epoch {position.epoch + 1} after step {position.step}, saved as {path}.")
+        raise Interrupted(f"Stopped in epoch {position.epoch + 1} after step {position.step}, {_saved(path)}.")
+
+
+def _saved(path: Path | None) -> str:
+    if path is None:
+        return "but it could not be saved" if distributed.is_main() else "saved by process 0"
+    return f"saved as {path}"
 
 
 def _save_inside(run: Training, position: Position, meter: Meter, must: bool) -> Path | None:
