@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import time
 from fractions import Fraction
@@ -117,6 +118,16 @@ def test_times_are_kept_and_sound_is_not(tmp_path):
         assert [number_of(frame) for frame in video.read(range(9))] == list(range(9))
     with av.open(str(tmp_path / "y.mp4")) as container:
         assert [stream.type for stream in container.streams] == ["video"]
+
+
+def test_a_video_that_players_turn_is_turned(tmp_path):
+    data = write_video(tmp_path / "x.mp4", 5).read_bytes()
+    matrix = data.index(b"tkhd") + 44  # ISO/IEC 14496-12: of the track; here a quarter turn
+    turned = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 48 << 16, 0, 1 << 30)
+    (tmp_path / "x.mp4").write_bytes(data[:matrix] + turned + data[matrix + 36 :])
+    resize_video(tmp_path / "x.mp4", tmp_path / "y.mp4", 24)
+    with open_video(tmp_path / "x.mp4") as video, open_video(tmp_path / "y.mp4") as smaller:
+        assert video.read([0]).shape == (1, 64, 48, 3) and smaller.read([0]).shape == (1, 32, 24, 3)
 
 
 def test_what_is_there_is_not_made_again_and_failures_are_tried_again(folder, tmp_path, capsys):
