@@ -22,7 +22,7 @@ class DataError(UserError):
     """A data set, list, video or frame folder that is missing, broken or not what it should be."""
 
 
-class ReadTimeout(DataError):
+class ReadTimeoutError(DataError):
     """A video that takes longer to read than DATA_LOADER.SAMPLE_TIMEOUT_SEC allows."""
 
 

@@ -149,5 +149,5 @@ def submit(executor, training: Training):
 
     try:
         return executor.submit(training)
-    except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError) as fault:
+    except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError):
         raise RunError("sbatch refused the job; its own words are above.") from None

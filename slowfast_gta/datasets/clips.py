@@ -23,7 +23,7 @@ from slowfast_gta.datasets.records import VideoRecord
 from slowfast_gta.datasets.sampling import ClipSampling
 from slowfast_gta.datasets.transforms import TestTransform, TrainTransform, mirror_image, to_clips
 from slowfast_gta.datasets.watch import Watch
-from slowfast_gta.errors import DataError, ReadTimeout
+from slowfast_gta.errors import DataError, ReadTimeoutError
 
 Label = int | tuple[int, ...]  # the latter with several outputs
 _REPLACEMENT_TRIES = 8  # other videos of the class that are tried in the place of a broken one
@@ -216,7 +216,7 @@ def count(items: Sequence[Item]) -> dict[str, int]:
 
 
 def _bad(record: VideoRecord, fault: DataError) -> BadVideo:
-    return BadVideo(record.video_id, str(fault), record.path, isinstance(fault, ReadTimeout))
+    return BadVideo(record.video_id, str(fault), record.path, isinstance(fault, ReadTimeoutError))
 
 
 def _tensor(numbers: list[int]) -> torch.Tensor:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from slowfast_gta.errors import DataError, ReadTimeout
+from slowfast_gta.errors import DataError, ReadTimeoutError
 
 MAX_PIXELS = 4096 * 4096  # of one frame
 MAX_FRAMES_BYTES = 4 * 2**30  # of the RGB frames that are read at once
@@ -21,13 +21,13 @@ class Deadline:
         self._end = time.monotonic() + limit_sec if limit_sec else float("inf")
 
     def check(self) -> None:
-        """Raises ReadTimeout when the time is over."""
+        """Raises ReadTimeoutError when the time is over."""
         if time.monotonic() > self._end:
             raise self.passed()
 
-    def passed(self) -> ReadTimeout:
+    def passed(self) -> ReadTimeoutError:
         """What to raise then."""
-        return ReadTimeout(
+        return ReadTimeoutError(
             f"{self.path}: reading it took longer than {self.limit_sec:g} s (DATA_LOADER.SAMPLE_TIMEOUT_SEC). "
             f"Make the video smaller, put it on a faster disk, or raise the limit."
         )

@@ -183,7 +183,7 @@ def open_video(
 ) -> VideoFile | FrameFolder:
     """The video at `path`, a file or a folder of frames; of it the part `span`, as VideoRecord has it.
 
-    Use it in a `with`. Raises DataError, and ReadTimeout when opening and reading take more than `timeout_sec`.
+    Use it in a `with`. Raises DataError, and ReadTimeoutError when opening and reading take more than `timeout_sec`.
     """
     if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a folder cannot be reached
         return VideoFile(path, span, timeout_sec)

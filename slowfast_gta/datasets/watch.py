@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from slowfast_gta.datasets.records import VideoRecord
-from slowfast_gta.errors import ReadTimeout
+from slowfast_gta.errors import ReadTimeoutError
 
 _MORE_THAN_THE_LIMIT = 1.5  # times the limit: the reader, which says more, is to come first
 _LOOK_SEC = 0.5  # between two looks
@@ -36,9 +36,9 @@ class Watch:
 
     @contextmanager
     def reading(self, index: int) -> Iterator[None]:
-        """Notes that this worker reads record `index` meanwhile. Raises ReadTimeout where it was given up."""
+        """Notes that this worker reads record `index` meanwhile. Raises ReadTimeoutError where it was given up."""
         if index in self.given_up:
-            raise ReadTimeout(self.given_up[index])
+            raise ReadTimeoutError(self.given_up[index])
         worker = get_worker_info()
         note = self._notes[worker.id if worker else 0].numpy()
         note[0], note[2] = os.getpid(), time.monotonic()

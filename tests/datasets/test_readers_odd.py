@@ -11,7 +11,7 @@ from made_videos import number_of, numbered_frame, remux, write_frames, write_un
 
 from slowfast_gta.datasets import limits
 from slowfast_gta.datasets.readers import VideoFile, count_frames, open_video, read_frames
-from slowfast_gta.errors import DataError, ReadTimeout
+from slowfast_gta.errors import DataError, ReadTimeoutError
 
 IDENTITY = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 2**30)
 # What a player does with a frame (H, W, 3), by the a, b, c, d of the matrix in the track header.
@@ -287,7 +287,7 @@ def test_the_time_limit_names_the_video(tmp_path, kind, monkeypatch):
             assert len(video.read([0, 4])) == 2
             now[0] = 10.1
             if limit_sec:
-                with pytest.raises(ReadTimeout, match=rf"{path}: reading it took longer than 10 s \(DATA_LOADER"):
+                with pytest.raises(ReadTimeoutError, match=rf"{path}: reading it took longer than 10 s \(DATA_LOADER"):
                     video.read([1, 3])
             else:
                 assert len(video.read([1, 3])) == 2
@@ -296,7 +296,7 @@ def test_the_time_limit_names_the_video(tmp_path, kind, monkeypatch):
 def test_the_time_limit_holds_while_a_file_is_opened(tmp_path):
     path = write_video(tmp_path / "a.mp4", 40)
     for span in (None, (0.5, 2.5)):
-        with pytest.raises(ReadTimeout, match=r"a\.mp4: reading it took longer than 1e-09 s"):
+        with pytest.raises(ReadTimeoutError, match=r"a\.mp4: reading it took longer than 1e-09 s"):
             open_video(path, span, timeout_sec=1e-9)
 
 
@@ -314,7 +314,7 @@ def test_a_decoder_that_takes_its_time(tmp_path, monkeypatch):
 
         monkeypatch.setattr(video, "_frames_from", slowly)
         assert len(video.read(range(5))) == 5
-        with pytest.raises(ReadTimeout):
+        with pytest.raises(ReadTimeoutError):
             video.read(range(40))
 
 

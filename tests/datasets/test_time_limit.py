@@ -21,7 +21,7 @@ from slowfast_gta.datasets.records import VideoRecord
 from slowfast_gta.datasets.sampling import ClipSampling
 from slowfast_gta.datasets.transforms import TestTransform, TrainTransform
 from slowfast_gta.datasets.watch import Watch
-from slowfast_gta.errors import ReadTimeout
+from slowfast_gta.errors import ReadTimeoutError
 
 NUM_VIDEOS = 12
 LIMIT_SEC = 0.5
@@ -145,7 +145,7 @@ def test_what_is_noted_while_a_record_is_read():
             assert watch._notes[0, :2].tolist() == [os.getpid(), 4]
         assert watch._notes[0, 1] == 0
     watch.given_up[3] = "x.mp4: too long."
-    with pytest.raises(ReadTimeout, match=r"x\.mp4: too long"), watch.reading(3):
+    with pytest.raises(ReadTimeoutError, match=r"x\.mp4: too long"), watch.reading(3):
         pass
     with watch.reading(2):
         pass
