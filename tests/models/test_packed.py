@@ -1,4 +1,4 @@
-"""A packed network answers as a folded one, does what it says where it applies, and stays ordinary where it does not."""
+"""A packed network answers as a folded one, is packed where that applies, and stays ordinary where it does not."""
 
 import copy
 
@@ -41,7 +41,7 @@ def test_a_packed_network_answers_the_same(name, dtype):
 
 @torch.no_grad()
 def test_another_size_of_clip_gets_a_weight_of_its_own():
-    folded, ours, clip = pair("2d")
+    folded, ours, _ = pair("2d")
     for size in (64, 96, 64):
         view = torch.randn(1, 3, 4, size, size)
         torch.testing.assert_close(ours(view), folded(view), rtol=1e-6, atol=1e-6)
