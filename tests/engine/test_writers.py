@@ -2,10 +2,12 @@
 
 import json
 import logging
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from miniatures import metrics
+from miniatures import ROOT, metrics
 
 from slowfast_gta.engine.writers import MetricsWriter
 
@@ -113,3 +115,21 @@ def test_one_that_fails_is_said_once_and_costs_no_training(run_tiny, tmp_path):
 def test_one_that_nobody_registered_is_a_sentence(run_tiny):
     code, _, err = run_tiny("METRICS_WRITERS", "[Wandb]")
     assert code == 2 and "METRICS_WRITERS: nothing is registered as 'Wandb'" in err
+
+
+def test_the_writer_of_the_docs_works_as_printed(run_tiny, tmp_path, monkeypatch):
+    """With a stand-in for Weights & Biases that knows what its calls take."""
+    logged = []
+    started = SimpleNamespace(log=lambda data, step: logged.append((data, step)), finish=lambda: logged.append("end"))
+
+    def init(dir, notes, id, resume):
+        return started
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
+    block = (ROOT / "docs" / "resume.md").read_text().split("```python\n")[1].split("```")[0]
+    (tmp_path / "my_wandb.py").write_text(block)
+    code, _, err = run_tiny("PLUGINS", [str(tmp_path / "my_wandb.py")], "METRICS_WRITERS", "[Wandb]")
+    assert code == 0 and "Going on without it" not in err, err
+    rows = metrics(tmp_path / "run")
+    assert [step for _, step in (entry for entry in logged if entry != "end")] == [row["step"] or None for row in rows]
+    assert logged[0][0]["train/loss"] == rows[0]["loss"] and logged[-1] == "end"
