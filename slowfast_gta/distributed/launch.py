@@ -89,9 +89,9 @@ def _run(place: Place, job: Callable, args: tuple, terms: Terms) -> None:
         job(*args)
     except Interrupted:
         _leave(meeting)
-        if not place.is_main and not place.is_machine:
-            os._exit(Interrupted.exit_code)  # process 0 says what was saved
-        raise
+        if place.is_main:
+            raise
+        raise Interrupted("Stopped; process 0 says where it saved.") from None
     except BaseException as fault:
         _end_because_of(fault, meeting, place)
     _leave(meeting)

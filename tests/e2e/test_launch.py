@@ -261,7 +261,8 @@ def test_a_signal_to_one_stops_both_after_the_step_and_saves(ssv2, tmp_path):
     processes[1].terminate()
     ended = ends(processes)
     assert [code for code, _ in ended] == [130, 130], ended
-    assert "saved as" in ended[0][1] and not any("Traceback" in said for _, said in ended)
+    assert "saved as" in ended[0][1] and "process 0 says where it saved" in ended[1][1]
+    assert not any("Traceback" in said or "None" in said for _, said in ended)
     assert list((tmp_path / "checkpoints").iterdir())
 
 
