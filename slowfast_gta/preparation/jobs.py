@@ -60,9 +60,8 @@ def make_all(
     """make(source, temporary) for each {source: target} whose target is not there yet, in `num_workers` processes.
 
     `make` travels to other processes; it returns how many frames are a near one instead, and raises DataError where a
-    source cannot be used. `clashes`: {source: why not}
-    of sources that are no jobs, and count as failed. Raises DataError where `output` holds something else, RunError
-    on a full disk, Interrupted on Ctrl-C.
+    source cannot be used. `clashes`: {source: why not} of sources that are no jobs, and count as failed. Raises
+    DataError where `output` holds something else, RunError on a full disk, Interrupted on Ctrl-C.
     """
     with _claimed(output, settings) as temporary_folder:
         jobs = [
