@@ -115,9 +115,10 @@ def partly_broken(tmp_path_factory) -> Path:
 
 
 def test_two_processes_of_which_one_may_have_nothing_left(partly_broken, tmp_path, run_tiny):
-    """Batches of two clips, one for each process: with a broken one, one of them has none, and goes along."""
+    """Batches of two clips, one for each process: with a broken one, one of them has none, and goes along. With this
+    seed, 1002 is always the second one's, which writes nothing."""
     few = ("DATA.ON_ERROR", "skip", "TRAIN.BATCH_SIZE", 2, "TRAIN.KEEP_BEST", False, "SOLVER.MAX_EPOCH", 2)
-    few += ("RNG_SEED", 2, "DATA_LOADER.NUM_WORKERS", 1)
+    few += ("RNG_SEED", 32, "DATA_LOADER.NUM_WORKERS", 1)
     assert_well(ends(start_shards(2, partly_broken, tmp_path / "two", *few)))
     code, _, err = run_tiny(*ALIKE, *few, data=partly_broken)
     assert code == 0, err
