@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -215,3 +216,11 @@ def test_a_folder_that_somebody_removed_is_made_again(tmp_path, caplog):
     shutil.rmtree(tmp_path / "checkpoints")
     save_checkpoint(tmp_path, Position(2), state(2))
     assert names(tmp_path) == ["checkpoint_epoch_00002.pyth"]
+
+
+def test_every_reader_of_torch_s_files_reads_ours(tmp_path):
+    path = save_checkpoint(tmp_path, Position(1), state(1))
+    for mmap in (False, True):
+        assert torch.equal(torch.load(path, weights_only=True, mmap=mmap)["model_state"]["w"], torch.ones(4))
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None and archive.comment.startswith(b"sha256:")
