@@ -58,6 +58,15 @@ def any_process(flag: bool) -> bool:
     return bool(votes.item())
 
 
+def least(number: int) -> int:
+    """The smallest of all processes' numbers."""
+    if get_world_size() == 1:
+        return number
+    numbers = torch.tensor(number, device=_collective_device())
+    dist.all_reduce(numbers, op=dist.ReduceOp.MIN)
+    return int(numbers)
+
+
 def total(value: torch.Tensor) -> torch.Tensor:
     """The sum of a tensor over all processes, without gradient; on the device of `value`."""
     if get_world_size() == 1:

@@ -87,6 +87,8 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         weight = distributed.weight_of_clip(0 if labels is None else len(labels))
         num_parts = min(self.num_parts, len(clips))
+        if self.num_parts > 1:  # where BatchNorm is over all processes, they meet in each part
+            num_parts = distributed.least(num_parts)
         parts_of_labels = [None] * num_parts if labels is None else labels.tensor_split(num_parts)
         *first_parts, last_part = zip(clips.tensor_split(num_parts), parts_of_labels, strict=True)
         with distributed.unsynchronized(self.model):

@@ -79,6 +79,7 @@ def check_talk() -> None:
     assert distributed.mean(torch.tensor([float(rank)])).item() == 1.0
     assert distributed.total(torch.ones(2, 3).t()).tolist() == [[3.0] * 2] * 3
     assert distributed.weight_of_clip(rank + 1) == NUM / 6
+    assert distributed.least(rank + 3) == 3
     distributed.barrier()
 
 
@@ -223,6 +224,7 @@ def test_on_one_process_everything_does_nothing():
     value, model = torch.tensor([1.0]), nn.Linear(1, 1)
     assert distributed.mean(value) is value and distributed.total(value) is value
     assert distributed.data_parallel(model) is model and distributed.weight_of_clip(4) == 0.25
+    assert distributed.least(4) == 4
     distributed.pool_statistics(model)
     done = []
     distributed.launch(done.append, (1,), Place(), 1, Terms())
