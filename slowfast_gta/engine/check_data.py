@@ -80,7 +80,8 @@ def _load_splits(cfg, findings: list[Finding]) -> tuple[dict[str, VideoDataset],
                 findings += _check_classes(cfg, dataset)
             records = dataset.records(split)
         except DataError as fault:
-            sentences = fault.sentences if isinstance(fault, ListError) else [str(fault)]
+            made = " This data set makes itself when a training on it starts." if dataset.creates_itself else ""
+            sentences = fault.sentences if isinstance(fault, ListError) else [f"{fault}{made}"]
             known = {one.sentence for one in findings}  # val and test may be one list
             findings += [Finding("list", split, sentence) for sentence in sentences if sentence not in known]
             continue

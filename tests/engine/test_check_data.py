@@ -104,6 +104,12 @@ def test_wrong_labels_of_a_list_are_all_found(doctor, ssv2, tmp_path):
     assert all(f"entry {number}" in sentences(report, "list") for number in (3, 5, 7))
 
 
+def test_a_data_set_that_makes_itself_is_not_made_here(doctor, tmp_path):
+    _, report = doctor(ROOT / "configs" / "Synthetic" / "R2D.yaml", tmp_path / "not_there")
+    assert "makes itself when a training on it starts" in sentences(report, "list")
+    assert not (tmp_path / "not_there").exists()
+
+
 def test_faults_of_ssv1(doctor, tmp_path):
     folder = make_ssv1(tmp_path / "v1", num_classes=174)
     frames = folder / "20bn-something-something-v1"
