@@ -110,6 +110,8 @@ def test_right_configs_have_no_faults(changes):
         ({"NUM_GPUS": "all"}, "NUM_GPUS is all; it must be auto, 0 for the CPU"),
         ({"SYNTHETIC.HEIGHT": 71}, "SYNTHETIC.HEIGHT is 71; it must be an even number"),
         ({"NUM_SHARDS": 2, "SHARD_ID": 2}, "SHARD_ID is 2; with NUM_SHARDS 2 it must be 0 to 1."),
+        ({"SOLVER.ACCUMULATE_STEPS": 65}, "SOLVER.ACCUMULATE_STEPS is 65, more parts than the 64 clips"),
+        ({"DIST_TIMEOUT_SEC": 0}, "DIST_TIMEOUT_SEC is 0; it must be 1 or more."),
         # frames
         ({"DATA.MEAN": [0.45]}, "DATA.MEAN is [0.45]; it must be three numbers"),
         ({"DATA.MEAN": ["a", 0, 0]}, "DATA.MEAN is ['a', 0, 0]; it must be three numbers"),
@@ -124,6 +126,7 @@ def test_right_configs_have_no_faults(changes):
         # the schedule
         ({"SOLVER.WARMUP_EPOCHS": 301.0}, "SOLVER.WARMUP_EPOCHS is 301.0, longer than SOLVER.MAX_EPOCH, 300."),
         ({"SOLVER.COSINE_END_LR": 1.0}, "SOLVER.COSINE_END_LR is 1.0, more than SOLVER.BASE_LR, 0.1."),
+        ({"SOLVER.BASE_BATCH_SIZE": 64, "SOLVER.BASE_LR_SCALE_NUM_SHARDS": True}, "both scale the learning rates"),
         ({"SOLVER.LR_POLICY": "steps"}, "SOLVER.STEPS is []; SOLVER.LR_POLICY steps needs a growing list"),
         ({"SOLVER.LR_POLICY": "steps", "SOLVER.STEPS": [40, 30]}, "needs a growing list"),
         ({"SOLVER.LR_POLICY": "steps", "SOLVER.STEPS": [0, 30]}, "the first step comes after epoch 0"),

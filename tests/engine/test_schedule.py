@@ -1,8 +1,10 @@
 """Learning rates against numbers worked out by hand."""
 
 import pytest
+from miniatures import CFG
 
-from slowfast_gta.engine.schedule import Schedule, lr_at
+from slowfast_gta import load_config
+from slowfast_gta.engine.schedule import Schedule, build_schedule, lr_at
 
 COSINE = Schedule("cosine", base_lr=0.4, max_epochs=10, end_lr=0.0)
 COSINE_TO_END = Schedule("cosine", base_lr=0.4, max_epochs=10, end_lr=0.1)
@@ -52,3 +54,18 @@ def warm(schedule: Schedule, epochs: float) -> Schedule:
 )
 def test_lr(schedule, epoch, lr):
     assert lr_at(epoch, schedule) == pytest.approx(lr, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "scale"),
+    [
+        ([], 1),
+        (["SOLVER.BASE_BATCH_SIZE", 16, "TRAIN.BATCH_SIZE", 64], 4),
+        (["SOLVER.BASE_BATCH_SIZE", 64, "TRAIN.BATCH_SIZE", 16], 0.25),
+        (["NUM_SHARDS", 3, "SOLVER.BASE_LR_SCALE_NUM_SHARDS", True], 3),
+    ],
+)
+def test_learning_rates_follow_the_batch_or_the_machines_when_asked(pairs, scale):
+    plain, scaled = (build_schedule(load_config(CFG, more)) for more in ([], pairs))
+    for epoch in (0, 0.5, 10):
+        assert lr_at(epoch, scaled) == pytest.approx(scale * lr_at(epoch, plain))
