@@ -49,8 +49,8 @@ def video_stream(container: av.container.InputContainer, path: str) -> av.VideoS
     return streams[0]
 
 
-def check_is_file(path: str | Path) -> None:
-    """Raises DataError unless `path` is a file with something in it that we may read."""
+def check_is_file(path: str | Path) -> int:
+    """The size in bytes of the file at `path`. Raises DataError unless it has something in it that we may read."""
     try:
         status = Path(path).stat()
     except FileNotFoundError:
@@ -63,3 +63,4 @@ def check_is_file(path: str | Path) -> None:
         raise DataError(f"{path}: the file is empty (0 bytes).")
     if not os.access(path, os.R_OK):
         raise DataError(f"{path}: there is no permission to read the file.")
+    return status.st_size

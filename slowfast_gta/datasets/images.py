@@ -21,10 +21,10 @@ def read_image(path: str | Path) -> np.ndarray:
     The size is looked up first, since decoders take the memory for whatever a header declares; and so is the end,
     since they fill what is missing with grey.
     """
-    check_is_file(path)
+    if check_is_file(path) > 8 * MAX_PIXELS:
+        raise DataError(f"{path}: the file is too large for an image.")
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(8 * MAX_PIXELS)  # no image is larger
+        data = Path(path).read_bytes()
         height, width, is_whole = _png(data) if data.startswith(_PNG) else _jpeg(data)
     except OSError as fault:
         raise DataError(f"{path}: the image cannot be read ({fault.strerror}).") from None

@@ -372,6 +372,14 @@ def test_frames_of_a_folder_are_whole_images(tmp_path):
     assert len(read_frames(folder, [0, 1])) == 2
 
 
+def test_an_image_of_a_terabyte(tmp_path):
+    folder = write_frames(tmp_path / "17", 1)
+    with (folder / "00001.jpg").open("r+b") as file:
+        file.truncate(2**40)
+    with pytest.raises(DataError, match=r"00001\.jpg: the file is too large for an image"):
+        read_frames(folder, [0])
+
+
 def test_what_a_file_is_opened_with_is_given_back(tmp_path):
     """Opened and failed, or read and closed: no file descriptor stays."""
     good, bad = write_video(tmp_path / "a.mp4", 10), tmp_path / "b.mp4"
