@@ -37,6 +37,8 @@ def run_command(name: str, arguments: Sequence[str] | None = None) -> int:
     # What torch's C++ warns of, with its stack, where another process is gone: distributed/launch.py says it.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     _interrupt_at_warnings()
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold bytes that are no text
     try:
         return importlib.import_module(f"slowfast_gta.commands.{name}").main(arguments)
     except Interrupted as stop:

@@ -26,7 +26,7 @@ class BadFiles:
 
     def add(self, videos: Iterable[BadVideo]) -> None:
         """What this process could not read."""
-        reasons = {_on_one_line(bad.path): " ".join(bad.reason.split()) for bad in videos}
+        reasons = {_on_one_line(bad.path): _as_text(" ".join(bad.reason.split())) for bad in videos}
         new = {path: reason for path, reason in reasons.items() if path not in self._lines}
         if not new:
             return
@@ -37,7 +37,7 @@ class BadFiles:
         for reason in new.values():
             logger.warning("could not be read: %s", reason)
         temporary = self._path.with_suffix(".tmp")
-        temporary.write_text("".join(f"{line}\n" for line in self._lines.values()), encoding="utf-8", errors="replace")
+        temporary.write_text("".join(f"{line}\n" for line in self._lines.values()), encoding="utf-8")
         temporary.replace(self._path)
 
     def gather(self) -> None:
@@ -51,6 +51,11 @@ class BadFiles:
 def _on_one_line(path: str) -> str:
     """A path may hold tabs, ends of lines and bytes that are no text: those as Python writes them."""
     return path if path.isprintable() else repr(path)[1:-1]
+
+
+def _as_text(reason: str) -> str:
+    """A file's name in it may hold bytes that are no text."""
+    return reason.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def counts_sentence(counts: Mapping[str, float], repeated_frames: int) -> str | None:

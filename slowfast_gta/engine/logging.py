@@ -65,6 +65,10 @@ class _LogFile(WatchedFileHandler):
     """Made again where somebody removed it. A full disk ends the run with a sentence; logging itself would print a
     traceback and go on."""
 
+    def __init__(self, path: Path, delay: bool = False):
+        # Names of files may hold bytes that are no text.
+        super().__init__(path, encoding="utf-8", errors="backslashreplace", delay=delay)
+
     def _open(self):
         Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
         return super()._open()

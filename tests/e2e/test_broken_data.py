@@ -100,7 +100,7 @@ def test_names_with_tabs_and_ends_of_lines_stay_on_one_line(tmp_path):
     listed.add([BadVideo("b", "\udcff.mp4: gone.", "\udcff.mp4", False)])
     BadFiles(tmp_path).add([BadVideo("a", "another reason", "x\ty\nz.mp4", True)])
     text = (tmp_path / "bad_files.txt").read_text()
-    assert text == "x\\ty\\nz.mp4\tx y z.mp4: broken file.\n\\udcff.mp4\t?.mp4: gone.\n"
+    assert text == "x\\ty\\nz.mp4\tx y z.mp4: broken file.\n\\udcff.mp4\t\\udcff.mp4: gone.\n"
 
 
 # ------------------------------------------------------------------------------------------------- several processes

@@ -57,3 +57,9 @@ def test_where_there_is_no_terminal_a_long_epoch_says_how_it_goes(monkeypatch, t
     lines = [line.split("INFO ")[1] for line in (tmp_path / "log.txt").read_text().splitlines()]
     assert len(lines) == 3, "of 270 s by this clock: not more than one a minute"
     assert lines[0].startswith("epoch 2/5: 5/12, loss 0.5, lr 0.1, 0.0 clips/s, ")
+
+
+def test_a_name_that_is_no_text_can_be_logged_and_printed(tmp_path, capsys):
+    setup_logging(tmp_path / "log.txt")
+    logging.getLogger("slowfast_gta").warning("%s: broken", "\udcff.mp4")
+    assert "\\udcff.mp4: broken" in (tmp_path / "log.txt").read_text()
