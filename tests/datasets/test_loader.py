@@ -123,6 +123,7 @@ def test_workers_give_the_same_clips_and_live_on(cfg):
 
 
 def test_a_killed_worker_is_a_sentence(cfg):
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch loaders of other tests have left their own
     cfg.DATA_LOADER.NUM_WORKERS = 1
     loader = build_train_loader(cfg)
     batches = loader.epoch(0)

@@ -210,6 +210,8 @@ def read_only(tmp_path):
 
 
 def test_a_full_disk_while_training_leaves_the_earlier_checkpoints(ssv2, small_disk):
+    """A checkpoint is 330 kB: two have room, and after them what is written in numbers and words has."""
+    (small_disk / "filler").write_bytes(bytes(150_000))
     where = ("DATA.PATH_TO_DATA_DIR", ssv2, "OUTPUT_DIR", small_disk / "run", "SOLVER.MAX_EPOCH", 4)
     where += ("TRAIN.CHECKPOINT_PERIOD", 1, "RESNET.WIDTH_PER_GROUP", 4, "TENSORBOARD.ENABLE", True)
     result = run(command("--cfg", CFG, *keys(*TINY, *where)))
