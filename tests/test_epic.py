@@ -129,6 +129,9 @@ def test_faulty_frame_numbers_and_files_are_sentences(tmp_path):
     path.write_text(",".join(HEAD_100) + "\nP01_01_0,P01\n")
     with pytest.raises(DataError, match=r"train.csv:2: the line has fewer fields"):
         EPIC(folder).records("train")
+    path.write_text(",".join(HEAD_100) + '\nP01_01_0,"P01\nP01_01_1,P01\n')
+    with pytest.raises(DataError, match=r"train.csv:2: a quote in this line is not closed"):
+        EPIC(folder).records("train")
     path.write_text(",".join(HEAD_100) + "\n")
     with pytest.raises(DataError, match=r"train.csv: there is no action in the list, for train"):
         EPIC(folder).records("train")

@@ -50,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from slowfast_gta.engine.check_data import check_data
 
     output = Path(args.output) if args.output else Path(configs[0].OUTPUT_DIR) / "check_data.json"
+    if output.is_dir():
+        raise ConfigError(f"{output} is a folder, and the report is a file: name it, as {output / 'check_data.json'}.")
     report = check_data(configs[0], output, args.decode, args.workers, timeout_sec, _say)
     print(json.dumps(report, indent=1) if args.json else f"{_text(report)}\nAll findings: {output}")
     return int(not report["clean"])

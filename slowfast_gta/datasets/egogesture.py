@@ -4,15 +4,14 @@ labels-final-revised1/subject02/Scene1/Group3.csv         12,121,164      class 
 images/Subject02/Scene1/Color/rgb3/000121.jpg                 or images_320-240_1/Subject02/...
 """
 
-import csv
-import io
 import logging
 import math
 import re
 from pathlib import Path
 
 from slowfast_gta.datasets.build import DATASET_REGISTRY
-from slowfast_gta.datasets.records import LineFaults, VideoDataset, VideoRecord, check_folder, read_text
+from slowfast_gta.datasets.records import LineFaults, VideoDataset, VideoRecord, check_folder
+from slowfast_gta.datasets.tables import read_class_names, read_fields
 from slowfast_gta.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -43,7 +42,7 @@ class EgoGesture(VideoDataset):
         path = self.data_dir / "classes.txt"
         if not path.exists():
             return [f"gesture {number}" for number in range(1, NUM_CLASSES + 1)]
-        names = [line.strip() for line in read_text(path, "the list of classes").splitlines() if line.strip()]
+        names = read_class_names(path)
         if len(names) != NUM_CLASSES:
             raise DataError(f"{path}: EgoGesture has {NUM_CLASSES} classes, and this file names {len(names)}.")
         return names
@@ -103,10 +102,7 @@ def _find_lists(labels: Path) -> list[tuple[tuple[int, int, int], Path]]:
 def _gestures(path: Path, dropped: list[str]) -> list[tuple[int, int, tuple[int, int]]]:
     """(line, label, (first, last frame)) of a list. Lines with an empty or NaN field are added to `dropped`."""
     gestures = []
-    for number, fields in enumerate(csv.reader(io.StringIO(read_text(path, "a list of gestures"))), start=1):
-        place = f"{path}:{number}"
-        if not fields:
-            continue
+    for place, fields in read_fields(path, "a list of gestures"):
         try:
             values = [float(field) if field.strip() else math.nan for field in fields[:3]]
         except ValueError:
@@ -121,5 +117,5 @@ def _gestures(path: Path, dropped: list[str]) -> list[tuple[int, int, tuple[int,
             raise DataError(f"{place}: the class {number_of_class} is outside 1..{NUM_CLASSES}.")
         if not 0 <= first <= last:
             raise DataError(f"{place}: the gesture ends at frame {last}, before it begins at frame {first}.")
-        gestures.append((number, number_of_class - 1, (first, last)))
+        gestures.append((int(place.rpartition(":")[2]), number_of_class - 1, (first, last)))
     return gestures

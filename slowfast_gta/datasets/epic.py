@@ -6,16 +6,15 @@ P01/rgb_frames/P01_01/frame_0000000001.jpg, ...  or  P01/videos/P01_01.MP4      
 frames_rgb_flow/rgb/train/P01/P01_01/frame_0000000001.jpg, ...  or  videos/train/P01/P01_01.MP4      (55)
 """
 
-import csv
-import io
 import logging
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from slowfast_gta.datasets.build import DATASET_REGISTRY
-from slowfast_gta.datasets.records import LineFaults, VideoDataset, VideoRecord, check_folder, check_unique, read_text
+from slowfast_gta.datasets.records import LineFaults, VideoDataset, VideoRecord, check_folder, check_unique
+from slowfast_gta.datasets.tables import read_fields, read_rows
 from slowfast_gta.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -75,10 +74,11 @@ class EPIC(VideoDataset):
         root = check_folder(self.path_prefix or self.data_dir, "the videos or frame folders")
         sizes = {output: len(names) for output, names in self.class_names().items()}
         path = self.data_dir / (release.train if split == "train" else release.val)
+        columns = (*_COLUMNS, release.id_column, "verb_class", "noun_class")
         paths: dict[str, Path | None] = {}
         records, places = [], []
         with LineFaults() as faults:
-            for place, row in _rows(path, (*_COLUMNS, release.id_column, "verb_class", "noun_class")):
+            for place, row in read_rows(path, "the list of actions", columns):
                 with faults.of_a_line():
                     participant, video = row["participant_id"], row["video_id"]
                     if release is _EPIC_55 and _is_held_out(participant, place) == (split == "train"):
@@ -127,28 +127,13 @@ def _part(split: str) -> str:
 def _class_names(path: Path) -> list[str]:
     """The second column (the key) of a list of classes, whose first is the number."""
     names = []
-    for number, row in enumerate(csv.reader(io.StringIO(read_text(path, "the list of classes")))):
-        if number == 0 or not row:
-            continue
+    for place, row in islice(read_fields(path, "the list of classes"), 1, None):  # after the head
         if len(row) < 2 or row[0] != str(len(names)):
-            raise DataError(f"{path}:{number + 1}: a line must be 'number,name,...', the numbers counting from 0.")
+            raise DataError(f"{place}: a line must be 'number,name,...', the numbers counting from 0.")
         names.append(row[1])
     if not names:
         raise DataError(f"{path}: the list of classes is empty.")
     return names
-
-
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
-    """(file:line, row) of a csv file that must have `columns`."""
-    reader = csv.DictReader(io.StringIO(read_text(path, "the list of actions")))
-    missing = [column for column in columns if column not in (reader.fieldnames or ())]
-    if missing:
-        raise DataError(f"{path}:1: the columns {', '.join(missing)} are missing from the head of the list.")
-    for row in reader:
-        place = f"{path}:{reader.line_num}"
-        if any(row[column] is None for column in columns):
-            raise DataError(f"{place}: the line has fewer fields than the head of the list.")
-        yield place, row
 
 
 def _is_held_out(participant: str, place: str) -> bool:

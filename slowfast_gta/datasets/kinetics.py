@@ -1,6 +1,5 @@
 """Kinetics-400, -600 and -700, and any videos of your own: as lists of every usual format, or as class folders."""
 
-import csv
 import logging
 from collections.abc import Iterator
 from functools import partial
@@ -15,14 +14,14 @@ from slowfast_gta.datasets.lists import (
     ListFormat,
     find_format,
     find_list,
-    open_list,
     read_glore,
     read_mmaction2,
     read_paths,
     read_tsm,
     to_records,
 )
-from slowfast_gta.datasets.records import VideoDataset, VideoRecord, label_of, read_text
+from slowfast_gta.datasets.records import VideoDataset, VideoRecord, label_of
+from slowfast_gta.datasets.tables import read_class_names, read_rows
 from slowfast_gta.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -74,13 +73,13 @@ class Kinetics(VideoDataset):
 
     def class_names(self) -> list[str]:
         for path in (path for name in _CLASS_FILES for path in sorted(self.data_dir.glob(name))):
-            return [line.strip() for line in read_text(path, "the list of classes").splitlines() if line.strip()]
+            return read_class_names(path)
         chosen = self._format()
         if chosen == "folders":
             return find_classes(self.root).classes
         if chosen == "official":
             path = find_list(self.data_dir, chosen, self.formats[chosen], "train")
-            return sorted({row["label"] for _, row in _official_rows(path)})
+            return sorted({row["label"] for _, row in read_rows(path, "the list of videos", _OFFICIAL_COLUMNS)})
         return [f"class {label}" for label in range(self.num_classes)]
 
     def records(self, split: str) -> list[VideoRecord]:
@@ -133,7 +132,7 @@ class Kinetics(VideoDataset):
         files = {Path(video).stem: video for video in find_videos(self.root).videos}
         labels = {name: label for label, name in enumerate(names)}
         missing = []
-        for place, row in _official_rows(path):
+        for place, row in read_rows(path, "the list of videos", _OFFICIAL_COLUMNS):
             try:
                 times = [int(float(row[column])) for column in ("time_start", "time_end")]
             except (ValueError, OverflowError):
@@ -151,17 +150,3 @@ class Kinetics(VideoDataset):
             )
         if missing:
             logger.warning(f"Kinetics: {len(missing)} videos of {path} are not in {self.root}: {missing[0]} ...")
-
-
-def _official_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """(file:line, row) of a published csv."""
-    with open_list(path) as file:
-        reader = csv.DictReader(file)
-        absent = [column for column in _OFFICIAL_COLUMNS if column not in (reader.fieldnames or ())]
-        if absent:
-            raise DataError(f"{path}:1: the columns {', '.join(absent)} are missing from the head of the list.")
-        for row in reader:
-            place = f"{path}:{reader.line_num}"
-            if any(row[column] is None for column in _OFFICIAL_COLUMNS):
-                raise DataError(f"{place}: the line has fewer fields than the head of the list.")
-            yield place, row

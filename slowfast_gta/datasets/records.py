@@ -132,18 +132,18 @@ class LineFaults:
                 raise ListError(self._sentences) from None
 
 
-def check_unique(ids: Iterable[tuple[str, str]]) -> None:
-    """Raises DataError for video ids that come twice. `ids` are (place, video_id)."""
+def check_unique(ids: Iterable[tuple[str, str]], what: str = "video id") -> None:
+    """Raises DataError for ids (or `what` else they are) that come twice. `ids` are (place, id)."""
     first_place: dict[str, str] = {}
     with LineFaults() as faults:
-        for place, video_id in ids:
+        for place, one in ids:
             with faults.of_a_line():
-                if video_id in first_place:
+                if one in first_place:
                     raise DataError(
-                        f"{place}: the video id '{video_id}' was already given at {first_place[video_id]}. "
-                        "Every video may be listed once; remove one of the two."
+                        f"{place}: the {what} '{one}' was already given at {first_place[one]}. "
+                        f"Every {what.split()[0]} may be listed once; remove one of the two."
                     )
-                first_place[video_id] = place
+                first_place[one] = place
 
 
 def label_of(name: str, labels: dict[str, int], place: str, labels_file: Path) -> int:

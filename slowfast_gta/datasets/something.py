@@ -26,10 +26,10 @@ from slowfast_gta.datasets.records import (
     VideoDataset,
     VideoRecord,
     check_folder,
-    check_unique,
     label_of,
     read_text,
 )
+from slowfast_gta.datasets.tables import read_class_names
 from slowfast_gta.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -222,11 +222,7 @@ class SSv1(_Something):
         return cls(data.PATH_TO_DATA_DIR, data.PATH_PREFIX, data.LIST_FORMAT, data.LABEL_ORDER)
 
     def class_names(self) -> list[str]:
-        path = self._official_path("labels")
-        names = [line.strip() for line in read_text(path, "the list of classes").splitlines() if line.strip()]
-        if not names:
-            raise DataError(f"{path}: the list of classes is empty.")
-        check_unique((f"{path}, class {number}", name) for number, name in enumerate(names))
+        names = read_class_names(self._official_path("labels"))
         return sorted(names) if self.label_order == "alphabetical" else names
 
     def _videos(self, chosen: str, source: Path, root: Path) -> list[ListedVideo]:

@@ -160,7 +160,7 @@ class _Journal:
             for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
                 try:
                     key, facts = json.loads(line)
-                except ValueError:  # the last line of a check that was killed
+                except (ValueError, TypeError):  # the last line of a check that was killed
                     break
                 self.facts[key] = facts
                 whole += len(line)

@@ -117,6 +117,11 @@ def test_the_published_csv_finds_its_videos_in_folders_of_any_kind(tmp_path, cap
         ("zumba,abc,ten,20,train", r"train.csv:2: time_start and time_end must be seconds"),
         ("zumba,abc,inf,20,train", r"train.csv:2: time_start and time_end must be seconds"),
         ("zumba,abc", r"train.csv:2: the line has fewer fields than the head"),
+        (
+            'zumba,"abc,0,10,train\nzumba,abd,0,10,train\nzumba,"abe,0,10,train',
+            r"train.csv:2: a quote in this line is not",
+        ),
+        ('"zumba' + ",abc,0,10,train\n" * 9000, r"train.csv:2: this is not a line of csv .*limit"),
     ],
 )
 def test_faults_of_the_published_csv(tmp_path, line, sentence):
@@ -390,3 +395,17 @@ def test_a_real_video_of_a_published_list(tmp_path):
     write_video(tmp_path / "abc_000010_000020.mp4", 12)
     with open_video(Kinetics(tmp_path).records("train")[0].path) as video:
         assert video.num_frames == 12
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        ("\n", r"classes.txt: the list of classes is empty"),
+        ("a\n\nb\na\n", r"classes.txt:4: the class 'a' was already given at .*classes.txt:1. Every class may be"),
+    ],
+)
+def test_faults_of_a_list_of_classes(tmp_path, lines, sentence):
+    write(tmp_path / "classes.txt", lines)
+    write(tmp_path / "train.csv", "a.mp4 0\n")
+    with pytest.raises(DataError, match=sentence):
+        Kinetics(tmp_path, num_classes=2).records("train")

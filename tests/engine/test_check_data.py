@@ -295,3 +295,6 @@ def test_a_report_that_cannot_be_written_is_a_sentence(ssv2, tmp_path, capsys):
     arguments = ["--cfg", str(CFG), "--output", str(output), *keys("DATA.PATH_TO_DATA_DIR", ssv2)]
     assert run_command("check_data", arguments) == 1
     assert f"{output.with_suffix('.videos.jsonl')}: " in capsys.readouterr().err
+    arguments[3] = str(tmp_path)
+    assert run_command("check_data", arguments) == 2
+    assert f"error: {tmp_path} is a folder, and the report is a file" in capsys.readouterr().err
