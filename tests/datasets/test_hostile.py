@@ -13,6 +13,7 @@ import hostile_files
 import pytest
 from hostile_files import make_damaged, make_frame_folders, make_huge, make_no_videos
 from made_videos import remux, write_video
+from miniatures import ROOT
 
 SEED = int(os.environ.get("SLOWFAST_GTA_HOSTILE_SEED", "0"))
 MORE_FILES = os.environ.get("SLOWFAST_GTA_HOSTILE_FILES")
@@ -28,6 +29,7 @@ def read_all(paths: list[Path]) -> dict[Path, str]:
         text=True,
         timeout=60 * MINUTES,
         errors="surrogateescape",
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     answers = dict(line.split("\t", 1) for line in ended.stdout.split("\0") if line)
     unread = [path for path in paths if str(path) not in answers]
