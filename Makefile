@@ -29,6 +29,7 @@ faults: .venv/installed  # kill -9 at 50 random moments, on one process and on t
 
 bench: .venv/installed
 	@$(RUN) tools/benchmark.py model --cfg configs/SSv1/R2D50.yaml
+	@$(RUN) tools/benchmark.py loader
 
 .venv/installed: setup.py constraints.txt tools/install.sh
 	@sh tools/install.sh $(PYTHON)
