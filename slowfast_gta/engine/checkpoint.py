@@ -7,6 +7,7 @@ Names: checkpoint_epoch_00003.pyth after epoch 3; checkpoint_epoch_00004_step_00
 checkpoint_best.pyth, a second name of the epoch that validated best. Order is by these numbers, never by a clock.
 """
 
+import contextlib
 import logging
 import os
 import re
@@ -74,7 +75,8 @@ def save_checkpoint(output_dir: str | Path, position: Position, state: dict) -> 
             os.fsync(file.fileno())
         _rename(temporary, path)
     except (OSError, RuntimeError) as fault:  # torch.save reports a full disk as a RuntimeError
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder itself may be what is wrong
+            temporary.unlink()
         raise RunError(
             f"The checkpoint {path} could not be written: {_reason(fault, path.parent)} Earlier checkpoints are whole."
         ) from fault
@@ -94,6 +96,8 @@ def _rename(temporary: Path, path: Path) -> None:
 def _reason(fault: Exception, folder: Path) -> str:
     if isinstance(fault, OSError) and fault.strerror:
         return f"{fault.strerror}."
+    if not folder.is_dir():
+        return "its folder is gone."
     free = os.statvfs(folder)
     return f"{free.f_bavail * free.f_frsize / 2**20:.0f} MiB are free there ({str(fault).splitlines()[0]})."
 

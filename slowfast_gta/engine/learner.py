@@ -159,7 +159,7 @@ class Learner:
         try:
             self.network.load_state_dict(state["model_state"])
             self.optimizer.load_state_dict(state["optimizer_state"])
-        except (RuntimeError, ValueError) as fault:
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as fault:  # torch checks little of it
             raise RunError(
                 "The checkpoint in OUTPUT_DIR is of another network or optimiser than the config describes: "
                 f"{' '.join(str(fault).split())[:300]} Choose another OUTPUT_DIR, or give the config it was made with."

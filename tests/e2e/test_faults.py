@@ -172,6 +172,16 @@ def test_a_checkpoint_of_another_network_in_output_dir(run_tiny, tmp_path, train
     assert "Choose another OUTPUT_DIR" in err
 
 
+@pytest.mark.parametrize("optimizer", [None, {"lr": 0.1}, {"state": {}, "param_groups": [1]}])
+def test_a_checkpoint_of_another_program_in_output_dir(run_tiny, tmp_path, trained, optimizer):
+    newest = checkpoint.list_checkpoints(trained)[-1][1]
+    content = torch.load(newest, weights_only=True) | {"optimizer_state": optimizer}
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    torch.save(content, tmp_path / "run" / "checkpoints" / newest.name)
+    code, _, err = run_tiny()
+    assert code == 1 and "The checkpoint in OUTPUT_DIR is of another network or optimiser" in err
+
+
 def test_a_head_of_another_size_is_not_tested(run_tiny, tmp_path, trained):
     data = make_ssv2(tmp_path / "data", 4, 2, num_classes=5)
     weights = checkpoint.list_checkpoints(trained)[-1][1]

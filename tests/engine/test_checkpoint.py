@@ -224,3 +224,9 @@ def test_every_reader_of_torch_s_files_reads_ours(tmp_path):
         assert torch.equal(torch.load(path, weights_only=True, mmap=mmap)["model_state"]["w"], torch.ones(4))
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None and archive.comment.startswith(b"sha256:")
+
+
+def test_a_file_in_place_of_the_folder_is_a_sentence(tmp_path):
+    (tmp_path / "checkpoints").touch()
+    with pytest.raises(RunError, match=r"checkpoint_epoch_00001.pyth could not be written: "):
+        save_checkpoint(tmp_path, Position(1), state(1))
