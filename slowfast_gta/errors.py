@@ -5,6 +5,8 @@ wrong, where, what is allowed and what to do. Anything else that is raised is a 
 its traceback.
 """
 
+import errno
+
 
 class UserError(Exception):
     """A fault in what the user gave us. `exit_code` is what the command ends with."""
@@ -38,3 +40,7 @@ class Interrupted(UserError):  # noqa: N818 - it is no error
     """The user, or the cluster, asked the run to stop, and it did so in order."""
 
     exit_code = 130
+
+
+# What a disk says that is full, or not ours to write: no fault of the program, and no traceback.
+DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)

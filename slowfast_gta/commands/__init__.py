@@ -13,7 +13,7 @@ import threading
 from collections.abc import Sequence
 from types import FrameType
 
-from slowfast_gta.errors import Interrupted, UserError
+from slowfast_gta.errors import DISK_ERRNOS, Interrupted, UserError
 
 COMMANDS = {
     "run_net": "train and test what a config describes",
@@ -26,6 +26,13 @@ COMMANDS = {
     "prepare_data": "lists from folders of videos, smaller videos, frames, lists for other codebases",
     "submit": "hand a training to a SLURM cluster",
     "demo": "make videos, train R2D and R2D+GTA on them, compare",
+}
+
+_FREE_SPACE = "Free space, or choose another OUTPUT_DIR"
+_OTHER_NAME = "A file or folder of that name is in the way: choose another OUTPUT_DIR, or --output"
+_CANNOT_BE_WRITTEN = {
+    **dict.fromkeys(DISK_ERRNOS, _FREE_SPACE),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR), _OTHER_NAME),
 }
 
 
@@ -54,10 +61,10 @@ def run_command(name: str, arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()  # whoever read our output has gone; Python would complain about it at exit
         return 1
     except OSError as fault:
-        if fault.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+        if fault.errno not in _CANNOT_BE_WRITTEN:
             raise
         what = f": {fault.filename}" if fault.filename else ""
-        print(f"error: {fault.strerror}{what}. Free space, or choose another OUTPUT_DIR.", file=sys.stderr)
+        print(f"error: {fault.strerror}{what}. {_CANNOT_BE_WRITTEN[fault.errno]}.", file=sys.stderr)
         return 1
 
 

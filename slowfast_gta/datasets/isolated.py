@@ -120,8 +120,12 @@ class _Worker:
         context = _start_method()
         self.connection, theirs = context.Pipe()
         self._since = None
-        self._process = context.Process(target=_work, args=(self._function, theirs), daemon=True)
-        self._process.start()
+        process = context.Process(target=_work, args=(self._function, theirs), daemon=True)
+        try:
+            process.start()
+        except (OSError, EOFError) as fault:  # no memory, too many processes, or what starts them has died
+            raise RunError(f"A process to read videos in could not start: {type(fault).__name__}: {fault}.") from None
+        self._process = process
         theirs.close()  # the worker holds the only one, so that its end is seen here
 
 

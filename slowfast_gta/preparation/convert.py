@@ -32,6 +32,8 @@ def build_lists(cfg, output: Path, list_format: str, skip_missing: bool, overwri
     """Write train, val and test of the data set of `cfg` into `output`, in one of FORMATS. Raises DataError."""
     name, lines_of = FORMATS[list_format]
     converted = Converted()
+    if output.resolve() == Path(cfg.DATA.PATH_TO_DATA_DIR).resolve():
+        raise DataError(f"{output} holds the lists that are read (DATA.PATH_TO_DATA_DIR). Name another --output.")
     names = None
     for split in ("train", "val", "test"):
         dataset = build_dataset(cfg, split)
@@ -60,9 +62,12 @@ def _write(path: Path, lines: Iterator[str] | list[str]) -> None:
     """One line for each of `lines`, under the final name when all are there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.writelines(f"{line}\n" for line in lines)
-    temporary.replace(path)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in lines)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _kinetics(records: list[VideoRecord]) -> Iterator[str]:

@@ -193,7 +193,8 @@ def num_cores() -> int:
 def targets_of(source: Path, output: Path, videos: list[str], suffix: str) -> tuple[dict[Path, Path], dict[str, str]]:
     """({source: target}, {source: why not}): the same tree below `output`, with another `suffix`.
 
-    Of videos that differ by their suffix only, as a.avi and a.mp4, the first keeps the name.
+    Of videos that differ by their suffix only, as a.avi and a.mp4, the first keeps the name; where one would be the
+    folder that others go into, they do.
     """
     made_of: dict[Path, Path] = {}
     clashes = {}
@@ -203,4 +204,8 @@ def targets_of(source: Path, output: Path, videos: list[str], suffix: str) -> tu
             clashes[str(source / video)] = f"{source / video}: {target} is already made from {made_of[target].name}."
         else:
             made_of[target] = source / video
+    folders = {folder for target in made_of for folder in target.parents}
+    for target in sorted(folders & made_of.keys()):  # a.mp4 beside a/b.mp4, where a video becomes a folder
+        origin = made_of.pop(target)
+        clashes[str(origin)] = f"{origin}: {target} must be the folder of other videos. Rename one of the two."
     return {origin: target for target, origin in made_of.items()}, clashes

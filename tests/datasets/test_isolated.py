@@ -63,3 +63,13 @@ def test_processes_that_cannot_start_are_not_taken_for_bad_jobs():
 
 def test_no_jobs_start_no_process():
     assert list(in_isolation(square_or_worse, [], 4, timeout_sec=1.0)) == []
+
+
+@pytest.mark.parametrize("fault", [OSError("Resource temporarily unavailable"), EOFError()])
+def test_a_process_that_cannot_be_made_is_a_sentence(monkeypatch, fault):
+    def start(process):
+        raise fault
+
+    monkeypatch.setattr("multiprocessing.process.BaseProcess.start", start)
+    with pytest.raises(RunError, match=f"could not start: {type(fault).__name__}: {fault}"):
+        list(in_isolation(square_or_worse, [1, 2], 2, timeout_sec=60))

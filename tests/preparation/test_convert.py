@@ -67,7 +67,7 @@ def test_parts_of_long_videos_are_frames_with_both_labels(tmp_path, capsys):
 def test_files_have_no_frames_to_list(tmp_path, ssv2, capsys):
     assert lists(CONFIGS["SSv2"], ssv2, tmp_path / "out", "--format", "frames") == 1
     assert "1000.webm: a file, and what is listed are frames" in capsys.readouterr().err
-    assert not list((tmp_path / "out").glob("*.csv"))
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_videos_that_are_not_there_can_be_left_out(tmp_path, capsys):
@@ -83,6 +83,12 @@ def test_lists_are_not_written_over(tmp_path, ssv2, capsys):
     assert lists(CONFIGS["SSv2"], ssv2, tmp_path) == 1
     assert "train.csv is there already. Name another --output, or say --overwrite" in capsys.readouterr().err
     assert lists(CONFIGS["SSv2"], ssv2, tmp_path, "--overwrite") == 0
+    assert lists(CONFIGS["SSv2"], ssv2, ssv2, "--overwrite") == 1
+    assert "holds the lists that are read (DATA.PATH_TO_DATA_DIR)" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    for output in (tmp_path / "file", tmp_path / "file" / "lists"):
+        assert lists(CONFIGS["SSv2"], ssv2, output) == 1
+        assert "A file or folder of that name is in the way: choose another" in capsys.readouterr().err
 
 
 def test_class_folders_of_names_with_spaces(tmp_path):

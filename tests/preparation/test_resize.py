@@ -232,6 +232,15 @@ def test_damaged_times_do_not_fill_the_disk():
         frames_shown(video, 30)
 
 
+def test_a_video_beside_a_folder_of_its_name_does_not_become_that_folder(folder, tmp_path, capsys):
+    (folder / "a.webm").write_bytes((folder / "a" / "one.webm").read_bytes())
+    assert prepare("extract-frames", folder, tmp_path / "frames", "--workers", 1) == 1
+    assert f"a.webm: {tmp_path / 'frames' / 'a'} must be the folder of other videos" in capsys.readouterr().err
+    assert (tmp_path / "frames" / "a" / "one" / "00001.jpg").exists() and not list(
+        (tmp_path / "frames/a").glob("*.jpg")
+    )
+
+
 def test_names_and_sizes_of_frames(folder, tmp_path):
     words = ("--name", "{id}_{:06d}.png", "--short-side", 24, "--workers", 1)
     assert prepare("extract-frames", folder, tmp_path / "frames", *words) == 0
