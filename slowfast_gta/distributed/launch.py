@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 
 from slowfast_gta.distributed import group
-from slowfast_gta.distributed.meeting import Meeting, MeetingError, meet
+from slowfast_gta.distributed.meeting import BEAT_SEC, Meeting, MeetingError, meet
 from slowfast_gta.distributed.place import Place
-from slowfast_gta.errors import ConfigError, Interrupted, RunError, UserError
+from slowfast_gta.errors import DISK_ERRNOS, ConfigError, Interrupted, RunError, UserError
 
 logger = logging.getLogger("slowfast_gta")
 
@@ -140,14 +140,24 @@ def _end_with(meeting: Meeting, fault: dict) -> None:
 
 def _end_because_of(fault: BaseException, meeting: Meeting | None, place: Place) -> None:
     """End this process because of its own `fault`, and tell the others; of two faults the first one is told."""
+    _ignore_signals()
     reason, code, traceback = _reason(fault)
     if meeting is not None:
+        if isinstance(fault, KeyboardInterrupt):
+            time.sleep(2 * BEAT_SEC)  # as below: it may be torchrun or srun, which end all when one has failed
         if isinstance(fault, RuntimeError) and _LOST_PEER.search(str(fault)):
             time.sleep(_LAST_WORDS_SEC)  # the watching thread knows more, and ends this process
         if not meeting.report(reason, code):
             time.sleep(_LAST_WORDS_SEC)
     _tell(place, f"{'' if isinstance(fault, MeetingError) else _who(meeting, place)}{reason}", traceback)
     _exit(code)
+
+
+def _ignore_signals() -> None:
+    """This process ends by itself in a moment: who ends it meanwhile, since another failed, would cost the reason."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _reason(fault: BaseException) -> tuple[str, int, BaseException | None]:
@@ -164,7 +174,11 @@ def _reason(fault: BaseException) -> tuple[str, int, BaseException | None]:
     if isinstance(fault, UserError):
         return str(fault), fault.exit_code, None
     if isinstance(fault, OSError) and fault.strerror:
-        return f"{fault.strerror}: {fault.filename or 'no file is named'}.", 1, fault
+        return (
+            f"{fault.strerror}: {fault.filename or 'no file is named'}.",
+            1,
+            None if fault.errno in DISK_ERRNOS else fault,
+        )
     return f"{type(fault).__name__}: {fault}", 1, fault
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from slowfast_gta.distributed.place import Place
 from slowfast_gta.errors import RunError
 
-_BEAT_SEC = 1.0
+BEAT_SEC = 1.0
 _SAY_SEC = 5.0  # between two lines of a process that waits
 _LOOK_SEC = 10.0  # a file that another machine wrote may be seen late on NFS
 
@@ -108,10 +108,10 @@ class Meeting:
 
     def _watch(self, on_fault: Callable[[dict], None]) -> None:
         before = time.monotonic()
-        while self.others and not self._closing.wait(_BEAT_SEC / 2):
+        while self.others and not self._closing.wait(BEAT_SEC / 2):
             now = time.monotonic()
             # Not the time that this process itself was stopped: it could not listen.
-            passed, before = min(now - before, 2 * _BEAT_SEC), now
+            passed, before = min(now - before, 2 * BEAT_SEC), now
             for rank, connection in list(self.others.items()):
                 fault = self._fault_at(rank, connection, passed)
                 if fault is not None:
@@ -220,7 +220,7 @@ def _listen(place: Place) -> socket.socket:
 def _gather(place: Place, door: socket.socket, came: dict, others: dict, limit_sec: float) -> str | None:
     """Wait until all have come; what is wrong, if anything."""
     patience = Patience(place, limit_sec)
-    door.settimeout(_BEAT_SEC / 2)
+    door.settimeout(BEAT_SEC / 2)
     while len(came) < place.world_size:
         absent = _ranks(set(range(place.world_size)) - set(came))
         if not patience.wait(f"{absent} at {place.host}:{place.port}"):
@@ -376,7 +376,7 @@ def _answer(connection: Connection, word: str | None, limit_sec: float) -> dict 
     begin = time.monotonic()
     while time.monotonic() - begin < limit_sec:
         try:
-            message = connection.receive(_BEAT_SEC)
+            message = connection.receive(BEAT_SEC)
         except OSError:
             return None
         if message is not None and (word is None or word in message):

@@ -243,7 +243,7 @@ def test_the_time_that_a_process_itself_is_stopped_does_not_count(three, monkeyp
     hours = [0.0]
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + 3600 * hours[0], sleep=time.sleep)
     monkeypatch.setattr(meeting_module, "time", clock)
-    monkeypatch.setattr(meeting_module, "_BEAT_SEC", 0.1)
+    monkeypatch.setattr(meeting_module, "BEAT_SEC", 0.1)
     learned = watch_all(three)
     for _ in range(3):
         time.sleep(0.3)

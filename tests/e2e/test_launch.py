@@ -275,3 +275,28 @@ def test_under_torchrun_the_first_error_is_the_one_that_is_shown(tmp_path):
     line += command(*arguments(data, tmp_path / "run", "TRAIN.BATCH_SIZE", 8))[1:]
     ((code, said),) = ends([start(line, PYTHONPATH=str(ROOT))])
     assert code == 1 and "1004.webm: this is not a video" in said
+
+
+_FULL_DISK = """
+import errno
+from slowfast_gta import distributed
+from slowfast_gta.engine import train
+original = train.Learner.step
+
+def step(*arguments):
+    if distributed.get_rank() == 1:
+        raise OSError(errno.ENOSPC, "No space left on device", "/full/disk")
+    return original(*arguments)
+
+train.Learner.step = step
+"""
+
+
+@pytest.mark.slow
+def test_what_torchrun_ends_because_another_failed_still_says_why(ssv2, tmp_path):
+    (tmp_path / "full.py").write_text(_FULL_DISK)
+    line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
+    line += command(*arguments(ssv2, tmp_path / "run", "PLUGINS", f"[{tmp_path / 'full.py'}]"))[1:]
+    ((code, said),) = ends([start(line, PYTHONPATH=str(ROOT))])
+    assert code == 1 and "No space left on device: /full/disk" in said and "Interrupted." not in said, said
+    assert "ended this run: No space left on device: /full/disk" in (tmp_path / "run" / "log.txt").read_text()
