@@ -178,6 +178,7 @@ def test_faults_of_ssv1_files(tmp_path, line, sentence):
         ("b.mp4", r"val\.csv:2: a line must be 'path label' with a number as label; it is 'b\.mp4'"),
         ("b.mp4,1", r"val\.csv:2: before the label stands a comma, and at .*val\.csv:1 a space"),
         ("b.mp4 x", "with a number as label"),
+        ("b\0.mp4 1", r"val\.csv:2: there is a byte 0 in the text"),
         ("b.mp4 4", r"val\.csv:2: the label 4 is outside 0\.\.3"),
         ("b.mp4 -1", r"the label -1 is outside 0\.\.3"),
         ("a.mp4 2", r"val\.csv:2: the video id 'a\.mp4' was already given at .*val\.csv:1"),

@@ -49,6 +49,9 @@ KINDS = {
     "short": Kind(
         False, "Frames are repeated to fill the clip: fewer DATA.NUM_FRAMES, or a smaller DATA.SAMPLING_RATE."
     ),
+    "numbers left out": Kind(
+        False, "Frames have been lost, if every one was extracted: fetch or extract these videos again."
+    ),
     "sizes of videos": Kind(False, "Every video is resized as it is read; prepare_data.py resize would do it once."),
     "official size": Kind(False, "Results are comparable with published ones only on the same videos."),
 }
@@ -174,6 +177,8 @@ def video_findings(
             yield Finding("frame count", split, f"{record.path}: {counted} frames; the list says {listed}.")
         if found["num_repeated"]:
             yield Finding("replaced frames", split, f"{record.path}: {found['num_repeated']} of the frames read.")
+        if gaps := found.get("num_gaps"):
+            yield Finding("numbers left out", split, f"{record.path}: {gaps} between the first and the last frame's.")
         if counted < (needed := clip_frames(found["fps"])):
             yield Finding("short", split, f"{record.path}: {counted} frames; a clip spans {needed}.")
     if len(sizes) > 1:

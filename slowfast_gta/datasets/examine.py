@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from slowfast_gta.datasets.frames import FrameFolder
 from slowfast_gta.datasets.readers import open_video
 from slowfast_gta.errors import DataError
 
@@ -43,8 +44,8 @@ def stamp_of(path: str) -> list[int] | None:
 
 
 def examine(look: Look) -> dict:
-    """The facts, ready for JSON: stamp, digest, num_frames, fps, sizes (H, W), num_repeated; where something is wrong,
-    `kind` (as in doctor.py) and the sentence `fault`."""
+    """The facts, ready for JSON: stamp, digest, num_frames, fps, sizes (H, W), num_repeated, num_gaps; where something
+    is wrong, `kind` (as in doctor.py) and the sentence `fault`."""
     cv2.setNumThreads(0)  # the processes are the parallelism
     facts = {"decode": look.decode, "stamp": stamp_of(look.path), "kind": None, "fault": None}
     if facts["stamp"] is None:
@@ -100,4 +101,5 @@ def _decode(look: Look) -> dict:
         one_by_one = (video.read([index])[0] for index in wanted)
         frames = one_by_one if Path(look.path).is_dir() else video.frames(wanted)
         sizes = sorted({frame.shape[:2] for frame in frames})
-        return {"num_frames": video.num_frames, "fps": video.fps, "sizes": sizes, "num_repeated": video.num_repeated}
+        facts = {"num_frames": video.num_frames, "fps": video.fps, "sizes": sizes, "num_repeated": video.num_repeated}
+        return facts | ({"num_gaps": video.num_gaps} if isinstance(video, FrameFolder) and not look.span else {})

@@ -16,10 +16,12 @@ from slowfast_gta.errors import DataError
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _NUMBERED = re.compile(r"(.*?)(\d+)(\.\w+)")  # frame_0000000017.jpg
+_LAST_NUMBER = re.compile(r".*?(\d+)\D*\.\w+")  # 78687_000001.jpg
+_DIGITS = re.compile(r"(\d+)")
 
 
 class FrameFolder:
-    """A folder of extracted frames, in the order of their names."""
+    """A folder of extracted frames, in the order of the numbers in their names: 2.jpg comes before 10.jpg."""
 
     fps = times_sec = None  # a folder does not know them
     num_repeated = 0
@@ -28,7 +30,8 @@ class FrameFolder:
         self.path = str(path)
         self._deadline = Deadline(self.path, timeout_sec)
         try:
-            self._files = sorted(file for file in Path(self.path).iterdir() if file.suffix.lower() in _SUFFIXES)
+            files = (file for file in Path(self.path).iterdir() if file.suffix.lower() in _SUFFIXES)
+            self._files = sorted(files, key=_by_numbers)
         except OSError as fault:
             raise DataError(f"{self.path}: the folder cannot be read ({fault.strerror}).") from None
         if not self._files:
@@ -66,6 +69,12 @@ class FrameFolder:
     def files(self) -> list[Path]:
         """The file of each frame."""
         return [self._file(index) for index in range(self.num_frames)]
+
+    @property
+    def num_gaps(self) -> int:
+        """How many numbers between the first and the last frame's have no file."""
+        numbers = [int(name[1]) for file in self.files if (name := _LAST_NUMBER.fullmatch(file.name))]
+        return max(numbers) - min(numbers) + 1 - len(set(numbers)) if numbers else 0
 
     def _file(self, index: int) -> Path:
         return self._files[index]
@@ -118,6 +127,11 @@ class FrameRange(FrameFolder):
 
     def _path(self, number: int) -> Path:
         return Path(self.path, self._name.format(number))
+
+
+def _by_numbers(file: Path) -> list[str | int]:
+    """Text and numbers in turn, for sorting."""
+    return [int(part) if place % 2 else part for place, part in enumerate(_DIGITS.split(file.name))]
 
 
 def _is_file(path: Path) -> bool:

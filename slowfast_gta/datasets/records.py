@@ -71,7 +71,7 @@ class VideoDataset:
 def read_text(path: Path, what: str) -> str:
     """The text of an annotation file. Raises DataError that says `what` it was to be."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(
             f"{path}: there is no such file, and it is {what}. DATA.PATH_TO_DATA_DIR must be the folder that holds it."
@@ -80,6 +80,10 @@ def read_text(path: Path, what: str) -> str:
         raise DataError(f"{path}: {what} must be UTF-8 text, and byte {fault.start} of it is not.") from None
     except OSError as fault:
         raise DataError(f"{path}: {what} cannot be read ({fault.strerror}).") from None
+    before, zero, _ = text.partition("\0")
+    if zero:  # as a crash leaves them
+        raise DataError(f"{path}:{before.count(chr(10)) + 1}: there is a byte 0 in the text. Fetch or write it again.")
+    return text
 
 
 def check_folder(path: Path, what: str) -> Path:

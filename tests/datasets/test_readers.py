@@ -123,6 +123,13 @@ def test_frame_folder(tmp_path):
     assert frames[0, :8, :, 0].mean() > 180 > 80 > frames[0, :8, :, 2].mean()
 
 
+def test_frames_are_in_the_order_of_their_numbers(tmp_path):
+    folder = write_frames(tmp_path / "17", 12)
+    for file in sorted(folder.iterdir()):
+        file.rename(folder / f"17_{int(file.stem)}.jpg")
+    assert [number_of(frame) for frame in read_frames(folder, range(12))] == list(range(12))
+
+
 def _damaged(tmp_path: Path, kind: str) -> Path:
     path = tmp_path / "broken.webm"
     if kind == "text":

@@ -120,13 +120,16 @@ def test_faults_of_ssv1(doctor, tmp_path):
     cut_off.write_bytes(cut_off.read_bytes()[:-40])
     for file in (frames / "1004").iterdir():
         file.unlink()
+    (frames / "1005" / "00004.jpg").unlink()
     cfg = ROOT / "configs" / "SSv1" / "R2D50.yaml"
     _, report = doctor(cfg, folder, decode="all")
     assert counts(report) == {"missing": 1, "unreadable": 3, "frame sizes": 1}
     assert str(cut_off) in sentences(report, "unreadable")
     assert "64 x 48, 128 x 96" in sentences(report, "frame sizes")
     assert all(name in sentences(report, "unreadable") for name in ("00004.jpg", "1004: there are no frames"))
-    assert counts(report, "remarks") == {"class without videos": 2, "official size": 2, "sizes of videos": 1}
+    remarks = {"class without videos": 2, "official size": 2, "sizes of videos": 1, "numbers left out": 1}
+    assert counts(report, "remarks") == remarks
+    assert "1005: 1 between the first and the last frame's" in sentences(report, "numbers left out")
     assert "4 videos of 86,017" in sentences(report, "official size")
     assert "171 of 174 classes" in sentences(report, "class without videos")
 
