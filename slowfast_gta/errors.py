@@ -42,5 +42,8 @@ class Interrupted(UserError):  # noqa: N818 - it is no error
     exit_code = 130
 
 
-# What a disk says that is full, or not ours to write: no fault of the program, and no traceback.
-DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+# What a disk says that is full, not ours to write, or has another thing of that name: no traceback, since no bug.
+DISK_ERRNOS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR),
+)

@@ -115,7 +115,7 @@ class Meeting:
             for rank, connection in list(self.others.items()):
                 fault = self._fault_at(rank, connection, passed)
                 if fault is not None:
-                    if self._settle(fault, {other: line for other, line in self.others.items() if other != rank}):
+                    if self._settle(fault, self.others):  # the silent one too: it may be awake again one day
                         on_fault(fault)
                     return
             self._send_all(self.others, beat=True)

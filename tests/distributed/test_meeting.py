@@ -221,6 +221,9 @@ def test_silence_for_too_long_is_an_end(three):
     wait_until(lambda: all(learned))
     assert [faults[0]["rank"] for faults in learned] == [2, 2]
     assert "has not answered for 2 s (DIST_TIMEOUT_SEC)" in learned[1][0]["reason"]
+    (awake,) = watch_all(three[2:])
+    wait_until(lambda: awake)
+    assert awake == learned[0], "it is told what it has missed, not that the others were killed"
 
 
 def test_silence_of_process_0_is_seen_by_each_of_the_others(three):
