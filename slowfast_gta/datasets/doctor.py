@@ -140,8 +140,9 @@ def pair_findings(splits: Records, facts: Facts) -> Iterator[Finding]:
                 by_digest[digest].append(record)
         for same in by_digest.values():
             if len(same) > 1:
-                kind = "two labels" if len({record.label for record in same}) > 1 else "twice"
-                names = " and ".join(f"{record.video_id} (label {record.label})" for record in same[:3])
+                of_labels = {record.label: record for record in reversed(same)}  # the first of each
+                kind, shown = ("two labels", [*of_labels.values()][::-1]) if len(of_labels) > 1 else ("twice", same)
+                names = " and ".join(f"{record.video_id} (label {record.label})" for record in shown[:3])
                 yield Finding(kind, split, f"{names} have the same content.")
 
 

@@ -15,8 +15,9 @@ from miniatures import CFG, ROOT, command, keys, make_ssv1, run
 
 from slowfast_gta import load_config
 from slowfast_gta.commands import run_command
-from slowfast_gta.datasets.doctor import KINDS, order_findings
+from slowfast_gta.datasets.doctor import KINDS, order_findings, pair_findings
 from slowfast_gta.datasets.examine import examine
+from slowfast_gta.datasets.records import VideoRecord
 from slowfast_gta.datasets.something import SSv1
 from slowfast_gta.engine import check_data as module
 from slowfast_gta.engine.check_data import check_data
@@ -301,3 +302,10 @@ def test_a_report_that_cannot_be_written_is_a_sentence(ssv2, tmp_path, capsys):
     arguments[3] = str(tmp_path)
     assert run_command("check_data", arguments) == 2
     assert f"error: {tmp_path} is a folder, and the report is a file" in capsys.readouterr().err
+
+
+def test_copies_with_two_labels_are_shown_by_one_of_each_label():
+    labels = {"a": 0, "b": 0, "c": 0, "d": 1}
+    records = {"train": [VideoRecord(name, label, name) for name, label in labels.items()]}
+    (found,) = pair_findings(records, lambda record: {"digest": "x"})
+    assert found.kind == "two labels" and "a (label 0) and d (label 1) have" in found.sentence
