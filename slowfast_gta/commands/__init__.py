@@ -30,9 +30,11 @@ COMMANDS = {
 
 _FREE_SPACE = "Free space, or choose another OUTPUT_DIR"
 _OTHER_NAME = "A file or folder of that name is in the way: choose another OUTPUT_DIR, or --output"
+_NO_PLACE = "Nothing can be read or written there: choose another path"
 _CANNOT_BE_WRITTEN = {
     **dict.fromkeys(DISK_ERRNOS, _FREE_SPACE),
     **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR), _OTHER_NAME),
+    **dict.fromkeys((errno.ENOENT, errno.ELOOP, errno.ENAMETOOLONG), _NO_PLACE),
 }
 
 
