@@ -24,7 +24,7 @@ setup(
     install_requires=[
         "torch>=2.11",
         "numpy>=2.2",
-        "av>=17",
+        "av>=17.1",
         "opencv-python-headless>=4.11",
         "fvcore>=0.1.5.post20221221",
         "iopath>=0.1.9",

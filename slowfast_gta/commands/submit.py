@@ -126,8 +126,10 @@ def minutes_of(text: str) -> int:
 
 
 def run_net_command(args: argparse.Namespace) -> list[str]:
-    """The command line that each task runs: the configs and KEY VALUE pairs as they were given here."""
+    """The command line that each task runs: the configs and KEY VALUE pairs as they were given here, and all GPUs."""
     pairs = ["--opts", *args.opts] if args.opts else []
+    if args.gpus_per_node and "NUM_GPUS" not in [*args.cfg, *args.opts]:
+        pairs += ["NUM_GPUS", str(args.gpus_per_node)]
     return [sys.executable, "-m", "slowfast_gta", "run_net", "--cfg", *args.cfg, *pairs]
 
 

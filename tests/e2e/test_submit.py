@@ -1,0 +1,69 @@
+"""tools/submit.py without a cluster: what it would run, and what it refuses. With one: tests/slurm."""
+
+import argparse
+import subprocess
+
+import pytest
+from miniatures import CFG, ROOT, command
+
+from slowfast_gta.commands.submit import minutes_of, run_net_command
+from slowfast_gta.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"), [("90", 90), ("1:30:00", 90), ("0:00:01", 1), ("2-12:00:00", 3600), ("1-00:00:30", 1441)]
+)
+def test_time_limits_are_slurms(text, minutes):
+    assert minutes_of(text) == minutes
+
+
+@pytest.mark.parametrize("text", ["", "1h", "1:30", "-5", "1-", "1-12", "a"])
+def test_other_time_limits_are_refused(text):
+    with pytest.raises(ConfigError, match="--time is"):
+        minutes_of(text)
+
+
+@pytest.mark.parametrize(
+    ("cfg", "opts", "gpus", "end"),
+    [
+        (["a.yaml"], [], 0, ["--cfg", "a.yaml"]),
+        (["a.yaml", "RNG_SEED", "1"], [], 8, ["--cfg", "a.yaml", "RNG_SEED", "1", "NUM_GPUS", "8"]),
+        (["a.yaml"], ["RNG_SEED", "1"], 8, ["--cfg", "a.yaml", "--opts", "RNG_SEED", "1", "NUM_GPUS", "8"]),
+        (["a.yaml", "NUM_GPUS", "2"], [], 8, ["--cfg", "a.yaml", "NUM_GPUS", "2"]),
+        (["a.yaml"], ["NUM_GPUS", "2"], 8, ["--cfg", "a.yaml", "--opts", "NUM_GPUS", "2"]),
+    ],
+)
+def test_each_task_runs_what_was_given_on_all_gpus(cfg, opts, gpus, end):
+    args = argparse.Namespace(cfg=cfg, opts=opts, gpus_per_node=gpus)
+    given = run_net_command(args)
+    assert given[given.index("--cfg") :] == end and given[1:4] == ["-m", "slowfast_gta", "run_net"]
+
+
+def test_faults_are_told_before_anything_is_queued(tmp_path):
+    for arguments, code, words in [
+        (["--time", "1h"], 2, "--time is 1h"),
+        (["--time", "60", "--nodes", "0"], 2, "--nodes"),
+        (["--time", "60", "DATA.SAMPLNG", "dense"], 2, "DATA.SAMPLING"),
+        (["--time", "60"], 1, "submitit"),
+    ]:
+        # An empty PATH: no sbatch. Without submitit that is said first; either way it is a sentence.
+        given = command("--cfg", CFG, "OUTPUT_DIR", tmp_path / "run", *arguments, tool="submit")
+        done = subprocess.run(given, cwd=ROOT, env={"PATH": ""}, capture_output=True, text=True, timeout=60)
+        assert done.returncode == code and "Traceback" not in done.stderr, done.stderr
+        assert words in done.stderr or (code == 1 and "There is no sbatch" in done.stderr), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [("--cfg a.yaml", "--cfg a.yaml NUM_GPUS 8"), ("--cfg a.yaml NUM_GPUS 2", "--cfg a.yaml NUM_GPUS 2")],
+)
+def test_the_batch_script_gives_each_task_the_nodes_gpus(arguments, expected, tmp_path):
+    """With an srun that only says what it was asked to run."""
+    srun = tmp_path / "srun"
+    srun.write_text('#!/bin/sh\nshift 2\necho "$@"\n')
+    srun.chmod(0o755)
+    script = ROOT / "tools" / "slurm" / "train.sbatch"
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_SUBMIT_DIR": str(ROOT), "PYTHON": "/bin/sh"}
+    environment |= {"SLURM_JOB_ID": "1", "SLURM_GPUS_ON_NODE": "8"}
+    done = subprocess.run(["bash", script, *arguments.split()], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.strip() == f"tools/run_net.py {expected}", done.stdout + done.stderr
