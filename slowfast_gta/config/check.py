@@ -204,7 +204,7 @@ def check_processes(cfg) -> Iterator[str]:
     """Machines that train together."""
     if cfg.SHARD_ID >= cfg.NUM_SHARDS >= 1:
         yield f"SHARD_ID is {cfg.SHARD_ID}; with NUM_SHARDS {cfg.NUM_SHARDS} it must be 0 to {cfg.NUM_SHARDS - 1}."
-    if cfg.SOLVER.ACCUMULATE_STEPS > max(1, cfg.TRAIN.BATCH_SIZE):
+    if max(1, cfg.TRAIN.BATCH_SIZE) < cfg.SOLVER.ACCUMULATE_STEPS:
         yield (
             f"SOLVER.ACCUMULATE_STEPS is {cfg.SOLVER.ACCUMULATE_STEPS}, more parts than the {cfg.TRAIN.BATCH_SIZE} "
             "clips that TRAIN.BATCH_SIZE has."
