@@ -343,7 +343,7 @@ def long_videos(tmp_path_factory) -> Path:
     """Videos that take a moment each."""
     root = tmp_path_factory.mktemp("long")
     write_video(root / "0.mp4", 40, 240, 320)
-    for number in range(1, 16):
+    for number in range(1, 48):
         shutil.copy(root / "0.mp4", root / f"{number}.mp4")
     return root
 
@@ -362,9 +362,9 @@ def test_killed_half_way_leaves_whole_files_only_and_goes_on(long_videos, tmp_pa
     os.kill(process.pid, number)
     said = process.communicate(timeout=60)[1]
     made = sorted(out.glob(final))
-    assert 2 <= len(made) < 16
+    assert 2 <= len(made) < 48
     if number == signal.SIGINT:
-        assert process.returncode == 130 and "of 16 are done" in said and "goes on from there" in said
+        assert process.returncode == 130 and "of 48 are done" in said and "goes on from there" in said
         assert not (out / ".partial").exists()
     assert "Traceback" not in said
     for path in made:
@@ -373,4 +373,4 @@ def test_killed_half_way_leaves_whole_files_only_and_goes_on(long_videos, tmp_pa
     time.sleep(0.5 if number == signal.SIGKILL else 0)  # its workers finish what they are at, and end
     assert prepare(*words) == 0
     assert "were there already" in capsys.readouterr().out
-    assert len(list(out.glob(final))) == 16 and not (out / ".partial").exists()
+    assert len(list(out.glob(final))) == 48 and not (out / ".partial").exists()
