@@ -45,6 +45,8 @@ def run_command(name: str, arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # What torch's C++ warns of, with its stack, where another process is gone: distributed/launch.py says it.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    # Of processes that were killed; ours are told of by a sentence.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
     _interrupt_at_warnings()
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold bytes that are no text
