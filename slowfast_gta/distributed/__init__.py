@@ -1,10 +1,11 @@
 """Several processes that train as one. On one process every function here does nothing, at no cost.
 
-place    where this process stands, as torchrun, srun or --num_shards say
-meeting  how the processes find one another, and learn of each other's end
-group    what they tell each other in training; the only importer of torch.distributed
-norms    BatchNorm over all of them
-launch   a job on every one of them
+place      where this process stands, as torchrun, srun or --num_shards say
+meeting    how the processes find one another
+heartbeat  how they learn of each other's end
+group      what they tell each other in training; the only importer of torch.distributed
+norms      BatchNorm over all of them
+launch     a job on every one of them
 """
 
 from slowfast_gta.distributed.group import (

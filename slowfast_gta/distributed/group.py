@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from slowfast_gta.distributed.meeting import Meeting
+from slowfast_gta.distributed.heartbeat import Meeting
 from slowfast_gta.distributed.place import Place
 from slowfast_gta.errors import DataError, RunError
 

@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 
 from slowfast_gta.distributed import group
-from slowfast_gta.distributed.meeting import BEAT_SEC, Meeting, MeetingError, meet
+from slowfast_gta.distributed.heartbeat import BEAT_SEC, Meeting
+from slowfast_gta.distributed.meeting import MeetingError, meet
 from slowfast_gta.distributed.place import Place
 from slowfast_gta.errors import DISK_ERRNOS, ConfigError, Interrupted, RunError, UserError
 

@@ -1,153 +1,28 @@
-"""How processes find one another, see that they fit together, and learn at once when one of them fails or is gone.
+"""How processes find one another and see that they fit together.
 
-Process 0 listens; each of the others keeps one connection to it, of lines of JSON. First all say who they are and what
-they run (hello); process 0 compares, has all of them look for a file that it wrote, and lets them go, or tells all
-what is wrong. Then a thread of each process sends a beat every second and watches the other end: a fault that is
-reported, a connection that closes, a silence of `limit_sec` ends every process with the same sentence.
+Process 0 listens; each of the others keeps one connection to it. First all say who they are and what they run (hello);
+process 0 compares, has all of them look for a file that it wrote, and lets them go, or tells all what is wrong. From
+then on they watch each other: heartbeat.py.
 """
 
-import json
 import os
 import secrets
 import socket
 import sys
-import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from slowfast_gta.distributed.heartbeat import BEAT_SEC, Connection, Meeting
 from slowfast_gta.distributed.place import Place
 from slowfast_gta.errors import RunError
 
-BEAT_SEC = 1.0
 _SAY_SEC = 5.0  # between two lines of a process that waits
 _LOOK_SEC = 10.0  # a file that another machine wrote may be seen late on NFS
 
 
 class MeetingError(RunError):
     """The processes did not come together, or do not fit together; the others know."""
-
-
-class Connection:
-    """Lines of JSON over a socket."""
-
-    def __init__(self, endpoint: socket.socket):
-        self.socket, self._rest, self._lock = endpoint, b"", threading.Lock()
-        self.silent_sec = 0.0
-
-    def send(self, **message: object) -> None:
-        """Raises OSError where the other end is gone."""
-        with self._lock:
-            self.socket.settimeout(5)
-            self.socket.sendall(json.dumps(message).encode() + b"\n")
-
-    def receive(self, timeout_sec: float) -> dict | None:
-        """The next message, None if none came in time. Raises ConnectionError at the end of the connection."""
-        if b"\n" not in self._rest:
-            self.socket.settimeout(timeout_sec)
-            try:
-                received = self.socket.recv(1 << 16)
-            except (TimeoutError, BlockingIOError):
-                return None
-            if not received:
-                raise ConnectionResetError
-            self._rest += received
-            if b"\n" not in self._rest:
-                return None
-        line, _, self._rest = self._rest.partition(b"\n")
-        try:
-            message = json.loads(line)
-        except ValueError:
-            raise ConnectionResetError from None  # no process of ours speaks so
-        if not isinstance(message, dict):
-            raise ConnectionResetError
-        return message
-
-
-class Meeting:
-    """The connections of a process to the others: of process 0 to all, of each other one to process 0."""
-
-    def __init__(self, place: Place, others: dict[int, Connection], names: list[str], limit_sec: float):
-        """names: of all processes, for people: "process 1 of 2 (node2, pid 77)"."""
-        self.place, self.others, self.names, self.limit_sec = place, others, names, limit_sec
-        self.fault: dict | None = None  # {"rank", "reason", "exit_code"}: the first one that is known
-        self._settling = threading.Lock()
-        self._closing = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def watch(self, on_fault: Callable[[dict], None]) -> None:
-        """From now on `on_fault` is called, in another thread, when any other process fails or is gone."""
-        self._thread = threading.Thread(target=self._watch, args=(on_fault,), daemon=True)
-        self._thread.start()
-
-    def report(self, reason: str, exit_code: int) -> bool:
-        """Tell all others that this process ends and why; False where another one failed before."""
-        return self._settle({"rank": self.place.rank, "reason": reason, "exit_code": exit_code}, self.others)
-
-    def _settle(self, fault: dict, listeners: dict[int, Connection]) -> bool:
-        """Whether `fault` is the first one; then `listeners` are told."""
-        with self._settling:
-            if self.fault is not None:
-                return False
-            self.fault = fault
-        self._send_all(listeners, fault=fault)
-        for connection in listeners.values():
-            with suppress(OSError):  # a connection that ends with words unread on this side may lose its last ones
-                connection.socket.shutdown(socket.SHUT_WR)
-        return True
-
-    def close(self) -> None:
-        """This process is done, as it should be."""
-        self._closing.set()
-        if self._thread is not None:
-            self._thread.join()
-        self._send_all(self.others, done=True)
-        for connection in self.others.values():
-            connection.socket.close()
-
-    def _watch(self, on_fault: Callable[[dict], None]) -> None:
-        before = time.monotonic()
-        while self.others and not self._closing.wait(BEAT_SEC / 2):
-            now = time.monotonic()
-            # Not the time that this process itself was stopped: it could not listen.
-            passed, before = min(now - before, 2 * BEAT_SEC), now
-            for rank, connection in list(self.others.items()):
-                fault = self._fault_at(rank, connection, passed)
-                if fault is not None:
-                    if self._settle(fault, self.others):  # the silent one too: it may be awake again one day
-                        on_fault(fault)
-                    return
-            self._send_all(self.others, beat=True)
-
-    def _fault_at(self, rank: int, connection: Connection, passed_sec: float) -> dict | None:
-        """What is wrong at the other end, if anything; a process that is done leaves `others`."""
-        connection.silent_sec += passed_sec
-        try:
-            while (message := connection.receive(0)) is not None:
-                connection.silent_sec = 0.0
-                if "fault" in message:
-                    return message["fault"]
-                if "done" in message:
-                    del self.others[rank]
-                    return None
-        except OSError:
-            # Its last words may be lost in a reset connection; who else has them tells all.
-            reason = "it ended without a word: killed (for its memory, mostly), or its machine failed"
-            return {"rank": rank, "reason": reason, "exit_code": 1}
-        if connection.silent_sec > self.limit_sec:
-            reason = (
-                f"it has not answered for {self.limit_sec:.0f} s (DIST_TIMEOUT_SEC): it is stopped, its machine is "
-                "overloaded, or the network between them is gone"
-            )
-            return {"rank": rank, "reason": reason, "exit_code": 1}
-        return None
-
-    @staticmethod
-    def _send_all(connections: dict[int, Connection], **message: object) -> None:
-        for connection in connections.values():
-            with suppress(OSError):  # that it is gone is noticed where it is read
-                connection.send(**message)
 
 
 def meet(place: Place, about: dict, offer: dict, folder: Path, limit_sec: float, launch: int) -> tuple[Meeting, dict]:
@@ -198,11 +73,11 @@ def _host(place: Place, hello: dict, offer: dict, folder: Path, limit_sec: float
     if not fault:
         fault = _look_for_file(folder, came, others, limit_sec)
     if fault:
-        Meeting._send_all(others, fault=fault)
+        Meeting.send_all(others, fault=fault)
         raise MeetingError(fault)
     names = [_name(came[rank], place.world_size) for rank in range(place.world_size)]
     offer = offer | {"address": _public_address(others)}
-    Meeting._send_all(others, go=offer, names=names)
+    Meeting.send_all(others, go=offer, names=names)
     return Meeting(place, others, names, limit_sec), offer
 
 
@@ -240,11 +115,11 @@ def _gather(place: Place, door: socket.socket, came: dict, others: dict, limit_s
             if hello["launch"] != came[0]["launch"]:
                 connection.socket.close()  # of an earlier or a later meeting; it tries again
             elif (fault := _stranger(hello, came)) is not None:
-                Meeting._send_all({**others, -1: connection}, fault=fault)
+                Meeting.send_all({**others, -1: connection}, fault=fault)
                 return fault
             else:
                 came[hello["rank"]], others[hello["rank"]] = hello, connection
-        Meeting._send_all(others, beat=True)
+        Meeting.send_all(others, beat=True)
     return None
 
 
@@ -291,7 +166,7 @@ def _look_for_file(folder: Path, came: dict, others: dict[int, Connection], limi
     token = folder / f".meeting_{secrets.token_hex(8)}"
     token.touch()
     try:
-        Meeting._send_all(others, look_for=token.name)
+        Meeting.send_all(others, look_for=token.name)
         for rank, connection in others.items():
             answer = _answer(connection, "seen", limit_sec)
             if answer is None:

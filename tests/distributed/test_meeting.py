@@ -12,9 +12,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from slowfast_gta.distributed import heartbeat
 from slowfast_gta.distributed import meeting as meeting_module
 from slowfast_gta.distributed.group import _choose_interface, free_port
-from slowfast_gta.distributed.meeting import Connection, Meeting, MeetingError, _public_address, meet
+from slowfast_gta.distributed.heartbeat import Connection, Meeting
+from slowfast_gta.distributed.meeting import MeetingError, _public_address, meet
 from slowfast_gta.distributed.place import Place
 
 ABOUT = {"code": "0.1.0+abc", "config": {"SOLVER.BASE_LR": "0.1", "RNG_SEED": "1"}}
@@ -245,8 +247,8 @@ def test_the_time_that_a_process_itself_is_stopped_does_not_count(three, monkeyp
     """Ctrl-Z of the whole job, or a laptop asleep: when all go on, nobody has been silent for longer than a beat."""
     hours = [0.0]
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + 3600 * hours[0], sleep=time.sleep)
-    monkeypatch.setattr(meeting_module, "time", clock)
-    monkeypatch.setattr(meeting_module, "BEAT_SEC", 0.1)
+    monkeypatch.setattr(heartbeat, "time", clock)
+    monkeypatch.setattr(heartbeat, "BEAT_SEC", 0.1)
     learned = watch_all(three)
     for _ in range(3):
         time.sleep(0.3)
