@@ -353,7 +353,11 @@ def test_killed_half_way_leaves_whole_files_only_and_goes_on(long_videos, tmp_pa
     out = tmp_path / "out"
     words = (what, long_videos, out, "--short-side", "200", "--workers", "2")
     process = subprocess.Popen(
-        command(*words, tool="prepare_data"), stderr=subprocess.PIPE, text=True, start_new_session=True
+        command(*words, tool="prepare_data"),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # not as what nohup or a CI's shell starts
     )
     final = "*.mp4" if what == "resize" else "[0-9]*"
     deadline = time.monotonic() + 100
