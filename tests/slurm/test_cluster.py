@@ -130,14 +130,19 @@ def test_a_warning_saves_queues_again_and_loses_nothing(cluster, train, undistur
     assert_ended_well(job, undisturbed)
 
 
-def test_a_time_limit_does_the_same_by_itself(cluster, train, undisturbed, tmp_path):
-    """A limit of one minute, once it trains; SLURM itself then warns, and has no mercy after it."""
-    job = train(tmp_path, sbatch=("--time=30", "--signal=B:USR1@50"))
+def test_a_time_limit_does_the_same_by_itself(cluster, train, tmp_path):
+    """A limit of one minute, once it trains; SLURM looks every half minute, warns, and has no mercy after it."""
+    epochs = 600
+    longer = ("SOLVER.MAX_EPOCH", epochs, "TRAIN.EVAL_PERIOD", epochs)
+    job = train(tmp_path, *longer, sbatch=("--time=30", "--signal=B:USR1@50"))
     job.wait_for_steps()
     cluster.call(["scontrol", "update", f"JobId={job.number}", "TimeLimit=1"])
     job.wait_to_say("queued again")
     cluster.call(["scontrol", "update", f"JobId={job.number}", "TimeLimit=30"])
-    assert_ended_well(job, undisturbed)
+    ended = job.end(600)
+    assert ended["JobState"] == "COMPLETED" and ended["Restarts"] == "1", (ended, job.says()[-4000:])
+    assert "Going on after epoch" in job.says()
+    assert steps(job.output_dir) == list(range(1, 3 * epochs + 1))
 
 
 def test_a_preempted_job_comes_back(cluster, train, undisturbed, tmp_path):
