@@ -107,6 +107,10 @@ class Cluster:
         self._spawn("slurmctld", ["slurmctld", "-D", "-f", str(self.conf)])
         for node in self.nodes:
             self.start_node(node)
+        self.wait_until_idle()
+
+    def wait_until_idle(self) -> None:
+        """Until every node could take a job. Raises ClusterError."""
         self._wait("the nodes to be idle", self._is_ready)
 
     def down(self) -> None:

@@ -158,7 +158,10 @@ def test_a_node_that_fails_is_waited_for(cluster, train, undisturbed, tmp_path):
     job.wait_for_steps()
     cluster.cut_power("node2")
     cluster.wait_for(job.number, {"PENDING"})
+    cluster.call(["scontrol", "hold", job.number])  # what was to end the first run there must not meet the second
     cluster.start_node("node2")
+    cluster.wait_until_idle()
+    cluster.call(["scontrol", "release", job.number])
     assert_ended_well(job, undisturbed)
 
 
