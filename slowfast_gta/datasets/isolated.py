@@ -3,8 +3,6 @@
 A damaged file can crash a decoder or keep it busy for ever, and neither can be caught in the process it happens in.
 """
 
-import multiprocessing
-import os
 import signal
 import threading
 import time
@@ -13,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
+from slowfast_gta.datasets.workers import end_with_main_process, start_method
 from slowfast_gta.errors import RunError
 
 
@@ -117,7 +116,7 @@ class _Worker:
             self.connection.send(self.job)
 
     def _start(self) -> None:
-        context = _start_method()
+        context = start_method("slowfast_gta.datasets.examine")
         self.connection, theirs = context.Pipe()
         self._since = None
         process = context.Process(target=_work, args=(self._function, theirs), daemon=True)
@@ -129,26 +128,11 @@ class _Worker:
         theirs.close()  # the worker holds the only one, so that its end is seen here
 
 
-def _start_method() -> multiprocessing.context.BaseContext:
-    """Forked from a clean server process where there is one: a process in the place of a lost one is there at once."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["slowfast_gta.datasets.examine"])
-    return context
-
-
 def _work(function: Callable, connection: Connection) -> None:
     """In a worker: do what comes until nobody is there any more. Ctrl-C is the main process's business."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_main_process, daemon=True).start()
+    threading.Thread(target=end_with_main_process, daemon=True).start()
     with suppress(EOFError, ConnectionError):
         connection.send("ready")
         while True:
             connection.send(function(connection.recv()))
-
-
-def _end_with_main_process() -> None:
-    """Ends this process when the main one is gone, killed perhaps, in the middle of a job that may never end."""
-    wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)

@@ -17,11 +17,12 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 _LAST_CLIPS_SEC = 30.0  # what a worker that is told to end goes on for: the main process may need its step's clips
 
 
-def start_method() -> multiprocessing.context.BaseContext:
+def start_method(preload: str = "slowfast_gta.datasets.clips") -> multiprocessing.context.BaseContext:
+    """Forked from a clean server process where there is one, which imports `preload` once for all of them."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["slowfast_gta.datasets.clips"])  # imported once, not by every worker
+    context.set_forkserver_preload([preload])
     return context
 
 
@@ -50,10 +51,11 @@ def start_worker(number: int) -> None:
     signal.signal(signal.SIGTERM, _end_later)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     cv2.setNumThreads(0)
-    threading.Thread(target=_end_with_main_process, daemon=True).start()
+    threading.Thread(target=end_with_main_process, daemon=True).start()
 
 
-def _end_with_main_process() -> None:
-    """Ends this worker when the main process is gone, killed perhaps: torch watches the server process instead."""
+def end_with_main_process() -> None:
+    """Ends this worker when the main process is gone, killed perhaps: torch watches the server process instead, and a
+    job in isolation may never end."""
     multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
     os._exit(1)
