@@ -38,6 +38,7 @@ ALLOWED = {
 ALLOWED |= {room: {*ALLOWED["engine"], "engine", "video", "processes"} for room in ABOVE_ENGINE}
 ALLOWED["run"] = {*ALLOWED["engine"], "engine", "reports"}
 ALLOWED["commands"] = {*ALLOWED, "run"} - {"commands"}
+MOVES_TO_DEVICES = ("engine", "distributed", "inference", "benchmarks")
 # What may read the config: these functions, and methods of classes made of one (`from_cfg`).
 CFG_READERS = ("build_", "load_", "check_", "save_", "train", "test", "validate", "update_", "_")
 
@@ -111,7 +112,7 @@ def test_torch_distributed_is_in_one_file(path):
         assert not (isinstance(node, ast.Attribute) and ast.unparse(node).startswith("torch.distributed")), node.lineno
 
 
-@each([path for path in FILES if module_of(path).split(".")[0] not in ("engine", "distributed", "inference", "benchmarks")])
+@each([path for path in FILES if module_of(path).split(".")[0] not in MOVES_TO_DEVICES])
 def test_only_the_engine_moves_to_a_device(path):
     """`.cuda()`, and `.to(...)` of anything that is called a device. An index tensor that follows its input may."""
     for node in ast.walk(tree_of(path)):
