@@ -13,7 +13,8 @@ from miniatures import CFG, TINY, command, keys, metrics
 
 from slowfast_gta import load_config
 from slowfast_gta.engine import device
-from slowfast_gta.engine.checkpoint.checkpoint import checkpoint, list_checkpoints
+from slowfast_gta.engine.checkpoint import checkpoint
+from slowfast_gta.engine.checkpoint.checkpoint import list_checkpoints
 from slowfast_gta.engine.training.bad_steps import bad_step_sentence
 from slowfast_gta.engine.training.learner import build_learner
 

@@ -7,10 +7,11 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from isolated_jobs import die, process_id, square
+from miniatures import ROOT
 
 from slowfast_gta.datasets.something import SSv2
 from slowfast_gta.datasets.synthetic import dataset as synthetic
@@ -324,18 +325,6 @@ def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path):
 # ---------------------------------------------------------------------------- processes
 
 
-def square(number: int) -> int:
-    return number**2
-
-
-def die(number: int) -> int:
-    os._exit(7)
-
-
-def process_id(number: int) -> int:
-    return os.getpid()
-
-
 def test_all_jobs_are_done_in_several_processes():
     assert sorted(parallel.on_all_cores(square, range(20), num_processes=2)) == [n**2 for n in range(20)]
     ids = set(parallel.on_all_cores(process_id, range(4), num_processes=2))
@@ -356,7 +345,7 @@ def test_a_process_that_dies_is_a_sentence():
 MAIN = """
 import sys
 from slowfast_gta.processes.parallel import on_all_cores
-from test_synthetic import process_id
+from isolated_jobs import process_id
 if __name__ == "__main__":
     for worker in on_all_cores(process_id, range(10**8), num_processes=2):
         print(worker, flush=True)
@@ -366,8 +355,7 @@ if __name__ == "__main__":
 def test_no_process_outlives_a_killed_main_process(tmp_path):
     """The workers hold the pipe of standard output: it ends when the last of them has."""
     (tmp_path / "main.py").write_text(MAIN)
-    tests = Path(__file__).parent
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])}
     main = subprocess.Popen([sys.executable, tmp_path / "main.py"], stdout=subprocess.PIPE, env=environment)
     workers = set()
     while len(workers) < 2:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from made_videos import write_frames, write_video
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CFG = ROOT / "configs" / "SSv2" / "R2D50.yaml"
 CLASSES = ["Covering something", "Moving something left", "Uncovering something"]
 

@@ -5,10 +5,10 @@ import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset
+from memory_use import Touching, memory_mb
+from torch.utils.data import DataLoader
 
 from slowfast_gta.datasets.records import VideoRecord
 from slowfast_gta.loading.compact import VideoRecords
@@ -44,26 +44,6 @@ def many(number: int) -> Iterator[VideoRecord]:
     for index in range(number):
         name = f"class number {index % 400}/{index * 7919:011d}_{index % 300:06d}_{index % 300 + 10:06d}.mp4"
         yield VideoRecord(f"/datasets/kinetics400/videos/train/{name}", index % 400, name, 300)
-
-
-class Touching(Dataset):
-    """Reads the record that is asked for, as often as an epoch does, and nothing else."""
-
-    def __init__(self, records):
-        self.records = records
-
-    def __len__(self) -> int:
-        return 64
-
-    def __getitem__(self, index: int) -> int:
-        some = np.random.default_rng(index).integers(len(self.records), size=256)
-        return sum(len(self.records[number].path) for number in some.tolist())
-
-
-def memory_mb(pid: int) -> float:
-    """What a process has to itself, and its part of what it shares (PSS)."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
 def memory_of_workers_mb(records, num_workers: int, context) -> float:

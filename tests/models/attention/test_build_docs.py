@@ -2,16 +2,16 @@
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
 import torch
-from test_attention_contract import clip
+from block_cases import clip
+from miniatures import ROOT
 
 from slowfast_gta import build_model, load_config
 from slowfast_gta.models.attention import ATTENTION_REGISTRY, accepted_options, build_attention
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "attention.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "attention.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##|\Z)", PAGE, flags=re.MULTILINE | re.DOTALL))
 YAMLS = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
 (EXAMPLE,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)

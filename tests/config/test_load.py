@@ -5,6 +5,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from miniatures import ROOT
 
 from slowfast_gta.config.load import load_config, save_config
 from slowfast_gta.config.read import packaged_configs
@@ -279,7 +280,7 @@ def test_a_plugin_file_is_run_once_and_is_relative_to_its_yaml(write, tmp_path, 
 
 def _blocks(language: str) -> list[str]:
     """The code blocks of docs/config.md in `language`."""
-    text = (Path(__file__).parent.parent / "docs" / "config.md").read_text()
+    text = (ROOT / "docs" / "config.md").read_text()
     return [part.split("```")[0] for part in text.split(f"```{language}\n")[1:]]
 
 

@@ -5,8 +5,8 @@ float64, all zero scales, embeddings and BN statistics random. Same means < 1e-1
 
 import pytest
 import torch
+from block_cases import CASES, DIM, FRAMES, IDS, block_of, clip
 from randomised import randomise, small_network
-from test_attention_contract import CASES, DIM, FRAMES, IDS, block_of, clip
 from torch import Tensor, nn
 
 from slowfast_gta.models.attention import ATTENTION_REGISTRY, build_attention

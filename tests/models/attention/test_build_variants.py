@@ -10,8 +10,8 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from naive_attention import attended, naive_sa, naive_ta, normalised, project, softmax
 from randomised import SLOWFAST, SMALL, config, randomise, small_network
-from test_attention_equations import attended, naive_sa, naive_ta, normalised, project, softmax
 from torch import nn
 
 from slowfast_gta.config.check_network import check_network

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_weights import Reduced, assert_refused, small
+from weight_files import Reduced, assert_refused, small
 
 from slowfast_gta.errors import WeightsError
 from slowfast_gta.models.weights.pickled import load_pickled

@@ -10,8 +10,8 @@ import pytest
 import torch
 import yaml
 from miniatures import ROOT
-from test_weights import SMALL, assert_refused, assert_unchanged, flat, model_of, small, torchvision_names
 from torch import nn
+from weight_files import SMALL, assert_refused, assert_unchanged, flat, model_of, small, torchvision_names
 
 from slowfast_gta import build_model, load_config, load_weights
 from slowfast_gta.commands import run_command

@@ -66,3 +66,16 @@ def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
                 part.running_mean.copy_(uniform(part.running_mean, -0.5, 0.5))
                 part.running_var.copy_(uniform(part.running_var, 0.5, 1.5))
     return module
+
+
+NETWORKS = {
+    "2d": {},
+    "c2d": {"MODEL.ARCH": "c2d"},
+    "i3d": {"MODEL.ARCH": "i3d"},
+    "slow": {"MODEL.ARCH": "slow"},
+    "slowfast": SLOWFAST,
+    "basic": {"RESNET.DEPTH": 18, "RESNET.TRANS_FUNC": "basic_transform", "RESNET.EXPANSION": 1},
+    "shift": {"TSM.ENABLE": True},
+    "groups": {"RESNET.NUM_GROUPS": 4},
+    "nonlocal": {"NONLOCAL.LOCATION": [[[0]], [[0]], [[]], [[]]]},
+}

@@ -2,32 +2,12 @@
 
 import os
 import signal
-import time
 
 import pytest
+from isolated_jobs import Unstartable, pid_of_job, square_or_worse
 
 from slowfast_gta.errors import RunError
 from slowfast_gta.processes.isolated import Lost, in_isolation
-
-
-def square_or_worse(job):
-    if job == "crash":
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if job == "exit":
-        os._exit(7)
-    if job == "hang":
-        time.sleep(1000)
-    return job * job
-
-
-class Unstartable:
-    """Cannot be taken up in the other process."""
-
-    def __call__(self, job):
-        return job
-
-    def __reduce__(self):
-        return os._exit, (3,)
 
 
 @pytest.mark.parametrize("num_processes", [1, 2])
@@ -50,10 +30,6 @@ def test_no_process_is_left_behind():
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
-
-
-def pid_of_job(job) -> int:
-    return os.getpid()
 
 
 def test_processes_that_cannot_start_are_not_taken_for_bad_jobs():
