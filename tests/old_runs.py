@@ -60,11 +60,11 @@ CASES = {
     for case in (
         # Between two epochs, in the validation: SGD, EMA, dropout, GTA at ten times the rate.
         Case("sgd_gta", signal.SIGTERM, 4, "checkpoint_epoch_00003.pyth", cfg="run/config.yaml"),
-        # Killed inside an epoch, metrics ahead of the checkpoint: AdamW, EMA, TSM, batches in two parts, KEEP_BEST.
+        # Killed inside an epoch, metrics ahead of the checkpoint: AdamW, TSM, batches in two parts.
         Case("adamw_tsm", signal.SIGKILL, 7, "checkpoint_epoch_00003.pyth"),
         # Inside the second stage, which learns from the first: W3, AFR, float16 with its scaler.
         Case("stages_w3", signal.SIGINT, 2, "checkpoint_epoch_00002.pyth", ("plain", "mature")),
-        # Inside an epoch of two processes with unequal shares: SlowFast, BatchNorm over both, precise statistics.
+        # Inside an epoch of two processes with unequal shares: 3D kernels, BatchNorm over both, precise statistics.
         Case("two_processes", signal.SIGTERM, 5, "checkpoint_epoch_00002.pyth", num_processes=2),
     )
 }

@@ -11,7 +11,7 @@ import pytest
 from old_runs import CASES, FIXTURE, Case, complete, lay_out, machine, read_end, unpack_old_code
 
 OWN = json.loads((FIXTURE / "machine.json").read_text())
-LEAST = 1e-4  # how far weights and scores may be from the fixture's where the arithmetic is another
+LEAST = 2e-4  # how far weights and scores may be from the fixture's; other kernels come to 9e-5 in float16, 2e-5 else
 
 
 @pytest.fixture(scope="module")
