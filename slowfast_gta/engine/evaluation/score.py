@@ -32,6 +32,7 @@ from slowfast_gta.engine.logging import Progress
 from slowfast_gta.engine.outputs import side_by_side
 from slowfast_gta.engine.writers import build_writer
 from slowfast_gta.errors import RunError
+from slowfast_gta.files import whole_file, write_whole
 from slowfast_gta.loading.clips import BadVideo
 from slowfast_gta.loading.loader import build_test_loader
 from slowfast_gta.models.build import build_model
@@ -259,9 +260,6 @@ def write_results(
     arrays |= {"class_fingerprint": np.array(fingerprint(class_names)), "num_views": np.array(found.num_views)}
     arrays |= {"reversed_pairs": np.array(pairs, dtype=np.int64).reshape(-1, 2)}
     arrays |= {"missing": np.array(sorted(found.missing), dtype=str)}
-    temporary = output_dir / "scores.tmp.npz"
-    np.savez_compressed(temporary, video_id=np.array(found.video_ids), **arrays)
-    temporary.replace(output_dir / "scores.npz")
-    temporary = output_dir / "results.tmp"
-    temporary.write_text(json.dumps(results, indent=2))
-    temporary.replace(output_dir / "results.json")
+    with whole_file(output_dir / "scores.npz") as file:
+        np.savez_compressed(file, video_id=np.array(found.video_ids), **arrays)
+    write_whole(output_dir / "results.json", json.dumps(results, indent=2))
