@@ -10,7 +10,7 @@ import pytest
 import torch
 from miniatures import metrics
 
-from slowfast_gta.engine.checkpoint.checkpoint import checkpoint
+from slowfast_gta.engine.checkpoint import checkpoint
 from slowfast_gta.engine.checkpoint.random_state import random_states, restore_random_state, seed_process
 from slowfast_gta.engine.training import train
 
