@@ -27,7 +27,7 @@ KNOWN_CIRCLES = {
     (
         "config.load",
         "config.stages",
-    ): "a stage is a config that is loaded, and a loaded config is checked stage by stage",
+    ): "stages are loaded as configs, and a config is checked stage by stage",
 }
 
 # What everything may import.
@@ -81,7 +81,7 @@ def imports(tree: ast.Module) -> Iterator[str]:
 
 
 def own_imports(tree: ast.Module) -> set[str]:
-    """The modules of this package that are imported, without its name; "" is the package itself with its public names."""
+    """The modules of this package that are imported, without its name; "" is the package, and its public names."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -143,7 +143,7 @@ def test_what_may_be_imported_is_below():
 
 
 def test_no_module_imports_itself_by_way_of_others():
-    """Imports inside functions count; the package itself, which imports its public names when asked for them, does not."""
+    """Imports inside functions count; the package itself, which imports its public names when asked, does not."""
     graph = {module_of(path): own_imports(tree_of(path)) - {module_of(path), ""} for path in FILES}
     del graph[""]
     found = circles({module: {name for name in names if name in graph} for module, names in graph.items()})
