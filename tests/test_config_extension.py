@@ -114,8 +114,8 @@ def test_the_extensions_own_check_is_in_the_same_report(write):
     assert sorted(places(fault)) == ["a.yaml:4", "a.yaml:6"]
 
 
-def test_the_own_check_is_not_asked_about_a_section_that_is_faulty_by_itself(write):
-    """It may expect the types that it declared."""
+def test_the_own_check_finds_defaults_where_a_section_is_faulty_by_itself(write):
+    """It may expect the types that it declared, and says nothing more about such a key."""
     fault = refusal(write("MY: {NUM_SNIPPETS: many, KIND: firm}\n"))
     assert fault.keys == ("MY.NUM_SNIPPETS", "MY.KIND")
 

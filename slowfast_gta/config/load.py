@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 from fvcore.common.config import CfgNode
 
-from slowfast_gta.config.extension import ConfigExtension, Extra, extended_defaults, extended_types, extension_of
+from slowfast_gta.config.extension import Extra, extended_defaults, extended_types, extension_of
 from slowfast_gta.config.plugins import import_plugin
 from slowfast_gta.config.pyslowfast import translated
 from slowfast_gta.config.read import find_config, read_file, read_overrides, shown
@@ -55,7 +55,7 @@ def load_config(path: str | Path, overrides: Sequence | Mapping[str, object] = (
     notices += _unused_rates(cfg.SOLVER.STEPS, cfg.SOLVER.LRS, set_at)
     faults += _import_plugins(cfg.PLUGINS)
     if every_file_read:
-        faults += _unexplained([*check_config(cfg), *_own_faults(extension, cfg, faults)], faults)
+        faults += _unexplained([*check_config(cfg), *extension.check(cfg)], faults)
     if cfg.STAGES and not faults:
         faults += check_stages(cfg, extension)
     for notice in notices:
@@ -107,12 +107,6 @@ def _import_plugins(plugins: Sequence[str]) -> list[Fault]:
         except ConfigError as error:
             faults.append(Fault("PLUGINS", f"PLUGINS: {error}", _NAMES))
     return faults
-
-
-def _own_faults(extension: ConfigExtension, cfg: CfgNode, faults: list[Fault]) -> list[Fault]:
-    """What the project's own check finds, once its sections hold what they may: it need not expect anything else."""
-    own = [fault for fault in faults if any(fault.is_about(name) for name in extension.defaults)]
-    return [] if own else list(extension.check(cfg))
 
 
 def _unused_rates(steps: list, rates: list, set_at: dict[str, str]) -> list[str]:
