@@ -10,7 +10,7 @@ from slowfast_gta.config.defaults import get_defaults
 from slowfast_gta.config.extension import ConfigExtension
 from slowfast_gta.config.load import load_config, save_config
 from slowfast_gta.config.settings import Fault, where_set
-from slowfast_gta.config.stages import load_stages
+from slowfast_gta.config.stages import build_stages
 from slowfast_gta.errors import ConfigError
 
 SMALL = """\
@@ -138,7 +138,7 @@ def test_stages_have_the_extra_keys_with_their_checks(write):
         """
     )
     cfg = load_config(path, extra=MINE)
-    first, second = load_stages(cfg, MINE)
+    first, second = build_stages(cfg, MINE)
     assert (first.cfg.MY.MARGIN, second.cfg.MY.MARGIN) == (None, 2.0)
     assert (first.cfg.MY.LOSS.WEIGHT, second.cfg.MY.LOSS.WEIGHT) == (0.5, 2.0)
     fault = refusal(write("STAGES:\n  first:\n    MY:\n      NUM_SNIPPETS: 0\n"))
