@@ -12,6 +12,7 @@ from torch import nn
 
 from slowfast_gta import distributed
 from slowfast_gta.config.check import check_output_dir
+from slowfast_gta.config.extension import Extra
 from slowfast_gta.config.load import flat_from_cfg, save_config
 from slowfast_gta.config.plugins import import_plugin
 from slowfast_gta.config.stages import Stage, build_stages
@@ -35,20 +36,27 @@ logger = logging.getLogger("slowfast_gta")
 
 
 def train_and_test(
-    cfg: CfgNode, place: distributed.Place | None = None, build_task: BuildTask = Classification.from_cfg
+    cfg: CfgNode,
+    place: distributed.Place | None = None,
+    build_task: BuildTask = Classification.from_cfg,
+    extra: Extra = None,
 ) -> Path:
     """Train (TRAIN.ENABLE) and test (TEST.ENABLE) what `cfg` describes, on all processes; its stages in order.
 
     A stage that is complete is not trained again, and one that was interrupted continues. Returns the output folder of
     the last one, with its pictures. `place`: where this process stands among those that train together, if a launcher
-    does not say; `build_task`: what is learned, a function at module level.
+    does not say; `build_task`: what is learned, a function at module level; `extra`: the sections of a project's own
+    that `cfg` was loaded with.
     """
     place = place or build_launch_context(cfg)
-    return _train_stages(cfg, place, build_task) if cfg.STAGES else _train_one(cfg, place, build_task)
+    return (
+        _train_stages(build_stages(cfg, extra), cfg, place, build_task)
+        if cfg.STAGES
+        else _train_one(cfg, place, build_task)
+    )
 
 
-def _train_stages(cfg: CfgNode, place: distributed.Place, build_task: BuildTask) -> Path:
-    stages = build_stages(cfg)
+def _train_stages(stages: list[Stage], cfg: CfgNode, place: distributed.Place, build_task: BuildTask) -> Path:
     folders = [Path(stage.cfg.OUTPUT_DIR) for stage in stages]
     if not cfg.TRAIN.ENABLE:
         return _train_one(stages[-1].cfg, place, build_task, folders[:-1])

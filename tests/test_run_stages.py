@@ -7,6 +7,7 @@ from miniatures import CFG, TINY
 
 from slowfast_gta import load_config
 from slowfast_gta import run as engine_stages
+from slowfast_gta.config.extension import ConfigExtension
 from slowfast_gta.config.stages import build_stages
 from slowfast_gta.engine.teacher import Teacher
 from slowfast_gta.engine.training.freezing import freeze_backbone, freeze_norms
@@ -207,6 +208,18 @@ def test_a_run_stopped_in_stage_two_goes_on_there_and_ends_the_same(run_stages, 
         name = f"{stage}/checkpoints/checkpoint_epoch_00002.pyth"
         ours, wanted = model_state(resumed / name), model_state(whole / name)
         assert all(torch.equal(value, ours[key]) for key, value in wanted.items()), stage
+
+
+def test_stages_of_a_projects_own_keys_are_trained_with_them(tmp_path, monkeypatch):
+    """MARGIN's default has another type than its value: only `extra` knows which it may have."""
+    extra = ConfigExtension({"MY": {"MARGIN": None}}, types={"MY.MARGIN": (float, type(None))})
+    stages = {"backbone": {"ATTENTION": {"NAME": "none"}}, "gta": {"START_FROM": "backbone", "MY": {"MARGIN": 2}}}
+    cfg = load_config(write(tmp_path, stages), [*TINY, *BLOCK, "OUTPUT_DIR", str(tmp_path)], extra)
+    margins = []
+    monkeypatch.setattr(engine_stages, "_train_one", lambda stage, *_: margins.append(stage.MY.MARGIN))
+    monkeypatch.setattr(engine_stages, "list_checkpoints", lambda folder: [(None, folder)])
+    train_and_test(cfg, extra=extra)
+    assert margins == [None, 2.0]
 
 
 def test_a_finished_backbone_takes_the_place_of_its_stage(run_stages, tmp_path):
