@@ -1,7 +1,7 @@
 """From YAML to a checked, frozen config.
 
-defaults: every key · values: types · settings: a key with its value, and what is wrong with it (Fault) · read: files and
-their lines · pyslowfast: PySlowFast's own files · plugins: a user's modules · extension: a project's own sections ·
+defaults: every key · values: types · settings: a key with its value, and what is wrong with it (Fault) · read: files
+and their lines · pyslowfast: PySlowFast's own files · plugins: a user's modules · extension: a project's own sections ·
 check, check_network: rules between keys · stages: a training in parts · load: all of it in order ·
 arguments: the command line of the tools.
 """
