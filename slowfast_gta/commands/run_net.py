@@ -60,10 +60,10 @@ def main(
     configs = load_configs(args, given, extra)
     # Not above: --help and a faulty config need no torch, and answer at once.
     from slowfast_gta.engine.classification import Classification
-    from slowfast_gta.run import files_of, load_place, train_and_test
+    from slowfast_gta.run import build_launch_context, files_of, train_and_test
 
     for cfg in configs:
-        place = load_place(cfg, args.init_method)
+        place = build_launch_context(cfg, args.init_method)
         last = train_and_test(cfg, place, build_task or Classification.from_cfg, extra)
         if place.is_main:
             logger.info("Everything of this run is in %s:\n%s", last.resolve(), "\n".join(files_of(last)))

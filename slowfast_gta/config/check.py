@@ -290,15 +290,17 @@ def check_data_paths(cfg, splits: Iterable[str]) -> None:
         text = f"DATA.PATH_PREFIX is {prefix}, and there is no such folder.{_near(prefix)}"
         faults.append(Fault("DATA.PATH_PREFIX", text))
     faults += _not_writable("OUTPUT_DIR", cfg.OUTPUT_DIR)
-    if faults:
-        faults = list(dict.fromkeys(faults))
-        raise ConfigError("\n".join(fault.text for fault in faults), [fault.key for fault in faults])
+    _refuse(faults)
 
 
 def check_output_dir(cfg) -> None:
     """Raises ConfigError unless OUTPUT_DIR is there or can be made."""
-    if faults := _not_writable("OUTPUT_DIR", cfg.OUTPUT_DIR):
-        raise ConfigError(faults[0].text, ["OUTPUT_DIR"])
+    _refuse(_not_writable("OUTPUT_DIR", cfg.OUTPUT_DIR))
+
+
+def _refuse(faults: list[Fault]) -> None:
+    if faults := list(dict.fromkeys(faults)):
+        raise ConfigError("\n".join(fault.text for fault in faults), [fault.key for fault in faults])
 
 
 def _data_folder_faults(folder: str, dataset: str, makes_itself: bool) -> list[Fault]:

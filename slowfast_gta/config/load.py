@@ -71,7 +71,7 @@ def save_config(cfg: CfgNode, path: str | Path) -> None:
     write_whole(path, text)
 
 
-def load_flat(cfg: CfgNode) -> dict[str, str]:
+def flat_from_cfg(cfg: CfgNode) -> dict[str, str]:
     """Every key of `cfg` by its dotted name, with its value as text."""
     return {key: repr(value) for key, value in flattened(_plain_dict(cfg)).items()}
 

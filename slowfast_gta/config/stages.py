@@ -41,7 +41,7 @@ class Stage:
     teacher: str
 
 
-def load_stages(cfg: CfgNode, extra: Extra = None) -> list[Stage]:
+def build_stages(cfg: CfgNode, extra: Extra = None) -> list[Stage]:
     """The stages of `cfg`, in order. Raises ConfigError with all that is wrong in any of them.
 
     extra: sections of a project's own, as `cfg` was loaded with.
