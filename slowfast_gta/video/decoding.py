@@ -16,9 +16,9 @@ from slowfast_gta.video.limits import Deadline
 from slowfast_gta.video.packet_index import PacketIndex
 from slowfast_gta.video.packets import PacketReader
 
-# Decoders whose frames that no other needs can be left out, packet by packet, without a change to the others. Shown by
-# tests/video/test_codecs.py. Not so: HEVC (what its own temporal layer does not need, the next one may), AV1 (dav1d takes
-# the switch only when it is opened); no use to VP8 and VP9, which leave hardly a frame unused.
+# Decoders whose frames that no other needs can be left out, packet by packet, without a change to the others: shown by
+# tests/video/test_codecs.py. Not so: HEVC (what its own temporal layer does not need, the next one may), AV1 (dav1d
+# takes the switch only when it is opened). VP8 and VP9 leave hardly a frame unused.
 SKIPPING_IS_EXACT = {"h264", "mpeg1video", "mpeg2video", "mpeg4"}
 
 _MAX_PACKETS_BACK = 4096  # from a keyframe: how far before it decoding begins at most, where frames are missing
@@ -64,6 +64,9 @@ class FrameDecoder:
         """The `wanted` frames, decoded from packet `start` on; of them only the first few where the others are not
         where they should be and the order has been corrected. Returns how many."""
         settled = start in self._settled
+        if self._index.is_doubtful and not settled:
+            self._settle(start)
+            return 0
         skips = self._may_skip(start)
         done, first, last = 0, self._index.first_rank(start), None
         expected = first
@@ -117,9 +120,13 @@ class FrameDecoder:
         """Finds out which frames are decoded from `start`, and in which order."""
         self._settled.add(start)
         first, stop, stop_packet = self._index.group(start)
-        packets = self._order_from(start, first, stop, stop_packet)
+        earlier_starts = self._index.starts_before(start)
+        if self._index.is_doubtful:  # what is shown before the keyframe is seen from the one before alone
+            packets = self._order_from(earlier_starts[0] if earlier_starts else start, first, stop, stop_packet)
+        else:
+            packets = self._order_from(start, first, stop, stop_packet)
         if len(packets) < stop - first:
-            for earlier in _further_and_further(self._index.starts_before(start)):
+            for earlier in _further_and_further(earlier_starts):
                 if start - earlier > _MAX_PACKETS_BACK:
                     break
                 more = self._order_from(earlier, first, stop, stop_packet)
@@ -128,7 +135,7 @@ class FrameDecoder:
                     self._settled.discard(earlier)
                     packets = more
                     break
-        self._index.correct(packets)
+        self._index.correct(packets, start)
 
     def _order_from(self, start: int, first: int, stop: int, stop_packet: int) -> list[int]:
         """The packets of the frames first..stop-1, in the order in which they are decoded from `start`."""
@@ -163,20 +170,17 @@ class FrameDecoder:
         try:
             yield from self._context.decode(packet)
         except av.error.FFmpegError:
+            if packet and self._index.ranks[packet.pts] < 0:
+                return  # no picture is lost with it
             if not self._tolerant:
                 raise
             self.num_broken += 1
 
     def _may_skip(self, start: int) -> bool:
-        """Whether frames can be left out on the way. Not where the times are all there is to say which is which, and
-        do not look like it: what is left out cannot be counted."""
-        index = self._index
-        return (
-            self._context.name in SKIPPING_IS_EXACT
-            and start not in self._settled
-            and index.is_reordered(start)
-            and not index.has_equal_times(start)
-        )
+        """Whether frames can be left out on the way. Not where the order is in doubt, or where there seems to be none
+        that others do not need: what is left out cannot be counted."""
+        known = not self._index.is_doubtful and start not in self._settled
+        return known and self._context.name in SKIPPING_IS_EXACT and self._index.is_reordered(start)
 
     def _rank_of(self, frame: av.VideoFrame) -> int:
         """Which frame it is; -1 for one that is not shown, or that nobody can place."""

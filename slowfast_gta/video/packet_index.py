@@ -15,6 +15,7 @@ IS_KEY, IS_SHOWN = 1, 2  # flags of a packet
 
 # Codecs keep a handful of frames back. Times that move a frame further than this many packets are not its times.
 _MAX_REORDER = 64
+_MAX_DELAY = 16  # frames that a codec keeps back
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,16 @@ class PacketIndex:
         shifts = np.abs(order - places).max(initial=0)
         # Without it only decoding from the begin tells which frame is which.
         self.is_ordered = (has_times or not reorders) and shifts <= _MAX_REORDER
-        # int64 (P,): how many frames are shown before that of the packet.
-        self._num_before = np.empty(len(table), np.int64)
-        self._num_before[order] = np.cumsum(shown[order]) - shown[order]
-        self.ranks = np.where(shown, self._num_before, -1)  # int64 (P,): the frame it becomes, or -1 for none
+        # With it the times do not tell the order inside a group of pictures: decoding it does.
+        self.is_doubtful = self.is_ordered and reorders and not _agree(table, order)
+        if self.is_doubtful:
+            order = places
+        num_before = np.empty(len(table), np.int64)  # of each packet: how many frames are shown before its frame
+        num_before[order] = np.cumsum(shown[order]) - shown[order]
+        self.ranks = np.where(shown, num_before, -1)  # int64 (P,): the frame it becomes, or -1 for none
         keys = np.flatnonzero(table.flags & IS_KEY)
         starts = np.concatenate([[0], keys[keys > 0]])
-        first_ranks = np.where(starts == 0, 0, self._num_before[starts])
+        first_ranks = np.where(starts == 0, 0, num_before[starts])
         later_ranks = np.minimum.accumulate(first_ranks[::-1])[::-1]
         is_best = np.append(first_ranks[:-1] < later_ranks[1:], True)  # no later packet serves as many frames
         self._starts, self._first_ranks = starts[is_best], first_ranks[is_best]  # both ascending
@@ -92,18 +96,33 @@ class PacketIndex:
         ranks = ranks[(ranks >= first) & (ranks < stop)]
         return bool((np.diff(ranks) < 0).any())
 
-    def has_equal_times(self, start: int) -> bool:
-        """Whether two of the frames decoded from `start` are said to be shown at once."""
-        first, stop, _ = self.group(start)
-        return bool(len(self.times)) and not np.diff(self.times[first:stop]).all()
-
-    def correct(self, packets: Sequence[int]) -> None:
-        """The frames of `packets` are given by the decoder in this order: it stands above the one by times."""
+    def correct(self, packets: Sequence[int], start: int) -> None:
+        """The frames of `packets`, all decoded from `start`, are given by the decoder in this order: it stands above
+        the one by times."""
         packets = np.asarray(packets, np.int64)
         self.ranks[packets] = np.sort(self.ranks[packets])
+        if start and self.ranks[start] >= 0:  # frames that are shown before the keyframe need the group before
+            self._first_ranks[self._starts == start] = self.ranks[start]
 
     def drop_starts(self, after: int, last: int) -> None:
         """Decoding from the starts after packet `after` up to `last` does not give all of their frames: it begins at
         `after`."""
         kept = (self._starts <= after) | (self._starts > last)
         self._starts, self._first_ranks = self._starts[kept], self._first_ranks[kept]
+
+
+def _agree(table: PacketTable, order: np.ndarray) -> bool:
+    """Whether the times of a codec that shows frames in another order than it stores them look like those of its
+    frames: all different, not in the order of storage, and as far apart as the times of decoding."""
+    pts = table.pts[order]
+    if not np.diff(pts).all() or (np.diff(order) > 0).all():
+        return False
+    if (table.dts == NO_TIME).any():
+        return True
+    dts = np.sort(table.dts)
+    shifts = pts - dts
+    if shifts.max() - shifts.min() <= 1:
+        return True
+    # At an uneven rate each frame is decoded when one a few places before it is shown.
+    delays = range(1, min(_MAX_DELAY, len(pts) - 1) + 1)
+    return any(np.abs(dts[delay:] - pts[:-delay]).max() <= 1 for delay in delays)

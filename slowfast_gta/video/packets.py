@@ -252,9 +252,10 @@ class _TableWriter:
         """`packet` gets its number as its pts: it must not be looked at for its time afterwards."""
         pts, dts, pos, size = self._columns
         # An edit list may hide frames that others need to be decoded.
-        is_shown = not packet.is_discard and has_picture(packet, self._codec)
+        is_picture = has_picture(packet, self._codec)
+        is_shown = is_picture and not packet.is_discard
         self.num_frames += is_shown
-        self._flags.append(IS_KEY * packet.is_keyframe + IS_SHOWN * is_shown)
+        self._flags.append(IS_KEY * (is_picture and packet.is_keyframe) + IS_SHOWN * is_shown)
         pts.append(_time(packet.pts))
         dts.append(_time(packet.dts))
         pos.append(_place(packet))
