@@ -102,7 +102,7 @@ def test_missing_numbers_are_replaced_by_near_ones_inside_the_part_and_counted(t
 
 def test_folders_that_hold_no_part(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"empty: there are no numbered frames"):
+    with pytest.raises(DataError, match=r"empty: there are no frames"):
         open_video(tmp_path / "empty", (1, 2))
 
 

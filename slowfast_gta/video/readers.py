@@ -129,17 +129,21 @@ class VideoFile(FrameDecoder):
 
 
 def open_video(
-    path: str | Path, span: tuple[float, float] | None = None, timeout_sec: float | None = None
+    path: str | Path,
+    span: tuple[float, float] | None = None,
+    timeout_sec: float | None = None,
+    frame_pattern: str = "",
 ) -> VideoFile | FrameFolder:
     """The video at `path`, a file or a folder of frames; of it the part `span`, as VideoRecord has it.
 
-    Use it in a `with`. Raises DataError, and ReadTimeoutError when opening and reading take more than `timeout_sec`.
+    `frame_pattern` says which files of a folder are its frames, as DATA.FRAME_PATTERN. Use it in a `with`. Raises
+    DataError, and ReadTimeoutError when opening and reading take more than `timeout_sec`.
     """
     if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a folder cannot be reached
         return VideoFile(path, span, timeout_sec)
     if span is None:
-        return FrameFolder(path, timeout_sec)
-    return FrameRange(path, int(span[0]), int(span[1]), timeout_sec)
+        return FrameFolder(path, timeout_sec, frame_pattern)
+    return FrameRange(path, int(span[0]), int(span[1]), timeout_sec, frame_pattern)
 
 
 def read_frames(path: str | Path, indices: Sequence[int]) -> np.ndarray:

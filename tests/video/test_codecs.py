@@ -1,4 +1,4 @@
-"""Every codec that can be written here: frames from anywhere in a file are to the last bit those of decoding it whole.
+"""Every codec that can be written here: frames from anywhere in a file are exactly those of decoding the whole of it.
 
 No request has frame 0: what is toggled while a decoder is at work shows only then.
 """
