@@ -7,6 +7,7 @@ refresh), decoding begins before it.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import av
@@ -33,19 +34,25 @@ class Decoded(NamedTuple):
 
 
 class FrameDecoder:
-    """Decodes frames of an index, by their ranks. `num_broken` counts packets that the decoder refused.
+    """Decodes frames of an index, by their ranks.
 
-    With `tolerant`, these are passed over; else the first one raises DataError.
+    With `tolerant`, packets that the decoder refuses are passed over, and `num_broken` counts them; else the first one
+    raises DataError.
     """
 
     def __init__(self, path: str, deadline: Deadline, tolerant: bool = False):
         self.path = path
-        self.num_broken = 0
+        self._broken: set[int] = set()  # packets that the decoder refused
         self._deadline, self._tolerant = deadline, tolerant
         self._context: av.VideoCodecContext
         self._reader: PacketReader
         self._index: PacketIndex
         self._settled: set[int] = set()  # starts whose frames are known by decoding them
+
+    @property
+    def num_broken(self) -> int:
+        """Packets that the decoder refused."""
+        return len(self._broken)
 
     def _decode(self, wanted: Sequence[int]) -> Iterator[Decoded]:
         """The `wanted` frames, ascending."""
@@ -59,6 +66,40 @@ class FrameDecoder:
             while stop < len(wanted) and self._index.start_of(wanted[stop]) == start:
                 stop += 1
             place += yield from self._decode_run(start, wanted[place:stop])
+
+    def _decode_all(self, first: int, stop: int) -> Iterator[Decoded]:
+        """The frames first..stop-1: decoded in one go, but for groups in which one is not where it should be."""
+        index, rank = self._index, first
+        if not index.is_ordered:
+            yield from self._decode_in_order(range(first, stop))
+            return
+        while rank < stop:
+            if not index.is_doubtful:
+                for frame in self._in_sequence(rank):
+                    yield Decoded(rank, rank, frame)
+                    rank += 1
+                    if rank == stop:
+                        return
+            group_stop = min(max(index.group(index.start_of(rank))[1], rank + 1), stop)
+            yield from self._decode(range(rank, group_stop))
+            rank = group_stop
+
+    def _in_sequence(self, rank: int) -> Iterator[av.VideoFrame]:
+        """The frames from `rank` on, until one comes that is not the next."""
+        start = self._index.start_of(rank)
+        is_first = start > 0
+        with suppress(av.error.FFmpegError):  # it comes again when the group is decoded by itself, and is told then
+            for frame in self._frames_from(start, None):
+                found = self._rank_of(frame)
+                if is_first and found >= self._index.first_rank(start):
+                    if not frame.key_frame:
+                        return  # called a keyframe by the container alone
+                    is_first = False
+                if found == rank:
+                    yield frame
+                    rank += 1
+                elif found > rank:
+                    return
 
     def _decode_run(self, start: int, wanted: Sequence[int]) -> Iterator[Decoded]:
         """The `wanted` frames, decoded from packet `start` on; of them only the first few where the others are not
@@ -140,13 +181,11 @@ class FrameDecoder:
     def _order_from(self, start: int, first: int, stop: int, stop_packet: int) -> list[int]:
         """The packets of the frames first..stop-1, in the order in which they are decoded from `start`."""
         packets, begun = {}, start == 0
-        try:
+        with suppress(av.error.FFmpegError):  # it comes again when the frames themselves are decoded, and is told then
             for frame in self._frames_from(start, None, stop_packet):
                 begun = begun or frame.key_frame
                 if begun and first <= self._rank_of(frame) < stop:
                     packets[frame.pts] = None
-        except av.error.FFmpegError:
-            pass  # it comes again when the frames themselves are decoded, and is told then
         return list(packets)
 
     def _frames_from(
@@ -174,7 +213,7 @@ class FrameDecoder:
                 return  # no picture is lost with it
             if not self._tolerant:
                 raise
-            self.num_broken += 1
+            self._broken.add(packet.pts if packet else len(self._index.table))
 
     def _may_skip(self, start: int) -> bool:
         """Whether frames can be left out on the way. Not where the order is in doubt, or where there seems to be none

@@ -81,8 +81,8 @@ def find_sequence(path: str | Path, names: Iterable[str], pattern: FramePattern 
     if not sequences:
         some = f", only {images[0]}" if images else ""
         raise DataError(
-            f"{path}: there are no frames in this folder{some}. They are called 00001.jpg, 00002.jpg, ..., or otherwise "
-            f"with a number of digits 0 to 9 ({', '.join(SUFFIXES)})."
+            f"{path}: there are no frames in this folder{some}. They are called 00001.jpg, 00002.jpg, ..., or "
+            f"otherwise with a number of digits 0 to 9 ({', '.join(SUFFIXES)})."
         )
     if pattern or len(sequences) > 1:
         raise DataError(_refusal(path, sequences, pattern))

@@ -74,10 +74,12 @@ def load(key: Key, has_times: bool, reorders: bool) -> PacketIndex | None:
     return index
 
 
-def save(key: Key, table: PacketTable) -> bool:
-    """Writes the table of a long video; whether it is there now."""
+def save(key: Key, index: PacketIndex) -> bool:
+    """Writes the index of a long video; whether it is on disk now."""
+    table = index.table
     if not _MIN_PACKETS <= len(table) <= _MAX_PACKETS:
         return False
+    _remember(key, index)
     columns = (table.pts, table.dts, table.pos, table.size, table.flags)
     content = b"".join(column.astype(kind).tobytes() for column, kind in zip(columns, _COLUMNS, strict=True))
     header = _FORMAT + _HEADER.pack(key.digest, len(table), zlib.crc32(content))

@@ -9,7 +9,8 @@ from slowfast_gta.errors import DataError, ReadTimeoutError
 
 MAX_PIXELS = 4096 * 4096  # of one frame
 MAX_FRAMES_BYTES = 4 * 2**30  # of the RGB frames that are read at once
-MAX_KEPT_BYTES = 2**26  # of a video as it is stored: of one that is larger, only what a clip needs is read again
+MAX_KEPT_BYTES = 2**26  # of a video as it is stored: of one that is larger, what a clip needs is read again
+MAX_KEPT_PACKETS = 2**14  # or one that has more
 MAX_PART_BYTES = 2**30  # of a part of a video as it is stored, which is kept in memory while it is read
 
 

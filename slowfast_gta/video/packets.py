@@ -14,10 +14,10 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from slowfast_gta.errors import DataError
+from slowfast_gta.errors import DataError, ReadTimeoutError
 from slowfast_gta.video import index_cache
 from slowfast_gta.video.containers import open_container, video_stream
-from slowfast_gta.video.limits import MAX_KEPT_BYTES, Deadline, check_part_size
+from slowfast_gta.video.limits import MAX_KEPT_BYTES, MAX_KEPT_PACKETS, Deadline, check_part_size
 from slowfast_gta.video.packet_index import IS_KEY, IS_SHOWN, NO_TIME, PacketIndex, PacketTable
 
 # Readers disagree on the last frames of some files: a frame this many places away stands in for a missing one.
@@ -49,7 +49,17 @@ class _Changed(Exception):  # noqa: N818 - never seen outside
 class PacketReader:
     """Demultiplexes the video `stream` of an open container, all of it or a part."""
 
-    def __init__(self, container: av.container.InputContainer, stream: av.VideoStream, path: str, deadline: Deadline):
+    def __init__(
+        self,
+        container: av.container.InputContainer,
+        stream: av.VideoStream,
+        path: str,
+        deadline: Deadline,
+        tolerant: bool = False,
+    ):
+        """With `tolerant`, of a file that is cut off what is there is taken, and `fault` says so."""
+        self.fault: str | None = None
+        self._tolerant = tolerant
         self._container, self._stream, self._path, self._deadline = container, stream, path, deadline
         self._timed = container.format.name in _TIMED_FORMATS
         stores_order = container.format.name in (*_TIMED_FORMATS, *_KEYED_FORMATS)
@@ -78,14 +88,14 @@ class PacketReader:
                 if packet.size and packet.stream is self._stream:
                     writer.add(packet)
         except av.error.FFmpegError as fault:
-            raise self._fault(fault, writer.num_frames) from None
+            self._pass_over(self._fault(fault, writer.num_frames))
         if not writer.num_frames:
             raise DataError(f"{self._path}: there is not one frame in this video.")
         end_sec = max((float(end * stream.time_base) for stream, end in ends.items()), default=0.0)
         self._check_not_truncated(end_sec, writer.num_frames)
         self._index, self._kept = PacketIndex(writer.table(), self._timed, self._reorders), writer.kept
-        if key:
-            index_cache.save(key, self._index.table)
+        if key and not self.fault:
+            index_cache.save(key, self._index)
 
     def part(self, start_sec: float, stop_sec: float) -> Part:
         """What the frames between two times need, of a file that may be hours long. Raises DataError."""
@@ -232,10 +242,18 @@ class PacketReader:
             return
         announced_sec = self._container.duration / av.time_base  # from 0 or from the first frame: containers differ
         if announced_sec - end_sec > max(0.1 * announced_sec, self._slack_sec):
-            raise DataError(
-                f"{self._path}: the file is cut off: its header says {announced_sec:.2f} s, and it ends after "
-                f"{end_sec:.2f} s, {num_frames} frames. Fetch or convert it again."
+            self._pass_over(
+                DataError(
+                    f"{self._path}: the file is cut off: its header says {announced_sec:.2f} s, and it ends after "
+                    f"{end_sec:.2f} s, {num_frames} frames. Fetch or convert it again."
+                )
             )
+
+    def _pass_over(self, fault: DataError) -> None:
+        """Raises `fault`, unless that is to be tolerated."""
+        if not self._tolerant or isinstance(fault, ReadTimeoutError):
+            raise fault from None
+        self.fault = self.fault or str(fault)
 
 
 class _TableWriter:
@@ -261,7 +279,7 @@ class _TableWriter:
         pos.append(_place(packet))
         size.append(packet.size)
         self._num_bytes += packet.size
-        if self._num_bytes > MAX_KEPT_BYTES and not self._keep_all:
+        if (self._num_bytes > MAX_KEPT_BYTES or len(pts) > MAX_KEPT_PACKETS) and not self._keep_all:
             self.kept = None
         if self.kept is not None:
             packet.pts = len(pts) - 1

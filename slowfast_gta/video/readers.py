@@ -16,15 +16,14 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
 from slowfast_gta.errors import DataError
 from slowfast_gta.video.containers import open_container, video_stream
 from slowfast_gta.video.decoding import Decoded, FrameDecoder
 from slowfast_gta.video.frame_folders import FrameFolder, FrameRange
-from slowfast_gta.video.limits import Deadline, check_frame_size, empty_frames
-from slowfast_gta.video.orientation import display_matrix, upright
+from slowfast_gta.video.limits import Deadline, empty_frames
 from slowfast_gta.video.packets import NEAR_FRAMES, PacketReader
+from slowfast_gta.video.pixels import FrameConverter
 
 # Times that are this near to those of a constant rate were rounded by a container, most of them to milliseconds.
 _ROUNDING_SEC = 1.5e-3
@@ -37,15 +36,22 @@ class VideoFile(FrameDecoder):
     and reading it together may take `timeout_sec`.
     """
 
-    def __init__(self, path: str | Path, span: tuple[float, float] | None = None, timeout_sec: float | None = None):
-        super().__init__(str(path), Deadline(path, timeout_sec))
+    def __init__(
+        self,
+        path: str | Path,
+        span: tuple[float, float] | None = None,
+        timeout_sec: float | None = None,
+        tolerant: bool = False,
+    ):
+        """With `tolerant`, what is broken is passed over as far as that goes: `fault` and `num_broken` say so."""
+        super().__init__(str(path), Deadline(path, timeout_sec), tolerant)
         self.num_repeated = 0
         self._container = open_container(self.path, self._deadline)
         try:
             self._stream = video_stream(self._container, self.path)
             self._context = self._stream.codec_context
             self.fps = float(self._stream.average_rate) if self._stream.average_rate else None
-            self._reader = PacketReader(self._container, self._stream, self.path, self._deadline)
+            self._reader = PacketReader(self._container, self._stream, self.path, self._deadline, tolerant)
             part = self._reader.whole() if span is None else self._reader.part(*span)
         except BaseException:
             self.close()
@@ -60,6 +66,11 @@ class VideoFile(FrameDecoder):
 
     def close(self) -> None:
         self._container.close()
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with the file as a whole, where that was passed over."""
+        return self._reader.fault
 
     @property
     def times_sec(self) -> np.ndarray | None:
@@ -94,27 +105,17 @@ class VideoFile(FrameDecoder):
 
     def frames(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         """`read`, one frame (H, W, 3) after the other and each once, for more than fits into memory."""
-        reformatter = VideoReformatter()  # one for all frames, in one thread: ten times faster than one for each
-        size, matrix = None, None
+        converter = FrameConverter(self.path)
         for decoded in self._decode(sorted({self._first + index for index in indices})):
             frame = self._found(decoded)
-            if size is None:
-                check_frame_size(self.path, frame.width, frame.height)
-                size, matrix = (frame.width, frame.height), display_matrix(frame)
-            if size != (frame.width, frame.height):
-                raise DataError(
-                    f"{self.path}: the size of its frames changes, from {size[0]} x {size[1]} to "
-                    f"{frame.width} x {frame.height} pixels. Convert it to one (ffmpeg -i IN -vf scale=-2:480 OUT)."
-                )
-            yield np.ascontiguousarray(upright(self._in_rgb(frame, reformatter), matrix))
+            converter.check_fits(frame)
+            yield converter.upright_rgb(frame)
 
-    def _in_rgb(self, frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
-        try:
-            return reformatter.reformat(frame, frame.width, frame.height, "rgb24", threads=1).to_ndarray()
-        except (av.error.FFmpegError, ValueError):
-            raise DataError(
-                f"{self.path}: its frames ({frame.format.name}) cannot be made RGB. Convert it to H.264 (.mp4)."
-            ) from None
+    def good_frames(self) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Every frame that can be decoded, as it is coded, with its number."""
+        for wanted, rank, frame in self._decode_all(self._first, self._first + self.num_frames):
+            if wanted == rank and frame is not None:
+                yield rank - self._first, frame
 
     def _found(self, decoded: Decoded) -> av.VideoFrame:
         """The frame wanted, or the one in its place. Raises DataError when that is not near."""

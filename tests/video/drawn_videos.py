@@ -71,3 +71,29 @@ def decoded_in_order(path: Path) -> list[np.ndarray]:
     with av.open(str(path)) as container:
         container.streams.video[0].codec_context.thread_count = 1
         return [frame.to_ndarray(format="rgb24", threads=1) for frame in container.decode(video=0)]
+
+
+def write_long(source: Path, target: Path, num_repeats: int, filler_bytes: int = 0) -> Path:
+    """The packets of `source`, a video of closed groups of pictures, again and again with later times.
+
+    With `filler_bytes`, as much is put into each packet that decoders pass over (H.264).
+    """
+    with av.open(str(source)) as reader:
+        packets = [
+            (bytes(packet), packet.pts, packet.dts, packet.duration, packet.is_keyframe)
+            for packet in reader.demux(video=0)
+            if packet.size
+        ]
+        length = max(pts + duration for _, pts, _, duration, _ in packets) - min(pts for _, pts, *_ in packets)
+        time_base = reader.streams.video[0].time_base
+        filler = (1 + filler_bytes).to_bytes(4, "big") + b"\x0c" + b"\xff" * filler_bytes if filler_bytes else b""
+        with av.open(str(target), "w") as writer:
+            stream = writer.add_stream_from_template(reader.streams.video[0])
+            for repeat in range(num_repeats):
+                for content, pts, dts, duration, is_key in packets:
+                    packet = av.Packet(content + filler)
+                    packet.stream, packet.time_base, packet.duration = stream, time_base, duration
+                    packet.pts, packet.dts = pts + repeat * length, dts + repeat * length
+                    packet.is_keyframe = is_key
+                    writer.mux(packet)
+    return target
