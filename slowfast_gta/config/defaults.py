@@ -86,6 +86,7 @@ _C.DATA.LIST_FORMAT = (
     "auto"  # whose lists: auto | official | pyslowfast | mmaction2 | tsm | glore | folders (docs/data.md)
 )
 _C.DATA.LABEL_ORDER = "file"  # SSv1: labels in the order of labels.csv (file) or sorted (alphabetical, as TSM)
+_C.DATA.FRAME_PATTERN = ""  # frames of a folder, as img_{:05d}.jpg, {} the number; empty: the only pattern there is
 _C.DATA.NUM_FRAMES = 8  # T of a clip; SlowFast: of its fast pathway
 _C.DATA.SAMPLING = "dense"  # dense (SAMPLING_RATE apart) | segment (one of each of T equal parts, TSN) | uniform
 _C.DATA.SAMPLING_RATE = 8  # dense: source frames at TARGET_FPS between two frames of the clip

@@ -13,6 +13,7 @@ from slowfast_gta.engine.device import Normalize, build_normalize, device_from_c
 from slowfast_gta.engine.outputs import side_by_side
 from slowfast_gta.errors import DataError
 from slowfast_gta.loading.clips import TestViews
+from slowfast_gta.loading.loader import build_frame_pattern
 from slowfast_gta.loading.sampling import ClipSampling
 from slowfast_gta.loading.transforms import TestTransform
 from slowfast_gta.models.build import build_model
@@ -80,6 +81,7 @@ def build_predictor(cfg, weights: str | Path) -> Predictor:
         TestTransform.from_cfg(cfg, cfg.TEST.NUM_SPATIAL_CROPS),
         cfg.TEST.NUM_ENSEMBLE_VIEWS,
     )
+    views.frame_pattern = build_frame_pattern(cfg)
     return Predictor(
         pack_(fold_batch_norms(model)).to(device),
         build_normalize(cfg),
