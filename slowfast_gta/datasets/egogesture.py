@@ -36,8 +36,6 @@ class EgoGesture(VideoDataset):
     The names of the gestures are the lines of classes.txt; without that file they are "gesture 1" ... "gesture 83".
     """
 
-    direction_words = ("left", "right", "clockwise", "anticlockwise")
-
     def class_names(self) -> list[str]:
         path = self.data_dir / "classes.txt"
         if not path.exists():

@@ -45,7 +45,6 @@ _FOREIGN = {
 class _Something(VideoDataset):
     """What the two versions share: the format of the lists, in `data_dir`, and where the videos are."""
 
-    direction_words = ("left", "right")
     formats: dict[str, ListFormat]
     version: str
 
