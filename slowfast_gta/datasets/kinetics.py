@@ -115,11 +115,17 @@ class Kinetics(VideoDataset):
         found = find_classes(self.root)
         if found.unused:
             logger.warning(f"Kinetics: {len(found.unused)} folders are no classes: {', '.join(found.unused[:5])}.")
+        if found.others:
+            kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(found.others.items()))
+            logger.warning(f"Kinetics: files in the class folders that are no videos, by their names: {kinds}.")
         if found.drawn:
             logger.info(
-                f"Kinetics: {self.root} has no folders train and val: a tenth of each class is held out for validation "
-                "and testing, always the same. tools/prepare_data.py from-folders writes lists of another part."
+                f"Kinetics: {self.root} has no folders train and val: a tenth of each class is held out for "
+                "validation, another tenth for testing, always the same. tools/prepare_data.py from-folders writes "
+                "lists of other parts."
             )
+        elif split == "test" and found.tested_on != "test":
+            logger.info(f"Kinetics: {self.root} has no folder test: testing on the validation videos.")
         labels = {name: label for label, name in enumerate(names)}
         return [
             ListedVideo(str(self.root / video), video, label_of(name, labels, str(self.root / name), self.data_dir))

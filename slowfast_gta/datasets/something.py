@@ -3,6 +3,8 @@
 Both are also read from the lists that other codebases made of them: PySlowFast's (v2), mmaction2's, TSM's.
 """
 
+import contextlib
+import csv
 import json
 import logging
 from collections.abc import Iterator
@@ -243,10 +245,20 @@ class SSv1(_Something):
         with LineFaults() as faults:
             for place, line in numbered_lines(path):
                 with faults.of_a_line():
-                    video_id, separator, name = (part.strip() for part in line.partition(";"))
-                    if not (video_id and separator and name):
+                    video_id, name = _id_and_label(line)
+                    if not (video_id and name):
                         raise DataError(f"{place}: a line must be 'id;label'; it is '{line}'.")
                     yield ListedVideo(place, video_id, label_of(name, labels, place, labels_file))
 
     def _official_path(self, word: str) -> Path:
         return self.data_dir / f"something-something-v1-{word}.csv"
+
+
+def _id_and_label(line: str) -> tuple[str, str]:
+    """The fields of a line `id;label`, either of which csv may have put in quotes; "" for what is not there."""
+    fields = []
+    if '"' in line:
+        with contextlib.suppress(csv.Error, ValueError):
+            (fields,) = csv.reader([line], delimiter=";", strict=True)
+    video_id, name = fields if len(fields) == 2 else line.partition(";")[::2]
+    return video_id.strip(), name.strip()
