@@ -11,11 +11,15 @@ from pathlib import Path
 from slowfast_gta.datasets.splits import draw_splits
 from slowfast_gta.errors import DataError
 
+# What video/containers.py opens, by its usual names.
 VIDEO_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .qt .3gp .3g2 .mj2 .mkv .mk3d .webm .avi .divx .wmv .asf .flv .f4v .mpg .mpeg .mpe .m1v .m2v .mpv "
-    ".vob .ts .m2t .m2ts .mts .tod .mod .ogv .ogg .ogm .rm .rmvb .dv .mxf .nut .ivf .obu .h264 .264 .avc .h265 .265 "
-    ".hevc .gif".split()
-)  # what video/containers.py opens, by its usual names
+    (
+        *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mj2", ".mkv", ".mk3d", ".webm", ".avi", ".divx", ".wmv"),
+        *(".asf", ".flv", ".f4v", ".mpg", ".mpeg", ".mpe", ".m1v", ".m2v", ".mpv", ".vob", ".ts", ".m2t", ".m2ts"),
+        *(".mts", ".tod", ".mod", ".ogv", ".ogg", ".ogm", ".rm", ".rmvb", ".dv", ".mxf", ".nut", ".ivf", ".obu"),
+        *(".h264", ".264", ".avc", ".h265", ".265", ".hevc", ".gif"),
+    )
+)
 FRAME_SUFFIXES = frozenset((".jpg", ".jpeg", ".png"))
 SPLIT_FOLDERS = {"train": ("train", "training"), "val": ("val", "validation", "valid"), "test": ("test", "testing")}
 
@@ -76,9 +80,7 @@ class ClassFolders:
     others: Counter
 
 
-def find_classes(
-    root: Path, val_fraction: float = 0.1, test_fraction: float = 0.1, seed: int = 0
-) -> ClassFolders:
+def find_classes(root: Path, val_fraction: float = 0.1, test_fraction: float = 0.1, seed: int = 0) -> ClassFolders:
     """The class folders of `root`, with the splits that it has; otherwise three disjoint ones are drawn.
 
     With a `test_fraction` of 0 "test" is "val". Raises DataError where there is no class, or where the folders are
@@ -104,7 +106,8 @@ def find_classes(
         raise DataError(
             f"{root}: there is no video in a folder of a class. It must hold one folder for each class, with videos "
             "or folders of frames in it, as opening/a.mp4 and closing/b.mp4, or such folders in train/ and val/."
-            + f" Files that are no videos, by their names: {kinds}." * bool(kinds)
+            + f" Files that are no videos, by their names: {kinds}."
+            * bool(kinds)
         )
     for split, found in splits.items():
         if unknown := sorted(set(found) - set(classes)):

@@ -50,7 +50,9 @@ def draw_splits(
     sizes = {source: Counter({name: len(of_class) for name, of_class in by_class.items()})
              for source, by_class in members.items()}  # fmt: skip
     left = Counter(name for by_class in members.values() for name in by_class)  # sources of a class not drawn yet
-    order = sorted(members, key=lambda source: hashlib.sha256(f"{seed}/{source}".encode(errors="surrogateescape")).digest())
+    order = sorted(
+        members, key=lambda source: hashlib.sha256(f"{seed}/{source}".encode(errors="surrogateescape")).digest()
+    )
     split_of: dict[str, str] = {}
     for number, split in enumerate(_HELD_OUT):
         later = sum(fractions[one] > 0 for one in _HELD_OUT[number + 1 :]) + 1  # splits that still need a source

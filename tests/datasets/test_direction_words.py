@@ -35,8 +35,10 @@ def test_no_data_set_has_direction_words_of_its_own():
 
 @pytest.mark.parametrize(
     "name",
-    ["turn left", "turn_left", "Turn-LEFT", "turnLeft", "left2", "Leftwards", "spin clockwise", "counter_clockwise"]
-    + ["anti-clockwise", "contraclockwise", "left-hand grip", "ccw"],
+    [
+        *("turn left", "turn_left", "Turn-LEFT", "turnLeft", "left2", "Leftwards", "spin clockwise"),
+        *("counter_clockwise", "anti-clockwise", "contraclockwise", "left-hand grip", "ccw"),
+    ],
 )
 def test_spellings_of_a_direction(name):
     assert directed_labels([name]) == [0] and mirror_labels([name]) == [None]
