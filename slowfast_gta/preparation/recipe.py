@@ -24,6 +24,7 @@ _BATCH_SIZE = {"cpu": 8, "gpu": 16}
 _LEAST_GPU_GIB = 15
 _ASSUMED_GPU_GIB = 16
 _MOST_WORKERS = 8
+_FOR = ("to train with", "for validation", "for testing")
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Videos:
     lists: Path
     root: Path
     num_classes: int
-    num_videos: dict[str, int]  # by split
+    num_videos: dict[str, int]  # of "train", "val", "test", in this order
     is_directed: bool  # a horizontal flip would change a class
 
 
@@ -59,9 +60,9 @@ def recipes(videos: Videos, machine: Machine, wanted: str | None) -> dict[str, s
 
 
 def _facts(videos: Videos, machine: Machine, wanted: str | None, kind: str) -> list[str]:
-    train, val, test = (videos.num_videos[split] for split in ("train", "val", "test"))
+    counts = [f"{count} videos {what}" for count, what in zip(videos.num_videos.values(), _FOR, strict=True)]
     lines = [
-        f"Counted: {train} videos to train with, {val} for validation, {test} for testing, {videos.num_classes} classes.",
+        f"Counted: {videos.num_classes} classes; {', '.join(counts)}.",
         f"Measured: {machine}.",
     ]
     if wanted:
