@@ -22,11 +22,11 @@ def epic_document(
 ) -> dict:
     """What EPIC-Kitchens' action recognition challenge takes, for {id: probabilities of verbs, then of nouns}.
 
-    The layout of version 0.2 is that of epic-kitchens/C1-Action-Recognition (utils/challenge.py): scores by class number
-    for verb and noun, from which the server computes those of the actions by softmax and product; so these are
+    The layout of version 0.2 is that of epic-kitchens/C1-Action-Recognition (utils/challenge.py): scores by class
+    number for verb and noun, from which the server computes those of the actions by softmax and product; so these are
     logarithms of probabilities. 0.1 is EPIC-55's: the same with the best actions, as "verb,noun"; that layout is from
-    memory, and could not be verified. `supervision`: the levels sls_pt, sls_tl, sls_td of 0.2; -1 where not given, as in
-    the server's own example, and to be set before it is handed in.
+    memory, and could not be verified. `supervision`: the levels sls_pt, sls_tl, sls_td of 0.2; -1 where not given, as
+    in the server's own example, and to be set before it is handed in.
     """
     verbs = sizes["verb"]
     results = {}
