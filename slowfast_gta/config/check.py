@@ -48,6 +48,7 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
         lambda value: 0 <= value < 1,
         "MODEL.DROPOUT_RATE TRAIN.LABEL_SMOOTHING EMA.DECAY",
     ),
+    ("above 0 and at most 1", lambda value: 0 < value <= 1, "SOLVER.WARMUP_MAX_FRACTION"),
     (
         "an even number, 16 or more (pixels of a video)",
         lambda value: value >= 16 and value % 2 == 0,
@@ -196,7 +197,7 @@ def check_views(cfg) -> Iterator[Fault]:
 def check_schedule(cfg) -> Iterator[Fault]:
     """Learning rates over the epochs, and what the optimizers refuse."""
     solver = cfg.SOLVER
-    if solver.WARMUP_EPOCHS > solver.MAX_EPOCH:
+    if solver.WARMUP_EPOCHS > solver.MAX_EPOCH and solver.WARMUP_MAX_FRACTION == 1:
         yield Fault(
             "SOLVER.WARMUP_EPOCHS",
             f"SOLVER.WARMUP_EPOCHS is {solver.WARMUP_EPOCHS}, longer than SOLVER.MAX_EPOCH, {solver.MAX_EPOCH}.",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 
+from slowfast_gta.data_check.clean import check_target, save_clean
 from slowfast_gta.data_check.examine import DECODE, Look, examine, stamp_of
 from slowfast_gta.data_check.rules import (
     KINDS,
@@ -34,11 +35,24 @@ _REPORT_EVERY_SEC = 5.0
 Say = Callable[[str], None]
 
 
-def check_data(cfg, output: Path, decode: str, workers: int, timeout_sec: float, say: Say, look=examine) -> dict:
-    """The report, as it is written to `output`. `look` examines one video, in a process of its own.
+def check_data(
+    cfg,
+    output: Path,
+    decode: str,
+    workers: int,
+    timeout_sec: float,
+    say: Say,
+    look=examine,
+    clean_folder: Path | None = None,
+) -> dict:
+    """The report, as it is written to `output`. `look` examines one video, in a process of its own. Lists without what
+    was found go into `clean_folder`.
 
-    Raises ConfigError for data sets that are not registered, Interrupted for Ctrl-C.
+    Raises ConfigError for data sets that are not registered, DataError where the lists cannot be written, Interrupted
+    for Ctrl-C.
     """
+    if clean_folder:
+        check_target(clean_folder)
     findings: list[Finding] = []
     datasets, splits = _load_splits(cfg, findings)
     looks = {}
@@ -64,6 +78,11 @@ def check_data(cfg, output: Path, decode: str, workers: int, timeout_sec: float,
         **_by_kind(findings),
     }
     write_whole(output, json.dumps(report, indent=1))
+    if clean_folder:
+        cleaned = save_clean(cfg, datasets, splits, findings, clean_folder)
+        say(str(cleaned))
+        report["cleaned"] = cleaned.mark | {"config": str(cleaned.config), "unsolved": cleaned.unsolved}
+        write_whole(output, json.dumps(report, indent=1))
     return report
 
 

@@ -38,13 +38,7 @@ class Predictor:
 
         With several outputs, of the k most likely combinations: {"class": "open door", "label": [2, 8], ...}.
         """
-        self.views.records = [VideoRecord(str(path), 0, str(path))]
-        item = self.views[0]
-        if item.frames is None:
-            raise DataError(item.errors[0].reason)
-        parts, device = item.frames.split(self.batch_size), device_of(self.model)
-        views = [side_by_side(self.model(self.normalize(part.to(device)))) for part in parts]
-        answers = torch.cat(views).float().mean(0)
+        answers = self.scores(VideoRecord(str(path), 0, str(path)))
         if isinstance(self.class_names, dict):
             return self._combinations(answers, k)
         top = answers.topk(min(k, len(answers)))
@@ -52,6 +46,18 @@ class Predictor:
             {"class": self.class_names[label], "label": label, "probability": round(value, 6)}
             for value, label in zip(top.values.tolist(), top.indices.tolist(), strict=True)
         ]
+
+    @torch.no_grad()
+    def scores(self, record: VideoRecord) -> torch.Tensor:
+        """(K,): the probability of each class, all outputs side by side, the mean over the views of a video, or of a
+        part of one. Raises DataError where it cannot be read."""
+        self.views.records = [record]
+        item = self.views[0]
+        if item.frames is None:
+            raise DataError(item.errors[0].reason)
+        parts, device = item.frames.split(self.batch_size), device_of(self.model)
+        views = [side_by_side(self.model(self.normalize(part.to(device)))) for part in parts]
+        return torch.cat(views).float().mean(0)
 
     def _combinations(self, answers: torch.Tensor, k: int) -> list[dict]:
         """The same for the products of what each output gives its classes; `answers` has them side by side."""

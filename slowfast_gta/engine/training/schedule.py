@@ -31,7 +31,7 @@ def build_schedule(cfg) -> Schedule:
         relative_lrs=tuple(solver.LRS),
         gamma=solver.GAMMA,
         end_lr=solver.COSINE_END_LR * scale,
-        warmup_epochs=solver.WARMUP_EPOCHS,
+        warmup_epochs=min(solver.WARMUP_EPOCHS, solver.WARMUP_MAX_FRACTION * solver.MAX_EPOCH),
         warmup_start_lr=solver.WARMUP_START_LR * scale,
     )
 
