@@ -48,13 +48,13 @@ def resolve_paths(cfg: CfgNode, config_name: str, set_at: Mapping[str, str]) -> 
 
 
 def resolved_path(path: str) -> str:
-    """The absolute path that `path` means here; links stay. Raises ValueError with half a sentence where it has none."""
+    """The absolute path that `path` means here; links stay. Raises ValueError with half a sentence."""
     if "\0" in path:
         raise ValueError("a path holds no NUL character. Type it again.")
     if variable := _VARIABLE.search(path):
         raise ValueError(
-            f"variables such as {variable[0]} are not replaced in a config. Write the folder itself, or give the key on "
-            "the command line, where the shell replaces them."
+            f"variables such as {variable[0]} are not replaced in a config. Write the folder itself, or give the key "
+            "on the command line, where the shell replaces them."
         )
     expanded = os.path.expanduser(path)  # noqa: PTH111 - Path would raise for users that are not there
     if expanded.startswith("~"):
@@ -72,7 +72,7 @@ def is_reference(value: str) -> bool:
 
 def same_path(was: str, now: str) -> bool:
     """Whether a path of an older run, which may be relative to a folder that nobody has kept, can be `now`'s."""
-    if os.path.isabs(was) or not was:
+    if not was or Path(was).is_absolute():
         return was == now
     parts = Path(os.path.normpath(was)).parts
     return resolved_or_itself(was) == now or Path(now).parts[-len(parts) :] == parts

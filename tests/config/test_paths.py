@@ -1,7 +1,5 @@
 """Every path of a config means one place, from the moment when it is loaded."""
 
-import os
-
 import pytest
 
 from slowfast_gta.config import paths
@@ -108,7 +106,9 @@ def test_the_paths_of_stages(here):
     (here / "zoo.pyth").touch()
     (here / "home" / "teacher.pyth").touch()
     (here / "staged.yaml").write_text(
-        "_BASE_: mine.yaml\nSTAGES:\n  a: {WEIGHTS: ../zoo.pyth}\n  b: {START_FROM: a, TEACHER: ~/teacher.pyth, DATA: {PATH_PREFIX: v}}\n"
+        "_BASE_: mine.yaml\nSTAGES:\n"
+        "  a: {WEIGHTS: ../zoo.pyth}\n"
+        "  b: {START_FROM: a, TEACHER: ~/teacher.pyth, DATA: {PATH_PREFIX: v}}\n"
     )
     cfg = load_config(here / "staged.yaml")
     assert cfg.STAGES.a == {"WEIGHTS": str(here / "zoo.pyth")}
@@ -123,4 +123,4 @@ def test_an_older_runs_relative_path_is_the_same_path(here):
     assert not same_path("run", "/moved/other")
     assert not same_path("/a/run", "/b/run")
     assert same_path("", "")
-    assert not same_path("", os.getcwd())
+    assert not same_path("", str(here))
