@@ -11,6 +11,7 @@ from fvcore.common.config import CfgNode
 from slowfast_gta.config.extension import Extra, extended_defaults, extended_types, extension_of
 from slowfast_gta.config.paths import resolve_paths
 from slowfast_gta.config.plugins import import_plugin
+from slowfast_gta.config.precedence import settle
 from slowfast_gta.config.pyslowfast import translated
 from slowfast_gta.config.read import find_config, read_file, read_overrides, shown
 from slowfast_gta.config.settings import OPTIONS, Fault, Setting, flattened, put_setting, where_set
@@ -42,11 +43,13 @@ def load_config(path: str | Path, overrides: Sequence | Mapping[str, object] = (
     settings, faults = read_file(found, cfg)
     every_file_read = all(fault.key for fault in faults)
     more_settings, more_faults = read_overrides(overrides, cfg)
-    settings, notices, absent = translated(settings + more_settings)
+    settings, notices, absent = translated(list(map(_with_option_in_capitals, settings + more_settings)))
+    settings, dropped = settle(settings)
+    notices += dropped
     faults += more_faults + absent
     key_types = extended_types(extension)
     set_at: dict[str, str] = {}
-    for setting in map(_with_option_in_capitals, settings):
+    for setting in settings:
         fault = put_setting(cfg, setting, key_types)
         if fault:
             faults.append(fault)

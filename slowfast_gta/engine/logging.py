@@ -49,7 +49,7 @@ def release_log_file() -> None:
         if isinstance(handler, _Held):
             logger.removeHandler(handler)
             logger.addHandler(handler.file)
-            handler.release()
+            handler.write_out()
 
 
 def log_to_file(level: int, text: str) -> None:
@@ -72,7 +72,7 @@ class _Held(logging.handlers.MemoryHandler):
         self.file = file
         self.setLevel(file.level)
 
-    def release(self) -> None:
+    def write_out(self) -> None:
         """Into the file with it."""
         self.setTarget(self.file)
         self.flush()
