@@ -52,6 +52,14 @@ def release_log_file() -> None:
             handler.write_out()
 
 
+def close_log_file() -> None:
+    """What is logged from now on is for the console alone."""
+    for handler in list(logger.handlers):
+        if isinstance(handler, _LogFile | _Held):
+            logger.removeHandler(handler)
+            handler.close()
+
+
 def log_to_file(level: int, text: str) -> None:
     """A line that log.txt has and the console has not."""
     record = logger.makeRecord(logger.name, level, "", 0, text, (), None)

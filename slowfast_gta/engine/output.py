@@ -16,7 +16,7 @@ import torch
 from slowfast_gta import distributed
 from slowfast_gta.engine.checkpoint.code_version import code_version
 from slowfast_gta.engine.lock import lock_output
-from slowfast_gta.engine.logging import log_to_file, release_log_file, setup_logging
+from slowfast_gta.engine.logging import close_log_file, log_to_file, release_log_file, setup_logging
 from slowfast_gta.errors import UserError
 
 Accept = Callable[[], None]
@@ -65,6 +65,7 @@ def run_output(path: Path, on_accept: Callable[[], None]) -> Iterator[Accept]:
                     log_to_file(logging.ERROR, f"The run ended: {_ending(fault)}")
             raise
         log_to_file(logging.INFO, "The run is complete.")
+        close_log_file()  # what comes now is about several runs
 
 
 def start_line() -> str:
