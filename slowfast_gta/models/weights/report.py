@@ -90,10 +90,8 @@ class WeightsReport:
         """The tensors of one of OUTCOMES for people: names, with shapes where they differ; BatchNorm's
         counters come last."""
         renewed = {mismatch.name: str(mismatch) for mismatch in self.renewed}
-        entries = (
-            sorted(map(str, getattr(self, outcome)), key=_is_counter) if outcome != "mismatched" else self.mismatched
-        )
-        return [renewed.get(entry, str(entry)) for entry in entries]
+        entries = sorted(map(str, getattr(self, outcome)), key=_is_counter)  # the rest in the order it has
+        return [renewed.get(entry, entry) for entry in entries]
 
     def fault(self) -> str:
         """Why it does not fit, as a sentence."""
