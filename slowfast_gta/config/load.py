@@ -10,7 +10,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast_gta.config.extension import Extra, extended_defaults, extended_types, extension_of
 from slowfast_gta.config.paths import resolve_paths
-from slowfast_gta.config.plugins import import_plugin
+from slowfast_gta.config.plugins import expanded, import_plugin
 from slowfast_gta.config.precedence import settle
 from slowfast_gta.config.pyslowfast import translated
 from slowfast_gta.config.read import find_config, read_file, read_overrides, shown
@@ -37,7 +37,7 @@ def load_config(path: str | Path, overrides: Sequence | Mapping[str, object] = (
     # not take a name that is ours.
     from slowfast_gta.config.stages import check_stages, check_with_extension
 
-    found = find_config(Path(path).expanduser())
+    found = find_config(expanded(path))
     extension = extension_of(extra)
     cfg = extended_defaults(extension)
     settings, faults = read_file(found, cfg)

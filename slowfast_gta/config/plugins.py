@@ -10,10 +10,18 @@ from pathlib import Path
 from slowfast_gta.errors import ConfigError
 
 
+def expanded(path: str | Path) -> Path:
+    """`path` with the home folder that a ~ in front stands for. Raises ConfigError where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{path}: there is no home folder of that user. Write the path without ~.") from None
+
+
 def plugin_name(name: str, folder: Path) -> str:
     """`name` as it is kept in a config: a file's absolute path, or a module's name as it is."""
     is_file = name.endswith(".py") or "/" in name
-    return str((folder / Path(name).expanduser()).resolve()) if is_file else name
+    return str((folder / expanded(name)).resolve()) if is_file else name
 
 
 def import_plugin(name: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 from fvcore.common.config import CfgNode
 
+from slowfast_gta.config.plugins import expanded
 from slowfast_gta.config.settings import COMMAND_LINE, OPTIONS, STAGES, Fault, Setting
 from slowfast_gta.errors import ConfigError
 
@@ -159,7 +160,7 @@ def _base_files(base: Setting, faults: list[Fault]) -> Iterator[Path]:
             faults.append(Fault("", f"{_BASE} names a file or a list of files, not {name!r}.", where=base.where))
             continue
         try:
-            yield find_config(Path(name).expanduser(), base.folder)
+            yield find_config(expanded(name), base.folder)
         except ConfigError as error:
             faults.append(Fault("", f"{_BASE}: {error}", where=base.where))
 

@@ -10,6 +10,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast_gta.config.plugins import plugin_name
 from slowfast_gta.config.values import CORE, KeyTypes, fitted_value, option_value
+from slowfast_gta.errors import ConfigError
 
 COMMAND_LINE = "command line"
 OPTIONS = "ATTENTION.OPTIONS"
@@ -75,6 +76,8 @@ def put_setting(cfg: CfgNode, setting: Setting, key_types: KeyTypes = CORE) -> F
     """Puts one setting into `cfg`, or says what is wrong with it."""
     try:
         return _put(cfg, setting, key_types)
+    except ConfigError as error:  # a plugin's path
+        return Fault(setting.key, f"{setting.key}: {error}", where=setting.where)
     except RecursionError:
         return Fault(setting.key, f"{setting.key}: its value is nested too deep, or in itself.", where=setting.where)
 
