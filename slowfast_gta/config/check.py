@@ -277,9 +277,9 @@ def check_processes(cfg) -> Iterator[Fault]:
 
 
 def check_data_paths(cfg, splits: Iterable[str]) -> None:
-    """Raises ConfigError unless the folders that `splits` ("train", "val", "test") read are there.
+    """Raises ConfigError unless the folders that `splits` ("train", "val", "test") read and OUTPUT_DIR are there.
 
-    The folder of a data set that makes its own files need not exist, only be possible to make.
+    OUTPUT_DIR and the folder of a data set that makes its own files need not exist, only be possible to make.
     """
     faults = []
     names = sorted({cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET for split in splits})
@@ -290,15 +290,18 @@ def check_data_paths(cfg, splits: Iterable[str]) -> None:
         prefix = cfg.DATA.PATH_PREFIX
         text = f"DATA.PATH_PREFIX is {prefix}, and there is no such folder.{_near(prefix)}"
         faults.append(Fault("DATA.PATH_PREFIX", text))
-    if faults:
-        faults = list(dict.fromkeys(faults))
-        raise ConfigError("\n".join(fault.text for fault in faults), [fault.key for fault in faults])
+    faults += _not_writable("OUTPUT_DIR", cfg.OUTPUT_DIR)
+    _refuse(faults)
 
 
 def check_output_dir(cfg) -> None:
     """Raises ConfigError unless OUTPUT_DIR is there or can be made."""
-    if faults := _not_writable("OUTPUT_DIR", cfg.OUTPUT_DIR):
-        raise ConfigError(faults[0].text, ["OUTPUT_DIR"])
+    _refuse(_not_writable("OUTPUT_DIR", cfg.OUTPUT_DIR))
+
+
+def _refuse(faults: list[Fault]) -> None:
+    if faults := list(dict.fromkeys(faults)):
+        raise ConfigError("\n".join(fault.text for fault in faults), [fault.key for fault in faults])
 
 
 def _data_folder_faults(folder: str, dataset: str, makes_itself: bool) -> list[Fault]:

@@ -86,6 +86,7 @@ _C.DATA.LIST_FORMAT = (
     "auto"  # whose lists: auto | official | pyslowfast | mmaction2 | tsm | glore | folders (docs/data.md)
 )
 _C.DATA.LABEL_ORDER = "file"  # SSv1: classes are numbered as in labels.csv or by name: file | alphabetical (TSM's)
+_C.DATA.FRAME_PATTERN = ""  # frames of a folder, as img_{:05d}.jpg, {} the number; empty: the only pattern there is
 _C.DATA.NUM_FRAMES = 8  # T of a clip; SlowFast: of its fast pathway
 _C.DATA.SAMPLING = "dense"  # dense (SAMPLING_RATE apart) | segment (one of each of T equal parts, TSN) | uniform
 _C.DATA.SAMPLING_RATE = 8  # dense: source frames at TARGET_FPS between two frames of the clip
@@ -123,6 +124,9 @@ _C.TRAIN = CfgNode()
 _C.TRAIN.ENABLE = True  # train before testing
 _C.TRAIN.DATASET = "Kinetics"  # a registered one: SSv1 | SSv2 | Kinetics | EgoGesture | EPIC | Synthetic | your own
 _C.TRAIN.BATCH_SIZE = 64  # clips a step, over all processes
+_C.TRAIN.DROP_LAST = (
+    True  # leave out videos that do not fill a last batch, other ones each epoch; False: a smaller batch
+)
 _C.TRAIN.EVAL_PERIOD = 10  # epochs between evaluations on the validation split
 _C.TRAIN.CHECKPOINT_PERIOD = 10  # epochs between checkpoints
 _C.TRAIN.CHECKPOINT_PERIOD_STEPS = 1000  # steps between checkpoints inside an epoch; 0 for none

@@ -57,13 +57,13 @@ def check_data(
     datasets, splits = _load_splits(cfg, findings)
     looks = {}
     for record in chain(*splits.values()):
-        one = Look(record.path, record.span, decode, cfg.DATA.NUM_FRAMES)
+        one = Look(record.path, record.span, decode, cfg.DATA.NUM_FRAMES, cfg.DATA.FRAME_PATTERN)
         looks[one.key] = one
     journal = _Journal(output.with_suffix(".videos.jsonl"))
     num_known = _examine(list(looks.values()), journal, workers, timeout_sec, say, look)
 
     def facts(record: VideoRecord) -> dict:
-        return journal.facts[Look(record.path, record.span, decode, 0).key]
+        return journal.facts[Look(record.path, record.span, decode, 0, cfg.DATA.FRAME_PATTERN).key]
 
     for split, records in splits.items():
         findings += label_findings(datasets[split], split, records)

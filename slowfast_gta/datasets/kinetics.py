@@ -70,6 +70,12 @@ class Kinetics(VideoDataset):
         )
 
     @property
+    def knows_its_classes(self) -> bool:
+        """Whether there are names of classes, from whatever file or folder."""
+        named = any(True for name in _CLASS_FILES for _ in self.data_dir.glob(name))
+        return named or self._format() in ("folders", "official")
+
+    @property
     def root(self) -> Path:
         """The folder where paths start."""
         return self.path_prefix or self.data_dir
