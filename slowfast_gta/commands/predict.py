@@ -62,9 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _submit(cfg, weights: str, folder: Path, as_json: bool) -> int:
-    from slowfast_gta.inference.submission import save_submission
+    from slowfast_gta.inference.submission import build_submission
 
-    found = save_submission(cfg, weights, folder)
+    found = build_submission(cfg, weights, folder)
     if as_json:
         print(json.dumps(found, indent=2))
     else:

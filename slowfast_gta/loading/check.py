@@ -48,8 +48,8 @@ def check_labels(dataset: VideoDataset, records: Sequence[VideoRecord]) -> None:
     if not dataset.knows_its_classes and len(unused) > len(names) / 2:
         raise ConfigError(
             f"MODEL.NUM_CLASSES is {len(names)}, and the training list uses {len(labels)} labels, up to {max(labels)}. "
-            f"Set MODEL.NUM_CLASSES {max(labels) + 1}, or write the names of all classes into classes.txt, a line each, "
-            "beside the lists."
+            f"Set MODEL.NUM_CLASSES {max(labels) + 1}, or write the names of all classes into classes.txt, "
+            "a line each, beside the lists."
         )
     if unused:
         some = ", ".join(f"{label} ({names[label]})" for label in unused[:_SHOWN]) + " ..." * (len(unused) > _SHOWN)
