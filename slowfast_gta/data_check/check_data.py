@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 
-from slowfast_gta.data_check.clean import check_target, save_clean
+from slowfast_gta.data_check.clean import build_clean, check_target
 from slowfast_gta.data_check.examine import DECODE, Look, examine, stamp_of
 from slowfast_gta.data_check.rules import (
     KINDS,
@@ -79,7 +79,7 @@ def check_data(
     }
     write_whole(output, json.dumps(report, indent=1))
     if clean_folder:
-        cleaned = save_clean(cfg, datasets, splits, findings, clean_folder)
+        cleaned = build_clean(cfg, datasets, splits, findings, clean_folder)
         say(str(cleaned))
         report["cleaned"] = cleaned.mark | {"config": str(cleaned.config), "unsolved": cleaned.unsolved}
         write_whole(output, json.dumps(report, indent=1))

@@ -47,7 +47,7 @@ def left_out_by(findings: Sequence[Finding], splits: Records) -> dict[str, set[s
     return left_out
 
 
-def save_clean(
+def build_clean(
     cfg, datasets: Mapping[str, VideoDataset], splits: Records, findings: Sequence[Finding], output: Path
 ) -> Cleaned:
     """Write into `output` the lists of `cfg`'s data set without what was found, and a YAML that reads them.

@@ -70,6 +70,12 @@ class Kinetics(VideoDataset):
         )
 
     @property
+    def knows_its_classes(self) -> bool:
+        """Whether there are names of classes, from whatever file or folder."""
+        named = any(True for name in _CLASS_FILES for _ in self.data_dir.glob(name))
+        return named or self._format() in ("folders", "official")
+
+    @property
     def root(self) -> Path:
         """The folder where paths start."""
         return self.path_prefix or self.data_dir
@@ -155,6 +161,8 @@ class Kinetics(VideoDataset):
                 "validation, another tenth for testing, always the same. tools/prepare_data.py from-folders writes "
                 "lists of other parts."
             )
+            if empty := [name for name, videos in found.splits[split].items() if not videos]:
+                logger.warning(f"Kinetics: {len(empty)} classes have too few videos for {split}, as '{empty[0]}'.")
         elif split == "test" and found.tested_on != "test":
             logger.info(f"Kinetics: {self.root} has no folder test: testing on the validation videos.")
         labels = {name: label for label, name in enumerate(names)}

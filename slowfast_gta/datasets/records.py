@@ -42,6 +42,7 @@ class VideoDataset:
     direction_words: tuple[
         str, ...
     ] = ()  # direction words of class names beyond mirror.DIRECTION_WORDS, in small letters
+    knows_its_classes = True  # False: MODEL.NUM_CLASSES alone says how many there are
     creates_itself = False  # True: prepare() makes the data where they are missing
 
     def __init__(self, data_dir: str | Path, path_prefix: str | Path = ""):

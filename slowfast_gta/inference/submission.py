@@ -11,7 +11,7 @@ from slowfast_gta.files import write_whole
 from slowfast_gta.inference.predictor import build_predictor
 
 
-def save_submission(cfg, weights: str | Path, folder: Path) -> dict:
+def build_submission(cfg, weights: str | Path, folder: Path) -> dict:
     """Write what TEST.DATASET's server takes into `folder`, with TEST's views of each video.
 
     Returns {"scored": False, "files": [path], "num_videos": answered ones, "missing": {id: reason}}. Raises DataError
