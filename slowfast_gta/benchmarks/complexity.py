@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -107,7 +108,7 @@ class Meter(TorchDispatchMode):
         self._alive_bytes -= size
 
 
-def build_complexity(cfg) -> dict:
+def build_complexity(cfg: CfgNode) -> dict:
     """The cost of one view (one clip at DATA.TEST_CROP_SIZE) of the network that `cfg` describes.
 
     {"gmacs", "params_m", "activations_m", "peak_memory_mb", "num_views", "gmacs_all_views", "input": [3, T, H, W],

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fvcore.common.config import CfgNode
+
 from slowfast_gta.config.arguments import add_config_arguments, load_configs
 from slowfast_gta.errors import ConfigError, DataError
 
@@ -61,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(any("error" in answer for answer in answers))
 
 
-def _submit(cfg, weights: str, folder: Path, as_json: bool) -> int:
+def _submit(cfg: CfgNode, weights: str, folder: Path, as_json: bool) -> int:
     from slowfast_gta.inference.submission import save_submission
 
     found = save_submission(cfg, weights, folder)

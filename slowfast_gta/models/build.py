@@ -3,6 +3,7 @@ logits (B, K) in training, class probabilities (B, K) in eval."""
 
 import re
 
+from fvcore.common.config import CfgNode
 from torch import nn
 
 from slowfast_gta.registry import Registry
@@ -13,7 +14,7 @@ MODEL_REGISTRY = Registry("MODEL")
 _INSERTED = re.compile(r"(.*\.pathway\d+_(?:attention|nonlocal)\d+|refine)\.")
 
 
-def build_model(cfg) -> nn.Module:
+def build_model(cfg: CfgNode) -> nn.Module:
     """The network that `cfg` describes: on the CPU, in training mode, nothing distributed."""
     network = MODEL_REGISTRY.find(cfg.MODEL.MODEL_NAME, "MODEL.MODEL_NAME")
     return network.from_cfg(cfg)

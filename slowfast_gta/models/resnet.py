@@ -9,6 +9,7 @@ Legend: B batch, C channel, T frame, H W space, K classes.
 
 import torch
 import torch.nn.functional as F
+from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast_gta.models.attention.build import build_attention
@@ -137,7 +138,7 @@ class ResStage(nn.Module):
         return out
 
 
-def build_stages(cfg, layout: list[list[StageLayout]]) -> list[ResStage]:
+def build_stages(cfg: CfgNode, layout: list[list[StageLayout]]) -> list[ResStage]:
     """s2..s5 with the attention blocks of cfg.NONLOCAL and cfg.ATTENTION in place."""
     transform = TRANSFORMS[cfg.RESNET.TRANS_FUNC]
     shift_div = cfg.TSM.FOLD_DIV if cfg.TSM.ENABLE else 0
@@ -168,7 +169,7 @@ def build_stages(cfg, layout: list[list[StageLayout]]) -> list[ResStage]:
     return stages
 
 
-def build_nonlocal(cfg, place: Place) -> nn.Module:
+def build_nonlocal(cfg: CfgNode, place: Place) -> nn.Module:
     """PySlowFast's own non-local block: NL, pooled before the projections, biases, its option names."""
     node = cfg.NONLOCAL
     options = {
@@ -185,7 +186,7 @@ def build_nonlocal(cfg, place: Place) -> nn.Module:
     return block
 
 
-def build_head(cfg, last: list[StageLayout]) -> ResNetBasicHead:
+def build_head(cfg: CfgNode, last: list[StageLayout]) -> ResNetBasicHead:
     """The classifier for the last stage's pathways."""
     num_classes = cfg.MODEL.NUM_CLASSES
     if isinstance(num_classes, list):
@@ -236,7 +237,7 @@ class ResNet(nn.Module):
         self.head = head
 
     @classmethod
-    def from_cfg(cls, cfg) -> "ResNet":
+    def from_cfg(cls, cfg: CfgNode) -> "ResNet":
         layout = build_layout(cfg)
         stem = Stem(cfg.RESNET.WIDTH_PER_GROUP, TEMPORAL_KERNELS[cfg.MODEL.ARCH][0][0][0])
         pool = cfg.DATA.NUM_FRAMES // layout[1][0].num_frames
