@@ -7,7 +7,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast_gta.config.settings import Fault
 from slowfast_gta.errors import ConfigError
-from slowfast_gta.models.attention.build import ATTENTION_REGISTRY, accepted_options, build_attention
+from slowfast_gta.models.attention.build import ATTENTION_REGISTRY, choose_attention, unknown_options
 from slowfast_gta.models.layout import BLOCKS, TEMPORAL_POOL, StageLayout, attention_places, build_layout
 from slowfast_gta.models.resnet import build_nonlocal
 
@@ -60,14 +60,8 @@ def check_attention_choice(cfg: CfgNode) -> Iterator[Fault]:
             ("ATTENTION.LOCATION",),
         )
     if node.NAME in ATTENTION_REGISTRY:
-        accepted = accepted_options(node.NAME)
-        for option in node.OPTIONS:
-            if option not in accepted:
-                known = ", ".join(sorted(accepted)) or "none"
-                yield Fault(
-                    f"ATTENTION.OPTIONS.{option}",
-                    f"ATTENTION.OPTIONS.{option}: {node.NAME} has no option {option}. It accepts {known}.",
-                )
+        for option, sentence in unknown_options(node.NAME, node.OPTIONS).items():
+            yield Fault(f"ATTENTION.OPTIONS.{option}", f"ATTENTION.OPTIONS.{option}: {sentence}")
 
 
 def check_refine(cfg: CfgNode) -> Iterator[Fault]:
@@ -203,9 +197,10 @@ def check_nonlocal(cfg: CfgNode) -> Iterator[Fault]:
 
 def check_blocks(cfg: CfgNode) -> Iterator[Fault]:
     """What the block itself refuses, at the places that there are: each distinct one is built once, without memory."""
-    name, options = cfg.ATTENTION.NAME, dict(cfg.ATTENTION.OPTIONS)
-    if name not in ATTENTION_REGISTRY or not set(options) <= set(accepted_options(name)):
+    name, options = cfg.ATTENTION.NAME, cfg.ATTENTION.OPTIONS
+    if name not in ATTENTION_REGISTRY or unknown_options(name, options):  # check_attention_choice says so
         return
+    choice = choose_attention(name, options)
     layout = build_layout(cfg)
     tried = set()
     for place in attention_places(layout, _places_there_are(cfg.ATTENTION.LOCATION, layout)):
@@ -213,7 +208,7 @@ def check_blocks(cfg: CfgNode) -> Iterator[Fault]:
         if size not in tried:
             tried.add(size)
             where = f"ATTENTION.OPTIONS at {place.where}"
-            yield from _faults_of("ATTENTION.NAME", build_attention, name, *size, options, where)
+            yield from _faults_of("ATTENTION.NAME", choice.build, *size, where)
 
 
 def check_nonlocal_blocks(cfg: CfgNode) -> Iterator[Fault]:
