@@ -7,8 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from drawn_videos import decoded_in_order, number_in, write_drawn
-from test_codecs import assert_exact
+from drawn_videos import assert_exact, decoded_in_order, number_in, write_drawn
 
 from slowfast_gta.video.packet_index import IS_KEY, IS_SHOWN, PacketIndex, PacketTable
 from slowfast_gta.video.readers import VideoFile, open_video
