@@ -226,6 +226,12 @@ def test_the_index_where_times_are_no_help():
     assert not PacketIndex(table([0, 1]), has_times=False, reorders=True).is_ordered
 
 
+def test_an_index_of_nothing():
+    for reorders in (False, True):
+        index = PacketIndex(table([]), has_times=True, reorders=reorders)
+        assert index.num_frames == 0 and len(index.times) == 0
+
+
 def test_an_answer_does_not_depend_on_what_was_asked_before(tmp_path):
     """The order of a doubtful file is found out once for each group, whichever comes first."""
     path = write_drawn(tmp_path / "a.mkv", LENGTH, "libx265", ENCODERS["libx265"], fps=2500)
