@@ -1,10 +1,10 @@
 """ActivityNet's mean average precision over tIoU thresholds, as a library function.
 
 Per class, over all videos: predictions by falling score (equal scores in the order given: ActivityNet's own order is
-unspecified); each takes, among the instances of its video and class that are not taken yet and overlap it with tIoU >= t,
-the one of highest tIoU, else it is false (unlike VOC, a second-best instance may match). AP is the sum over recall steps
-of the best precision at that recall or beyond. Classes without instances are left out, predictions of them too; a class
-without predictions has AP 0.
+unspecified); each takes, among the instances of its video and class that are not taken yet and overlap it with
+tIoU >= t, the one of highest tIoU, else it is false (unlike VOC, a second-best instance may match). AP is the sum over
+recall steps of the best precision at that recall or beyond. Classes without instances are left out, predictions of them
+too; a class without predictions has AP 0.
 """
 
 from collections.abc import Sequence

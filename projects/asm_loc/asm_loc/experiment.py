@@ -148,5 +148,3 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     if num < 2:
         return mean, math.nan
     return mean, T_95[min(num - 2, len(T_95) - 1)] * float(np.std(values, ddof=1)) / math.sqrt(num)
-
-

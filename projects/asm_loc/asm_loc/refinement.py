@@ -35,7 +35,8 @@ def ask(network: ASMLoc, features: Features, proposals: Segments | None, setting
     outputs: Outputs = network(rows, None if placed is None else placed.to(weight.device))
     # Without the background class; float64 from here on, so that a threshold means the same on every device.
     cas, attention, video = (
-        x[0].double().cpu().numpy() for x in (outputs.cas[..., :-1], outputs.attention[..., 0], outputs.foreground[:, :-1])
+        x[0].double().cpu().numpy()
+        for x in (outputs.cas[..., :-1], outputs.attention[..., 0], outputs.foreground[:, :-1])
     )
     uncertainty = None if outputs.uncertainty is None else outputs.uncertainty[0].double().cpu().numpy()
     return Answer(VideoScores(cas, attention, video), example, uncertainty)
@@ -44,9 +45,7 @@ def ask(network: ASMLoc, features: Features, proposals: Segments | None, setting
 def segments_of(answer: Answer, features: Features, settings: Settings, sweeps: tuple[Sweep, ...]) -> Segments:
     """Proposals (the settings' training sweeps) or detections (their detection sweeps) of one video."""
     options = settings.options
-    return make_proposals(
-        answer.scores, sweeps, answer.example.row_map, features.timeline, settings.proposals, options
-    )
+    return make_proposals(answer.scores, sweeps, answer.example.row_map, features.timeline, settings.proposals, options)
 
 
 def detect(network: ASMLoc, features: Features, proposals: Segments | None, settings: Settings) -> Segments:

@@ -125,7 +125,9 @@ def test_ranges():
     assert ACTIVITYNET_TIOU == (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
     result = one([[0, 0, 10, 1]], [[0, 0, 6, 1]], 0.5)
     assert result.mean() == 1.0
-    table = mean_average_precision({"v": Segments([0], [0], [10], [1])}, {"v": Segments([0], [0], [6], [1])}, THUMOS_TIOU)
+    table = mean_average_precision(
+        {"v": Segments([0], [0], [10], [1])}, {"v": Segments([0], [0], [6], [1])}, THUMOS_TIOU
+    )
     assert table.mean(0.0, 0.75) == pytest.approx(6 / 7)
 
 

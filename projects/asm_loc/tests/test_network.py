@@ -65,10 +65,17 @@ def naive_scores(net, x):
     for branch, share in ((0, 8), (1, 3)):
         weighed = logits * attention[:, branch : branch + 1]
         k = max(len(x) // share, 1)
-        top = torch.stack([sum(sorted(weighed[:, c].tolist())[::-1][:k]) / k * torch.ones(()) for c in range(CLASSES + 1)])
+        top = torch.stack(
+            [sum(sorted(weighed[:, c].tolist())[::-1][:k]) / k * torch.ones(()) for c in range(CLASSES + 1)]
+        )
         video.append((top.exp() / top.exp().sum()).double())
     cas = logits * attention[:, :1]
-    return attention, video, cas.exp() / cas.exp().sum(1, keepdim=True), logits.exp() / logits.exp().sum(1, keepdim=True)
+    return (
+        attention,
+        video,
+        cas.exp() / cas.exp().sum(1, keepdim=True),
+        logits.exp() / logits.exp().sum(1, keepdim=True),
+    )
 
 
 def test_base_network_against_a_loop(features):
@@ -201,7 +208,9 @@ def test_rows_permuted_inside_a_proposal(features):
     net, order = make(), torch.arange(ROWS)
     order[14:21] = order[14:21][torch.tensor([3, 0, 6, 1, 5, 2, 4])]
     chosen = spans(((2, 6), (14, 20)))
-    torch.testing.assert_close(attended(net, features[:, order], chosen), attended(net, features, chosen)[:, order], **TIGHT)
+    torch.testing.assert_close(
+        attended(net, features[:, order], chosen), attended(net, features, chosen)[:, order], **TIGHT
+    )
     # Order lives in the first convolution: the whole network does see it.
     assert not torch.allclose(net(features[:, order], chosen).cas, net(features, chosen).cas[:, order])
 
@@ -244,7 +253,9 @@ def test_gradients_reach_every_parameter(features):
     net = make().train()
     out = net(features, spans(((2, 6), (5, 9))))
     weights = torch.from_numpy(np.random.default_rng(0).standard_normal(out.snippet.shape))
-    total = (out.snippet * weights).sum() + out.foreground[:, 0].sum() + out.background[:, 1].sum() + out.uncertainty.sum()
+    total = (
+        (out.snippet * weights).sum() + out.foreground[:, 0].sum() + out.background[:, 1].sum() + out.uncertainty.sum()
+    )
     total.backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in net.parameters())
     # A bias of the keys moves all scores of a row alike: its gradient is 0 but for rounding.

@@ -2,7 +2,16 @@
 
 import numpy as np
 import pytest
-from asm_loc.proposals import VideoScores, contrast, make_proposals, predicted_classes, runs, suppress, sweep_runs, upsample
+from asm_loc.proposals import (
+    VideoScores,
+    contrast,
+    make_proposals,
+    predicted_classes,
+    runs,
+    suppress,
+    sweep_runs,
+    upsample,
+)
 from asm_loc.sampling import sample
 from asm_loc.settings import Options, ProposalSettings, Sweep, thumos14
 from asm_loc.timeline import Timeline

@@ -31,7 +31,10 @@ def test_pseudo_labels():
 
 def test_outermost_spans():
     segments = Segments(
-        [0, 1, 0, 0, 1, 0], [2.0, 2.0, 0.0, 3.0, 2.0, 6.0], [5.0, 5.0, 1.0, 4.0, 4.5, 8.0], [0.1, 0.9, 0.3, 0.4, 0.5, 0.6]
+        [0, 1, 0, 0, 1, 0],
+        [2.0, 2.0, 0.0, 3.0, 2.0, 6.0],
+        [5.0, 5.0, 1.0, 4.0, 4.5, 8.0],
+        [0.1, 0.9, 0.3, 0.4, 0.5, 0.6],
     )
     kept = outermost(segments)
     assert list(zip(kept.start, kept.end, strict=True)) == [(0, 1), (2, 5), (6, 8)]
@@ -85,7 +88,9 @@ def test_total_is_the_weighted_sum():
     settings = LossSettings(foreground=5.0)
     terms = losses(out, labels, target, settings)
     assert set(terms) == {"foreground", "background", "action_in_background", "instance", "total"}
-    expected = 5 * terms["foreground"] + 0.5 * terms["background"] + 0.5 * terms["action_in_background"] + terms["instance"]
+    expected = (
+        5 * terms["foreground"] + 0.5 * terms["background"] + 0.5 * terms["action_in_background"] + terms["instance"]
+    )
     torch.testing.assert_close(terms["total"], expected)
     assert "instance" not in losses(out, labels, None, settings)
 
