@@ -16,7 +16,7 @@ from .segments import Segments
 
 @dataclass
 class VideoSet:
-    """Videos of one split that have features. `missing`: annotated ones that have none (their instances are counted)."""
+    """Videos of one split that have features. `missing`: annotated ones without; their instances are counted."""
 
     name: str
     classes: list[str]
@@ -103,7 +103,7 @@ def join(
 
 
 def for_training(videos: VideoSet) -> VideoSet:
-    """The same without a single instance: training reads labels only, and cannot read more. Unlabelled ones are an error."""
+    """The same without a single instance: training reads labels only, and cannot read more. All must have a label."""
     for annotation in videos.videos:
         if not annotation.labels:
             raise DataError(f"{videos.name}: {annotation.video} has no label; a training video needs at least one.")

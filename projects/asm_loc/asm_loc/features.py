@@ -1,7 +1,7 @@
 """Features of videos on disk: rows over time, each with the time that it stands for.
 
-Three layouts: a folder of ID.npy (ACM-Net's packs; windows of one length, which the config gives), W-TALC's and CO2-Net's
-object arrays, and what tools/extract_features.py writes (times in every file).
+Three layouts: a folder of ID.npy (ACM-Net's packs; windows of one length, which the config gives), W-TALC's and
+CO2-Net's object arrays, and what tools/extract_features.py writes (times in every file).
 """
 
 import json
@@ -190,7 +190,7 @@ def _shared(entries: Iterable[dict], folder: Path) -> dict[str, object]:
             if entry.get(key) != first.get(key):
                 raise DataError(
                     f'{folder}: the features of {entries[0]["video"]} and {entry["video"]} differ in "{key}" '
-                    f"({first.get(key)} and {entry.get(key)}); features of different networks or rates must not be mixed."
+                    f"({first.get(key)} and {entry.get(key)}); different networks or rates must not be mixed."
                 )
     return first
 

@@ -1,4 +1,4 @@
-"""The chain of steps: what the network of one step proposes steers the next; the last one's detections are the answer."""
+"""The chain of steps: what one network proposes steers the next; the last one's detections are the answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

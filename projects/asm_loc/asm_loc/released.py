@@ -57,8 +57,8 @@ def released_state(network: ASMLoc, found: dict[str, Tensor], path: Path) -> dic
         ours = from_released_name(name.removeprefix("module."))
         if ours is None or ours not in expected:
             raise WeightsError(
-                f"{path}: the weight {name} has no place in this network ({_kind(network)}): check that the step, and the "
-                "parts switched off, are those of the file."
+                f"{path}: the weight {name} has no place in this network ({_kind(network)}): check that the step and "
+                "the parts switched off are those of the file."
             )
         if tensor.shape != expected[ours].shape:
             raise WeightsError(
@@ -69,7 +69,7 @@ def released_state(network: ASMLoc, found: dict[str, Tensor], path: Path) -> dic
     missing = sorted(set(expected) - set(state))
     if missing:
         raise WeightsError(
-            f"{path} lacks {len(missing)} weights of this network ({_kind(network)}), first {missing[0]}."
+            f"{path} lacks {len(missing)} weights of the network ({_kind(network)}), first {missing[0]}."
         )
     return state
 

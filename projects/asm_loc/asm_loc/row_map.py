@@ -4,7 +4,7 @@ Rows are snippets, resampled: some stretched (dynamic segment sampling), then as
 of the map answer the same two questions, `rows` and `snippets`:
 
 * `CellMap` (corrected): snippet i spans the cell [i, i + 1]; a row spans the part of the video that is nearer to it
-  than to its neighbours. Both directions are inverse to each other, and a segment covers the rows whose centres it holds.
+  than to its neighbours. Both directions are inverse to each other; a segment covers the rows whose centres it holds.
 * `ReleasedMap` (as_released): the formulas of the released code, where a value lies at the start of its snippet.
 """
 

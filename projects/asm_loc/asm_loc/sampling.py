@@ -116,7 +116,7 @@ def sample(
 
 
 def _stretch(features: np.ndarray, cumulative: np.ndarray, released: bool) -> np.ndarray:
-    """M rows (M, C) at W's inverse: released at W^-1(1..M) on snippets numbered 1..T; else at the centres of the rows."""
+    """M rows (M, C) at W's inverse: released at W^-1(1..M), snippets numbered 1..T; else at the rows' centres."""
     num = int(np.rint(cumulative[-1]))
     marks = np.arange(1, num + 1) if released else np.arange(num) + 0.5
     at = np.interp(marks, cumulative, np.arange(len(cumulative), dtype=np.float64))

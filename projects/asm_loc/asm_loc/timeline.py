@@ -17,7 +17,7 @@ class Timeline:
         edges = np.asarray(self.edges, np.float64)
         if edges.ndim != 1 or len(edges) < 2 or not np.isfinite(edges).all() or (np.diff(edges) <= 0).any():
             raise DataError(
-                "The times of the snippets are not a timeline: they must be finite and increase from snippet to snippet."
+                "The times of the snippets are no timeline: they must be finite and increase from snippet to snippet."
             )
         object.__setattr__(self, "edges", edges)
 
@@ -28,7 +28,7 @@ class Timeline:
 
     @classmethod
     def from_windows(cls, starts: np.ndarray, ends: np.ndarray) -> "Timeline":
-        """Windows (T,) that may overlap or leave gaps: a snippet stands for the times nearest to its window's centre."""
+        """Windows (T,) that may overlap or leave gaps: a snippet is the times nearest to its window's centre."""
         starts, ends = np.asarray(starts, np.float64), np.asarray(ends, np.float64)
         centres = (starts + ends) / 2
         middles = (centres[1:] + centres[:-1]) / 2

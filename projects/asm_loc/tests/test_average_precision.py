@@ -1,4 +1,4 @@
-"""ActivityNet's mAP against brute force: AP as the integral over recall of the best precision at that recall or more."""
+"""ActivityNet's mAP against brute force: AP as the integral over recall of the best precision at it or beyond."""
 
 import numpy as np
 import pytest

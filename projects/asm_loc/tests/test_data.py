@@ -117,7 +117,7 @@ def test_strings_as_segments(pack):
 )
 def test_damaged_annotations(tmp_path, text):
     (tmp_path / "gt.json").write_text(text)
-    with pytest.raises(DataError, match="gt.json"):
+    with pytest.raises(DataError, match=r"gt.json"):
         read_activitynet_json(tmp_path / "gt.json")
 
 
@@ -139,12 +139,12 @@ def test_csv(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "name,label\n", "video,label\na\n", "video,label\na,\n", "video,label\na,b,c\n", "video,label,start,end\na,b,1,\n",
-     "video,label,start,end\na,b,2,1\n", "video,label,start,end\na,b,x,1\n"],
+    ["", "name,label\n", "video,label\na\n", "video,label\na,\n", "video,label\na,b,c\n",
+     "video,label,start,end\na,b,1,\n", "video,label,start,end\na,b,2,1\n", "video,label,start,end\na,b,x,1\n"],
 )  # fmt: skip
 def test_damaged_csv(tmp_path, text):
     (tmp_path / "labels.csv").write_text(text)
-    with pytest.raises(DataError, match="labels.csv"):
+    with pytest.raises(DataError, match=r"labels.csv"):
         read_csv(tmp_path / "labels.csv")
 
 
@@ -165,7 +165,7 @@ def test_missing_files(tmp_path):
 )  # fmt: skip
 def test_features_that_are_none(tmp_path, rows):
     np.save(tmp_path / "v.npy", rows)
-    with pytest.raises(DataError, match="v.npy"):
+    with pytest.raises(DataError, match=r"v.npy"):
         NpyFolders((tmp_path,), TAU).load("v")
 
 
@@ -197,7 +197,7 @@ def test_split_off_is_drawn_by_the_seed(pack):
         split_off(videos, 0.01, seed=1)
 
 
-# ---------------------------------------------------------------------------------------------- W-TALC's object arrays
+# ------------------------------------------------------------ W-TALC's object arrays
 
 
 def objects(items):
@@ -253,7 +253,7 @@ class Evil:
 
 def test_object_arrays_run_nothing(tmp_path, capsys):
     np.save(tmp_path / "x.npy", objects([Evil()]), allow_pickle=True)
-    with pytest.raises(DataError, match="x.npy"):
+    with pytest.raises(DataError, match=r"x.npy"):
         load_npy(tmp_path / "x.npy")
     assert capsys.readouterr().out == ""
 
@@ -265,7 +265,7 @@ def test_damaged_object_arrays(tmp_path):
         load_npy(tmp_path / "x.npy", max_bytes=10)
     for at in range(0, len(whole), 7):
         (tmp_path / "cut.npy").write_bytes(whole[:at])
-        with pytest.raises(DataError, match="cut.npy"):
+        with pytest.raises(DataError, match=r"cut.npy"):
             load_npy(tmp_path / "cut.npy")
     rng = np.random.default_rng(0)
     for _ in range(300):
@@ -284,7 +284,7 @@ def test_wtalc_pack_that_does_not_match(wtalc):
         wtalc_pack(wtalc / "features.npy", wtalc / "annotations", TAU, SUBSETS)
 
 
-# ---------------------------------------------------------------------------------------------------- one's own features
+# ------------------------------------------------------------ one's own features
 
 MADE_BY = {"network": "R2D", "weights": "sha256:1", "layer": "s5", "fps": 25.0, "window": 16, "stride": 8}
 
@@ -337,26 +337,26 @@ def test_features_of_another_network_or_rate(extracted):
 def test_extracted_features_that_are_damaged(extracted):
     entries = read_manifest(extracted)
     (extracted / "a.npz").write_bytes(b"PK" + bytes(50))
-    with pytest.raises(DataError, match="a.npz"):
+    with pytest.raises(DataError, match=r"a.npz"):
         ExtractedFeatures(extracted).load("a.mp4")
     (extracted / "a.npz").unlink()
-    with pytest.raises(DataError, match="a.npz"):
+    with pytest.raises(DataError, match=r"a.npz"):
         ExtractedFeatures(extracted).load("a.mp4")
-    with pytest.raises(DataError, match="c.mp4"):
+    with pytest.raises(DataError, match=r"c.mp4"):
         ExtractedFeatures(extracted).load("c.mp4")
     write_manifest(extracted, [{**entries[1], "times": entries[1]["times"][:3]}])
-    with pytest.raises(DataError, match="b.npy"):
+    with pytest.raises(DataError, match=r"b.npy"):
         ExtractedFeatures(extracted).load("b.mp4")
     write_manifest(extracted, [{**entries[1], "file": "../b.npy"}])
     with pytest.raises(DataError, match="outside"):
         ExtractedFeatures(extracted).load("b.mp4")
     for text in ("{", "[]\n", '{"video": "a"}\n', "", "3\n"):
         (extracted / "manifest.jsonl").write_text(text)
-        with pytest.raises(DataError, match="manifest.jsonl"):
+        with pytest.raises(DataError, match=r"manifest.jsonl"):
             ExtractedFeatures(extracted)
 
 
-# --------------------------------------------------------------------------------------------------------------- timeline
+# ------------------------------------------------------------ timeline
 
 
 def test_timeline():

@@ -26,7 +26,7 @@ def test_weights_of_one_are_the_input_bit_for_bit(released):
 
 
 @BOTH
-def test_segments_longer_than_L_change_nothing(released):
+def test_segments_longer_than_the_limit_change_nothing(released):
     weights = segment_weights(np.array([2.0, 20.0]), np.array([15.0, 40.0]), 60, SETTINGS, released)
     assert np.array_equal(weights, np.ones(60))
 
@@ -92,7 +92,7 @@ def test_corrected_stretching_is_symmetric():
     weights[10:13] = 3.0
     sampled = sample(ramp(30), 1000, weights)
     values = sampled.features[:, 0]
-    # The middle of the three rows of each stretched snippet is that snippet; the video reversed gives the rows reversed.
+    # The middle of the three rows of each stretched snippet is that snippet; the reversed video gives reversed rows.
     assert values[[11, 14, 17]].tolist() == pytest.approx([10, 11, 12])
     mirrored = sample(ramp(30)[::-1].copy(), 1000, weights[::-1].copy()).features[::-1, 0]
     np.testing.assert_allclose(mirrored, values, atol=1e-12)
