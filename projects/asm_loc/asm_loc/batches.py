@@ -1,13 +1,13 @@
 """What the network is fed: one video's rows, proposals and pseudo labels, and batches of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from slowfast_gta.errors import DataError
+from slowfast_gta.loading.batch import BadVideo
 
 from .attention import Proposals
 from .features import Features
@@ -63,7 +63,7 @@ class Batch:
     labels: Tensor  # (B, K)
     proposals: Proposals | None = None  # (B, N)
     target: Tensor | None = None  # (B, R, K + 1)
-    errors: list[DataError] = field(default_factory=list)  # videos that could not be read
+    errors: list[BadVideo] = field(default_factory=list)  # videos that could not be read
     counts: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -82,7 +82,9 @@ class Batch:
 
     def split(self, num_parts: int) -> list["Batch"]:
         """For gradient accumulation: at most `num_parts` batches, in order; errors and counts go with the first."""
-        cuts = [part for part in np.array_split(np.arange(len(self.ids)), num_parts) if len(part)] or [np.arange(0)]
+        if num_parts <= 1 or len(self.ids) <= 1:
+            return [self]
+        cuts = [part for part in np.array_split(np.arange(len(self.ids)), num_parts) if len(part)]
         return [self._part(part, first=i == 0) for i, part in enumerate(cuts)]
 
     def _part(self, index: np.ndarray, first: bool) -> "Batch":
@@ -101,7 +103,7 @@ class Batch:
 
 def stack_proposals(examples: Sequence[Example]) -> Proposals | None:
     """Pad to the largest number of proposals, at least one slot; None in step 0."""
-    if any(e.first is None for e in examples):
+    if not examples or any(e.first is None for e in examples):
         return None
     num = max(1, *(len(e.first) for e in examples))
     first = torch.zeros(len(examples), num, dtype=torch.long)
@@ -112,18 +114,25 @@ def stack_proposals(examples: Sequence[Example]) -> Proposals | None:
     return Proposals(first, last)
 
 
-def collate(ids: list[str], examples: Sequence[Example], labels: np.ndarray) -> Batch:
-    """A batch of examples of equally many rows."""
-    counts: dict[str, int] = {}
+def collate(
+    ids: list[str],
+    examples: Sequence[Example],
+    labels: np.ndarray,
+    errors: Sequence[BadVideo] = (),
+    counts: Mapping[str, int] | None = None,
+) -> Batch:
+    """A batch of examples of equally many rows; of none, where no video could be read."""
+    counts = dict(counts or {})
     for e in examples:
         for name, value in e.counts.items():
             counts[name] = counts.get(name, 0) + value
-    with_target = all(e.target is not None for e in examples)
+    with_target = bool(examples) and all(e.target is not None for e in examples)
     return Batch(
         ids=list(ids),
-        features=torch.from_numpy(np.stack([e.features for e in examples])),
+        features=torch.from_numpy(np.stack([e.features for e in examples])) if examples else torch.empty(0),
         labels=torch.from_numpy(np.asarray(labels, np.float32)),
         proposals=stack_proposals(examples),
         target=torch.from_numpy(np.stack([e.target for e in examples])) if with_target else None,
+        errors=list(errors),
         counts=counts,
     )

@@ -130,12 +130,15 @@ def read_list(path: Path) -> list[str]:
         raise DataError(f"{path} does not exist.") from None
 
 
-def acmnet_pack(folder: Path, sec_per_snippet: float, subsets: dict[str, str]) -> dict[str, VideoSet]:
+def acmnet_pack(
+    folder: Path, sec_per_snippet: float, subsets: dict[str, str], annotation_file: Path | None = None
+) -> dict[str, VideoSet]:
     """{"train": ..., "test": ...} of ACM-Net's layout: gt.json, split_{train,test}.txt, {train,test}/ID.npy.
 
-    `subsets`: what gt.json calls the two ({"train": "validation", "test": "test"} in THUMOS-14).
+    `subsets`: what gt.json calls the two ({"train": "validation", "test": "test"} in THUMOS-14); `annotation_file`:
+    read instead of the pack's gt.json (BaS-Net's, which lacks the videos that are excluded).
     """
-    annotations = read_activitynet_json(folder / "gt.json")
+    annotations = read_activitynet_json(annotation_file or folder / "gt.json")
     classes, sets = class_names(annotations), {}
     for split, subset in subsets.items():
         own = [a for a in annotations.values() if a.subset == subset]

@@ -8,7 +8,7 @@ import math
 from slowfast_gta.errors import DataError
 
 from .annotations import read_json
-from .average_precision import APResult
+from .average_precision import THUMOS_TIOU, APResult
 from .segments import Segments
 
 VERSION = "VERSION 1.3"  # of ActivityNet's submission format
@@ -90,10 +90,13 @@ def to_json(document: object) -> str:
 
 
 def results_of(result: APResult) -> dict:
-    """What results.json holds of one evaluation: mAP in per cent, averaged and per tIoU."""
+    """What results.json holds of one evaluation, in per cent: mAP per tIoU, and averaged as is the custom (THUMOS-14:
+    over .1 to .7)."""
+    averaged = [t for t in result.thresholds if result.thresholds != THUMOS_TIOU or t <= THUMOS_TIOU[6]]
     per_tiou = {f"{t:g}": _per_cent(v) for t, v in zip(result.thresholds, result.per_threshold, strict=True)}
     return {
-        "mAP": _per_cent(result.mean()),
+        "mAP": _per_cent(result.mean(min(averaged), max(averaged))),
+        "mAP_averaged_over": averaged,
         "mAP_per_tiou": per_tiou,
         "num_instances": int(result.num_instances.sum()),
         "num_predictions": int(result.num_predictions.sum()),

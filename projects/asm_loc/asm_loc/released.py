@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from slowfast_gta.errors import WeightsError
+from slowfast_gta.models.weights.read import load_torch_file
 
 from .network import ASMLoc
 
@@ -78,18 +79,33 @@ def _kind(network: ASMLoc) -> str:
     return "with segments, of steps 1 and later" if network.with_segments else "base, of step 0"
 
 
+def load_weights_into(network: ASMLoc, path: Path) -> list[str] | None:
+    """Fill `network` from a checkpoint of this codebase (the running average where it has one) or of the authors.
+
+    Returns the names of the classes where the file has them. All weights must be there, and fit.
+    """
+    with torch.serialization.safe_globals(_SAFE):
+        content = load_torch_file(path)
+    if "model_state_dict" in content:
+        network.load_state_dict(released_state(network, content["model_state_dict"], path))
+        return None
+    state = content.get("ema_state") or content.get("model_state")
+    if not isinstance(state, dict):
+        raise WeightsError(f"{path} is neither a checkpoint of this codebase nor one of ASM-Loc's authors.")
+    expected = network.state_dict()
+    wrong = [n for n, t in expected.items() if n not in state or state[n].shape != t.shape]
+    wrong += [n for n in state if n not in expected]
+    if wrong:
+        raise WeightsError(f"{path} is of another network ({wrong[0]} differs): this one is {_kind(network)}.")
+    network.load_state_dict(state)
+    names = content.get("class_names")
+    return list(names) if isinstance(names, list) else None
+
+
 def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        with torch.serialization.safe_globals(_SAFE):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise WeightsError(f"{path} does not exist.") from None
-    except Exception as error:  # torch raises many types for what it cannot read or refuses to
-        raise WeightsError(
-            f"{path} cannot be read as a checkpoint of weights only ({type(error).__name__}): it is damaged, or holds "
-            "objects that could run code."
-        ) from None
-    state = content.get("model_state_dict") if isinstance(content, dict) else None
+    with torch.serialization.safe_globals(_SAFE):
+        content = load_torch_file(path)
+    state = content.get("model_state_dict")
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise WeightsError(f'{path} has no "model_state_dict": it is not a checkpoint of ASM-Loc.')
     return state

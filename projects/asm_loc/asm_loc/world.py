@@ -17,6 +17,7 @@ from .timeline import Timeline
 SUB_STEPS = 8  # of a snippet: actions start and end inside of snippets
 SEC_PER_SNIPPET = 0.5
 NUM_EDGES, NUM_BACKGROUNDS = 3, 12
+MAX_ACTIONS = 5  # of a video, as many of them as there is room for
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,8 @@ def _video(
     shown = rng.choice(len(classes), size=2 if rng.random() < 0.2 else 1, replace=False)
     background = _background(rng, num_snippets, directions, shown)
     signal, instances, short = background.copy(), [], []
-    at, num_actions = 0.0, int(rng.integers(2, 6))
-    for order in range(num_actions):
+    at = 0.0
+    for order in range(MAX_ACTIONS):
         is_short = rng.random() < 0.6
         at += rng.uniform(2, 14) if is_short else rng.uniform(5, 20)
         length = rng.uniform(1.5, 4) if is_short else rng.uniform(10, 26)
