@@ -24,11 +24,11 @@ _LINE = re.compile(r"(.*?)(?::(\d+))?")  # configs/a.yaml:12
 _logger = logging.getLogger(__name__)
 
 
-def load_config(path: str | Path, overrides: Sequence = ()) -> CfgNode:
+def load_config(path: str | Path, overrides: Sequence = (), extra: CfgNode | None = None) -> CfgNode:
     """The frozen config of one YAML, its `_BASE_` chain included, then of `overrides` (KEY, VALUE, KEY, VALUE ...).
 
     A path that is not there is looked for among the packaged configs. PLUGINS are imported. Data paths are
-    not looked at. Raises ConfigError: one report of all faults, each with its file and line.
+    not looked at. `extra`: the sections of a project, with their defaults. Raises ConfigError: one report of all faults, each with its file and line.
     """
     # Not above: it imports the networks, hence torch, and --help needs neither. Before the plugins, which may
     # not take a name that is ours.
@@ -36,6 +36,8 @@ def load_config(path: str | Path, overrides: Sequence = ()) -> CfgNode:
 
     found = find_config(Path(path).expanduser())
     cfg = get_defaults()
+    for section, defaults in (extra or {}).items():
+        cfg[section] = defaults.clone()
     settings, faults = read_file(found, cfg)
     more_settings, more_faults = read_overrides(overrides, cfg)
     settings, notices, absent = translated(settings + more_settings)
