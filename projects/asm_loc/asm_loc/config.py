@@ -113,7 +113,9 @@ def check_section(cfg: CfgNode) -> None:
     if node.FORMAT == "extracted" and not (node.ANNOTATIONS and node.TEST_ANNOTATIONS):
         faults.append("ASM_LOC.ANNOTATIONS and ASM_LOC.TEST_ANNOTATIONS must name the CSV files of the two splits.")
     if node.FORMAT != "extracted" and not node.SEC_PER_SNIPPET > 0:
-        faults.append(f"ASM_LOC.SEC_PER_SNIPPET is {node.SEC_PER_SNIPPET}; a pack does not say it, so it must be given.")
+        faults.append(
+            f"ASM_LOC.SEC_PER_SNIPPET is {node.SEC_PER_SNIPPET}; a pack does not say it, so it must be given."
+        )
     if faults:
         raise ConfigError("\n".join(faults))
 

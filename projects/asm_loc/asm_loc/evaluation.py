@@ -95,7 +95,11 @@ def evaluation_of(
         everything = mean_average_precision(videos.truth(with_missing=True), found.detections, thresholds)
         results["with_videos_without_features"] = results_of(everything)
     accuracy = video_accuracy(found, videos, settings.proposals.class_threshold)
-    results |= {"video_accuracy": accuracy, "classes": videos.classes, "missing": {b.video_id: b.reason for b in found.bad}}
+    results |= {
+        "video_accuracy": accuracy,
+        "classes": videos.classes,
+        "missing": {b.video_id: b.reason for b in found.bad},
+    }
     have_truth = len(result.classes) > 0
     metrics = {"score": results["mAP"] if have_truth else accuracy, "video_accuracy": accuracy}
     if have_truth:
@@ -138,7 +142,9 @@ def arrays_of(found: Found, videos: VideoSet, result: APResult) -> dict[str, np.
     arrays |= {"ap_num_instances": result.num_instances, "ap_num_predictions": result.num_predictions}
     for name, signals in found.signals.items():
         number = names.index(name)
-        arrays |= {f"signal_{number}_{part}": getattr(signals, part) for part in ("edges", "attention", "classes", "cas")}
+        arrays |= {
+            f"signal_{number}_{part}": getattr(signals, part) for part in ("edges", "attention", "classes", "cas")
+        }
         arrays[f"signal_{number}_proposals"] = np.array(signals.proposals.to_rows()).reshape(-1, 4)
     return arrays
 

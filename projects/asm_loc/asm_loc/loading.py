@@ -58,7 +58,9 @@ class TrainLoader:
             waiting: deque = deque()
             for step in range(start_step, len(self)):
                 batch = order[step * self.batch_size : (step + 1) * self.batch_size]
-                share = slice(self.rank * len(batch) // self.world_size, (self.rank + 1) * len(batch) // self.world_size)
+                share = slice(
+                    self.rank * len(batch) // self.world_size, (self.rank + 1) * len(batch) // self.world_size
+                )
                 indices = batch[share].tolist()
                 waiting.append((indices, [pool.submit(self._read, epoch, index) for index in indices]))
                 if len(waiting) > LOOK_AHEAD:

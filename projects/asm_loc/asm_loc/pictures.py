@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from slowfast_gta.files import write_text
+from slowfast_gta.files import write_whole
 
 from .average_precision import APResult
 from .detections import average_precision_csv, detections_csv, to_activitynet, to_json
@@ -32,11 +32,11 @@ def save_pages(output_dir: Path) -> None:
     names, classes = arrays["video_id"].tolist(), results["classes"]
     detections, truth = (_segments(arrays, kind, names) for kind in ("detection", "truth"))
     document = to_activitynet(detections, classes, "features as in config.yaml")
-    write_text(output_dir / "detections.json", to_json(document))
-    write_text(output_dir / "detections.csv", detections_csv(detections, classes))
+    write_whole(output_dir / "detections.json", to_json(document))
+    write_whole(output_dir / "detections.csv", detections_csv(detections, classes))
     counts = (arrays["ap_num_instances"], arrays["ap_num_predictions"], 0)
     result = APResult(arrays["ap_classes"], tuple(arrays["tiou"].tolist()), arrays["ap"], *counts)
-    write_text(output_dir / "average_precision.csv", average_precision_csv(result, classes))
+    write_whole(output_dir / "average_precision.csv", average_precision_csv(result, classes))
     folder = output_dir / "videos"
     for number, name in enumerate(names):
         signals = _signals(arrays, number)
@@ -44,8 +44,8 @@ def save_pages(output_dir: Path) -> None:
             folder.mkdir(exist_ok=True)
             picture = draw_video(name, classes, truth[name], signals, detections[name])
             file = re.sub(r"[^\w.-]+", "_", name)
-            write_text(folder / f"{file}.svg", picture)
-            write_text(folder / f"{file}.html", page_of_video(name, classes, picture, truth[name], detections[name]))
+            write_whole(folder / f"{file}.svg", picture)
+            write_whole(folder / f"{file}.html", page_of_video(name, classes, picture, truth[name], detections[name]))
 
 
 def _segments(arrays: dict[str, np.ndarray], kind: str, names: list[str]) -> dict[str, Segments]:
@@ -113,11 +113,14 @@ class _Picture:
         step = 10 ** np.floor(np.log10((self.end - self.start) / 2))
         step *= next(f for f in (1, 2, 5, 10) if (self.end - self.start) / (step * f) <= 12)
         for seconds in np.arange(np.ceil(self.start / step) * step, self.end + step / 1e6, step):
-            self.parts.append(f'<text x="{self.x(seconds):.1f}" y="{self.y + 12}" text-anchor="middle">{seconds:g} s</text>')
+            self.parts.append(
+                f'<text x="{self.x(seconds):.1f}" y="{self.y + 12}" text-anchor="middle">{seconds:g} s</text>'
+            )
         self.y += 20
 
     def svg(self) -> str:
-        head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{self.y}" font-family="sans-serif" font-size="12">'
+        size = f'width="{WIDTH}" height="{self.y}" font-family="sans-serif" font-size="12"'
+        head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>'
         return "\n".join([head, '<rect width="100%" height="100%" fill="#fff"/>', *self.parts, "</svg>"])
 
 

@@ -182,8 +182,8 @@ class AsmLocTask(Task):
         for name, value in self.entries().items():
             if content.get(name) != value:
                 raise WeightsError(
-                    f'The newest checkpoint in {cfg.OUTPUT_DIR} has "{name}" {content.get(name)}, this run has {value}. '
-                    "Choose another OUTPUT_DIR, or give the data that it was trained on."
+                    f'The newest checkpoint in {cfg.OUTPUT_DIR} has "{name}" {content.get(name)}, and this run '
+                    f"{value}. Choose another OUTPUT_DIR, or give the data that it was trained on."
                 )
 
     def builds_on(self, model: nn.Module) -> dict[str, str]:
