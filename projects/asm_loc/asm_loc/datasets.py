@@ -56,7 +56,9 @@ class VideoSet:
     def summary(self) -> str:
         """`counts` as a sentence."""
         n = self.counts()
-        text = f"{self.name}: {n['num_videos']} videos, {n['num_instances']} instances"
+        text = f"{self.name}: {n['num_videos']} videos"
+        if n["num_instances"]:
+            text += f", {n['num_instances']} instances"
         if self.missing:
             named = ", ".join(a.video for a in self.missing[:3]) + (", ..." if len(self.missing) > 3 else "")
             total = n["num_instances"] + n["num_instances_without_features"]

@@ -11,8 +11,8 @@ from slowfast_gta.loading.batch import BadVideo
 
 from .average_precision import APResult, mean_average_precision
 from .datasets import VideoSet
-from .features import Features
 from .detections import results_of
+from .features import Features
 from .loading import TestLoader
 from .network import ASMLoc
 from .refinement import Answer, ask, segments_of

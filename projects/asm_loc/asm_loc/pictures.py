@@ -84,7 +84,8 @@ class _Picture:
         segments, free = segments.best_first()[np.arange(min(len(segments), MAX_DETECTIONS))], []
         self.title(name, BAND)
         for label, start, end, score in segments.to_rows():
-            row = next((r for r, taken in enumerate(free) if all(end <= a or start >= b for a, b in taken)), len(free))
+            fits = (r for r, taken in enumerate(free) if all(end <= a or start >= b for a, b in taken))
+            row = next(fits, len(free))
             if row == MAX_BANDS:
                 continue
             if row == len(free):

@@ -97,8 +97,8 @@ class AsmLocTask(Task):
 
     def prepare(self, cfg: CfgNode, splits: Sequence[str]) -> None:
         sets = self.sets()
-        for split in dict.fromkeys(splits):
-            logger.info("%s", sets[split].summary())
+        for told in dict.fromkeys(sets[split].summary() for split in splits):
+            logger.info("%s", told)
         dims = {split: sets[split].features(0).rows.shape[1] for split in ("train", "test")}
         if len(set(dims.values())) > 1:
             raise DataError(f"Features of training have {dims['train']} channels, those of testing {dims['test']}.")
@@ -127,7 +127,7 @@ class AsmLocTask(Task):
             return Losses(0 * self._blank(model))
         outputs = model(batch.features, batch.proposals)
         terms = losses(outputs, batch.labels, batch.target, self.settings.loss)
-        sums = {f"loss_{name}": float(value.sum()) for name, value in terms.items() if name != "total"}
+        sums = {f"loss_{name}": float(value.detach().sum()) for name, value in terms.items() if name != "total"}
         threshold = self.settings.proposals.class_threshold
         right = ((outputs.foreground[:, :-1] >= threshold) == batch.labels.bool()).all(1)
         return Losses(terms["total"].mean(), {**sums, "accuracy": 100 * float(right.sum())})

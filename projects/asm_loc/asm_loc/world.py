@@ -5,7 +5,9 @@ action looks like one of three edges, which classes share. Learning from video l
 actions, which are weak. No file is needed: a world is a pure function of its number.
 """
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -127,3 +129,18 @@ def _act(
     inside, middle = (share >= 0) & (share < 1), np.abs(share - 0.5) < 0.2
     edge = 0.12 * d.core[label] + 0.8 * d.edge[label % NUM_EDGES]
     signal[inside] = background[inside] / 2 + 1.9 * amplitude * np.where(middle[inside, None], d.core[label], edge)
+
+
+def write_pack(number: int, folder: Path, sizes: WorldSizes | None = None) -> None:
+    """The world as files in ACM-Net's layout; its classes are those of gt.json."""
+    train, test, _ = make_world(number, sizes)
+    database = {}
+    for split, videos, subset in (("train", train, "validation"), ("test", test, "test")):
+        (folder / split).mkdir(parents=True, exist_ok=True)
+        (folder / f"split_{split}.txt").write_text("".join(f"{a.video}\n" for a in videos.videos), encoding="utf-8")
+        for index, annotation in enumerate(videos.videos):
+            np.save(folder / split / f"{annotation.video}.npy", videos.features(index).rows)
+            listed = [{"segment": [i.start, i.end], "label": i.label} for i in annotation.instances]
+            database[annotation.video] = {"subset": subset, "annotations": listed}
+    text = json.dumps({"version": f"world {number}", "taxonomy": [], "database": database})
+    (folder / "gt.json").write_text(text, encoding="utf-8")

@@ -1,0 +1,13 @@
+"""python projects/asm_loc/benchmark.py: see --help."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[1]))
+sys.path.insert(0, str(HERE))
+
+from slowfast_gta.commands import run_command
+
+if __name__ == "__main__":
+    sys.exit(run_command("benchmark", package="asm_loc.commands"))
