@@ -94,7 +94,8 @@ class _Picture:
             left, right = self.x(start), self.x(end)
             what = f"{self.classes[int(label)]} {start:.2f} to {end:.2f} s, score {score:.3f}"
             self.parts.append(
-                f'<rect x="{left:.1f}" y="{self.y + row * BAND}" width="{max(right - left, 1):.1f}" height="{BAND - 3}" '
+                f'<rect x="{left:.1f}" y="{self.y + row * BAND}" '
+                f'width="{max(right - left, 1):.1f}" height="{BAND - 3}" '
                 f'fill="{self.colour.get(label, "#666")}"><title>{html.escape(what)}</title></rect>'
             )
         self.y += max(len(free), 1) * BAND + GAP

@@ -4,7 +4,7 @@ Rows are snippets, resampled: some stretched (dynamic segment sampling), then as
 of the map answer the same two questions, `rows` and `snippets`:
 
 * `CellMap` (corrected): snippet i spans the cell [i, i + 1]; a row spans the part of the video that is nearer to it
-  than to its neighbours. Both directions are inverse to each other; a segment covers the rows whose centres it holds.
+  than to its neighbours. Both directions are inverse to each other; a segment covers the rows that it overlaps.
 * `ReleasedMap` (as_released): the formulas of the released code, where a value lies at the start of its snippet.
 """
 
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+
+TOUCH = 1e-6  # of a row: an overlap that is none
 
 
 class RowMap(Protocol):
@@ -58,10 +60,9 @@ class CellMap:
 
 
 def cells_between(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First and last unit cell whose centre lies in [low, high); where none does, the cell of the middle, twice."""
-    first, last = np.ceil(low - 0.5), np.ceil(high - 0.5) - 1
-    middle = np.floor((low + high) / 2)
-    return np.where(last < first, middle, first), np.where(last < first, middle, last)
+    """First and last unit cell that [low, high] overlaps (by more than rounding errors)."""
+    first, last = np.floor(low + TOUCH), np.ceil(high - TOUCH) - 1
+    return first, np.maximum(first, last)
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,13 @@ class AsmLocTask(Task):
             self._given = found, digest
         return self._given
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Other processes open the files themselves."""
+        return {**vars(self), "_sets": None, "_given": None}
+
+    def check(self, cfg: CfgNode) -> None:
+        self.sets()
+
     def prepare(self, cfg: CfgNode, splits: Sequence[str]) -> None:
         sets = self.sets()
         for told in dict.fromkeys(sets[split].summary() for split in splits):

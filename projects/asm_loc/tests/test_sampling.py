@@ -44,9 +44,9 @@ def test_weights_against_a_loop(released):
             first, last = max(round(low), 0), min(round(high), 54)
             counted = first < last
         else:
-            inside = [i for i in range(55) if low <= i + 0.5 < high]
-            first, last = (inside[0], inside[-1]) if inside else (int((low + high) / 2),) * 2
-            counted = first <= 54
+            overlapped = [i for i in range(55) if low < i + 1 and high > i]
+            first, last = overlapped[0], overlapped[-1]
+            counted = True
         n = last - first + 1
         if counted and n <= 12:
             for i in range(first, last + 1):
@@ -109,7 +109,7 @@ def test_row_map_there_and_back(released):
     np.testing.assert_allclose(row_map.snippets(stretched * row_map.num_rows / cumulative[-1]), inside, atol=1e-12)
 
 
-def test_corrected_rows_are_those_whose_centres_lie_inside():
+def test_corrected_rows_are_those_that_overlap():
     rng = np.random.default_rng(6)
     for trial in range(50):
         weights = np.where(rng.random(60) < 0.2, rng.integers(2, 5), 1).astype(float) if trial % 2 else None
@@ -122,7 +122,7 @@ def test_corrected_rows_are_those_whose_centres_lie_inside():
         end = start + rng.uniform(3, 10)
         first, last = sampled.rows.rows(np.array([start]), np.array([end]))
         at = np.interp([start, end], edges, np.arange(len(edges)))
-        expected = [r for r in range(len(edges) - 1) if at[0] <= r + 0.5 < at[1]]
+        expected = [r for r in range(len(edges) - 1) if at[0] < r + 1 and at[1] > r]
         assert [first.item(), last.item()] == [expected[0], expected[-1]]
 
 
