@@ -144,7 +144,7 @@ _C.TRAIN.MIMIC_WEIGHT = 1.0  # weight of that loss beside the cross-entropy
 _C.TRAIN.LABEL_SMOOTHING = 0.0  # part of the target spread over all classes
 
 _C.SOLVER = CfgNode()
-_C.SOLVER.OPTIMIZING_METHOD = "sgd"  # sgd | adam (weight decay in the gradient) | adamw
+_C.SOLVER.OPTIMIZING_METHOD = "sgd"  # sgd | adam (WEIGHT_DECAY in the gradient, L2) | adamw (apart from it); any case
 _C.SOLVER.BASE_LR = 0.1  # peak learning rate
 _C.SOLVER.BASE_BATCH_SIZE = 0  # learning rates are for this TRAIN.BATCH_SIZE, others in proportion; 0: as they stand
 _C.SOLVER.ACCUMULATE_STEPS = 1  # compute each batch in so many parts, one after the other, for want of memory
@@ -224,6 +224,9 @@ CHOICES: dict[str, tuple] = {
     "TEST.CLIP_POSITIONS": ("exact", "uniform", "twice"),
     "TEST.NUM_SPATIAL_CROPS": (1, 3, 10),
 }
+
+# Keys whose words may be written in large and small letters.
+ANY_CASE = ("SOLVER.OPTIMIZING_METHOD",)
 
 
 def get_defaults() -> CfgNode:
