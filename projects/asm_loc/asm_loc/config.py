@@ -1,11 +1,13 @@
 """The config section ASM_LOC: its keys with their defaults (THUMOS-14's released settings), and what they build."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fvcore.common.config import CfgNode
 
+from slowfast_gta.config.extension import ConfigExtension
+from slowfast_gta.config.settings import Fault
 from slowfast_gta.errors import ConfigError
 
 from .annotations import class_names, read_csv
@@ -28,10 +30,9 @@ from .settings import (
 FORMATS = ("acmnet", "wtalc", "extracted")
 
 
-def get_defaults() -> CfgNode:
-    """A new config with the one section ASM_LOC, to be merged with the core's."""
-    root = CfgNode()
-    root.ASM_LOC = node = CfgNode()
+def _defaults() -> CfgNode:
+    """The keys of the section ASM_LOC."""
+    node = CfgNode()
     # Data
     node.FORMAT = "acmnet"  # acmnet (ACM-Net's pack) | wtalc (W-TALC's, CO2-Net's) | extracted (extract_features.py)
     node.FEATURES = ""  # the pack's folder; wtalc: its .npy of features; extracted: the folder with manifest.jsonl
@@ -82,32 +83,49 @@ def get_defaults() -> CfgNode:
     node.SNIPPET_TIME = CORRECTED
     node.NMS_LENGTHS = CORRECTED
     node.CLIPPING = CORRECTED
-    return root
+    return node
 
 
-def check_section(cfg: CfgNode) -> None:
-    """Raises ConfigError with all that is wrong between the keys of ASM_LOC."""
-    node, faults = cfg.ASM_LOC, []
-    choices = {"FORMAT": FORMATS, "TIOU": tuple(TIOU_RANGES), "TRAINING_SIGNAL": ("attention", "cas")}
-    choices |= dict.fromkeys(("SNIPPET_TIME", "NMS_LENGTHS", "CLIPPING"), (RELEASED, CORRECTED))
-    for key, allowed in choices.items():
-        if node[key] not in allowed:
-            faults.append(f"ASM_LOC.{key} is {node[key]}; it must be {' or '.join(allowed)}.")
-    for key in ("NUM_ROWS", "NUM_HEADS", "UPSAMPLING", "FOREGROUND_SHARE", "BACKGROUND_SHARE", "MAX_PROPOSALS"):
-        if node[key] < 1:
-            faults.append(f"ASM_LOC.{key} is {node[key]}; it must be 1 or more.")
-    for key in ("DROPOUT", "VAL_SHARE"):
-        if not 0 <= node[key] < 1:
-            faults.append(f"ASM_LOC.{key} is {node[key]}; it must be at least 0 and below 1.")
-    for key in ("CLASS_THRESHOLD", "NMS_THRESHOLD", "CAS_WEIGHT"):
-        if not 0 <= node[key] <= 1:
-            faults.append(f"ASM_LOC.{key} is {node[key]}; it must lie between 0 and 1.")
+_CHOICES = {
+    "FORMAT": FORMATS,
+    "TIOU": tuple(TIOU_RANGES),
+    "TRAINING_SIGNAL": ("attention", "cas"),
+    **dict.fromkeys(("SNIPPET_TIME", "NMS_LENGTHS", "CLIPPING"), (RELEASED, CORRECTED)),
+}
+_AT_LEAST_1 = ("NUM_ROWS", "NUM_HEADS", "UPSAMPLING", "FOREGROUND_SHARE", "BACKGROUND_SHARE", "MAX_PROPOSALS")
+_SHARES = ("CLASS_THRESHOLD", "NMS_THRESHOLD", "CAS_WEIGHT")
+
+
+def _faults(cfg: CfgNode) -> Iterator[Fault]:
+    """What is wrong with the values of the section, whatever the data."""
+    node = cfg.ASM_LOC
+    for key in (key for key in _AT_LEAST_1 if node[key] < 1):
+        yield Fault(f"ASM_LOC.{key}", f"ASM_LOC.{key} is {node[key]}; it must be 1 or more.")
+    for key in (key for key in ("DROPOUT", "VAL_SHARE") if not 0 <= node[key] < 1):
+        yield Fault(f"ASM_LOC.{key}", f"ASM_LOC.{key} is {node[key]}; it must be at least 0 and below 1.")
+    for key in (key for key in _SHARES if not 0 <= node[key] <= 1):
+        yield Fault(f"ASM_LOC.{key}", f"ASM_LOC.{key} is {node[key]}; it must lie between 0 and 1.")
     for key in ("ATTENTION_THRESHOLDS", "TRAINING_THRESHOLDS"):
         values = node[key]
         if len(values) != 3 or values[2] <= 0 or values[1] < values[0]:
-            faults.append(f"ASM_LOC.{key} is {values}; it must be [first, last, step], the step above 0.")
+            told = f"ASM_LOC.{key} is {values}; it must be [first, last, step], the step above 0."
+            yield Fault(f"ASM_LOC.{key}", told)
     if node.SELECT_ON_TEST and node.VAL_SHARE:
-        faults.append("ASM_LOC.SELECT_ON_TEST and ASM_LOC.VAL_SHARE contradict each other; keep one of them.")
+        told = "ASM_LOC.SELECT_ON_TEST and ASM_LOC.VAL_SHARE contradict each other; keep one of them."
+        yield Fault("ASM_LOC.SELECT_ON_TEST", told, ("ASM_LOC.VAL_SHARE",))
+
+
+EXTENSION = ConfigExtension(
+    {"ASM_LOC": _defaults()},
+    choices={f"ASM_LOC.{key}": allowed for key, allowed in _CHOICES.items()},
+    check=_faults,
+)
+"""What `load_config(path, overrides, EXTENSION)` needs to know of the section."""
+
+
+def check_data_keys(cfg: CfgNode) -> None:
+    """Raises ConfigError where the keys that name the data are not there; a config file may leave them open."""
+    node, faults = cfg.ASM_LOC, []
     if not node.FEATURES:
         faults.append("ASM_LOC.FEATURES is empty; it must name the features (projects/asm_loc/README.md).")
     if node.FORMAT == "extracted" and not (node.ANNOTATIONS and node.TEST_ANNOTATIONS):
@@ -123,7 +141,7 @@ def check_section(cfg: CfgNode) -> None:
 def settings_from_cfg(cfg: CfgNode) -> Settings:
     """The numbers of the section, as `Settings`."""
     node = cfg.ASM_LOC
-    mix = {"cas_weight": node.CAS_WEIGHT, "attention_weight": 1 - node.CAS_WEIGHT, "flank": node.FLANK}
+    mix = {"cas_weight": node.CAS_WEIGHT, "attention_weight": round(1 - node.CAS_WEIGHT, 9), "flank": node.FLANK}
     attention = threshold_range(*node.ATTENTION_THRESHOLDS)
     return Settings(
         num_rows=node.NUM_ROWS,

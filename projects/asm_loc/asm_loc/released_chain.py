@@ -10,7 +10,7 @@ from slowfast_gta.engine.device import load_device
 from slowfast_gta.engine.evaluation.results import write_results
 from slowfast_gta.errors import WeightsError
 
-from .config import DataFiles, check_section, settings_from_cfg, tiou_from_cfg
+from .config import DataFiles, check_data_keys, settings_from_cfg, tiou_from_cfg
 from .datasets import VideoSet
 from .evaluation import evaluation_of, find
 from .loading import TestLoader
@@ -50,7 +50,7 @@ def load_chain(folder: Path, videos: VideoSet, settings: Settings, device: torch
 
 def run_released(cfg: CfgNode, folder: Path) -> dict:
     """Test the chain on the test videos; leaves in OUTPUT_DIR what a test of one's own run leaves."""
-    check_section(cfg)
+    check_data_keys(cfg)
     settings = settings_from_cfg(cfg)
     videos = DataFiles.from_cfg(cfg).load()["test"]
     logger.info("%s", videos.summary())

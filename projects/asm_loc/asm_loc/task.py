@@ -20,7 +20,7 @@ from slowfast_gta.errors import DataError, RunError, WeightsError
 from .annotations import read_json
 from .attention import Proposals
 from .batches import Batch
-from .config import DataFiles, check_section, settings_from_cfg, tiou_from_cfg
+from .config import DataFiles, check_data_keys, settings_from_cfg, tiou_from_cfg
 from .datasets import VideoSet
 from .evaluation import Found, evaluation_of, find
 from .loading import TestLoader, TrainLoader
@@ -61,7 +61,7 @@ class AsmLocTask(Task):
     @classmethod
     def from_cfg(cls, cfg: CfgNode, earlier: Sequence[Path] = ()) -> "AsmLocTask":
         """The task of a stage; `earlier`: the output folders of the stages before it."""
-        check_section(cfg)
+        check_data_keys(cfg)
         settings, files = settings_from_cfg(cfg), DataFiles.from_cfg(cfg)
         return cls(settings, files, tiou_from_cfg(cfg), cfg.ASM_LOC.NUM_PICTURES, earlier)
 

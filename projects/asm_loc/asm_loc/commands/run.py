@@ -5,9 +5,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from slowfast_gta.config.arguments import add_config_arguments, parse_arguments, split_tokens
-from slowfast_gta.config.load import load_config
-from slowfast_gta.errors import ConfigError
+from slowfast_gta.config.arguments import add_config_arguments, load_configs, parse_arguments
 
 logger = logging.getLogger("slowfast_gta")
 
@@ -23,23 +21,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="train nothing; test model_step*_{last,best}_epoch.pth of this folder, as the chain that they are",
     )
     args = parse_arguments(parser, arguments)
-    files, overrides = split_tokens([*args.cfg, *args.opts])
-    if len(files) != 1:
-        raise ConfigError(f"run.py takes one config, not {len(files)}: --cfg FILE [KEY VALUE ...].")
 
-    from asm_loc.config import get_defaults
+    from asm_loc.config import EXTENSION
     from asm_loc.released_chain import run_released
     from asm_loc.task import AsmLocTask
     from slowfast_gta.engine.logging import setup_logging
     from slowfast_gta.run import load_place, train_and_test
 
     setup_logging()
-    cfg = load_config(files[0], overrides, get_defaults())
-    if args.released:
-        run_released(cfg, args.released)
-        return 0
-    place = load_place(cfg)
-    last = train_and_test(cfg, place, AsmLocTask.from_cfg)
-    if place.is_main:
-        logger.info("Run outputs: %s", last.resolve())
+    for cfg in load_configs(args, extra=EXTENSION):
+        if args.released:
+            run_released(cfg, args.released)
+            continue
+        place = load_place(cfg)
+        last = train_and_test(cfg, place, AsmLocTask.from_cfg)
+        if place.is_main:
+            logger.info("Run outputs: %s", last.resolve())
     return 0
