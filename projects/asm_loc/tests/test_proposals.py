@@ -204,3 +204,17 @@ def test_published_thresholds():
     assert len(attention.thresholds) == 33
     assert attention.thresholds[-1] == 0.9
     assert len(thumos14().proposals.training_sweeps[0].thresholds) == 21
+
+
+@pytest.mark.parametrize(("nms_lengths", "num"), [("as_released", 1), ("corrected", 2)])
+def test_the_extra_second_is_an_option(nms_lengths, num):
+    """Two actions of 0.3 s, a gap of 0.1 s between them: the released suppression keeps one."""
+    timeline = Timeline.uniform(20, 0.1)
+    signal = np.zeros(20)
+    signal[4:7], signal[8:11] = 0.9, 0.8
+    sampled = sample(signal[:, None], 1000)
+    settings = ProposalSettings((Sweep("cas", (0.5,)),), ())
+    scores = VideoScores(signal[:, None], signal, np.ones(1))
+    options = Options(nms_lengths=nms_lengths)
+    found = make_proposals(scores, settings.detection_sweeps, sampled.rows, timeline, settings, options)
+    assert len(found) == num
