@@ -127,7 +127,8 @@ def _summary(results: dict, have_truth: bool) -> str:
         return text
     at = {t: f"{v:.1f}" for t, v in results["mAP_per_tiou"].items()}
     middle = f", {at['0.5']} at tIoU 0.5" if "0.5" in at else ""
-    return f"mAP {results['mAP']:.2f} % over {len(at)} tIoU thresholds{middle}, {text}"
+    over = results["mAP_averaged_over"]
+    return f"mAP {results['mAP']:.2f} % in the mean over tIoU {over[0]:g} to {over[-1]:g}{middle}, {text}"
 
 
 def arrays_of(found: Found, videos: VideoSet, result: APResult) -> dict[str, np.ndarray]:

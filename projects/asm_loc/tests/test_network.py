@@ -255,3 +255,13 @@ def test_gradients_reach_every_parameter(features):
     # A bias of the keys moves all scores of a row alike: its gradient is 0 but for rounding.
     still = [n for n, p in net.named_parameters() if p.grad.abs().max() == 0 and not n.endswith("key.bias")]
     assert still == []
+
+
+def test_mixed_precision_says_about_the_same(features):
+    net, chosen = make().float(), spans(((2, 6), (5, 9), (14, 20)))
+    full = net(features.float(), chosen)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = net(features.float(), chosen)
+    for name in ("foreground", "attention", "cas", "snippet"):
+        assert getattr(mixed, name).dtype == torch.float32
+        torch.testing.assert_close(getattr(mixed, name), getattr(full, name), rtol=0, atol=0.05)
