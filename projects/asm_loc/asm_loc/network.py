@@ -56,7 +56,7 @@ class ASMLoc(nn.Module):
             x = self._with_segments(x, proposals)
             if self.uncertainty is not None:
                 uncertainty = self.uncertainty(self.branch_dropout(x)).squeeze(1)
-        attention = self.attention(self.branch_dropout(x)).transpose(1, 2).softmax(2)
+        attention = _softmax(self.attention(self.branch_dropout(x)).transpose(1, 2), 2)
         return self._scores(x.transpose(1, 2), attention, uncertainty)
 
     def _with_segments(self, x: Tensor, proposals: Proposals | None) -> Tensor:
@@ -75,11 +75,11 @@ class ASMLoc(nn.Module):
         logits = self.classifier(self.dropout(x * whole_rows))
         foreground, background = logits * attention[..., :1], logits * attention[..., 1:]
         return Outputs(
-            foreground=_top_mean(foreground, self.settings.foreground_share).softmax(1),
-            background=_top_mean(background, self.settings.background_share).softmax(1),
+            foreground=_softmax(_top_mean(foreground, self.settings.foreground_share), 1),
+            background=_softmax(_top_mean(background, self.settings.background_share), 1),
             attention=attention,
-            cas=foreground.softmax(2),
-            snippet=logits.softmax(2),
+            cas=_softmax(foreground, 2),
+            snippet=_softmax(logits, 2),
             uncertainty=uncertainty,
         )
 
@@ -88,3 +88,8 @@ def _top_mean(logits: Tensor, share: int) -> Tensor:
     """(B, R, K + 1) -> (B, K + 1): mean of the max(R // share, 1) largest over the rows, class by class."""
     num = max(logits.shape[1] // share, 1)
     return logits.topk(num, dim=1).values.mean(1)
+
+
+def _softmax(logits: Tensor, dim: int) -> Tensor:
+    """In float32 where mixed precision has less: losses take the logarithm of it."""
+    return logits.softmax(dim, dtype=torch.promote_types(logits.dtype, torch.float32))
