@@ -1,40 +1,42 @@
-"""Train and test ASM-Loc as a config says, all its steps; or test the checkpoints of its authors."""
+"""Train and test ASM-Loc as configs say, all its steps; or test the checkpoints of its authors.
+
+--released FOLDER trains nothing: model_step*_{last,best}_epoch.pth of the folder are tested as the chain that they are.
+All other flags are those of run_net.
+"""
 
 import argparse
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from slowfast_gta.commands import run_net
 from slowfast_gta.config.arguments import add_config_arguments, load_configs, parse_arguments
 
-logger = logging.getLogger("slowfast_gta")
+_EXAMPLES = """examples:
+  python projects/asm_loc/run.py --cfg projects/asm_loc/configs/THUMOS14.yaml ASM_LOC.FEATURES /data/THUMOS14
+  python projects/asm_loc/run.py --cfg projects/asm_loc/configs/THUMOS14_as_released.yaml --released checkpoints/
+
+The same command again goes on from the newest checkpoint. projects/asm_loc/README.md explains the keys.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when everything was trained and tested."""
-    parser = argparse.ArgumentParser("run.py", description=__doc__)
-    add_config_arguments(parser)
-    parser.add_argument(
-        "--released",
-        type=Path,
-        metavar="FOLDER",
-        help="train nothing; test model_step*_{last,best}_epoch.pth of this folder, as the chain that they are",
-    )
-    args = parse_arguments(parser, arguments)
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--released", type=Path)
+    found, rest = finder.parse_known_args(arguments)
 
     from asm_loc.config import EXTENSION
-    from asm_loc.released_chain import run_released
     from asm_loc.task import AsmLocTask
-    from slowfast_gta.engine.logging import setup_logging
-    from slowfast_gta.run import load_place, train_and_test
 
+    if found.released is None:
+        return run_net.main(rest, EXTENSION, AsmLocTask.from_cfg, description=__doc__, examples=_EXAMPLES)
+
+    from asm_loc.released_chain import run_released
+    from slowfast_gta.engine.logging import setup_logging
+
+    parser = argparse.ArgumentParser("run.py --released FOLDER", description=__doc__)
+    add_config_arguments(parser)
     setup_logging()
-    for cfg in load_configs(args, extra=EXTENSION):
-        if args.released:
-            run_released(cfg, args.released)
-            continue
-        place = load_place(cfg)
-        last = train_and_test(cfg, place, AsmLocTask.from_cfg)
-        if place.is_main:
-            logger.info("Run outputs: %s", last.resolve())
+    for cfg in load_configs(parse_arguments(parser, rest), extra=EXTENSION):
+        run_released(cfg, found.released)
     return 0
