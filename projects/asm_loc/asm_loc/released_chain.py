@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from fvcore.common.config import CfgNode
 
-from slowfast_gta.engine.device import load_device
+from slowfast_gta.engine.device import device_from_cfg
 from slowfast_gta.engine.evaluation.results import write_results
 from slowfast_gta.errors import WeightsError
 
@@ -54,7 +54,7 @@ def run_released(cfg: CfgNode, folder: Path) -> dict:
     settings = settings_from_cfg(cfg)
     videos = DataFiles.from_cfg(cfg).load()["test"]
     logger.info("%s", videos.summary())
-    networks = load_chain(folder, videos, settings, load_device(cfg))
+    networks = load_chain(folder, videos, settings, device_from_cfg(cfg))
     proposals = None
     for network in networks[:-1]:
         proposals = propose_all(network, videos, proposals, settings, of_true_classes=False)
