@@ -33,6 +33,6 @@ setup(
         "tensorboard>=2.15",
         "tqdm",
     ],
-    extras_require={"slurm": ["submitit>=1.5"], "test": ["pytest>=8", "pytest-xdist", "ruff"]},
+    extras_require={"asm_loc": [], "slurm": ["submitit>=1.5"], "test": ["pytest>=8", "pytest-xdist", "ruff"]},
     entry_points={"console_scripts": ["slowfast-gta = slowfast_gta.commands:main"]},
 )
