@@ -81,7 +81,7 @@ class A2Summ(nn.Module):
 
     def reset_parameters(self) -> None:
         """Truncated normal, 0.02, for all tables and weights of Linear; biases 0."""
-        for name, parameter in self.named_parameters(recurse=False):
+        for parameter in self.parameters(recurse=False):
             nn.init.trunc_normal_(parameter, std=0.02)
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -90,10 +90,8 @@ class A2Summ(nn.Module):
 
     def forward(self, batch: Batch) -> Outputs:
         self._check_lengths(batch)
-        frames, sentences = (
-            self.dropout(self.project_video(batch.frames)),
-            self.dropout(self.project_text(batch.sentences)),
-        )
+        frames = self.dropout(self.project_video(batch.frames))
+        sentences = self.dropout(self.project_text(batch.sentences))
         video = _with_cls(frames, self.cls_video, self.type_video, self.position_video)
         text = _with_cls(sentences, self.cls_text, self.type_text, self.position_text)
         if self.segments is not None:

@@ -68,8 +68,8 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path}: {fault.strerror or fault}.") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as fault:
         raise WeightsError(
-            f"{path}: no checkpoint that can be read safely ({str(fault).splitlines()[0]}). Wanted: one of the authors' "
-            f"model_best_*.pt files."
+            f"{path}: no checkpoint that can be read safely ({str(fault).splitlines()[0]}). "
+            f"Wanted: one of the authors' model_best_*.pt files."
         ) from None
     state = content.get("model_state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict):
@@ -89,6 +89,7 @@ def model_of(state: dict[str, Tensor], where: str) -> A2Summ:
                 renamed[name] = (
                     renamed[name].flatten(0, -2) if name.startswith(("pos", "seg")) else renamed[name].ravel()
                 )
+        segments = renamed.get("segments")
         dim, dim_video = renamed["project_video.weight"].shape
         model = A2Summ(
             dim_video,

@@ -11,7 +11,8 @@ DIM_VIDEO, DIM_TEXT = 6, 5
 def make_sample(name: str, num_frames: int, spans, seed: int = 0, **labels) -> Sample:
     """`spans`: [(start, stop), ...] or None with `num_sentences` in labels."""
     generator = torch.Generator().manual_seed(seed)
-    num_sentences = labels.pop("num_sentences", None) if spans is None else len(spans)
+    num_sentences = labels.pop("num_sentences", 0)
+    num_sentences = num_sentences if spans is None else len(spans)
     frames = torch.randn(num_frames, DIM_VIDEO, generator=generator, dtype=torch.float64)
     sentences = torch.randn(num_sentences, DIM_TEXT, generator=generator, dtype=torch.float64)
     bounds = None if spans is None else np.array(spans, np.int64).reshape(-1, 2)

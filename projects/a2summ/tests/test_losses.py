@@ -65,10 +65,10 @@ def test_the_run_loss_is_a_loop_over_positives():
         for t in range(6):
             if not labels[b, t]:
                 continue
-            (l, r), (l_true, r_true) = scores.offsets[b, t].tolist(), offsets[b, t].tolist()
-            inside = min(l, l_true) + min(r, r_true)
+            (left, right), (l_true, r_true) = scores.offsets[b, t].tolist(), offsets[b, t].tolist()
+            inside = min(left, l_true) + min(right, r_true)
             if l_true + r_true > 0:
-                ious.append(-math.log(inside / (l + r + l_true + r_true - inside) + 1e-8))
+                ious.append(-math.log(inside / (left + right + l_true + r_true - inside) + 1e-8))
             p, c = scores.centerness[b, t].item(), centerness[b, t].item()
             entropies.append(-(c * math.log(p) + (1 - c) * math.log(1 - p)))
         total += sum(ious) / max(len(ious), 1) + sum(entropies) / max(len(entropies), 1)
