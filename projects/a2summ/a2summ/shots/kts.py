@@ -78,7 +78,7 @@ def segment_in_pieces(
     """`segment` for a video of any length; `rate` frames per second. -> cuts (m,)
 
     Each piece has at most one cut per `sec_per_cut` seconds and no shot under `min_shot_sec`. The border of two pieces
-    is no cut of the video's own: it stays one only if the two shots beside it, taken alone, are better cut there.
+    is no cut of the video's own: the shots around it are cut anew without it.
     """
     num_frames = len(features)
     num_pieces = max(1, round(num_frames / max(1.0, piece_sec * rate)))
@@ -96,11 +96,18 @@ def segment_in_pieces(
 
 
 def _settle(cuts: list[int], border: int, features: np.ndarray, penalty: float, min_length: int) -> None:
-    """Keep, move or drop the cut at `border`: the two shots beside it are segmented as one, with one cut at most."""
-    place = cuts.index(border)
+    """Cut the shots around `border` anew, as one sequence, with as many cuts at most as there were.
+
+    Cuts nearer to the border than two of the shortest shots may be where they are only because of it.
+    """
+    near = [cut for cut in cuts if abs(cut - border) <= 2 * min_length]
+    if not near:  # pieces so short that the border before took this one away
+        return
+    place = cuts.index(near[0])
     start = cuts[place - 1] if place else 0
-    stop = cuts[place + 1] if place + 1 < len(cuts) else len(features)
-    cuts[place : place + 1] = (segment(features[start:stop], penalty, min_length, 1) + start).tolist()
+    after = place + len(near)
+    stop = cuts[after] if after < len(cuts) else len(features)
+    cuts[place:after] = (segment(features[start:stop], penalty, min_length, len(near)) + start).tolist()
 
 
 def shots_of(cuts: np.ndarray, num_frames: int) -> np.ndarray:
