@@ -159,10 +159,10 @@ def make_frame_folders(folder: Path, seed: int) -> tuple[list[Path], list[Path]]
 
 def read_as_runs_do() -> None:
     """Reads what standard input names. The memory of this process is bounded, so that a blow-up ends it."""
-    from slowfast_gta.datasets.clips import TestViews, TrainClips
     from slowfast_gta.datasets.records import VideoRecord
-    from slowfast_gta.datasets.sampling import ClipSampling
-    from slowfast_gta.datasets.transforms import TestTransform, TrainTransform
+    from slowfast_gta.loading.clips import TestViews, TrainClips
+    from slowfast_gta.loading.sampling import ClipSampling
+    from slowfast_gta.loading.transforms import TestTransform, TrainTransform
 
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY_BYTES, taken + MEMORY_BYTES))

@@ -8,9 +8,9 @@ from miniatures import ROOT
 from slowfast_gta import load_config
 from slowfast_gta.datasets.build import build_dataset
 from slowfast_gta.datasets.epic import EPIC, parse_time
-from slowfast_gta.datasets.readers import open_video
 from slowfast_gta.datasets.records import VideoRecord
 from slowfast_gta.errors import ConfigError, DataError
+from slowfast_gta.video.readers import open_video
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from made_videos import number_of, numbered_frame, write_video
 
-from slowfast_gta.datasets.clips import TestViews, TrainClips
-from slowfast_gta.datasets.readers import open_video
 from slowfast_gta.datasets.records import VideoRecord
-from slowfast_gta.datasets.sampling import ClipSampling
-from slowfast_gta.datasets.transforms import TestTransform, TrainTransform
 from slowfast_gta.errors import DataError
+from slowfast_gta.loading.clips import TestViews, TrainClips
+from slowfast_gta.loading.sampling import ClipSampling
+from slowfast_gta.loading.transforms import TestTransform, TrainTransform
+from slowfast_gta.video.readers import open_video
 
 FPS, LENGTH = 12, 96  # 8 s
 

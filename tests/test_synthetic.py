@@ -12,13 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from slowfast_gta.datasets import parallel, rendering, synthetic
-from slowfast_gta.datasets.encoding import encode_video
-from slowfast_gta.datasets.readers import count_frames, read_frames
-from slowfast_gta.datasets.sampling import segment_indices
 from slowfast_gta.datasets.something import SSv2
-from slowfast_gta.datasets.synthetic import PAIRS, TEMPLATES, Settings, Synthetic, render_video
+from slowfast_gta.datasets.synthetic import dataset as synthetic
+from slowfast_gta.datasets.synthetic import rendering
+from slowfast_gta.datasets.synthetic.dataset import PAIRS, TEMPLATES, Settings, Synthetic, render_video
+from slowfast_gta.datasets.synthetic.encoding import encode_video
 from slowfast_gta.errors import DataError, Interrupted
+from slowfast_gta.loading.sampling import segment_indices
+from slowfast_gta.processes import parallel
+from slowfast_gta.video.readers import count_frames, read_frames
 
 SMALL = Settings(num_train=18, num_val=9, num_frames=8, height=36, width=48, codec="vp9", seed=3)
 LABELS = range(len(TEMPLATES))
@@ -353,7 +355,7 @@ def test_a_process_that_dies_is_a_sentence():
 
 MAIN = """
 import sys
-from slowfast_gta.datasets.parallel import on_all_cores
+from slowfast_gta.processes.parallel import on_all_cores
 from test_synthetic import process_id
 if __name__ == "__main__":
     for worker in on_all_cores(process_id, range(10**8), num_processes=2):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from slowfast_gta import distributed
-from slowfast_gta.datasets.clips import BadVideo
+from slowfast_gta.loading.clips import BadVideo
 
 logger = logging.getLogger("slowfast_gta")
 

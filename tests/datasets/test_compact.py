@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from slowfast_gta.datasets.compact import VideoRecords
 from slowfast_gta.datasets.records import VideoRecord
-from slowfast_gta.datasets.workers import start_method
+from slowfast_gta.loading.compact import VideoRecords
+from slowfast_gta.processes.workers import start_method
 
 ODD = [
     VideoRecord("/data/a b/x.mp4", 3, "x", 17),

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from slowfast_gta.datasets.isolated import Lost, in_isolation
 from slowfast_gta.errors import RunError
+from slowfast_gta.processes.isolated import Lost, in_isolation
 
 
 def square_or_worse(job):

@@ -13,9 +13,9 @@ import torch
 from made_videos import write_video
 
 from slowfast_gta.config.defaults import get_defaults
-from slowfast_gta.datasets import loader as loader_module
-from slowfast_gta.datasets.loader import TestOrder, TrainOrder, build_test_loader, build_train_loader
 from slowfast_gta.errors import ConfigError, DataError, RunError
+from slowfast_gta.loading import loader as loader_module
+from slowfast_gta.loading.loader import TestOrder, TrainOrder, build_test_loader, build_train_loader
 
 CLASSES = ["Moving something left to right", "Closing something", "Turning leftover food"]
 NUM_TRAIN, NUM_VAL = 14, 7

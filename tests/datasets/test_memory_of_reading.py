@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from made_videos import write_frames, write_video
 
-from slowfast_gta.datasets.clips import TrainClips
 from slowfast_gta.datasets.records import VideoRecord
-from slowfast_gta.datasets.sampling import ClipSampling
-from slowfast_gta.datasets.transforms import TrainTransform
+from slowfast_gta.loading.clips import TrainClips
+from slowfast_gta.loading.sampling import ClipSampling
+from slowfast_gta.loading.transforms import TrainTransform
 
 
 def resident_mb() -> float:

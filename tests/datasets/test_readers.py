@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from made_videos import number_of, write_frames, write_uneven, write_video
 
-from slowfast_gta.datasets.containers import _TEXT_OPTIONS
-from slowfast_gta.datasets.readers import VideoFile, count_frames, open_video, read_frames
 from slowfast_gta.errors import DataError
+from slowfast_gta.video.containers import _TEXT_OPTIONS
+from slowfast_gta.video.readers import VideoFile, count_frames, open_video, read_frames
 
 CLIPS = Path(__file__).parents[3] / "shared" / "clips"
 INDEX_LISTS = [[0], [39], [0, 39], [11, 12, 13], [5, 5, 5, 30], [24, 36], list(range(40)), list(range(2, 40, 5))]

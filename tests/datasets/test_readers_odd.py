@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from made_videos import number_of, numbered_frame, remux, write_frames, write_uneven, write_video
 
-from slowfast_gta.datasets import limits
-from slowfast_gta.datasets.packets import PacketReader
-from slowfast_gta.datasets.readers import VideoFile, count_frames, open_video, read_frames
 from slowfast_gta.errors import DataError, ReadTimeoutError
+from slowfast_gta.video import limits
+from slowfast_gta.video.packets import PacketReader
+from slowfast_gta.video.readers import VideoFile, count_frames, open_video, read_frames
 
 IDENTITY = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 2**30)
 # What a player does with a frame (H, W, 3), by the a, b, c, d of the matrix in the track header.

@@ -9,9 +9,10 @@ from made_videos import number_of, write_uneven, write_video
 
 from slowfast_gta import load_config
 from slowfast_gta.config.defaults import get_defaults
-from slowfast_gta.datasets.clips import TestViews, collate
 from slowfast_gta.datasets.records import VideoRecord
-from slowfast_gta.datasets.sampling import (
+from slowfast_gta.errors import ConfigError
+from slowfast_gta.loading.clips import TestViews, collate
+from slowfast_gta.loading.sampling import (
     ClipSampling,
     covering_views,
     dense_indices,
@@ -22,8 +23,7 @@ from slowfast_gta.datasets.sampling import (
     uneven_times,
     uniform_indices,
 )
-from slowfast_gta.datasets.transforms import TestTransform
-from slowfast_gta.errors import ConfigError
+from slowfast_gta.loading.transforms import TestTransform
 
 
 def test_segment_centres():

@@ -11,17 +11,17 @@ import pytest
 import torch
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from slowfast_gta.datasets import clips as clips_module
-from slowfast_gta.datasets import loader as loader_module
-from slowfast_gta.datasets import watch as watch_module
-from slowfast_gta.datasets.clips import TestViews, TrainClips
-from slowfast_gta.datasets.compact import VideoRecords
-from slowfast_gta.datasets.loader import ClipLoader, TestOrder, TrainOrder
 from slowfast_gta.datasets.records import VideoRecord
-from slowfast_gta.datasets.sampling import ClipSampling
-from slowfast_gta.datasets.transforms import TestTransform, TrainTransform
-from slowfast_gta.datasets.watch import Watch
 from slowfast_gta.errors import ReadTimeoutError
+from slowfast_gta.loading import clips as clips_module
+from slowfast_gta.loading import loader as loader_module
+from slowfast_gta.loading import watch as watch_module
+from slowfast_gta.loading.clips import TestViews, TrainClips
+from slowfast_gta.loading.compact import VideoRecords
+from slowfast_gta.loading.loader import ClipLoader, TestOrder, TrainOrder
+from slowfast_gta.loading.sampling import ClipSampling
+from slowfast_gta.loading.transforms import TestTransform, TrainTransform
+from slowfast_gta.loading.watch import Watch
 
 NUM_VIDEOS = 12
 LIMIT_SEC = 0.5

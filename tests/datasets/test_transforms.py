@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from slowfast_gta.config.defaults import get_defaults
-from slowfast_gta.datasets.transforms import (
+from slowfast_gta.loading.transforms import (
     TestTransform,
     TrainTransform,
     crop_and_resize,

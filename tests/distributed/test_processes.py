@@ -14,7 +14,7 @@ from torch import nn
 from slowfast_gta import distributed
 from slowfast_gta.distributed import Place, Terms
 from slowfast_gta.distributed.norms import SyncBatchNorm3d
-from slowfast_gta.engine.learner import Learner
+from slowfast_gta.engine.training.learner import Learner
 from slowfast_gta.errors import ConfigError, Interrupted, RunError
 
 NUM = 3

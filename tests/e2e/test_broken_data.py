@@ -8,9 +8,9 @@ import torch
 from miniatures import make_ssv2, metrics
 from test_launch import ALIKE, assert_well, ends, start_shards
 
-from slowfast_gta.datasets.clips import BadVideo
 from slowfast_gta.engine.bad_files import BadFiles
-from slowfast_gta.engine.train import _never_empty
+from slowfast_gta.engine.training.train import _never_empty
+from slowfast_gta.loading.clips import BadVideo
 
 VIDEOS = "20bn-something-something-v2"
 

@@ -280,7 +280,7 @@ def test_under_torchrun_the_first_error_is_the_one_that_is_shown(tmp_path):
 _FULL_DISK = """
 import errno
 from slowfast_gta import distributed
-from slowfast_gta.engine import train
+from slowfast_gta.engine.training import train
 original = train.Learner.step
 
 def step(*arguments):

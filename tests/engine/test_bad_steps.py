@@ -12,10 +12,10 @@ import torch
 from miniatures import CFG, TINY, command, keys, metrics
 
 from slowfast_gta import load_config
-from slowfast_gta.engine import checkpoint, device
-from slowfast_gta.engine.bad_steps import bad_step_sentence
-from slowfast_gta.engine.checkpoint import list_checkpoints
-from slowfast_gta.engine.learner import build_learner
+from slowfast_gta.engine import device
+from slowfast_gta.engine.checkpoint.checkpoint import checkpoint, list_checkpoints
+from slowfast_gta.engine.training.bad_steps import bad_step_sentence
+from slowfast_gta.engine.training.learner import build_learner
 
 CPU = torch.device("cpu")
 SHORT = ("TEST.ENABLE", False, "TRAIN.CHECKPOINT_PERIOD", 1)

@@ -6,7 +6,7 @@ from miniatures import ROOT
 from torch import nn
 
 from slowfast_gta import build_model, load_config
-from slowfast_gta.engine.benchmark import PlainForm, build_variant
+from slowfast_gta.benchmarks.network import PlainForm, build_variant
 from slowfast_gta.models.layers import Conv3d
 
 SMALL = ["RESNET.DEPTH", 14, "RESNET.WIDTH_PER_GROUP", 8, "DATA.TRAIN_CROP_SIZE", 64, "DATA.TEST_CROP_SIZE", 64]

@@ -15,12 +15,12 @@ from miniatures import CFG, ROOT, command, keys, make_ssv1, run
 
 from slowfast_gta import load_config
 from slowfast_gta.commands import run_command
-from slowfast_gta.datasets.doctor import KINDS, order_findings, pair_findings
-from slowfast_gta.datasets.examine import examine
+from slowfast_gta.data_check import check_data as module
+from slowfast_gta.data_check.check_data import check_data
+from slowfast_gta.data_check.examine import examine
+from slowfast_gta.data_check.rules import KINDS, order_findings, pair_findings
 from slowfast_gta.datasets.records import VideoRecord
 from slowfast_gta.datasets.something import SSv1
-from slowfast_gta.engine import check_data as module
-from slowfast_gta.engine.check_data import check_data
 from slowfast_gta.errors import Interrupted
 
 KINETICS = ROOT / "configs" / "Kinetics" / "R2D50.yaml"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from slowfast_gta.engine.checkpoint import (
+from slowfast_gta.engine.checkpoint.checkpoint import (
     BEST,
     Position,
     find_newest,

@@ -9,8 +9,8 @@ from miniatures import ROOT
 from torch import nn
 
 from slowfast_gta import build_model, load_config
-from slowfast_gta.engine.complexity import Meter, build_complexity
-from slowfast_gta.engine.paper_table import PAPER_TABLE, difference_percent
+from slowfast_gta.benchmarks.complexity import Meter, build_complexity
+from slowfast_gta.benchmarks.paper_table import PAPER_TABLE, difference_percent
 
 # Networks of every kind, small: the file, and what makes it so.
 SMALL = ["RESNET.DEPTH", 14, "RESNET.WIDTH_PER_GROUP", 8, "DATA.TRAIN_CROP_SIZE", 64, "DATA.TEST_CROP_SIZE", 64]

@@ -8,8 +8,8 @@ import pytest
 from miniatures import CLASSES
 
 from slowfast_gta.commands import run_command
-from slowfast_gta.engine.ensemble import average, load_run
-from slowfast_gta.engine.evaluate import Scores, summarize, write_results
+from slowfast_gta.engine.evaluation.ensemble import average, load_run
+from slowfast_gta.engine.evaluation.score import Scores, summarize, write_results
 
 PAIRS = [(0, 2)]
 

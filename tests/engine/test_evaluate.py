@@ -9,13 +9,13 @@ from made_videos import write_video
 from miniatures import CFG, TINY, metrics
 
 from slowfast_gta import build_model, load_config, load_weights
-from slowfast_gta.datasets.readers import open_video
-from slowfast_gta.datasets.sampling import ClipSampling, segment_views, twice_sampled_views
-from slowfast_gta.datasets.transforms import TestTransform, resize_frames
-from slowfast_gta.engine.checkpoint import list_checkpoints
+from slowfast_gta.engine.checkpoint.checkpoint import list_checkpoints
 from slowfast_gta.engine.device import build_normalize
-from slowfast_gta.engine.evaluate import Scores, sentence, summarize
+from slowfast_gta.engine.evaluation.score import Scores, sentence, summarize
 from slowfast_gta.errors import ConfigError, RunError
+from slowfast_gta.loading.sampling import ClipSampling, segment_views, twice_sampled_views
+from slowfast_gta.loading.transforms import TestTransform, resize_frames
+from slowfast_gta.video.readers import open_video
 
 
 @pytest.fixture

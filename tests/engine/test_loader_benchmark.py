@@ -10,14 +10,14 @@ from made_videos import write_video
 from miniatures import ROOT, keys
 
 from slowfast_gta import load_config
+from slowfast_gta.benchmarks import loader as loader_benchmark
+from slowfast_gta.benchmarks.plain_loading import PlainLoading
+from slowfast_gta.benchmarks.videos import KINDS, write_benchmark_video
 from slowfast_gta.commands import run_command
-from slowfast_gta.datasets.clips import TestViews
 from slowfast_gta.datasets.records import VideoRecord
-from slowfast_gta.datasets.sampling import ClipSampling
-from slowfast_gta.datasets.transforms import TestTransform
-from slowfast_gta.engine import loader_benchmark
-from slowfast_gta.engine.benchmark_videos import KINDS, write_benchmark_video
-from slowfast_gta.engine.plain_loading import PlainLoading
+from slowfast_gta.loading.clips import TestViews
+from slowfast_gta.loading.sampling import ClipSampling
+from slowfast_gta.loading.transforms import TestTransform
 
 CFG = ROOT / "configs" / "Kinetics" / "SLOWFAST_8x8_R50.yaml"
 SMALL = [

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from slowfast_gta.engine.metrics import class_accuracy, confusion_matrix, pair_accuracy, topk_accuracy
+from slowfast_gta.engine.evaluation.metrics import class_accuracy, confusion_matrix, pair_accuracy, topk_accuracy
 
 # V = 4 videos, K = 6 classes. The label's rank is 1, 2, 3 and 6.
 SCORES = np.array(

@@ -6,7 +6,7 @@ from miniatures import CFG, TINY
 from torch import nn
 
 from slowfast_gta import build_model, load_config
-from slowfast_gta.engine.optim import build_optimizer, clip_gradients, set_lr
+from slowfast_gta.engine.training.optimizer import build_optimizer, clip_gradients, set_lr
 
 GTA = ["ATTENTION.NAME", "GTA", "ATTENTION.LOCATION", [[[]], [[0]], [[]], [[]]]]
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from slowfast_gta.engine.checkpoint import BEST
-from slowfast_gta.engine.run import files_of
+from slowfast_gta.engine.checkpoint.checkpoint import BEST
+from slowfast_gta.run import files_of
 
 
 def test_everything_that_a_run_has_left_is_listed(trained):

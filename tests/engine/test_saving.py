@@ -10,8 +10,9 @@ import pytest
 import torch
 from miniatures import metrics
 
-from slowfast_gta.engine import checkpoint, train
-from slowfast_gta.engine.random_state import random_states, restore_random_state, seed_process
+from slowfast_gta.engine.checkpoint.checkpoint import checkpoint
+from slowfast_gta.engine.checkpoint.random_state import random_states, restore_random_state, seed_process
+from slowfast_gta.engine.training import train
 
 EACH_EPOCH = ("TRAIN.CHECKPOINT_PERIOD", 1, "SOLVER.MAX_EPOCH", 3, "TEST.ENABLE", False)
 

@@ -4,8 +4,8 @@ import pytest
 from miniatures import CFG, TINY
 
 from slowfast_gta import load_config
+from slowfast_gta.benchmarks.scaling import build_scaling
 from slowfast_gta.commands import run_command
-from slowfast_gta.engine.scaling import build_scaling
 
 
 @pytest.mark.slow

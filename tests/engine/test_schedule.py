@@ -4,7 +4,7 @@ import pytest
 from miniatures import CFG
 
 from slowfast_gta import load_config
-from slowfast_gta.engine.schedule import Schedule, build_schedule, lr_at
+from slowfast_gta.engine.training.schedule import Schedule, build_schedule, lr_at
 
 COSINE = Schedule("cosine", base_lr=0.4, max_epochs=10, end_lr=0.0)
 COSINE_TO_END = Schedule("cosine", base_lr=0.4, max_epochs=10, end_lr=0.1)

@@ -12,12 +12,12 @@ from miniatures import ROOT, TINY, keys, metrics
 
 from slowfast_gta import build_model, load_config, load_weights
 from slowfast_gta.commands import run_command
-from slowfast_gta.engine.checkpoint import list_checkpoints
-from slowfast_gta.engine.evaluate import Scores, headline, sentence, summarize
-from slowfast_gta.engine.metrics import joint_topk_accuracy, topk_accuracy
+from slowfast_gta.engine.checkpoint.checkpoint import list_checkpoints
+from slowfast_gta.engine.evaluation.metrics import joint_topk_accuracy, topk_accuracy
+from slowfast_gta.engine.evaluation.score import Scores, headline, sentence, summarize
 from slowfast_gta.engine.outputs import cross_entropy, num_right
-from slowfast_gta.engine.predict import build_predictor
 from slowfast_gta.errors import WeightsError
+from slowfast_gta.inference.predictor import build_predictor
 from slowfast_gta.models.heads import ResNetBasicHead
 
 CFG = ROOT / "configs" / "EPIC" / "R2D50_TSM.yaml"
@@ -148,7 +148,7 @@ def test_a_run_writes_the_scores_of_each_output(run):
 
 
 def test_the_scores_are_the_mean_over_clips_and_ten_crops(run, epic):
-    from slowfast_gta.datasets.loader import build_test_loader
+    from slowfast_gta.loading.loader import build_test_loader
 
     cfg = load_config(CFG, [*SMALL, "DATA.PATH_TO_DATA_DIR", epic])
     model = build_model(cfg).eval()

@@ -6,17 +6,17 @@ import yaml
 from miniatures import CFG, TINY
 
 from slowfast_gta import load_config
+from slowfast_gta import run as engine_stages
 from slowfast_gta.config.stages import load_stages
-from slowfast_gta.engine import stages as engine_stages
-from slowfast_gta.engine.freeze import freeze_backbone, freeze_norms
-from slowfast_gta.engine.learner import Teacher
-from slowfast_gta.engine.optim import build_optimizer, set_lr
-from slowfast_gta.engine.stages import check_stages, train_stages
+from slowfast_gta.engine.training.freezing import freeze_backbone, freeze_norms
+from slowfast_gta.engine.training.learner import Teacher
+from slowfast_gta.engine.training.optimizer import build_optimizer, set_lr
 from slowfast_gta.errors import ConfigError, RunError
 from slowfast_gta.models import build_model
 from slowfast_gta.models.attention import ATTENTION_REGISTRY
 from slowfast_gta.models.build import inserted_names
 from slowfast_gta.models.weights import load_weights
+from slowfast_gta.run import check_stages, train_stages
 
 LOCATION = [[[]], [[0]], [[0]], [[]]]
 BLOCK = ["ATTENTION.NAME", "GTA", "ATTENTION.LOCATION", LOCATION, "ATTENTION.OPTIONS.GROUPS", 4]

@@ -14,11 +14,11 @@ from torch import nn
 
 from slowfast_gta import load_config
 from slowfast_gta.datasets.build import build_dataset
-from slowfast_gta.datasets.loader import build_train_loader
-from slowfast_gta.engine import train
 from slowfast_gta.engine.device import build_normalize
-from slowfast_gta.engine.train import Learner, build_learner
+from slowfast_gta.engine.training import train
+from slowfast_gta.engine.training.train import Learner, build_learner
 from slowfast_gta.errors import RunError
+from slowfast_gta.loading.loader import build_train_loader
 
 CPU = torch.device("cpu")
 PLAIN = ["MODEL.DROPOUT_RATE", 0.0, "SOLVER.WEIGHT_DECAY", 0.0, "SOLVER.MOMENTUM", 0.0, "SOLVER.NESTEROV", False]

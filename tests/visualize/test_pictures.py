@@ -8,9 +8,9 @@ import pytest
 from miniatures import CFG, TINY
 
 from slowfast_gta import build_model, load_config
-from slowfast_gta.visualize.confusion import draw_confusion, save_confusion_picture
-from slowfast_gta.visualize.global_matrices import draw_global_matrices
-from slowfast_gta.visualize.heatmap import beside, draw_heatmap, save_picture
+from slowfast_gta.reports.confusion import draw_confusion, save_confusion_picture
+from slowfast_gta.reports.global_matrices import draw_global_matrices
+from slowfast_gta.reports.heatmap import beside, draw_heatmap, save_picture
 
 
 def test_a_heatmap_is_white_at_zero_and_dark_at_the_largest():

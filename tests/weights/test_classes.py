@@ -9,11 +9,11 @@ import torch
 from miniatures import CFG, CLASSES, ROOT, TINY, keys, make_ssv1
 
 from slowfast_gta import build_model, load_config
+from slowfast_gta.class_names import difference, fingerprint, plain_class_names
 from slowfast_gta.commands import run_command
-from slowfast_gta.engine.checkpoint import list_checkpoints
+from slowfast_gta.engine.checkpoint.checkpoint import list_checkpoints
 from slowfast_gta.errors import WeightsError
 from slowfast_gta.models.weights import load_weights_for
-from slowfast_gta.models.weights.classes import difference, fingerprint, plain_class_names
 
 
 def weights_file(path, cfg, class_names=None):
