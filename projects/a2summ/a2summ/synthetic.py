@@ -3,8 +3,8 @@
     python projects/a2summ/a2summ/synthetic.py [--seeds 3] [--json FILE]
 
 T 48 to 64 frames, M 8 to 12 sentences whose spans are uneven (Dirichlet 0.8) with one gap, so that the place in the
-sequence says nothing. A sentence is important (probability .4), a frame is bright (.5); each is +-1.5 along a fixed
-direction of its features, with noise of 0.5. A frame belongs to the summary when it is bright AND its sentence is
+sequence says nothing. A sentence is important (probability .4), a frame is bright (.5); each is +-1.5 times a
+fixed pattern of +-1 over its 32 features, with noise of 0.5. A frame belongs to the summary when it is bright AND its sentence is
 important; a sentence when it is important and some of its frames are bright. Which sentence a frame belongs to is
 known from the alignment alone.
 
@@ -39,15 +39,14 @@ VARIANTS = {
 
 @dataclass(frozen=True)
 class Directions:
-    """Along which a bright frame and an important sentence differ from the others."""
+    """The patterns by which a bright frame and an important sentence differ from the others. (C,)"""
 
     frame: np.ndarray
     sentence: np.ndarray
 
     @classmethod
     def of(cls, seed: int) -> "Directions":
-        vectors = np.random.default_rng((seed, 1)).standard_normal((2, _DIM))
-        return cls(*(vectors / np.linalg.norm(vectors, axis=1, keepdims=True)))
+        return cls(*np.random.default_rng((seed, 1)).choice([-1.0, 1.0], (2, _DIM)))
 
 
 def make_samples(number: int, seed: int, part: int, directions: Directions) -> list[Sample]:
