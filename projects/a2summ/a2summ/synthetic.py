@@ -1,12 +1,12 @@
 """A task that only the alignment in time can solve, and the experiment on it.
 
-    python projects/a2summ/a2summ/synthetic.py [--seeds 3] [--json FILE]
+    python -m a2summ.synthetic [--seeds 3] [--json FILE]
 
 T 48 to 64 frames, M 8 to 12 sentences whose spans are uneven (Dirichlet 0.8) with one gap, so that the place in the
-sequence says nothing. A sentence is important (probability .4), a frame is bright (.5); each is +-1.5 times a
-fixed pattern of +-1 over its 32 features, with noise of 0.5. A frame belongs to the summary when it is bright AND its sentence is
-important; a sentence when it is important and some of its frames are bright. Which sentence a frame belongs to is
-known from the alignment alone.
+sequence says nothing. A sentence is important (probability .4), a frame is bright (.5); each is +-1.5 times a fixed
+pattern of +-1 over its 32 features, with noise of 0.5. A frame belongs to the summary when it is bright AND its
+sentence is important; a sentence when it is important and some of its frames are bright. Which sentence a frame
+belongs to is known from the alignment alone.
 
 What is measured is the precision at the true number k of frames (and of sentences) of videos not seen in training.
 """

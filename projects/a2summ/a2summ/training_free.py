@@ -20,12 +20,14 @@ def _scaled(values: np.ndarray) -> np.ndarray:
     return np.full_like(values, 0.5) if high - low < 1e-9 else (values - low) / (high - low)
 
 
-def frame_scores(frames: np.ndarray, sentences: np.ndarray, aligned: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Features (N, C), (M, C') and who belongs to whom, bool (N, M) -> scores of frames (N,) and sentences (M,).
+def frame_scores(frames: np.ndarray, sentences: np.ndarray, spans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Features (N, C), (M, C') and spans (M, 2) of frames -> scores of frames (N,) and of sentences (M,).
 
-    A frame that has sentences gets the mean of its own centrality and of its sentences'; they are in its span.
+    A frame that has sentences gets the mean of its own centrality and of theirs.
     """
     of_frames, of_sentences = centrality(frames), centrality(sentences)
-    number = aligned.sum(1)
-    spoken = (aligned @ of_sentences) / np.maximum(number, 1) if len(of_sentences) else np.zeros(len(of_frames))
-    return np.where(number > 0, (of_frames + spoken) / 2, of_frames), of_sentences
+    spoken, number = np.zeros(len(frames)), np.zeros(len(frames))
+    for (start, stop), score in zip(spans, of_sentences, strict=True):
+        spoken[start:stop] += score
+        number[start:stop] += 1
+    return np.where(number > 0, (of_frames + spoken / np.maximum(number, 1)) / 2, of_frames), of_sentences
