@@ -3,54 +3,110 @@
 import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from fvcore.common.config import CfgNode
 from torch import nn
 
 from slowfast_gta import distributed
-from slowfast_gta.config.check import check_data_paths
+from slowfast_gta.config.check import check_output_dir
 from slowfast_gta.config.load import load_flat, save_config
 from slowfast_gta.config.plugins import import_plugin
 from slowfast_gta.config.stages import Stage, load_stages
-from slowfast_gta.datasets.build import build_dataset
 from slowfast_gta.engine.checkpoint.checkpoint import BEST, checkpoint_dir, list_checkpoints
 from slowfast_gta.engine.checkpoint.code_version import code_digest
+from slowfast_gta.engine.classification import Classification
 from slowfast_gta.engine.device import check_deterministic, load_num_gpus
-from slowfast_gta.engine.evaluation.score import test
+from slowfast_gta.engine.evaluation.test import test
 from slowfast_gta.engine.lock import lock_output
 from slowfast_gta.engine.logging import setup_logging
+from slowfast_gta.engine.memory import told_when_full
+from slowfast_gta.engine.task import BuildTask, Task
 from slowfast_gta.engine.training.schedule import load_lr_scale
 from slowfast_gta.engine.training.train import train
 from slowfast_gta.errors import ConfigError
-from slowfast_gta.models.build import build_model, inserted_names
+from slowfast_gta.models.build import inserted_names
 from slowfast_gta.models.weights import check_weights
+from slowfast_gta.reports.confusion import save_confusion_picture
 
 logger = logging.getLogger("slowfast_gta")
 
 
-def train_and_test(cfg, place: distributed.Place | None = None) -> None:
-    """Train (TRAIN.ENABLE), then test (TEST.ENABLE), on all processes; `place` is this one's among them."""
+def train_and_test(
+    cfg: CfgNode, place: distributed.Place | None = None, build_task: BuildTask = Classification.from_cfg
+) -> Path:
+    """Train (TRAIN.ENABLE) and test (TEST.ENABLE) what `cfg` describes, on all processes; its stages in order.
+
+    A stage that is complete is not trained again, and one that was interrupted continues. Returns the output folder of
+    the last one, with its pictures. `place`: where this process stands among those that train together, if a launcher
+    does not say; `build_task`: what is learned, a function at module level.
+    """
     place = place or load_place(cfg)
+    return _train_stages(cfg, place, build_task) if cfg.STAGES else _train_one(cfg, place, build_task)
+
+
+def _train_stages(cfg: CfgNode, place: distributed.Place, build_task: BuildTask) -> Path:
+    stages = load_stages(cfg)
+    folders = [Path(stage.cfg.OUTPUT_DIR) for stage in stages]
+    if not cfg.TRAIN.ENABLE:
+        return _train_one(stages[-1].cfg, place, build_task, folders[:-1])
+    check_stages(stages, build_task)
+    files: dict[str, str] = {}
+    for number, stage in enumerate(stages):
+        logger.info("== stage %d of %d: %s", number + 1, len(stages), stage.name)
+        earlier = folders[:number]
+        if stage.weights:
+            logger.info("Not trained: %s stands for it.", stage.weights)
+            files[stage.name] = stage.weights
+            if stage is stages[-1] and stage.cfg.TEST.ENABLE:
+                only_test = _with(stage, {"TRAIN.ENABLE": False, "TEST.CHECKPOINT_FILE_PATH": stage.weights})
+                _train_one(only_test, place, build_task, earlier)
+            continue
+        sources = {
+            "TRAIN.CHECKPOINT_FILE_PATH": files.get(stage.start_from, stage.start_from),
+            "TRAIN.TEACHER_FILE_PATH": files.get(stage.teacher, stage.teacher),
+        }
+        _train_one(_with(stage, {key: path for key, path in sources.items() if path}), place, build_task, earlier)
+        files[stage.name] = str(list_checkpoints(stage.cfg.OUTPUT_DIR)[-1][1])
+    return folders[-1]
+
+
+def _train_one(cfg: CfgNode, place: distributed.Place, build_task: BuildTask, earlier: Sequence[Path] = ()) -> Path:
+    """One stage, or a run without stages. `earlier`: the output folders of the stages before it."""
     if not place.is_main:
         setup_logging(is_main=False)
     here = load_cfg_of_process(cfg, place)
     num_gpus = load_num_gpus(here)
-    check_data_paths(cfg, [])
+    check_output_dir(cfg)
+    task = build_task(cfg, earlier)
+    task.check(cfg)
+    output_dir = Path(cfg.OUTPUT_DIR)
     if place.is_main:
-        Path(cfg.OUTPUT_DIR).mkdir(parents=True, exist_ok=True)
+        output_dir.mkdir(parents=True, exist_ok=True)
     jobs = [train] * cfg.TRAIN.ENABLE + [test] * cfg.TEST.ENABLE
     terms = build_terms(cfg, num_gpus > 0)
-    distributed.launch(_work, (jobs, cfg, here, place, terms), place, num_gpus, terms)
+    distributed.launch(_work, (jobs, cfg, here, task, place, terms), place, num_gpus, terms)
+    if place.is_main and cfg.TEST.ENABLE:
+        draw_pictures(task, output_dir)
+    return output_dir
 
 
-def load_place(cfg, init_method: str | None = None) -> distributed.Place:
+def draw_pictures(task: Task, output_dir: Path) -> None:
+    """The pictures of a tested run, from its results.json and scores.npz."""
+    if isinstance(task, Classification):  # whose pictures are a room of their own, above the engine
+        save_confusion_picture(output_dir)
+    else:
+        task.draw(output_dir)
+
+
+def load_place(cfg: CfgNode, init_method: str | None = None) -> distributed.Place:
     """Where this process stands, as its launcher or the config says; `init_method`: tcp://HOST:PORT of machine 0."""
     return distributed.find_place(os.environ, cfg.NUM_SHARDS, cfg.SHARD_ID, init_method)
 
 
-def load_cfg_of_process(cfg, place: distributed.Place):
+def load_cfg_of_process(cfg: CfgNode, place: distributed.Place) -> CfgNode:
     """`cfg` with the machines that there really are and, where the launcher starts every process, one GPU for each."""
     here = cfg.clone()
     here.defrost()
@@ -61,7 +117,7 @@ def load_cfg_of_process(cfg, place: distributed.Place):
     return here
 
 
-def build_terms(cfg, on_gpu: bool) -> distributed.Terms:
+def build_terms(cfg: CfgNode, on_gpu: bool) -> distributed.Terms:
     """How the processes work together, and what all of them must have the same of."""
     config = {key: value for key, value in load_flat(cfg).items() if key != "SHARD_ID"}
     return distributed.Terms(
@@ -74,15 +130,18 @@ def build_terms(cfg, on_gpu: bool) -> distributed.Terms:
     )
 
 
-def build_data(cfg) -> None:
+def build_data(cfg: CfgNode, build_task: BuildTask = Classification.from_cfg) -> None:
     """Check the folders that `cfg` names, and its data sets; those that make their own files do so here, once."""
-    splits = ["train", "val"] * cfg.TRAIN.ENABLE + ["test"] * cfg.TEST.ENABLE
-    check_data_paths(cfg, splits)
-    for split in splits:
-        build_dataset(cfg, split)
+    build_task(cfg, ()).prepare(cfg, _splits(cfg))
 
 
-def _work(jobs: list[Callable], cfg, here, place: distributed.Place, terms: distributed.Terms) -> None:
+def _splits(cfg: CfgNode) -> list[str]:
+    return ["train", "val"] * cfg.TRAIN.ENABLE + ["test"] * cfg.TEST.ENABLE
+
+
+def _work(
+    jobs: list[Callable], cfg: CfgNode, here: CfgNode, task: Task, place: distributed.Place, terms: distributed.Terms
+) -> None:
     """What each process does: train and test as `here` says. The one that writes has OUTPUT_DIR for itself."""
     check_deterministic(cfg)
     if distributed.get_world_size() > 1:
@@ -97,13 +156,14 @@ def _work(jobs: list[Callable], cfg, here, place: distributed.Place, terms: dist
             logger.info("%s", _arrangement(here, place, terms))
             if cfg.TRAIN.ENABLE and (scale := load_lr_scale(here)) != 1:
                 logger.info("SOLVER's learning rates are multiplied by %g: %s.", scale, _reason_of_scale(here))
-            build_data(cfg)
+            task.prepare(cfg, _splits(cfg))
         distributed.barrier()
         for job in jobs:
-            job(here)
+            with told_when_full():
+                job(here, task)
 
 
-def _arrangement(cfg, place: distributed.Place, terms: distributed.Terms) -> str:
+def _arrangement(cfg: CfgNode, place: distributed.Place, terms: distributed.Terms) -> str:
     """Who works on what, in one line."""
     processes, machines = distributed.get_world_size(), place.num_machines
     batch, parts = cfg.TRAIN.BATCH_SIZE, cfg.SOLVER.ACCUMULATE_STEPS
@@ -123,7 +183,7 @@ def _arrangement(cfg, place: distributed.Place, terms: distributed.Terms) -> str
     return line
 
 
-def _reason_of_scale(cfg) -> str:
+def _reason_of_scale(cfg: CfgNode) -> str:
     if cfg.SOLVER.BASE_BATCH_SIZE:
         return f"TRAIN.BATCH_SIZE {cfg.TRAIN.BATCH_SIZE} over SOLVER.BASE_BATCH_SIZE {cfg.SOLVER.BASE_BATCH_SIZE}"
     return "NUM_SHARDS, as SOLVER.BASE_LR_SCALE_NUM_SHARDS says"
@@ -143,41 +203,12 @@ def files_of(output_dir: Path) -> list[str]:
     return [f"  {kind:<11} {'  '.join(paths)}" for kind, paths in found.items() if paths]
 
 
-def train_stages(cfg, place: distributed.Place | None = None) -> Path:
-    """Train the stages of `cfg` one after the other, or all of it at once where it has none.
-
-    A stage that is complete is not trained again, and one that was interrupted goes on. Returns the folder of the last.
-    """
-    if not cfg.STAGES:
-        train_and_test(cfg, place)
-        return Path(cfg.OUTPUT_DIR)
-    stages = load_stages(cfg)
-    if not cfg.TRAIN.ENABLE:
-        train_and_test(stages[-1].cfg, place)
-        return Path(stages[-1].cfg.OUTPUT_DIR)
-    check_stages(stages)
-    files: dict[str, str] = {}
-    for number, stage in enumerate(stages, start=1):
-        logger.info("== stage %d of %d: %s", number, len(stages), stage.name)
-        if stage.weights:
-            logger.info("Not trained: %s stands for it.", stage.weights)
-            files[stage.name] = stage.weights
-            if stage is stages[-1] and stage.cfg.TEST.ENABLE:
-                train_and_test(_with(stage, {"TRAIN.ENABLE": False, "TEST.CHECKPOINT_FILE_PATH": stage.weights}), place)
-            continue
-        sources = {
-            "TRAIN.CHECKPOINT_FILE_PATH": files.get(stage.start_from, stage.start_from),
-            "TRAIN.TEACHER_FILE_PATH": files.get(stage.teacher, stage.teacher),
-        }
-        train_and_test(_with(stage, {key: path for key, path in sources.items() if path}), place)
-        files[stage.name] = str(list_checkpoints(stage.cfg.OUTPUT_DIR)[-1][1])
-    return Path(stages[-1].cfg.OUTPUT_DIR)
-
-
-def check_stages(stages: list[Stage]) -> None:
+def check_stages(stages: list[Stage], build_task: BuildTask = Classification.from_cfg) -> None:
     """Raises ConfigError, before anything is trained, where a stage cannot start or learn from what it names."""
+    if not any(stage.weights or stage.start_from or stage.teacher for stage in stages):
+        return
     with torch.device("meta"):
-        networks = {stage.name: build_model(stage.cfg) for stage in stages}
+        networks = {stage.name: build_task(stage.cfg, ()).build_model(stage.cfg, starting=False) for stage in stages}
     faults = []
     for stage in stages:
         network = networks[stage.name]
@@ -205,7 +236,7 @@ def _difference(network: nn.Module, source: nn.Module, may_miss: tuple[str, ...]
     return ""
 
 
-def _with(stage: Stage, values: dict[str, object]):
+def _with(stage: Stage, values: dict[str, object]) -> CfgNode:
     """The stage's config with a few keys set."""
     cfg = stage.cfg.clone()
     cfg.defrost()

@@ -69,7 +69,8 @@ def _table(rows: dict[str, dict]) -> str:
 
 def _draw(configs: dict, output: Path) -> dict[str, Path]:
     """The pictures that the demo leaves, by what they show."""
-    from slowfast_gta.engine.evaluation.score import load_test_weights
+    from slowfast_gta.engine.classification import Classification
+    from slowfast_gta.engine.evaluation.test import load_test_weights
     from slowfast_gta.models import build_model
     from slowfast_gta.reports.confusion import draw_confusion
     from slowfast_gta.reports.global_matrices import draw_global_matrices
@@ -77,7 +78,7 @@ def _draw(configs: dict, output: Path) -> dict[str, Path]:
 
     cfg = configs["R2D + GTA"]
     model = build_model(cfg)
-    load_test_weights(cfg, model)
+    load_test_weights(cfg, Classification.from_cfg(cfg), model)
     confusions = [
         draw_confusion(cfg.OUTPUT_DIR, f"{name}: predicted for each true class, percent")
         for name, cfg in configs.items()

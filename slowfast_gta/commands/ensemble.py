@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise ConfigError("ensemble needs two runs or more.")
 
     from slowfast_gta.engine.evaluation.ensemble import average_files
-    from slowfast_gta.engine.evaluation.score import sentence
+    from slowfast_gta.engine.evaluation.results import sentence
     from slowfast_gta.reports.confusion import save_confusion_picture
 
     output = Path(args.output)

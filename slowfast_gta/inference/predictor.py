@@ -9,7 +9,7 @@ from torch import nn
 
 from slowfast_gta.datasets.build import DATASET_REGISTRY
 from slowfast_gta.datasets.records import VideoRecord
-from slowfast_gta.engine.device import Normalize, build_normalize, load_device
+from slowfast_gta.engine.device import Normalize, build_normalize, device_of, load_device
 from slowfast_gta.engine.outputs import side_by_side
 from slowfast_gta.errors import DataError
 from slowfast_gta.loading.clips import TestViews
@@ -41,8 +41,9 @@ class Predictor:
         item = self.views[0]
         if item.frames is None:
             raise DataError(item.errors[0].reason)
-        parts = item.frames.split(self.batch_size)
-        answers = torch.cat([side_by_side(self.model(self.normalize(part))) for part in parts]).float().mean(0)
+        parts, device = item.frames.split(self.batch_size), device_of(self.model)
+        views = [side_by_side(self.model(self.normalize(part.to(device)))) for part in parts]
+        answers = torch.cat(views).float().mean(0)
         if isinstance(self.class_names, dict):
             return self._combinations(answers, k)
         top = answers.topk(min(k, len(answers)))
@@ -81,7 +82,7 @@ def build_predictor(cfg, weights: str | Path) -> Predictor:
     )
     return Predictor(
         pack_(fold_batch_norms(model)).to(device),
-        build_normalize(cfg, device),
+        build_normalize(cfg),
         views,
         report.class_names or load_class_names(cfg),
         cfg.TEST.BATCH_SIZE,

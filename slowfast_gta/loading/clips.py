@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from torch.utils.data import Dataset
 
 from slowfast_gta.datasets.records import VideoRecord
 from slowfast_gta.errors import DataError, ReadTimeoutError
+from slowfast_gta.loading.batch import BadVideo, Batch
 from slowfast_gta.loading.compact import VideoRecords
 from slowfast_gta.loading.sampling import ClipSampling
 from slowfast_gta.loading.transforms import TestTransform, TrainTransform, mirror_image, to_clips
@@ -27,15 +27,6 @@ from slowfast_gta.video.readers import open_video
 
 Label = int | tuple[int, ...]  # the latter with several outputs
 _REPLACEMENT_TRIES = 8  # other videos of the class that are tried in the place of a broken one
-
-
-class BadVideo(NamedTuple):
-    """A video that could not be read."""
-
-    video_id: str
-    reason: str  # a sentence that names the file
-    path: str
-    timed_out: bool
 
 
 @dataclass(frozen=True)
@@ -182,23 +173,21 @@ class TestViews(_Clips):
         return Item(to_clips(frames), record.label, record.video_id, index, view_id, (), num_repeated, num_alike)
 
 
-def collate(items: list[Item]) -> dict:
-    """One batch: frames uint8 (B, 3, T, S, S), label (B,), video_id (B names), view_id (B,), index (B,),
-    errors [BadVideo], num_repeated frames, num_alike clips, counts {name: of videos}. B counts views; frames is None
-    where no video could be read. With several outputs, label is (B, outputs)."""
+def collate(items: list[Item]) -> Batch:
+    """The batch of what these videos gave. B counts views."""
     good = [item for item in items if item.frames is not None]
-    counts = [len(item.frames) for item in good]
-    return {
-        "frames": _cat_channels_last([item.frames for item in good]) if good else None,
-        "label": torch.tensor([item.label for item in good], dtype=torch.long).repeat_interleave(_tensor(counts), 0),
-        "index": torch.tensor([item.index for item in good], dtype=torch.long).repeat_interleave(_tensor(counts)),
-        "view_id": _tensor([view for item in good for view in item.view_id]),
-        "video_id": [item.video_id for item in good for _ in item.view_id],
-        "errors": [error for item in items for error in item.errors],
-        "num_repeated": sum(item.num_repeated for item in good),
-        "num_alike": sum(item.num_alike for item in good),
-        "counts": count(items),
-    }
+    counts = _tensor([len(item.frames) for item in good])
+    return Batch(
+        frames=_cat_channels_last([item.frames for item in good]) if good else None,
+        label=torch.tensor([item.label for item in good], dtype=torch.long).repeat_interleave(counts, 0),
+        index=torch.tensor([item.index for item in good], dtype=torch.long).repeat_interleave(counts),
+        view_id=_tensor([view for item in good for view in item.view_id]),
+        video_id=[item.video_id for item in good for _ in item.view_id],
+        errors=[error for item in items for error in item.errors],
+        num_repeated=sum(item.num_repeated for item in good),
+        num_alike=sum(item.num_alike for item in good),
+        video_counts=count(items),
+    )
 
 
 def count(items: Sequence[Item]) -> dict[str, int]:

@@ -17,6 +17,7 @@ from slowfast_gta.datasets.mirror import directed_names, exchanged_names, unmirr
 from slowfast_gta.datasets.records import VideoDataset
 from slowfast_gta.distributed import get_rank, get_world_size
 from slowfast_gta.errors import ConfigError, DataError, RunError
+from slowfast_gta.loading.batch import Batch
 from slowfast_gta.loading.clips import TestViews, TrainClips, collate
 from slowfast_gta.loading.compact import VideoRecords
 from slowfast_gta.loading.sampling import ClipSampling
@@ -69,7 +70,7 @@ class TestOrder:
 class ClipLoader:
     """Reads the batches of `order` from `clips`, in `num_workers` processes that live as long as the loader.
 
-    A batch is the dict of `clips.collate`. Videos that cannot be read are in its "errors". A worker that is stuck in a
+    Videos that cannot be read are in a batch's `errors`. A worker that is stuck in a
     video is ended, and the video is one that cannot be read.
     """
 
@@ -90,10 +91,10 @@ class ClipLoader:
         """Batches in an epoch of this process."""
         return len(self.order)
 
-    def __iter__(self) -> Iterator[dict]:
+    def __iter__(self) -> Iterator[Batch]:
         return self.epoch(0)
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[dict]:
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of `epoch` from `start_step` on. Raises RunError when a worker dies."""
         step = start_step
         while step < len(self):
@@ -116,7 +117,7 @@ class ClipLoader:
             persistent_workers=in_workers,
         )
 
-    def _watched(self, epoch: int, start_step: int) -> Iterator[dict]:
+    def _watched(self, epoch: int, start_step: int) -> Iterator[Batch]:
         """The batches of the torch loader from `start_step` on.
 
         They end early where a worker was stuck. The next call starts new workers, for which the record is a broken

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from slowfast_gta.class_names import ClassNames, difference, fingerprint
-from slowfast_gta.engine.evaluation.score import Scores, summarize, write_results
+from slowfast_gta.engine.evaluation.results import result_arrays, summarize, write_results
+from slowfast_gta.engine.evaluation.score import Scores
 from slowfast_gta.errors import ConfigError, RunError
 
 _MAX_BYTES = 2**33  # of one file's arrays: far above 30 views of Kinetics, far below what a forged header can ask for
@@ -50,7 +51,7 @@ def load_run(path: str | Path) -> TestedRun:
 
 
 def _run_of(path: Path, arrays: dict[str, np.ndarray]) -> TestedRun:
-    """Raises KeyError for what is missing, ValueError for what is not as `write_results` makes it."""
+    """Raises KeyError for what is missing, ValueError for what is not as `result_arrays` makes it."""
     outputs = [name.removeprefix("scores_") for name in arrays if name.startswith("scores_")]
     suffixes = [f"_{output}" for output in outputs] or [""]
     scores = [arrays[f"scores{suffix}"] for suffix in suffixes]
@@ -170,5 +171,5 @@ def average_files(paths: Sequence[str], weights: Sequence[float], output_dir: Pa
         members[-1] |= {"num_missing": len(run.found.missing), "classes_named": run.names_are_given}
     results = {"split": "test", "ensemble": members} | summarize(found, named.class_names, named.pairs)
     output_dir.mkdir(parents=True, exist_ok=True)
-    write_results(output_dir, results, found, named.class_names, named.pairs)
+    write_results(output_dir, results, result_arrays(found, named.class_names, named.pairs))
     return results

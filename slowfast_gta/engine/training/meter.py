@@ -1,67 +1,75 @@
-"""Averages and counts over the clips of an epoch, of all processes."""
+"""Averages and counts over the samples of an epoch, of all processes."""
+
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
 
 from slowfast_gta import distributed
-from slowfast_gta.engine.outputs import Answers, num_right
+from slowfast_gta.engine.task import TaskBatch
+from slowfast_gta.engine.training.learner import StepResult
 
-# What is summed: over clips, over steps, over videos.
-_COUNTS = ("num_requested", "num_decoded", "num_skipped", "num_replaced", "num_timed_out")  # as batches have them
-_COUNTS += ("broken_videos", "repeated_frames", "skipped_steps")
-_SUMS = ("loss", "right", "clips", "grad_norm", "steps", *_COUNTS)
+# Checkpoints of version 0.1.0 hold a list of sums in this order; its "right" counted clips whose top-1 was.
+_SUMS_OF_0_1 = ("loss", "right", "samples", "grad_norm", "steps")
+_SUMS_OF_0_1 += ("num_requested", "num_decoded", "num_skipped", "num_replaced", "num_timed_out")
+_SUMS_OF_0_1 += ("broken_videos", "repeated_frames", "skipped_steps")
 
 
 class Meter:
-    """Sums since the epoch's start. An interrupted epoch goes on with those of its checkpoint."""
+    """Sums since the epoch's start. An interrupted epoch continues with those of its checkpoint."""
 
-    def __init__(self, total: list[float] | None = None):
-        """`total`: what `Meter.total` said when the checkpoint was made."""
+    def __init__(
+        self,
+        metrics: Mapping[str, int] | None = None,
+        counts: Sequence[str] = (),
+        total: Mapping[str, float] | Sequence[float] | None = None,
+    ):
+        """`metrics` and `counts`: those of the Task; `total`: what `Meter.total` was when the checkpoint was made."""
         self.recent_loss = 0.0
-        self._sums = torch.zeros(len(_SUMS), dtype=torch.float64)
+        self._digits = dict(metrics or {})
+        counted = ["broken_videos", "repeated_frames", "skipped_steps"]
+        self._counts = [*(name for name in counts if name not in counted), *counted]
+        self._names = ["loss", *self._digits, "samples", "grad_norm", "steps", *self._counts]
+        self._sums = torch.zeros(len(self._names), dtype=torch.float64)
         if total is not None and distributed.is_main():
-            self._sums += torch.tensor(total, dtype=torch.float64)
+            self._add(**{name: value for name, value in _by_name(total).items() if name in self._names})
 
     def _add(self, **values: float) -> None:
         for name, value in values.items():
-            self._sums[_SUMS.index(name)] += value
+            self._sums[self._names.index(name)] += value
 
-    def add(self, loss: Tensor, logits: Answers, labels: Tensor | None, grad_norm: float) -> None:
-        """A step's mean loss, its answers (B, K) to clips of `labels` (None: it had none), and the length of its
-        gradient."""
-        self._add(grad_norm=grad_norm, steps=1)
-        if labels is not None:
-            self.recent_loss = loss.item()
-            clips = len(labels)
-            self._add(loss=self.recent_loss * clips, right=num_right(logits, labels), clips=clips)
+    def add(self, step: StepResult) -> None:
+        """What a step gave. One that was skipped, on all processes together, is counted once, and nothing else."""
+        if step.skipped:
+            self._add(skipped_steps=distributed.is_main())
+            return
+        self._add(grad_norm=step.grad_norm, steps=1)
+        if step.num_samples:
+            self.recent_loss = step.loss
+            self._add(loss=step.loss * step.num_samples, samples=step.num_samples, **step.sums)
 
-    def add_skipped(self) -> None:
-        """A step that all processes left out together, since its gradient was not a number; counted once."""
-        self._add(skipped_steps=distributed.is_main())
+    def count(self, batch: TaskBatch) -> None:
+        """What became of the samples that `batch` was to be made of."""
+        self._add(**batch.counts, broken_videos=len(batch.errors))
 
-    def count_videos(self, batch: dict) -> None:
-        """What became of the videos that `batch` was to be made of."""
-        self._add(**batch["counts"], broken_videos=len(batch["errors"]), repeated_frames=batch["num_repeated"])
-
-    def total(self) -> list[float]:
+    def total(self) -> dict[str, float]:
         """The sums over all processes, which must all ask at the same step."""
-        return (distributed.get_world_size() * distributed.mean(self._sums)).tolist()
+        sums = (distributed.get_world_size() * distributed.mean(self._sums)).tolist()
+        return dict(zip(self._names, sums, strict=True))
 
     def summary(self) -> dict[str, float]:
         """The numbers so far. All processes must ask at the same step."""
-        total = dict(zip(_SUMS, self.total(), strict=True))
-        clips, steps = max(total["clips"], 1), max(total["steps"], 1)
+        total = self.total()
+        samples, steps = max(total["samples"], 1), max(total["steps"], 1)
         return {
-            "loss": round(total["loss"] / clips, 6),
-            "top1": round(100 * total["right"] / clips, 3),
+            "loss": round(total["loss"] / samples, 6),
+            **{name: round(total[name] / samples, digits) for name, digits in self._digits.items()},
             "grad_norm": round(total["grad_norm"] / steps, 6),
-            **{name: round(total[name]) for name in _COUNTS},
+            **{name: round(total[name]) for name in self._counts},
         }
 
 
-def sentence(values: dict[str, float]) -> str:
-    """A line of `Meter.summary()` for people."""
-    line = f"loss {values['loss']:.4f}, top-1 {values['top1']:.1f} %, gradient {values['grad_norm']:.3g}"
-    if values["skipped_steps"]:
-        line += f", {values['skipped_steps']} steps left out (loss or gradient not a number)"
-    return line
+def _by_name(total: Mapping[str, float] | Sequence[float]) -> dict[str, float]:
+    if isinstance(total, Mapping):
+        return dict(total)
+    sums = dict(zip(_SUMS_OF_0_1, total, strict=True))
+    return sums | {"top1": 100 * sums.pop("right")}

@@ -1,36 +1,40 @@
 """Training: each step a function of (weights, seed, epoch, step), so that what is saved resumes exactly."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from fvcore.common.config import CfgNode
 from fvcore.nn.precise_bn import update_bn_stats
-from torch import Tensor
+from torch import nn
 
 from slowfast_gta import distributed
-from slowfast_gta.class_names import fingerprint
-from slowfast_gta.datasets.build import build_dataset
-from slowfast_gta.datasets.records import VideoDataset
 from slowfast_gta.engine.bad_files import BadFiles, counts_sentence
-from slowfast_gta.engine.checkpoint.checkpoint import Position, checkpoint_dir, find_newest, keep_best, remove_leftovers
+from slowfast_gta.engine.checkpoint.artefacts import save_artefacts
+from slowfast_gta.engine.checkpoint.checkpoint import (
+    Position,
+    checkpoint_dir,
+    find_newest,
+    keep_best,
+    remove_leftovers,
+)
 from slowfast_gta.engine.checkpoint.random_state import restore_random_state, seed_process, seed_step
-from slowfast_gta.engine.checkpoint.resume import build_origin, check_origin, check_resumed_classes, check_starts_anew
+from slowfast_gta.engine.checkpoint.resume import build_origin, check_builds_on, check_origin, check_starts_anew
 from slowfast_gta.engine.checkpoint.saving import Saver
-from slowfast_gta.engine.device import Normalize, build_normalize, load_device, peak_memory_gib
-from slowfast_gta.engine.evaluation.score import evaluate, headline, sentence, summarize
+from slowfast_gta.engine.device import load_device, peak_memory_gib
 from slowfast_gta.engine.logging import Progress
+from slowfast_gta.engine.task import Loader, Task, TaskBatch
 from slowfast_gta.engine.training.bad_steps import bad_step_sentence
 from slowfast_gta.engine.training.interruption import StopRequest
-from slowfast_gta.engine.training.learner import Learner, build_learner
+from slowfast_gta.engine.training.learner import Learner, StepResult, build_learner
 from slowfast_gta.engine.training.meter import Meter
-from slowfast_gta.engine.training.meter import sentence as training_sentence
 from slowfast_gta.engine.training.schedule import build_schedule, lr_at
 from slowfast_gta.engine.writers import MetricsWriter, build_writer
 from slowfast_gta.errors import DataError, Interrupted, RunError
-from slowfast_gta.loading.clips import BadVideo
-from slowfast_gta.loading.loader import ClipLoader, build_test_loader, build_train_loader
+from slowfast_gta.loading.batch import BadVideo
 
 logger = logging.getLogger("slowfast_gta")
 
@@ -39,48 +43,48 @@ logger = logging.getLogger("slowfast_gta")
 class Training:
     """What a training works with."""
 
+    task: Task
     learner: Learner
-    dataset: VideoDataset
-    loader: ClipLoader
-    val_loader: ClipLoader
-    normalize: Normalize
+    loader: Loader
+    val_loader: Loader
     writer: MetricsWriter
     saver: Saver
     bad_files: BadFiles
     stop: StopRequest
     bad_steps: int = 0  # in a row
 
+    def meter(self, total: Mapping[str, float] | Sequence[float] | None = None) -> Meter:
+        """One that starts from `total`."""
+        return Meter(self.task.metrics, self.task.counts, total)
 
-def train(cfg) -> None:
+
+def train(cfg: CfgNode, task: Task) -> None:
     """Train as `cfg` says, from where OUTPUT_DIR's newest checkpoint stands; Ctrl-C saves and stops."""
     device = load_device(cfg)
     seed_process(cfg.RNG_SEED)
-    dataset = build_dataset(cfg, "train")
-    loader = build_train_loader(cfg, dataset)
-    val_loader = build_test_loader(cfg, "val", dataset)
+    loader = task.build_loader(cfg, "train")
+    val_loader = task.build_loader(cfg, "val")
     if distributed.is_main():
         remove_leftovers(cfg.OUTPUT_DIR)
     if not cfg.TRAIN.AUTO_RESUME:
         check_starts_anew(cfg)
     found = find_newest(cfg.OUTPUT_DIR)
-    class_names = dataset.class_names()
     if found is not None:
-        check_resumed_classes(cfg, found[1], class_names)
-    learner = build_learner(cfg, device, found is not None, class_names)
-    origin = build_origin(cfg, loader)
+        task.check_resumed(cfg, found[1])
+    learner = build_learner(cfg, task, device, found is not None)
+    origin = build_origin(cfg, task, loader)
     position, content = load_position(cfg, learner, found, origin)
     steps_before = position.epoch * content["origin"]["steps of an epoch"] + position.step
     if cfg.LOG_MODEL_INFO:
         _log_network(cfg, learner)
-    constant = {"cfg": cfg.dump(), "class_names": class_names, "class_fingerprint": fingerprint(class_names)}
-    constant["origin"] = origin
+    constant = {"cfg": cfg.dump(), "task": task.name, **task.entries(), "origin": origin}
+    constant["builds_on"] = task.builds_on(learner.network)
     with StopRequest() as stop:
         run = Training(
+            task,
             learner,
-            dataset,
             loader,
             val_loader,
-            build_normalize(cfg, device),
             build_writer(cfg, steps_before),
             Saver(Path(cfg.OUTPUT_DIR), cfg.TRAIN.KEEP_CHECKPOINTS, constant),
             BadFiles(cfg.OUTPUT_DIR),
@@ -91,9 +95,11 @@ def train(cfg) -> None:
             validate(cfg, run, position.epoch)  # the run ended before it could
         for epoch in range(position.epoch, cfg.SOLVER.MAX_EPOCH):
             resumed = epoch == position.epoch and position.step > 0
-            train_epoch(cfg, run, epoch, position.step if resumed else 0, Meter(content["meter"] if resumed else None))
+            meter = run.meter(content["meter"] if resumed else None)
+            train_epoch(cfg, run, epoch, position.step if resumed else 0, meter)
             _end_epoch(cfg, run, epoch + 1)
     run.writer.close()
+    save_artefacts(Path(cfg.OUTPUT_DIR), task, learner.eval_model, Position(cfg.SOLVER.MAX_EPOCH))
 
 
 def _end_epoch(cfg, run: Training, epochs: int) -> None:
@@ -101,9 +107,9 @@ def _end_epoch(cfg, run: Training, epochs: int) -> None:
     last = epochs == cfg.SOLVER.MAX_EPOCH
     evaluating = _is_evaluated(cfg, epochs)
     if evaluating and cfg.BN.USE_PRECISE_STATS:
-        update_precise_statistics(cfg, run.learner, run.loader, run.normalize, epochs - 1)
+        update_precise_statistics(cfg, run, epochs - 1)
     if evaluating:
-        distributed.share_buffers(run.learner.answering)
+        distributed.share_buffers(run.learner.eval_model)
     stopping = distributed.any_process(run.stop.received)
     due = epochs % cfg.TRAIN.CHECKPOINT_PERIOD == 0 or (evaluating and cfg.TRAIN.KEEP_BEST)
     path = None
@@ -129,16 +135,14 @@ def train_epoch(cfg, run: Training, epoch: int, first_step: int, meter: Meter) -
     for step, batch in enumerate(progress, start=first_step):
         seed_step(cfg.RNG_SEED, epoch, step)
         lr = lr_at(epoch + step / num_steps, schedule)
-        _check_videos(cfg, run, batch["errors"])
-        clips, labels = _on_device(cfg, run, batch)
-        loss, logits = learner.step(clips, labels, lr)
-        if learner.skipped:
-            _leave_out(cfg, run, Position(epoch, step), meter, loss, batch["video_id"])
-            meter.add_skipped()
+        _check_items(cfg, run, batch.errors)
+        result = learner.step(batch.to(learner.device), lr)
+        if result.skipped:
+            _leave_out(cfg, run, Position(epoch, step), meter, result, batch)
         else:
-            meter.add(loss, logits, labels, learner.grad_norm)
             run.bad_steps = 0
-        meter.count_videos(batch)
+        meter.add(result)
+        meter.count(batch)
         done = step + 1
         progress.note(f"loss {meter.recent_loss:.3f}, lr {lr:.2g}")
         if done % cfg.LOG_PERIOD == 0 or done == num_steps:
@@ -152,33 +156,29 @@ def train_epoch(cfg, run: Training, epoch: int, first_step: int, meter: Meter) -
     logger.info(
         "%s: %s, %.1f clips/s, %.0f %% of the time waiting for data, %.1f GiB of memory%s.",
         title,
-        training_sentence(numbers),
+        _sentence(run.task, numbers),
         progress.clips_per_sec,
         100 * progress.data_share,
         peak_memory_gib(learner.device),
         _time_left(progress.seconds, epoch + 1, cfg.SOLVER.MAX_EPOCH) if not first_step else "",
     )
-    if told := counts_sentence(numbers, numbers["repeated_frames"]):
+    if told := counts_sentence(numbers):
         logger.info("%s: %s.", title, told)
 
 
-def _check_videos(cfg, run: Training, bad_videos: list[BadVideo]) -> None:
+def _check_items(cfg: CfgNode, run: Training, bad: Sequence[BadVideo]) -> None:
     """Says and lists what could not be read. Raises DataError where DATA.ON_ERROR says so."""
-    run.bad_files.add(bad_videos)
-    if bad_videos and cfg.DATA.ON_ERROR == "error":
-        raise DataError(f"{bad_videos[0].reason} (DATA.ON_ERROR: skip leaves such videos out, and counts them.)")
+    run.bad_files.add(bad)
+    if bad and cfg.DATA.ON_ERROR == "error":
+        raise DataError(f"{bad[0].reason} (DATA.ON_ERROR: skip leaves such videos out, and counts them.)")
 
 
-def _on_device(cfg, run: Training, batch: dict) -> tuple[Tensor, Tensor | None]:
-    """Normalised clips and labels; of a process that could read none of its videos, a blank clip and None."""
-    if batch["frames"] is None:
-        return _blank_clip(cfg, run.learner.device), None
-    return run.normalize(batch["frames"]), batch["label"].to(run.learner.device, non_blocking=True)
-
-
-def _blank_clip(cfg, device: torch.device) -> Tensor:
-    """(1, 3, T, S, S), all of the mean colour."""
-    return torch.zeros(1, 3, cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE, cfg.DATA.TRAIN_CROP_SIZE, device=device)
+def _sentence(task: Task, values: Mapping[str, float]) -> str:
+    """A line of `Meter.summary()` for people."""
+    parts = [f"loss {values['loss']:.4f}", task.format_metrics(values), f"gradient {values['grad_norm']:.3g}"]
+    if values["skipped_steps"]:
+        parts.append(f"{values['skipped_steps']} steps left out (loss or gradient not a number)")
+    return ", ".join(part for part in parts if part)
 
 
 def _between_steps(run: Training, position: Position, meter: Meter, period: int) -> None:
@@ -202,13 +202,15 @@ def _save_inside(run: Training, position: Position, meter: Meter, must: bool) ->
     return run.saver.save(position, run.learner.state() | {"meter": meter.total()}, must)
 
 
-def _leave_out(cfg, run: Training, position: Position, meter: Meter, loss: Tensor, video_ids: list[str]) -> None:
+def _leave_out(
+    cfg: CfgNode, run: Training, position: Position, meter: Meter, result: StepResult, batch: TaskBatch
+) -> None:
     """A step whose gradient is not a number changed nothing, on any process: stop before it, or count it and go on.
 
     Raises RunError that names the videos, after saving the state from before that step.
     """
     run.bad_steps += 1
-    told = bad_step_sentence(position, distributed.gather((loss.item(), video_ids)))
+    told = bad_step_sentence(position, distributed.gather((result.loss, batch.ids)))
     if cfg.TRAIN.ON_NAN == "skip" and run.bad_steps < cfg.TRAIN.MAX_NAN_STEPS:
         logger.warning("%s The step is left out: nothing has changed.", told)
         return
@@ -223,22 +225,24 @@ def _leave_out(cfg, run: Training, position: Position, meter: Meter, loss: Tenso
     )
 
 
-def validate(cfg, run: Training, epochs: int) -> None:
-    """Score the validation split with one centre view of each video, after `epochs` epochs."""
-    found = evaluate(run.learner.answering, run.val_loader, run.normalize, cfg.TEST.BATCH_SIZE, 1, "validation")
-    if not distributed.is_main():
+def validate(cfg: CfgNode, run: Training, epochs: int) -> None:
+    """Evaluate the validation split after `epochs` epochs."""
+    found = run.task.evaluate(run.learner.eval_model, run.val_loader, "val")
+    if found is None or not distributed.is_main():
         return
     run.bad_files.add(found.bad_videos)
-    results = summarize(found, run.dataset.class_names(), run.dataset.reversed_pairs())
-    if cfg.TRAIN.KEEP_BEST and results["top1"] > max((row["top1"] for row in run.writer.rows("val")), default=-1):
+    score = run.task.score
+    if cfg.TRAIN.KEEP_BEST and found.metrics[score] > max((row[score] for row in run.writer.rows("val")), default=-1):
         keep_best(checkpoint_dir(cfg.OUTPUT_DIR) / Position(epochs).file_name)
-    run.writer.write("val", epochs * len(run.loader), headline(results))
-    logger.info("Validation: %s.", sentence(results))
-    if told := counts_sentence(found.counts, found.repeated_frames):
+    run.writer.write("val", epochs * len(run.loader), found.metrics)
+    logger.info("Validation: %s.", found.summary)
+    if told := counts_sentence(found.results):
         logger.info("Validation: %s.", told)
 
 
-def load_position(cfg, learner: Learner, found: tuple[Position, dict] | None, origin: dict) -> tuple[Position, dict]:
+def load_position(
+    cfg: CfgNode, learner: Learner, found: tuple[Position, dict[str, Any]] | None, origin: dict[str, Any]
+) -> tuple[Position, dict[str, Any]]:
     """Where to go on, and that checkpoint's content: the one that was `found`, loaded into `learner`; else the start.
 
     `origin`: what the places inside an epoch count on, as `build_origin` says.
@@ -247,6 +251,7 @@ def load_position(cfg, learner: Learner, found: tuple[Position, dict] | None, or
         return Position(0), {"origin": origin}
     position, content = found
     content = {"origin": origin, "meter": None} | content  # those of earlier versions have none
+    check_builds_on(cfg, learner.task, learner.network, content)
     learner.load_state(content)
     check_origin(content["origin"], origin, position)
     if "random_state" in content:
@@ -258,21 +263,34 @@ def load_position(cfg, learner: Learner, found: tuple[Position, dict] | None, or
     return position, content
 
 
-def update_precise_statistics(cfg, learner: Learner, loader, normalize, epoch: int) -> None:
+class _Forward(nn.Module):
+    """The task's forward pass as a module, whose BatchNorms are those of its network."""
+
+    def __init__(self, task: Task, network: nn.Module):
+        super().__init__()
+        self.network, self._forward = network, task.forward
+
+    def forward(self, batch: TaskBatch) -> None:
+        self._forward(self.network, batch)
+
+
+def update_precise_statistics(cfg: CfgNode, run: Training, epoch: int) -> None:
     """BatchNorm statistics of the weights as they are now, over fresh training batches (BN.NUM_BATCHES_PRECISE)."""
-    batches = _never_empty(loader.epoch(epoch, 0), normalize, _blank_clip(cfg, learner.device))
+    learner = run.learner
+    batches = (batch.to(learner.device) for batch in _never_empty(run.loader.epoch(epoch, 0)))
     learner.train_mode()
     with torch.no_grad():
-        update_bn_stats(learner.answering.train(), batches, min(cfg.BN.NUM_BATCHES_PRECISE, len(loader)))
-        distributed.pool_statistics(learner.answering)
+        forward = _Forward(run.task, learner.eval_model.train())
+        update_bn_stats(forward, batches, min(cfg.BN.NUM_BATCHES_PRECISE, len(run.loader)))
+        distributed.pool_statistics(learner.eval_model)
 
 
-def _never_empty(batches: Iterable[dict], normalize: Normalize, clips: Tensor) -> Iterator[Tensor]:
-    """Normalised clips of each batch. Where none could be read, those before once more, at first `clips`: every
-    process must come with as many."""
+def _never_empty(batches: Iterable[TaskBatch]) -> Iterator[TaskBatch]:
+    """Each batch; where none of it could be read, the one before once more: every process must come with as many."""
+    last = None
     for batch in batches:
-        clips = clips if batch["frames"] is None else normalize(batch["frames"])
-        yield clips
+        last = batch if batch.num_samples or last is None else last
+        yield last
 
 
 def _is_evaluated(cfg, epochs: int) -> bool:
@@ -283,16 +301,9 @@ def _is_validated(run: Training, step: int) -> bool:
     return distributed.is_main() and any(row["step"] == step for row in run.writer.rows("val"))
 
 
-def _log_network(cfg, learner: Learner) -> None:
+def _log_network(cfg: CfgNode, learner: Learner) -> None:
     count = sum(parameter.numel() for parameter in learner.network.parameters())
-    logger.info(
-        "%s %s, attention %s: %.3f M parameters, on %s.",
-        cfg.MODEL.MODEL_NAME,
-        cfg.MODEL.ARCH,
-        cfg.ATTENTION.NAME,
-        count / 1e6,
-        learner.device,
-    )
+    logger.info("%s: %.3f M parameters, on %s.", learner.task.describe(cfg), count / 1e6, learner.device)
 
 
 def _speed(progress: Progress) -> dict[str, float]:
