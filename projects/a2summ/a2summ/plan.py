@@ -5,6 +5,7 @@ N sampled frame, n original frame, S shot, M sentence.
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -40,6 +41,32 @@ def find_shots(features: np.ndarray, indices: np.ndarray, num_frames: int) -> li
     """Features (N, C) of the sampled frames `indices` -> shots of original frames that cover the video, by KTS."""
     cuts = indices[segment_in_pieces(features, RATE)]
     return [tuple(map(int, shot)) for shot in shots_of(cuts, num_frames)]
+
+
+def divide_shots(
+    shots: list[tuple[int, int]], times: VideoTimes, budget_sec: float, sentence_starts_sec: np.ndarray
+) -> list[tuple[int, int]]:
+    """Divide shots that last longer than a quarter of the budget (at least 2 s, at most 10 s), so that whole shots can
+    fill it: a camera that never cuts is one shot. Into equal parts, whose borders move to where a sentence begins when
+    one does within a quarter of a part."""
+    longest = min(max(budget_sec / 4, 2.0), 10.0)
+    bounds, out = times.bounds_sec, []
+    for first, stop in shots:
+        number = int((bounds[stop] - bounds[first]) // longest)
+        part_sec = (bounds[stop] - bounds[first]) / max(number, 1)
+        borders = [_moved(bounds[first] + i * part_sec, sentence_starts_sec, part_sec / 4) for i in range(1, number)]
+        cuts = np.searchsorted(times.times_sec, np.array(borders) - 1e-6).tolist()
+        inside = sorted({cut for cut in cuts if first < cut < stop})
+        out.extend(pairwise([first, *inside, stop]))
+    return out
+
+
+def _moved(time_sec: float, to_sec: np.ndarray, most_sec: float) -> float:
+    """The nearest of `to_sec` where it is within `most_sec`, else the time itself."""
+    if len(to_sec) == 0:
+        return time_sec
+    nearest = float(to_sec[np.abs(to_sec - time_sec).argmin()])
+    return nearest if abs(nearest - time_sec) <= most_sec else time_sec
 
 
 def plan_summary(

@@ -4,7 +4,6 @@ Three slips of the release change what a checkpoint means, and come with it: its
 off by one, and its intra-sample loss uses the learned scale without exp (that loss has no weights in a checkpoint).
 """
 
-import pickle
 import re
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from a2summ.model import A2Summ
 from slowfast_gta.errors import WeightsError
+from slowfast_gta.models.weights.read import load_torch_file
 
 # The beginning of a name in the release -> in ours, layers and heads apart.
 _NAMES = {
@@ -57,21 +57,11 @@ def load_released(path: str | Path) -> A2Summ:
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
-    numpy_scalars = [
-        *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
-        *(np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType),
-    ]
-    try:
-        with torch.serialization.safe_globals(numpy_scalars):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as fault:
-        raise WeightsError(f"{path}: {fault.strerror or fault}.") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as fault:
-        raise WeightsError(
-            f"{path}: no checkpoint that can be read safely ({str(fault).splitlines()[0]}). "
-            f"Wanted: one of the authors' model_best_*.pt files."
-        ) from None
-    state = content.get("model_state_dict") if isinstance(content, dict) else None
+    # beside the weights stand F1 scores, as NumPy's numbers
+    scalar = np.float64(0).__reduce__()[0]
+    numbers = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    with torch.serialization.safe_globals([*numbers, np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType]):
+        state = load_torch_file(path).get("model_state_dict")
     if not isinstance(state, dict):
         raise WeightsError(f"{path}: there is no model_state_dict in it. Wanted: one of the authors' .pt files.")
     return state

@@ -95,7 +95,9 @@ def summarize(request: Request) -> dict:
     vectors = np.zeros((0, 1), np.float32) if encoder is None else encoder.encode(texts).numpy()
     spans = spans_of(transcript.sentences, times.times_sec[indices])
     frame_scores, sentence_scores = summarizer(features, vectors, spans)
+    starts = np.array([sentence.start_sec for sentence in transcript.sentences])
     shots = planning.find_shots(features, indices, len(times.times_sec))
+    shots = planning.divide_shots(shots, times, budget_sec, starts)
     plan = planning.plan_summary(frame_scores, indices, shots, times, budget_sec)
     chosen_sentences = planning.key_sentences(sentence_scores, request.num_sentences)
     notes = [*transcript.warnings, *_notes(request, plan, times)]
@@ -109,7 +111,11 @@ def summarize(request: Request) -> dict:
         "summarizer": summarizer.name,
         "frame_features": {"name": network.name, "digest": network.digest, "dim": network.dim},
         "text_encoder": None if encoder is None else {"name": encoder.name, "digest": encoder.digest},
-        "budget": {"asked": request.budget, "asked_sec": plan.budget_sec, "used_sec": round(plan.used_sec, 3)},
+        "budget": {
+            "asked": request.budget,
+            "asked_sec": round(plan.budget_sec, 3),
+            "used_sec": round(plan.used_sec, 3),
+        },
         "num_shots": len(plan.shots),
         "shots_chosen": [_interval(shot, times) for shot in plan.chosen],
         "whole_shots": not plan.is_part,
@@ -223,7 +229,7 @@ def _write(request: Request, result: dict, plan, times, indices, scores, sentenc
     """All files. summary.json comes last: where it is, the others are."""
     from a2summ import plan as planning
     from a2summ.output.page import write_page
-    from a2summ.output.texts import summary_subtitles, write_key_sentences, write_subtitles, write_text
+    from a2summ.output.texts import summary_subtitles, write_file, write_key_sentences, write_subtitles
     from a2summ.output.timeline import draw_timeline
     from a2summ.output.video import write_key_frames, write_video
 
@@ -237,7 +243,7 @@ def _write(request: Request, result: dict, plan, times, indices, scores, sentenc
     result["keyframes"] = [f"keyframes/{path.name}" for path in key_files]
     title = f"{request.video.name}: {result['summarizer']}"
     picture = draw_timeline(scores, indices, plan, times, sentences, chosen, title)
-    (folder / "timeline.png").write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+    write_file(folder / "timeline.png", cv2.imencode(".png", picture)[1].tobytes())
     if sentences:
         write_key_sentences(folder, [sentences[index] for index in chosen], plan, times)
         write_subtitles(folder / "summary.srt", summary_subtitles(sentences, plan, times))
@@ -262,4 +268,4 @@ def _write(request: Request, result: dict, plan, times, indices, scores, sentenc
         list(zip(key_files, [float(times.times_sec[index]) for index in keys], strict=True)),
         [(sentence.start_sec, sentence.text, number in chosen) for number, sentence in enumerate(sentences)],
     )
-    write_text(folder / "summary.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    write_file(folder / "summary.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")

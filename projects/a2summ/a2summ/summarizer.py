@@ -4,8 +4,8 @@ A summarizer's file names the network and the encoder whose features it was trai
 N sampled frame, M sentence, C channel.
 """
 
-import pickle
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +17,8 @@ from a2summ.model import A2Summ
 from a2summ.samples import Sample, collate
 from a2summ.shots.boxes import scores_from_runs
 from slowfast_gta.errors import DataError, WeightsError
+from slowfast_gta.files import whole_file
+from slowfast_gta.models.weights.read import load_torch_file
 
 FILE_NAME = "summarizer.pth"
 _FORMAT = "a2summ summarizer 1"
@@ -52,7 +54,7 @@ class Inputs:
 
 
 class Summarizer(Protocol):
-    """(features (N, C), sentence vectors (M, C'), spans (M, 2)) -> scores of the frames (N,) and of the sentences (M,)."""
+    """(features (N, C), sentence vectors (M, C'), spans (M, 2)) -> scores of frames (N,) and of sentences (M,)."""
 
     name: str
 
@@ -102,31 +104,25 @@ class TrainedSummarizer:
 def _pieces(num_frames: int) -> list[tuple[int, int]]:
     """Pieces of equal length, the longest at most _PIECE."""
     bounds = np.linspace(0, num_frames, -(-num_frames // _PIECE) + 1).round().astype(int).tolist()
-    return list(zip(bounds[:-1], bounds[1:], strict=True))
+    return list(pairwise(bounds))
 
 
 def save_summarizer(path: str | Path, model: A2Summ, options: dict, inputs: Inputs) -> None:
     """`options` are the arguments that A2Summ(**options) was made with."""
     content = {"format": _FORMAT, "options": options, "inputs": asdict(inputs), "state": model.state_dict()}
-    unfinished = Path(path).with_name(f".{Path(path).name}.part")
-    torch.save(content, unfinished)
-    unfinished.replace(path)
+    with whole_file(path) as file:
+        torch.save(content, file)
 
 
 def load_summarizer(path: str | Path) -> tuple[TrainedSummarizer, Inputs]:
     """A summarizer's file, or the folder of a run that holds one. Raises WeightsError."""
     path = Path(path)
+    if path.is_dir() and not (path / FILE_NAME).is_file():
+        raise WeightsError(f"{path}: there is no {FILE_NAME} in this folder: a run leaves it when it has finished.")
     if path.is_dir():
         path = path / FILE_NAME
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as fault:
-        raise WeightsError(
-            f"{path}: {fault.strerror or fault}. --weights takes the folder of a finished run, or its {FILE_NAME}."
-        ) from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as fault:
-        raise WeightsError(f"{path}: cannot be read safely ({str(fault).splitlines()[0]}).") from None
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+    content = load_torch_file(path)
+    if content.get("format") != _FORMAT:
         raise WeightsError(
             f"{path}: is no summarizer. --weights takes the {FILE_NAME} that a run leaves; a checkpoint does not say "
             f"which features it was trained on."

@@ -27,7 +27,7 @@ from a2summ.model import A2Summ
 from a2summ.samples import Sample, alignment_of, collate
 
 _DIM = 32
-_CONTRAST = {"inter_weight": 0.1, "intra_weight": 1.0, "negatives_ratio": 16}  # TVSum's
+_CONTRAST = {"inter_weight": 0.01, "intra_weight": 0.001, "negatives_ratio": 4}  # BLiSS's
 VARIANTS = {
     "no alignment": {"use_mask": False, "use_segments": False},
     "segments only": {"use_mask": False, "use_segments": True},
@@ -129,7 +129,7 @@ def chance(samples: Sequence[Sample]) -> dict[str, float]:
 
 
 def run_experiment(
-    seeds: Sequence[int], variants: Sequence[str], contrasts: Sequence[bool], epochs: int = 4, num_train: int = 400
+    seeds: Sequence[int], variants: Sequence[str], contrasts: Sequence[bool], epochs: int = 5, num_train: int = 400
 ) -> list[dict]:
     """One row for each variant, with and without the contrastive losses: precisions of every seed."""
     rows = []
@@ -167,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when aligned frames reach .95 and unaligned ones stay at .55 or below, means over the seeds."""
     parser = argparse.ArgumentParser("synthetic", description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds, 0, 1, ... (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--json", metavar="FILE", help="write all rows to FILE")
     args = parser.parse_args(arguments)
     rows = run_experiment(range(args.seeds), list(VARIANTS), (False, True), args.epochs)

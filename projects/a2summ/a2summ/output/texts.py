@@ -9,6 +9,7 @@ from a2summ.frames import VideoTimes
 from a2summ.plan import Plan, summary_time
 from a2summ.transcript.sentences import Sentence
 from slowfast_gta.errors import RunError
+from slowfast_gta.files import write_whole
 
 
 def clock(seconds: float) -> str:
@@ -26,13 +27,13 @@ def write_key_sentences(folder: Path, sentences: Sequence[Sentence], plan: Plan,
         shown = summary_time((sentence.start_sec + sentence.stop_sec) / 2, plan, times)
         where = "not in the summary" if shown is None else f"in the summary at {clock(shown)}"
         lines.append(f"[{clock(sentence.start_sec)} - {clock(sentence.stop_sec)}, {where}] {sentence.text}")
-    write_text(folder / "key_sentences.txt", "".join(line + "\n" for line in lines))
+    write_file(folder / "key_sentences.txt", "".join(line + "\n" for line in lines))
     cues = [(sentence.start_sec, sentence.stop_sec, sentence.text) for sentence in sentences]
     write_subtitles(folder / "key_sentences.srt", cues)
 
 
 def summary_subtitles(sentences: Sequence[Sentence], plan: Plan, times: VideoTimes) -> list[tuple[float, float, str]]:
-    """What is said in the chosen shots: (start, stop, text), in the summary's time; a sentence is cut where a shot is."""
+    """What is said in the chosen shots: (start, stop, text), in the summary's time. A shot cuts its sentences too."""
     cues, before = [], 0.0
     for first, stop in plan.chosen:
         start_sec, stop_sec = float(times.bounds_sec[first]), float(times.bounds_sec[stop])
@@ -50,14 +51,12 @@ def write_subtitles(path: Path, cues: Sequence[tuple[float, float, str]]) -> Non
         event = pysubs2.SSAEvent(round(1000 * start), round(1000 * stop))
         event.plaintext = text
         subtitles.append(event)
-    write_text(path, subtitles.to_string("srt"))
+    write_file(path, subtitles.to_string("srt"))
 
 
-def write_text(path: Path, content: str) -> None:
+def write_file(path: Path, content: str | bytes) -> None:
     """Whole or not at all. Raises RunError."""
-    unfinished = path.with_name(f".{path.name}.part")
     try:
-        unfinished.write_text(content, encoding="utf-8")
-        unfinished.replace(path)
+        write_whole(path, content)
     except OSError as fault:
         raise RunError(f"{path}: cannot be written ({fault.strerror}).") from None

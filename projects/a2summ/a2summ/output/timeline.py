@@ -26,7 +26,7 @@ def draw_timeline(
     chosen_sentences: Sequence[int],
     title: str,
 ) -> np.ndarray:
-    """uint8 (H, W, 3), BGR. `scores` (N,) of the sampled frames `indices`; sentences that overlap get rows of their own."""
+    """uint8 (H, W, 3), BGR. `scores` (N,) are of the sampled frames `indices`; overlapping sentences get own rows."""
     lanes = _lanes(sentences)
     shots_top = _CURVE_TOP + _CURVE_HEIGHT + 16
     sentences_top = shots_top + _ROW + 12

@@ -10,6 +10,7 @@ import numpy as np
 
 from a2summ.frames import VideoTimes, read_frames_of
 from a2summ.output.sound import SoundFormat, read_sound, sound_format
+from a2summ.output.texts import write_file
 from slowfast_gta.errors import DISK_ERRNOS, RunError
 
 _TICKS = 90_000  # per second: the times of frames are kept as they are, also of a changing rate
@@ -113,13 +114,6 @@ def write_key_frames(folder: str | Path, times: VideoTimes, indices: Sequence[in
     ordered = sorted(set(indices))
     for number, (index, frame) in enumerate(zip(ordered, read_frames_of(times, np.array(ordered)), strict=True), 1):
         path = folder / f"{number:02d}_{times.times_sec[index]:07.2f}s.jpg"
-        _write(path, cv2.imencode(".jpg", frame[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes())
+        write_file(path, cv2.imencode(".jpg", frame[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes())
         paths.append(path)
     return paths
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        path.write_bytes(content)
-    except OSError as fault:
-        raise RunError(f"{path}: cannot be written ({fault.strerror}).") from None
