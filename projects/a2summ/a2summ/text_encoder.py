@@ -45,6 +45,9 @@ class SentenceEncoder:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         try:
             from sentence_transformers import SentenceTransformer
+            from transformers.utils import logging
+
+            logging.disable_progress_bar()
         except ImportError as fault:
             raise RunError(f"A transcript needs sentence-transformers ({fault}): {_INSTALL}.") from None
         try:

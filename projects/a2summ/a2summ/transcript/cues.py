@@ -78,7 +78,9 @@ def _read_text(path: Path) -> tuple[str, str]:
 def _parse(text: str, path: Path, offset_sec: float) -> list[Cue]:
     kind = {".srt": "srt", ".vtt": "vtt", ".ass": "ass", ".ssa": "ssa"}[path.suffix.lower()]
     try:
-        events = pysubs2.SSAFile.from_string(text, format_=kind)
+        # of an unknown tag, such as <yeast>, pysubs2 would leave nothing
+        kept = {"keep_unknown_html_tags": True} if kind == "srt" else {}
+        events = pysubs2.SSAFile.from_string(text, format_=kind, **kept)
     except (pysubs2.Pysubs2Error, ValueError, IndexError, KeyError, OverflowError) as fault:
         raise DataError(f"{path}: no {kind} file ({type(fault).__name__}: {fault}).") from None
     return [
@@ -107,7 +109,7 @@ def _in_order(cues: list[Cue], repairs: Counter) -> list[Cue]:
         else:
             kept.append(Cue(cue.text, max(cue.start_sec, 0.0), cue.stop_sec))
     ordered = sorted(kept, key=lambda cue: (cue.start_sec, cue.stop_sec))
-    repairs["out of order, sorted"] += sum(a is not b for a, b in zip(kept, ordered, strict=True))
+    repairs["out of order, sorted"] += sum(later.start_sec < earlier.start_sec for earlier, later in pairwise(kept))
     repairs["overlapping, kept"] += sum(later.start_sec < earlier.stop_sec for earlier, later in pairwise(ordered))
     return ordered
 
