@@ -52,11 +52,12 @@ def load_released(path: str | Path) -> A2Summ:
 
     Sizes, head and alignment are read off the weights. Dropout is the release's for none: it is off in eval mode.
     """
-    state = _read_state(Path(path))
+    state = read_released_state(Path(path))
     return model_of(state, str(path))
 
 
-def _read_state(path: Path) -> dict[str, Tensor]:
+def read_released_state(path: Path) -> dict[str, Tensor]:
+    """The state dict in one of the authors' files, under their names. Raises WeightsError."""
     # beside the weights stand F1 scores, as NumPy's numbers
     scalar = np.float64(0).__reduce__()[0]
     numbers = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]

@@ -91,7 +91,10 @@ class Batch:
         return replace(self, **{item.name: moved(getattr(self, item.name)) for item in fields(self)})
 
     def split(self, num_parts: int) -> list["Batch"]:
-        """`num_parts` batches of the same samples, as even as they get; some may be empty."""
+        """In parts of almost equal size, at most one for each sample; what could not be read is said by the first."""
+        num_parts = min(num_parts, self.num_samples)
+        if num_parts <= 1:
+            return [self]
         parts = np.array_split(np.arange(self.num_samples), num_parts)
         return [self.take(indices, with_errors=part == 0) for part, indices in enumerate(parts)]
 

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from slowfast_gta.errors import ConfigError, RunError, UserError
+from slowfast_gta.errors import ConfigError, RunError
 
 _EXAMPLES = """examples:
   python projects/a2summ/summarize.py talk.mp4 --transcript talk.srt --output talk_summary --budget 90s
@@ -55,11 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = vars(parser.parse_args(arguments))
     as_json = args.pop("json")
     request = Request(num_sentences=args.pop("sentences"), offset_sec=args.pop("offset"), **args)
-    try:
-        result = summarize(request)
-    except UserError as fault:
-        print(f"error: {fault}", file=sys.stderr)
-        return fault.exit_code
+    result = summarize(request)
     print(json.dumps(result, indent=2) if as_json else _told(result, request.output))
     return 0
 
@@ -172,12 +167,14 @@ def _trained_parts(request: Request):
     import dataclasses
     import tempfile
 
-    from a2summ.frames import RATE
+    from a2summ.frames import RATE, PlainDescriptor
     from a2summ.summarizer import Inputs, load_summarizer
     from a2summ.text_encoder import SentenceEncoder
 
     summarizer, wanted = load_summarizer(request.weights)
-    if request.network_cfg is None:
+    if request.network_cfg is None and wanted.network_digest == PlainDescriptor.digest:
+        network = PlainDescriptor()
+    elif request.network_cfg is None:
         if not wanted.network_cfg or not Path(wanted.network_weights).is_file():
             raise ConfigError(
                 f"{request.weights}: was trained on frame features of {wanted.network}, whose weights are not at "

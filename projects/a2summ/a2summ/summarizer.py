@@ -117,10 +117,12 @@ def save_summarizer(path: str | Path, model: A2Summ, options: dict, inputs: Inpu
 def load_summarizer(path: str | Path) -> tuple[TrainedSummarizer, Inputs]:
     """A summarizer's file, or the folder of a run that holds one. Raises WeightsError."""
     path = Path(path)
-    if path.is_dir() and not (path / FILE_NAME).is_file():
-        raise WeightsError(f"{path}: there is no {FILE_NAME} in this folder: a run leaves it when it has finished.")
     if path.is_dir():
-        path = path / FILE_NAME
+        places = (path / FILE_NAME, path / "artefacts" / FILE_NAME)
+        found = [place for place in places if place.is_file()]
+        if not found:
+            raise WeightsError(f"{path}: there is no {FILE_NAME} in this folder: a finished run on videos leaves it.")
+        path = found[0]
     content = load_torch_file(path)
     if content.get("format") != _FORMAT:
         raise WeightsError(

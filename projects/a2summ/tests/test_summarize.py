@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from functools import partial
 from itertools import pairwise
 
 import av
@@ -10,7 +11,7 @@ import numpy as np
 import pysubs2
 import pytest
 import torch
-from a2summ import training_free
+from a2summ import command_line, training_free
 from a2summ.frames import RATE, PlainDescriptor, VideoTimes, read_times
 from a2summ.model import A2Summ
 from a2summ.plan import divide_shots
@@ -139,8 +140,10 @@ def test_weights_choose_and_are_named(video, srt, tmp_path, monkeypatch):
         path = make_weights(tmp_path / "other.pth", **changed)
         with pytest.raises(WeightsError, match=r"other\.pth"):
             summarize(Request(video, tmp_path / "out", srt, weights=path, **given))
+    without = summarize(Request(video, tmp_path / "out", srt, "50%", weights=run))
+    assert without["scores"] == result["scores"], "what needs no network needs no files of one"
     with pytest.raises(ConfigError, match="network-weights"):
-        summarize(Request(video, tmp_path / "out", srt, weights=run))
+        summarize(Request(video, tmp_path / "out", srt, weights=tmp_path / "other.pth"))
 
 
 @pytest.mark.parametrize("head", ["logit", "anchor_free"])
@@ -193,9 +196,10 @@ def test_wrong_inputs_are_sentences(video, srt, tmp_path, capsys):
     ):
         with pytest.raises(kind, match=match):
             summarize(dataclasses.replace(good, **changed))
-    assert main([str(tmp_path / "absent.mp4"), "--output", str(tmp_path / "out")]) == 1
+    run = partial(command_line.run, "a2summ.summarize")
+    assert run([str(tmp_path / "absent.mp4"), "--output", str(tmp_path / "out")]) == 1
     assert "Traceback" not in capsys.readouterr().err
-    assert main([str(video), "--output", str(tmp_path / "out"), "--budget", "x"]) == 2
+    assert run([str(video), "--output", str(tmp_path / "out"), "--budget", "x"]) == 2
 
 
 def test_json_is_one_document(video, srt, tmp_path, capsys):
