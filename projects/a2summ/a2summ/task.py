@@ -132,13 +132,15 @@ class A2SummTask(Task):
         parts = model(batch)
         if not batch.num_samples:
             return Losses(0 * parts["loss"])
-        sums = {name: batch.num_samples * float(parts.get(name, 0.0)) for name in self.metrics}
+        sums = {name: batch.num_samples * parts[name].item() for name in self.metrics if name in parts}
         return Losses(parts["loss"], sums)
 
     def load_weights(self, cfg: CfgNode, model: nn.Module, path: str | Path) -> str:
         """A checkpoint of ours, or one of the authors' (A2SUMM.AS_RELEASED True)."""
         path = Path(path)
         if path.suffix == ".pt":
+            if not self.options["shared_layers"]:  # some of its slips show in no shape
+                raise WeightsError(f"{path}: is one of the authors' files, which need A2SUMM.AS_RELEASED True.")
             released = model_of(read_released_state(path), str(path))
             state = {f"summarizer.{name}": value for name, value in released.state_dict().items()}
             state |= {f"loss.{name}": value for name, value in model.loss.state_dict().items()}
@@ -150,8 +152,7 @@ class A2SummTask(Task):
             model.load_state_dict(state)
         except RuntimeError as fault:
             reason = " ".join(str(fault).split())[:300]
-            hint = " The authors' files need A2SUMM.AS_RELEASED True." if path.suffix == ".pt" else ""
-            raise WeightsError(f"{path}: is of another network than the config describes.{hint} {reason}") from None
+            raise WeightsError(f"{path}: is of another network than the config describes. {reason}") from None
         return str(path)
 
     def describe(self, cfg: CfgNode) -> str:

@@ -33,7 +33,7 @@ def make_summe_tvsum(root: Path, dataset: str, num_videos: int = 10, num_splits:
             of_frame = important[np.arange(num_frames) // 60]
             group = file.create_group(f"video_{number}")
             features = generator.standard_normal((num_sampled, 1024)).astype(np.float32)
-            features[:, 0] += 5 * of_frame[::EVERY]
+            features[:, :64] += 2 * of_frame[::EVERY, None]
             group["features"] = features
             group["gtscore"] = (of_frame[::EVERY] + 0.1 * generator.uniform(size=num_sampled)).astype(np.float32)
             group["gtsummary"] = of_frame[::EVERY].astype(np.float32)
