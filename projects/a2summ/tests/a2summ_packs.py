@@ -28,8 +28,8 @@ def make_summe_tvsum(root: Path, dataset: str, num_videos: int = 10, num_splits:
             num_sampled = -(-num_frames // EVERY)
             cuts = np.arange(0, num_frames, 60)
             change_points = np.stack([cuts, np.append(cuts[1:], num_frames) - 1], 1)
-            important = generator.uniform(size=len(cuts)) < 0.25
-            important[generator.integers(len(cuts))] = True
+            important = np.zeros(len(cuts), bool)  # as many shots as a summary of 15 % takes
+            important[generator.permutation(len(cuts))[: int(0.15 * num_frames / 60)]] = True
             of_frame = important[np.arange(num_frames) // 60]
             group = file.create_group(f"video_{number}")
             features = generator.standard_normal((num_sampled, 1024)).astype(np.float32)
