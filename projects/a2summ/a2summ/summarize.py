@@ -5,11 +5,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from slowfast_gta.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from a2summ.frames import VideoTimes
+    from a2summ.plan import Plan
+    from a2summ.transcript.sentences import Sentence
 
 _EXAMPLES = """examples:
   python projects/a2summ/summarize.py talk.mp4 --transcript talk.srt --output talk_summary --budget 90s
@@ -70,10 +76,30 @@ def _told(result: dict, output: Path) -> str:
     return "\n".join([*lines, f"Summary: {output / 'index.html'}"])
 
 
-def summarize(request: Request) -> dict:
-    """Write everything into request.output; -> what summary.json holds. Raises UserError."""
+@dataclass(frozen=True)
+class Choice:
+    """What a summary shows, before anything is written."""
+
+    result: dict  # summary.json
+    plan: "Plan"
+    times: "VideoTimes"
+    indices: np.ndarray  # (N,), the sampled frames among the original ones
+    frame_scores: np.ndarray  # (N,)
+    sentences: "list[Sentence]"
+
+
+def summarize(request: Request, parts: tuple | None = None) -> dict:
+    """Write everything into request.output; -> what summary.json holds. `parts`: see `choose`. Raises UserError."""
+    choice = choose(request, parts)
+    _make_folder(request.output)
+    _write(request, choice)
+    return choice.result
+
+
+def choose(request: Request, parts: tuple | None = None) -> Choice:
+    """Choose, and write nothing. `parts`: those of `build_parts`, where several videos share them. Raises UserError."""
     from a2summ import plan as planning
-    from a2summ.frames import RATE, frame_features, read_times
+    from a2summ.frames import frame_features, read_times
     from a2summ.transcript.read import Transcript, read_transcript
     from a2summ.transcript.sentences import spans_of
 
@@ -83,8 +109,7 @@ def summarize(request: Request) -> dict:
     transcript = Transcript([])
     if request.transcript is not None:
         transcript = read_transcript(request.transcript, times.duration_sec, request.offset_sec)
-    summarizer, network, encoder = build_parts(request)
-    _make_folder(request.output)
+    summarizer, network, encoder = parts or build_parts(request)
     indices, features = frame_features(times, network)
     texts = [sentence.text for sentence in transcript.sentences]
     vectors = np.zeros((0, 1), np.float32) if encoder is None else encoder.encode(texts).numpy()
@@ -94,15 +119,9 @@ def summarize(request: Request) -> dict:
     shots = planning.find_shots(features, indices, len(times.times_sec))
     shots = planning.divide_shots(shots, times, budget_sec, starts)
     plan = planning.plan_summary(frame_scores, indices, shots, times, budget_sec)
-    chosen_sentences = planning.key_sentences(sentence_scores, request.num_sentences)
-    notes = [*transcript.warnings, *_notes(request, plan, times)]
     result = {
         "video": str(request.video),
-        "duration_sec": round(times.duration_sec, 3),
-        "num_frames": len(times.times_sec),
-        "frames_have_times": times.timed,
-        "num_sampled": len(indices),
-        "rate": RATE,
+        **_facts_of(times, indices),
         "summarizer": summarizer.name,
         "frame_features": {"name": network.name, "digest": network.digest, "dim": network.dim},
         "text_encoder": None if encoder is None else {"name": encoder.name, "digest": encoder.digest},
@@ -115,22 +134,32 @@ def summarize(request: Request) -> dict:
         "shots_chosen": [_interval(shot, times) for shot in plan.chosen],
         "whole_shots": not plan.is_part,
         "num_sentences": len(texts),
-        "key_sentences": chosen_sentences,
+        "key_sentences": planning.key_sentences(sentence_scores, request.num_sentences),
         "repairs": transcript.repairs,
-        "notes": notes,
+        "notes": [*transcript.warnings, *_notes(request, plan, times)],
         "scores": {
             "sampled_frame": indices.tolist(),
             "sec": np.round(times.times_sec[indices], 3).tolist(),
             "frames": np.round(frame_scores, 6).tolist(),
             "sentences": np.round(sentence_scores, 6).tolist(),
         },
-        "shots": [
-            {**_interval(shot, times), "score": round(v, 6)} for shot, v in zip(plan.shots, plan.values, strict=True)
-        ],
+        "shots": [_interval(shot, times) for shot in plan.shots],
+        "shot_scores": np.round(plan.values, 6).tolist(),
         "sentences": [vars(sentence) for sentence in transcript.sentences],
     }
-    _write(request, result, plan, times, indices, frame_scores, transcript.sentences, chosen_sentences)
-    return result
+    return Choice(result, plan, times, indices, frame_scores, transcript.sentences)
+
+
+def _facts_of(times: "VideoTimes", indices: np.ndarray) -> dict:
+    from a2summ.frames import RATE
+
+    return {
+        "duration_sec": round(times.duration_sec, 3),
+        "num_frames": len(times.times_sec),
+        "frames_have_times": times.timed,
+        "num_sampled": len(indices),
+        "rate": RATE,
+    }
 
 
 def _check(request: Request) -> None:
@@ -222,7 +251,7 @@ def _notes(request: Request, plan, times) -> list[str]:
     return notes
 
 
-def _write(request: Request, result: dict, plan, times, indices, scores, sentences, chosen: list[int]) -> None:
+def _write(request: Request, choice: Choice) -> None:
     """All files. summary.json comes last: where it is, the others are."""
     from a2summ import plan as planning
     from a2summ.output.page import write_page
@@ -230,16 +259,17 @@ def _write(request: Request, result: dict, plan, times, indices, scores, sentenc
     from a2summ.output.timeline import draw_timeline
     from a2summ.output.video import write_key_frames, write_video
 
-    folder = request.output
+    folder, result, plan, times = request.output, choice.result, choice.plan, choice.times
+    sentences, chosen = choice.sentences, result["key_sentences"]
     (folder / "summary.json").unlink(missing_ok=True)
     for old in (folder / "keyframes").glob("[0-9]*s.jpg"):
         old.unlink()
     result["has_sound"] = write_video(folder / "summary.mp4", times, plan.chosen)
-    keys = sorted(set(planning.key_frames(plan, scores, indices)))
+    keys = sorted(set(planning.key_frames(plan, choice.frame_scores, choice.indices)))
     key_files = write_key_frames(folder / "keyframes", times, keys)
     result["keyframes"] = [f"keyframes/{path.name}" for path in key_files]
     title = f"{request.video.name}: {result['summarizer']}"
-    picture = draw_timeline(scores, indices, plan, times, sentences, chosen, title)
+    picture = draw_timeline(choice.frame_scores, choice.indices, plan, times, sentences, chosen, title)
     write_file(folder / "timeline.png", cv2.imencode(".png", picture)[1].tobytes())
     if sentences:
         write_key_sentences(folder, [sentences[index] for index in chosen], plan, times)
