@@ -53,7 +53,7 @@ def make_root(tmp_path, rows, header="video,start_sec,end_sec"):
     (tmp_path / "videos").mkdir(exist_ok=True)
     for name in ("a", "b"):
         if not (tmp_path / "videos" / f"{name}.mp4").exists():
-            make_video(tmp_path / "videos" / f"{name}.mp4", 9.0, sound=False)
+            make_video(tmp_path / "videos" / f"{name}.mp4", 12.0, sound=False, shot_sec=6.0)
     (tmp_path / "annotations.csv").write_text("\n".join([header, *rows]) + "\n")
     (tmp_path / "splits.yml").write_text("- {train_keys: [a], test_keys: [b]}\n")
     return tmp_path
@@ -67,7 +67,7 @@ def test_chosen_segments_are_the_target(tmp_path):
     assert kept == {path: path.stat().st_mtime_ns for path in root.rglob("*.npz")}, "computed once"
     sample = load_own(root, PlainDescriptor.digest, Letters.digest, 0, 0.15)["test"][0]
     assert sample.frame_labels.nonzero().flatten().tolist() == list(range(6, 12))
-    assert sample.reference.timeline.shots.tolist() == [[0, 6], [6, 12], [12, 18]]
+    assert sample.reference.timeline.shots.tolist() == [[0, 12], [12, 24]]
     assert len(sample.sentences) == 0
 
 
