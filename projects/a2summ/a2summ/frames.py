@@ -1,7 +1,7 @@
 """A video's frames for A2Summ: two a second, chosen by their time stamps, as one vector each.
 
-Everything that is read of a video goes through the core's reader, in parts of five minutes, so that memory does not
-grow with its length. `frame_features` is the one place that will change for the core's extraction of features.
+Everything that is read of a picture goes through the core's reader, whose memory does not grow with a video's length.
+`frame_features` is the one place that will change for the core's extraction of features.
 
 N sampled frame, n original frame, C channel.
 """
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import av
 import cv2
 import numpy as np
 import torch
@@ -24,9 +23,6 @@ from slowfast_gta.video.limits import Deadline
 from slowfast_gta.video.readers import open_video
 
 RATE = 2.0  # sampled frames per second
-PART_SEC = 300.0
-# Containers that say when each frame is shown; in the others (avi) only the order of the frames counts, as in the core.
-_TIMED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 
 
 @dataclass(frozen=True)
@@ -36,7 +32,6 @@ class VideoTimes:
     path: str
     times_sec: np.ndarray  # float64 (n,), the first at 0
     start_sec: float  # of the first frame, on the clock of the file (that of its sound)
-    span_start_sec: float  # of the first frame, from where the core counts the parts of this video
     timed: bool  # False: the times are those of a constant rate
     fps: float
     has_audio: bool
@@ -53,33 +48,19 @@ class VideoTimes:
 
 
 def read_times(path: str | Path) -> VideoTimes:
-    """The times of all frames of a video file, from its packets. Raises DataError."""
+    """The times of all frames of a video file, and whether it has sound. Raises DataError."""
     path = str(path)
     if Path(path).is_dir():
         raise DataError(f"{path}: is a folder. A summary is made of a video file, with times and sound.")
     with open_container(path, Deadline(path)) as container:
         stream = video_stream(container, path)
-        timed = container.format.name in _TIMED
-        rate = float(stream.average_rate or 0) or float(stream.guessed_rate or 25)
-        shown: list[int | None] = []
-        try:
-            for packet in container.demux(stream):
-                if packet.size and not packet.is_discard:
-                    shown.append(packet.pts)
-        except av.error.FFmpegError as fault:
-            raise DataError(f"{path}: after {len(shown)} frames, {fault.strerror}.") from None
-        begin, time_base = stream.start_time or 0, stream.time_base
+        start_sec = float((stream.start_time or 0) * stream.time_base)
+        rate = float(stream.average_rate or stream.guessed_rate or 25)
         has_audio = bool(container.streams.audio)
-    if not shown:
-        raise DataError(f"{path}: there is not one frame in this video.")
-    if not timed or None in shown:
-        start = float(begin * time_base)
-        return VideoTimes(path, np.arange(len(shown)) / rate, start, 0.0, False, rate, has_audio)
-    ticks = np.sort(np.array(shown, np.int64))
-    times = (ticks - ticks[0]) * float(time_base)
-    return VideoTimes(
-        path, times, float(ticks[0] * time_base), float((ticks[0] - begin) * time_base), True, rate, has_audio
-    )
+    with open_video(path) as video:
+        shown, num_frames = video.times_sec, video.num_frames
+    times = np.arange(num_frames) / rate if shown is None else shown
+    return VideoTimes(path, times, start_sec, shown is not None, rate, has_audio)
 
 
 def sampled_indices(times: VideoTimes, rate: float = RATE) -> np.ndarray:
@@ -90,32 +71,8 @@ def sampled_indices(times: VideoTimes, rate: float = RATE) -> np.ndarray:
 
 def read_frames_of(times: VideoTimes, indices: np.ndarray) -> Iterator[np.ndarray]:
     """The frames `indices` (ascending, each once), uint8 (H, W, 3), one after the other. Raises DataError."""
-    indices = np.asarray(indices, np.int64)
-    if not times.timed or times.duration_sec <= 2 * PART_SEC:
-        with open_video(times.path) as video:
-            _check_number(times, video.num_frames, len(times.times_sec))
-            yield from video.frames(indices.tolist())
-        return
-    part_of = (times.times_sec[indices] // PART_SEC).astype(int)
-    for part, places in itertools.groupby(range(len(indices)), key=lambda place: part_of[place]):
-        yield from _read_part(times, indices[list(places)], part)
-
-
-def _read_part(times: VideoTimes, indices: np.ndarray, part: int) -> Iterator[np.ndarray]:
-    first, stop = np.searchsorted(times.times_sec, [part * PART_SEC, (part + 1) * PART_SEC]).tolist()
-    half_frame = 0.25 / times.fps
-    shown = times.span_start_sec + times.bounds_sec
-    with open_video(times.path, (max(0.0, shown[first] - half_frame), shown[stop] - half_frame)) as video:
-        _check_number(times, video.num_frames, stop - first)
-        yield from video.frames((indices - first).tolist())
-
-
-def _check_number(times: VideoTimes, found: int, wanted: int) -> None:
-    if found != wanted:
-        raise DataError(
-            f"{times.path}: {wanted} frames by their packets and {found} by the reader: its time stamps contradict "
-            f"each other. Convert it (ffmpeg -i IN -c:v libx264 -c:a aac OUT.mp4)."
-        )
+    with open_video(times.path) as video:
+        yield from video.frames(np.asarray(indices, np.int64).tolist())
 
 
 class FrameNetwork(Protocol):

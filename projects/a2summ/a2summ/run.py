@@ -41,16 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_splits(cfg) -> dict:
     """Each split into OUTPUT_DIR/split_N, or a data set without splits into OUTPUT_DIR. -> splits.json, of a test"""
-    from a2summ.config import ARTICLE_SETS
+    from a2summ.config import ARTICLE_SETS, extension
     from a2summ.task import A2SummTask, spread
-    from slowfast_gta.run import load_place, train_and_test
+    from slowfast_gta.run import build_launch_context, train_and_test
 
-    place = load_place(cfg)
+    place = build_launch_context(cfg)
     if cfg.A2SUMM.SPLIT != "all" or cfg.A2SUMM.DATASET in ARTICLE_SETS:
-        folders = [train_and_test(_of_split(cfg, cfg.A2SUMM.SPLIT), place, A2SummTask.from_cfg)]
+        folders = [train_and_test(_of_split(cfg, cfg.A2SUMM.SPLIT), place, A2SummTask.from_cfg, extension())]
     else:
         folders = [
-            train_and_test(_of_split(cfg, split, f"split_{split}"), place, A2SummTask.from_cfg)
+            train_and_test(_of_split(cfg, split, f"split_{split}"), place, A2SummTask.from_cfg, extension())
             for split in range(num_splits(cfg))
         ]
     if not (cfg.TEST.ENABLE and place.is_main):

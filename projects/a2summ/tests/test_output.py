@@ -44,13 +44,9 @@ def test_a_changing_frame_rate_keeps_its_times(tmp_path):
     assert shown[20:] == pytest.approx(times_sec[first:stop] - 5.0 + 2.0, abs=1e-3)
 
 
-def test_long_videos_are_read_in_parts_and_the_parts_meet(tmp_path, monkeypatch):
-    path = make_video(tmp_path / "a.mp4", flashes_sec=FLASHES)
-    times = read_times(path)
+def test_frames_are_read_one_after_the_other(tmp_path):
+    times = read_times(make_video(tmp_path / "a.mp4", flashes_sec=FLASHES))
     whole = [frame.copy() for frame in read_frames_of(times, np.arange(120))]
-    monkeypatch.setattr(a2summ.frames, "PART_SEC", 2.5)
-    for index, frame in enumerate(read_frames_of(times, np.arange(120))):
-        assert np.array_equal(frame, whole[index])
     some = np.array([3, 24, 25, 60, 119])
     for index, frame in zip(some, read_frames_of(times, some), strict=True):
         assert np.array_equal(frame, whole[index])
@@ -104,7 +100,7 @@ def test_budgets(tmp_path):
 
 
 def times_of(num_frames, fps=10.0):
-    return a2summ.frames.VideoTimes("v", np.arange(num_frames) / fps, 0.0, 0.0, True, fps, False)
+    return a2summ.frames.VideoTimes("v", np.arange(num_frames) / fps, 0.0, True, fps, False)
 
 
 def test_the_best_whole_shots_within_the_budget_are_chosen():

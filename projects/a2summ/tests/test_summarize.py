@@ -223,7 +223,7 @@ def test_centrality_is_the_mean_cosine():
 
 
 def test_long_shots_are_divided_where_sentences_begin():
-    times = VideoTimes("v", np.arange(400) / 10, 0.0, 0.0, True, 10.0, False)
+    times = VideoTimes("v", np.arange(400) / 10, 0.0, True, 10.0, False)
     shots = [(0, 30), (30, 400)]
     parts = divide_shots(shots, times, 16.0, np.array([7.4, 11.1, 30.0]))
     assert parts[0] == (0, 30)
