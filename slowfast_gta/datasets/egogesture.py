@@ -94,6 +94,7 @@ class EgoGesture(VideoDataset):
             copy_without_lines(path, output / path.relative_to(self.data_dir), lines)
         if len(frames := self._frame_folders()) > 1:
             for part in frames:
+                (output / part.name).unlink(missing_ok=True)  # of an earlier call
                 (output / part.name).symlink_to(part.resolve(), target_is_directory=True)
 
     def _frame_folders(self) -> list[Path]:

@@ -22,6 +22,7 @@ from slowfast_gta.engine.outputs import cross_entropy, num_right, side_by_side
 from slowfast_gta.engine.task import Evaluation, Losses, Task
 from slowfast_gta.engine.teacher import Teacher, build_teacher
 from slowfast_gta.loading.batch import VIDEO_COUNTS, Batch
+from slowfast_gta.loading.check import check_splits
 from slowfast_gta.loading.loader import ClipLoader, build_test_loader, build_train_loader
 from slowfast_gta.models.build import build_model
 from slowfast_gta.models.fold import fold_batch_norms
@@ -76,8 +77,7 @@ class Classification(Task):
 
     def prepare(self, cfg: CfgNode, splits: Sequence[str]) -> None:
         check_data_paths(cfg, splits)
-        for split in splits:
-            build_dataset(cfg, split)
+        check_splits(cfg, splits)
 
     def build_loader(self, cfg: CfgNode, split: str) -> ClipLoader:
         if split == "train" or self._dataset is None or split == "test":
