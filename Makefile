@@ -3,7 +3,7 @@
 PYTHON ?= python3
 RUN := OMP_WAIT_POLICY=PASSIVE .venv/bin/python
 
-.PHONY: demo test test-slow slurm lint bench faults clean
+.PHONY: a2summ demo test test-slow slurm lint bench faults clean
 
 demo: .venv/installed
 	@$(RUN) tools/demo.py
@@ -30,6 +30,13 @@ faults: .venv/installed  # kill -9 at 50 random moments, on one process and on t
 bench: .venv/installed
 	@$(RUN) tools/benchmark.py model --cfg configs/SSv1/R2D50.yaml
 	@$(RUN) tools/benchmark.py loader
+
+# A2Summ's two experiments: the alignment on made sequences, and summaries of made videos, end to end.
+a2summ: .venv/installed
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[a2summ]"
+	@cd projects/a2summ && OMP_WAIT_POLICY=PASSIVE PYTHONPATH=../.. ../../.venv/bin/python -m a2summ.synthetic
+	@cd projects/a2summ && OMP_WAIT_POLICY=PASSIVE PYTHONPATH=../.. ../../.venv/bin/python -m a2summ.world \
+		--output ../../runs/a2summ/world
 
 .venv/installed: setup.py constraints.txt tools/install.sh
 	@sh tools/install.sh $(PYTHON)
