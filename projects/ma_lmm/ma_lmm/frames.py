@@ -70,24 +70,26 @@ def read_one_by_one(video, indices: list[int]) -> Iterator[np.ndarray]:
 class FrameTransform:
     """Frames as the processor of the model's folder would make them: squared to `image_px`, bicubic, normalised."""
 
-    def __init__(self, image_processor):
-        size = image_processor.size
+    def __init__(self, processor):
+        size = processor.size
         height, width = (size["height"], size["width"]) if "height" in size else (size["shortest_edge"],) * 2
         if height != width:
             raise ConfigError(f"The model's frames are {height} x {width} pixels; only square ones are supported.")
         self.image_px = height
-        self._resample = image_processor.resample
-        self._scale = image_processor.rescale_factor
-        self._mean = torch.tensor(image_processor.image_mean)[:, None, None]
-        self._std = torch.tensor(image_processor.image_std)[:, None, None]
+        self._resample = processor.resample
+        mean, std = (torch.tensor(values)[:, None, None] for values in (processor.image_mean, processor.image_std))
+        self._scale, self._shift = processor.rescale_factor / std, mean / std
 
     def __call__(self, frame: np.ndarray, box: tuple[float, ...] | None = None, flip: bool = False) -> Tensor:
         """uint8 (H, W, 3) -> (3, image_px, image_px). `box` (left, top, right, bottom) is what is cut out of it."""
         image = Image.fromarray(frame)
         image = image.resize((self.image_px, self.image_px), self._resample, box=box)
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
-        pixels = (pixels * self._scale - self._mean) / self._std
+        pixels = self.normalise(torch.from_numpy(np.array(image)).permute(2, 0, 1))
         return pixels.flip(-1) if flip else pixels
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """uint8 (..., 3, H, W) -> float32."""
+        return pixels.float().mul_(self._scale).sub_(self._shift)
 
 
 def random_box(height: int, width: int, generator: np.random.Generator) -> tuple[float, ...]:

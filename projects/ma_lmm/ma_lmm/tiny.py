@@ -42,10 +42,10 @@ def tiny_tokenizer(words: list[str] | tuple[str, ...] = tuple(WORDS)) -> PreTrai
     )
 
 
-def tiny_model(kind: str = "instructblip", language: str = "llama", seed: int = 0, **sizes: int) -> VideoModel:
+def tiny_model(kind: str = "instructblip", language: str = "llama", seed: int = 0, **sizes: float) -> VideoModel:
     """A model of `kind` instructblip or blip2, its language model llama or t5, in eval mode. `sizes`: image, vision,
-    qformer (widths), vocabulary, layers (of the Q-Former)."""
-    size = {"image": 28, "vision": 16, "qformer": 24, "vocabulary": 100, "layers": 4, "language": 32, **sizes}
+    qformer, language (widths), vocabulary, layers and dropout (of the Q-Former)."""
+    size = {"image": 28, "vision": 16, "qformer": 24, "vocabulary": 100, "layers": 4, "language": 32, "dropout": 0.1, **sizes}
     vision = {
         **{"hidden_size": size["vision"], "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2},
         **{"image_size": size["image"], "patch_size": 7, "initializer_range": 0.05},
@@ -54,6 +54,7 @@ def tiny_model(kind: str = "instructblip", language: str = "llama", seed: int = 
         **{"hidden_size": size["qformer"], "intermediate_size": 2 * size["qformer"], "num_attention_heads": 2},
         **{"num_hidden_layers": size["layers"], "vocab_size": size["vocabulary"], "max_position_embeddings": 64},
         **{"encoder_hidden_size": size["vision"], "initializer_range": 0.2},
+        **{"hidden_dropout_prob": size["dropout"], "attention_probs_dropout_prob": size["dropout"]},
     }
     name, config_class = {
         "instructblip": (InstructBlipForVideo, InstructBlipConfig),
