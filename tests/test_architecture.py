@@ -9,32 +9,42 @@ import pytest
 from miniatures import ROOT
 
 from slowfast_gta.config.defaults import get_defaults
-from slowfast_gta.datasets.synthetic import Settings
+from slowfast_gta.datasets.synthetic.dataset import Settings
 
 PACKAGE = ROOT / "slowfast_gta"
 FILES = sorted(PACKAGE.rglob("*.py"))
 TOOLS = sorted((ROOT / "tools").glob("*.py"))
 BANNED_NAMES = {"utils", "util", "misc", "helper", "helpers", "common", "manager"}
 
+# What everything may import.
+GROUND = {"errors", "registry", "files", "class_names"}
+ABOVE_ENGINE = ("reports", "inference", "experiments", "benchmarks")
 # Who may import whom: a room -> the rooms (or modules) of the package it may import. A room may import itself.
 ALLOWED = {
     "errors": set(),
     "registry": {"errors"},
-    "distributed": {"errors"},
-    "config": {"errors", "registry", "datasets", "models"},  # to check names and blocks before anything is built
-    "datasets": {"errors", "registry", "distributed"},
-    "models": {"errors", "registry"},
-    "engine": {"errors", "registry", "config", "datasets", "models", "distributed"},
-    "preparation": {"errors", "datasets"},
-    "visualize": {"errors", "engine", "models"},
-    "commands": {"errors", "config", "engine", "visualize", "models", "preparation"},
+    "class_names": {"errors"},
+    "processes": GROUND,
+    "distributed": GROUND,
+    "models": GROUND,
+    "video": GROUND,
+    "datasets": {*GROUND, "processes"},
+    "loading": {*GROUND, "datasets", "video", "distributed", "processes"},
+    "config": {*GROUND, "datasets", "models"},  # to check names and blocks before anything is built
+    "preparation": {*GROUND, "datasets", "video", "config", "processes"},
+    "data_check": {*GROUND, "datasets", "video", "config", "processes"},
+    "engine": {*GROUND, "loading", "models", "datasets", "config", "distributed"},
 }
+ALLOWED |= {room: {*ALLOWED["engine"], "engine", "video", "processes"} for room in ABOVE_ENGINE}
+ALLOWED["run"] = {*ALLOWED["engine"], "engine", "reports"}
+ALLOWED["commands"] = {*ALLOWED, "run"} - {"commands"}
+MOVES_TO_DEVICES = ("engine", "distributed", "inference", "benchmarks")
 # What may read the config: these functions, and methods of classes made of one (`from_cfg`).
 CFG_READERS = ("build_", "load_", "check_", "save_", "train", "test", "validate", "update_", "_")
 
 
 def module_of(path: Path) -> str:
-    """slowfast_gta/engine/train.py -> engine.train"""
+    """slowfast_gta/engine/training/train.py -> engine.train"""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(part for part in parts if part != "__init__")
 
@@ -102,7 +112,7 @@ def test_torch_distributed_is_in_one_file(path):
         assert not (isinstance(node, ast.Attribute) and ast.unparse(node).startswith("torch.distributed")), node.lineno
 
 
-@each([path for path in FILES if module_of(path).split(".")[0] not in ("engine", "distributed")])
+@each([path for path in FILES if module_of(path).split(".")[0] not in MOVES_TO_DEVICES])
 def test_only_the_engine_moves_to_a_device(path):
     """`.cuda()`, and `.to(...)` of anything that is called a device. An index tensor that follows its input may."""
     for node in ast.walk(tree_of(path)):
@@ -135,12 +145,12 @@ def functions_of_cfg(tree: ast.Module) -> Iterator[ast.FunctionDef]:
 
 @each([path for path in FILES if module_of(path).split(".")[0] not in ("config", "commands")])
 def test_the_config_is_read_at_the_edge(path):
-    """By functions that build, load, check, train, test, and by `from_cfg`; in engine/, by the steps of a run too."""
-    in_engine = module_of(path).startswith("engine")
+    """By functions that build, load, check, train, test, and by `from_cfg`; by the steps of a run too."""
+    of_a_run = module_of(path).split(".")[0] in ("engine", "run", "benchmarks", "data_check")
     for function in functions_of_cfg(tree_of(path)):
         name = function.name
         edge = name == "from_cfg" or name.startswith(("build_", "load_", "check_")) or name in ("train", "test")
-        a_step_of_a_run = in_engine and (name.startswith(("train_", "_", "update_")) or name == "validate")
+        a_step_of_a_run = of_a_run and (name.startswith(("train_", "_", "update_")) or name == "validate")
         assert edge or a_step_of_a_run, f"{path}:{function.lineno}: {name}(cfg)"
 
 

@@ -73,7 +73,7 @@ def run_command(name: str, arguments: Sequence[str] | None = None) -> int:
 
 
 def _interrupt_at_warnings() -> None:
-    """What a cluster or `kill` sends ends a command as Ctrl-C does; training (engine/interrupt.py) saves first."""
+    """What a cluster or `kill` sends ends a command as Ctrl-C does; training saves first (engine/training)."""
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, _interrupt)

@@ -61,15 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if len(configs) > 1:
         raise ConfigError(f"benchmark takes one config, and --cfg names {len(configs)} files.")
     if args.what == "model":
-        from slowfast_gta.engine.benchmark import build_benchmark
+        from slowfast_gta.benchmarks.network import build_benchmark
 
         answer, table = build_benchmark(configs[0], pairs, args.batch), _model_table
     elif args.what == "scaling":
-        from slowfast_gta.engine.scaling import build_scaling
+        from slowfast_gta.benchmarks.scaling import build_scaling
 
         answer, table = build_scaling(configs[0], args.processes, pairs, args.batch), _scaling_table
     else:
-        from slowfast_gta.engine.loader_benchmark import build_loader_benchmark
+        from slowfast_gta.benchmarks.loader import build_loader_benchmark
 
         answer, table = build_loader_benchmark(configs[0], args.files, pairs), _loader_table
     print(json.dumps(answer, indent=2) if args.json else table(answer, args.feed))

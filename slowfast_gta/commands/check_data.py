@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     configs = load_configs(args)
     if len(configs) > 1:
         raise ConfigError(f"check_data takes one config, and --cfg names {len(configs)} files.")
-    from slowfast_gta.engine.check_data import check_data
+    from slowfast_gta.data_check.check_data import check_data
 
     output = Path(args.output) if args.output else Path(configs[0].OUTPUT_DIR) / "check_data.json"
     if output.is_dir():

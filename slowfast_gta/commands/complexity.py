@@ -39,14 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _count(files: Sequence[str], configs: Sequence) -> list[dict]:
-    from slowfast_gta.engine.complexity import build_complexity
+    from slowfast_gta.benchmarks.complexity import build_complexity
 
     return [{"cfg": file} | build_complexity(cfg) for file, cfg in zip(files, configs, strict=True)]
 
 
 def _paper_rows(args: argparse.Namespace) -> list[dict]:
     """What is counted for each row of the papers, with "row", "paper_*", "difference_percent*" and "note"."""
-    from slowfast_gta.engine.paper_table import PAPER_TABLE, difference_percent
+    from slowfast_gta.benchmarks.paper_table import PAPER_TABLE, difference_percent
 
     files, overrides = split_tokens([*args.cfg, *args.opts])
     if overrides:

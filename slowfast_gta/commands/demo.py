@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = ["OUTPUT_DIR", str(output / Path(path).stem), "DATA.PATH_TO_DATA_DIR", str(output / "videos")]
         configs[name] = load_config(path, [*where, *args.opts])
 
-    from slowfast_gta.engine.run import build_data, train_and_test
+    from slowfast_gta.run import build_data, train_and_test
 
     begin = time.perf_counter()
     build_data(configs["R2D"])
@@ -69,15 +69,16 @@ def _table(rows: dict[str, dict]) -> str:
 
 def _draw(configs: dict, output: Path) -> dict[str, Path]:
     """The pictures that the demo leaves, by what they show."""
-    from slowfast_gta.engine.evaluate import load_test_weights
+    from slowfast_gta.engine.classification import Classification
+    from slowfast_gta.engine.evaluation.test import load_test_weights
     from slowfast_gta.models import build_model
-    from slowfast_gta.visualize.confusion import draw_confusion
-    from slowfast_gta.visualize.global_matrices import draw_global_matrices
-    from slowfast_gta.visualize.heatmap import beside, save_picture
+    from slowfast_gta.reports.confusion import draw_confusion
+    from slowfast_gta.reports.global_matrices import draw_global_matrices
+    from slowfast_gta.reports.heatmap import beside, save_picture
 
     cfg = configs["R2D + GTA"]
     model = build_model(cfg)
-    load_test_weights(cfg, model)
+    load_test_weights(cfg, Classification.from_cfg(cfg), model)
     confusions = [
         draw_confusion(cfg.OUTPUT_DIR, f"{name}: predicted for each true class, percent")
         for name, cfg in configs.items()

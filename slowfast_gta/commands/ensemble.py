@@ -31,9 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if len(args.runs) < 2:
         raise ConfigError("ensemble needs two runs or more.")
 
-    from slowfast_gta.engine.ensemble import average_files
-    from slowfast_gta.engine.evaluate import sentence
-    from slowfast_gta.visualize.confusion import save_confusion_picture
+    from slowfast_gta.engine.evaluation.ensemble import average_files
+    from slowfast_gta.engine.evaluation.results import sentence
+    from slowfast_gta.reports.confusion import save_confusion_picture
 
     output = Path(args.output)
     results = average_files(args.runs, args.weights or [1.0] * len(args.runs), output)

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise ConfigError(
             f"predict takes one config, and --cfg names {len(configs)} files. Videos stand after --weights."
         )
-    from slowfast_gta.engine.predict import build_predictor
+    from slowfast_gta.inference.predictor import build_predictor
 
     predictor = build_predictor(configs[0], args.weights)
     answers = []

@@ -45,15 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     setup_logging()
     configs = load_configs(args, given)
     # Not above: --help and a faulty config need no torch, and answer at once.
-    from slowfast_gta.engine.run import files_of, load_place
-    from slowfast_gta.engine.stages import train_stages
-    from slowfast_gta.visualize.confusion import save_confusion_picture
+    from slowfast_gta.run import files_of, load_place, train_and_test
 
     for cfg in configs:
         place = load_place(cfg, args.init_method)
-        last = train_stages(cfg, place)
+        last = train_and_test(cfg, place)
         if place.is_main:
-            if cfg.TEST.ENABLE:
-                save_confusion_picture(last)
             logger.info("Everything of this run is in %s:\n%s", last.resolve(), "\n".join(files_of(last)))
     return 0

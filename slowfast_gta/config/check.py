@@ -212,9 +212,9 @@ def check_processes(cfg) -> Iterator[str]:
 
 
 def check_data_paths(cfg, splits: Iterable[str]) -> None:
-    """Raises ConfigError unless the folders that `splits` ("train", "val", "test") read and OUTPUT_DIR are there.
+    """Raises ConfigError unless the folders that `splits` ("train", "val", "test") read are there.
 
-    OUTPUT_DIR and the folder of a data set that makes its own files need not exist, only be possible to make.
+    The folder of a data set that makes its own files need not exist, only be possible to make.
     """
     faults = []
     names = sorted({cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET for split in splits})
@@ -225,9 +225,14 @@ def check_data_paths(cfg, splits: Iterable[str]) -> None:
         faults.append(
             f"DATA.PATH_PREFIX is {cfg.DATA.PATH_PREFIX}, and there is no such folder.{_near(cfg.DATA.PATH_PREFIX)}"
         )
-    faults += _not_writable("OUTPUT_DIR", cfg.OUTPUT_DIR)
     if faults:
         raise ConfigError("\n".join(dict.fromkeys(faults)))
+
+
+def check_output_dir(cfg) -> None:
+    """Raises ConfigError unless OUTPUT_DIR is there or can be made."""
+    if faults := _not_writable("OUTPUT_DIR", cfg.OUTPUT_DIR):
+        raise ConfigError(faults[0])
 
 
 def _data_folder_faults(folder: str, dataset: str, makes_itself: bool) -> list[str]:

@@ -1,4 +1,4 @@
-"""From annotation files to batches. Importing this package registers the data sets."""
+"""From annotation files to records. Importing this package registers the data sets."""
 
 from slowfast_gta.datasets import egogesture, epic, kinetics, something, synthetic
 

@@ -22,7 +22,7 @@ from slowfast_gta.distributed.group import (
     share_buffers,
     total,
     unsynchronized,
-    weight_of_clip,
+    weight_of_sample,
 )
 from slowfast_gta.distributed.launch import Terms, launch
 from slowfast_gta.distributed.norms import synchronize_norms
@@ -47,5 +47,5 @@ __all__ = [
     "synchronize_norms",
     "total",
     "unsynchronized",
-    "weight_of_clip",
+    "weight_of_sample",
 ]

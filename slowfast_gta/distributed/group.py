@@ -16,7 +16,7 @@ from torch import nn
 
 from slowfast_gta.distributed.heartbeat import Meeting
 from slowfast_gta.distributed.place import Place
-from slowfast_gta.errors import DataError, RunError
+from slowfast_gta.errors import RunError
 
 
 def get_rank() -> int:
@@ -82,16 +82,14 @@ def mean(value: torch.Tensor) -> torch.Tensor:
     return total(value) / get_world_size() if get_world_size() > 1 else value
 
 
-def weight_of_clip(num_clips: int) -> float:
-    """What the loss of one of this process's `num_clips` clips counts, where a step is the mean over all clips.
+def weight_of_sample(num_samples: int) -> float | None:
+    """What the loss of one of this process's samples counts, where a step is the mean over all samples.
 
-    1 / num_clips on one process. Over several, whose gradients are averaged, each clip counts the same however
-    unequally they share the clips. Raises DataError, on all of them, where none has a clip.
+    1 / num_samples on one process. Over several, whose gradients are averaged, each sample counts the same however
+    unequally they share the samples. None, on all of them, where none has a sample.
     """
-    everywhere = num_clips if get_world_size() == 1 else total(torch.tensor(float(num_clips))).item()
-    if not everywhere:
-        raise DataError("Not one video of this step could be read; bad_files.txt in OUTPUT_DIR has the reasons.")
-    return get_world_size() / everywhere
+    everywhere = num_samples if get_world_size() == 1 else total(torch.tensor(float(num_samples))).item()
+    return get_world_size() / everywhere if everywhere else None
 
 
 def share_buffers(model: nn.Module) -> None:

@@ -27,7 +27,6 @@ logger = logging.getLogger("slowfast_gta")
 # What gloo and NCCL say where the process at the other end is gone, and where it lets them wait for too long.
 _LOST_PEER = re.compile(r"Connection (reset|closed|refused)|Broken pipe|remote process exited|NCCL comm\w+ was aborted")
 _TOO_LATE = re.compile(r"[Tt]imed? ?out")
-_NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.I)
 _LAST_WORDS_SEC = 10.0  # that another process's reason may take to get here
 _ENDING_SEC = 30.0  # that the processes of a machine have to end when one has failed
 
@@ -73,10 +72,7 @@ def _run(place: Place, job: Callable, args: tuple, terms: Terms) -> None:
     if terms.on_gpu:
         torch.cuda.set_device(_gpu_of(place))
     if place.world_size == 1:
-        try:
-            job(*args)
-        except RuntimeError as fault:
-            raise (_no_memory(fault) or fault) from None
+        job(*args)
         return
     meeting = None
     try:
@@ -166,8 +162,6 @@ def _reason(fault: BaseException) -> tuple[str, int, BaseException | None]:
     if isinstance(fault, KeyboardInterrupt):
         return "It was interrupted.", Interrupted.exit_code, None
     if isinstance(fault, RuntimeError) and not isinstance(fault, UserError):
-        if no_memory := _no_memory(fault):
-            return str(no_memory), no_memory.exit_code, None
         if _LOST_PEER.search(str(fault)):
             return "The connection to another process broke.", 1, None
         if _TOO_LATE.search(str(fault)):
@@ -181,18 +175,6 @@ def _reason(fault: BaseException) -> tuple[str, int, BaseException | None]:
             None if fault.errno in DISK_ERRNOS else fault,
         )
     return f"{type(fault).__name__}: {fault}", 1, fault
-
-
-def _no_memory(fault: RuntimeError) -> RunError | None:
-    """The sentence for what PyTorch raises where memory is full, on the GPU or off it."""
-    if isinstance(fault, UserError) or not _NO_MEMORY.search(str(fault)):
-        return None
-    where = "The GPU" if isinstance(fault, torch.cuda.OutOfMemoryError) else "This machine"
-    wanted = re.search(r"tried to allocate [\d.]+ \w+", str(fault), re.I)
-    return RunError(
-        f"{where} has no memory left for this step{f' ({wanted[0].lower()})' if wanted else ''}. Lower "
-        "TRAIN.BATCH_SIZE, or compute it in parts (SOLVER.ACCUMULATE_STEPS); in testing, lower TEST.BATCH_SIZE."
-    )
 
 
 def _who(meeting: Meeting | None, place: Place) -> str:

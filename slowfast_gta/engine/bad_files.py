@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from slowfast_gta import distributed
-from slowfast_gta.datasets.clips import BadVideo
+from slowfast_gta.loading.batch import BadVideo
 
 logger = logging.getLogger("slowfast_gta")
 
@@ -58,15 +58,15 @@ def _as_text(reason: str) -> str:
     return reason.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def counts_sentence(counts: Mapping[str, float], repeated_frames: int) -> str | None:
+def counts_sentence(counts: Mapping[str, float]) -> str | None:
     """What became of the videos that were asked for, `counts` being those of a batch summed up; None if all is well."""
-    skipped, replaced, timed_out = (counts[f"num_{what}"] for what in ("skipped", "replaced", "timed_out"))
+    skipped, replaced, timed_out = (counts.get(f"num_{what}", 0) for what in ("skipped", "replaced", "timed_out"))
     parts = []
     if skipped or replaced or timed_out:
         parts.append(
-            f"of {counts['num_requested']} videos {counts['num_decoded']} decoded, {skipped} skipped, "
+            f"of {counts['num_requested']} videos {counts.get('num_decoded', 0)} decoded, {skipped} skipped, "
             f"{replaced} replaced by another of the class; {timed_out} timed out; bad_files.txt has the reasons"
         )
-    if repeated_frames:
+    if repeated_frames := counts.get("repeated_frames", 0):
         parts.append(f"{repeated_frames} frames did not decode, a near one was taken")
     return "; ".join(parts) or None

@@ -1,12 +1,13 @@
 """The device a run uses, and a batch's way onto it."""
 
+import itertools
 import os
 import resource
 import sys
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from slowfast_gta.errors import RunError
 
@@ -46,22 +47,29 @@ def check_deterministic(cfg) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA first multiplies
 
 
-class Normalize:
-    """uint8 RGB clips (B, 3, T, H, W) -> float, (x / 255 - mean) / std, on the device; BGR if `reverse`."""
+def device_of(model: nn.Module) -> torch.device:
+    """Where a network's tensors are."""
+    first = next(itertools.chain(model.parameters(), model.buffers()), None)
+    return torch.device("cpu") if first is None else first.device
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float], reverse: bool, device: torch.device):
-        scale = torch.tensor(std, device=device).view(1, 3, 1, 1, 1)
+
+class Normalize:
+    """uint8 RGB clips (B, 3, T, H, W) -> float, (x / 255 - mean) / std, on their device; BGR if `reverse`."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], reverse: bool):
+        scale = torch.tensor(std).view(1, 3, 1, 1, 1)
         self.factor = 1 / (255 * scale)
-        self.offset = -torch.tensor(mean, device=device).view(1, 3, 1, 1, 1) / scale
+        self.offset = -torch.tensor(mean).view(1, 3, 1, 1, 1) / scale
         self.reverse = reverse
-        self.device = device
 
     def __call__(self, frames: Tensor) -> Tensor:
-        frames = frames.to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last_3d)
+        if self.factor.device != frames.device:  # once: the clips of a process are all on one device
+            self.factor, self.offset = self.factor.to(frames.device), self.offset.to(frames.device)
+        frames = frames.contiguous(memory_format=torch.channels_last_3d)
         normalized = frames.float().mul_(self.factor).add_(self.offset)
         return normalized.flip(1) if self.reverse else normalized
 
 
-def build_normalize(cfg, device: torch.device) -> Normalize:
+def build_normalize(cfg) -> Normalize:
     """Normalize with DATA.MEAN, DATA.STD and DATA.REVERSE_INPUT_CHANNEL."""
-    return Normalize(cfg.DATA.MEAN, cfg.DATA.STD, cfg.DATA.REVERSE_INPUT_CHANNEL, device)
+    return Normalize(cfg.DATA.MEAN, cfg.DATA.STD, cfg.DATA.REVERSE_INPUT_CHANNEL)

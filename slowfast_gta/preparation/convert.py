@@ -13,11 +13,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from slowfast_gta.datasets.build import build_dataset
-from slowfast_gta.datasets.frames import FrameFolder
 from slowfast_gta.datasets.lists import FRAME_LIST_HEAD
-from slowfast_gta.datasets.readers import count_frames, open_video
 from slowfast_gta.datasets.records import VideoRecord
 from slowfast_gta.errors import DataError
+from slowfast_gta.video.frame_folders import FrameFolder
+from slowfast_gta.video.readers import count_frames, open_video
 
 
 @dataclass

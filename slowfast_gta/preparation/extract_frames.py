@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 
 from slowfast_gta.datasets.folders import FRAME_SUFFIXES
-from slowfast_gta.datasets.readers import VideoFile
 from slowfast_gta.errors import ConfigError, DataError
 from slowfast_gta.preparation.jobs import Outcome, find_files, make_all, targets_of
 from slowfast_gta.preparation.resize import smaller_size
+from slowfast_gta.video.readers import VideoFile
 
 _MOST_FRAMES = 1_000_000  # of one video
 _SLACK = 0.01  # of a frame: times are rounded, and a frame is shown at its own time

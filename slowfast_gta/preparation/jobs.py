@@ -22,8 +22,8 @@ import cv2
 from tqdm import tqdm
 
 from slowfast_gta.datasets.folders import find_videos
-from slowfast_gta.datasets.isolated import Lost, in_isolation
 from slowfast_gta.errors import DataError, Interrupted, RunError
+from slowfast_gta.processes.isolated import Lost, in_isolation
 
 # What the next file would fail at just the same.
 _FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)

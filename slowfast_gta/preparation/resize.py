@@ -10,9 +10,9 @@ import av
 import cv2
 import numpy as np
 
-from slowfast_gta.datasets.readers import VideoFile, count_frames
 from slowfast_gta.errors import DataError
 from slowfast_gta.preparation.jobs import Outcome, find_files, make_all, targets_of
+from slowfast_gta.video.readers import VideoFile, count_frames
 
 _TICKS_PER_SEC = 90_000  # the times of frames; all usual frame rates are whole numbers of these
 # A keyframe every 32 frames: clips begin anywhere, and are decoded from the keyframe before them.

@@ -9,10 +9,10 @@ from made_videos import number_of, write_frames, write_video
 from slowfast_gta.config.defaults import get_defaults
 from slowfast_gta.datasets.build import build_dataset
 from slowfast_gta.datasets.kinetics import Kinetics
-from slowfast_gta.datasets.readers import open_video
 from slowfast_gta.datasets.records import VideoRecord
 from slowfast_gta.datasets.something import SSv1, SSv2
 from slowfast_gta.errors import DataError
+from slowfast_gta.video.readers import open_video
 
 NAMES = ["Closing something", "Approaching something with your camera", "Opening something"]
 

@@ -7,13 +7,13 @@ from made_videos import write_video
 
 from slowfast_gta import load_config
 from slowfast_gta.config.defaults import get_defaults
-from slowfast_gta.datasets.clips import TrainClips
-from slowfast_gta.datasets.loader import build_train_loader
 from slowfast_gta.datasets.mirror import directed_names, exchanged_names, mirror_labels, without_exchange
 from slowfast_gta.datasets.records import VideoRecord
-from slowfast_gta.datasets.sampling import ClipSampling
-from slowfast_gta.datasets.transforms import TrainTransform
 from slowfast_gta.errors import ConfigError
+from slowfast_gta.loading.clips import TrainClips
+from slowfast_gta.loading.loader import build_train_loader
+from slowfast_gta.loading.sampling import ClipSampling
+from slowfast_gta.loading.transforms import TrainTransform
 
 WORDS = ("left", "right", "clockwise", "anticlockwise")
 # Classes of Something-Something v2 at the places they have there.

@@ -27,15 +27,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 import numpy as np
 import torch
 from miniatures import CFG, TINY, keys, make_ssv2, metrics
 
-import slowfast_gta.engine.stages
-import slowfast_gta.visualize.confusion  # noqa: F401 - so that a forked training need not import it
 from slowfast_gta.commands import run_command
-from slowfast_gta.engine import checkpoint
+from slowfast_gta.engine.checkpoint import checkpoint
 
 PATIENCE_SEC = 100  # for processes whose peer was killed to end by themselves
 TRAINING = [

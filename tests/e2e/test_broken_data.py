@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from miniatures import make_ssv2, metrics
-from test_launch import ALIKE, assert_well, ends, start_shards
+from shards import ALIKE, assert_well, ends, start_shards
 
-from slowfast_gta.datasets.clips import BadVideo
 from slowfast_gta.engine.bad_files import BadFiles
-from slowfast_gta.engine.train import _never_empty
+from slowfast_gta.engine.training.train import _never_empty
+from slowfast_gta.loading.batch import BadVideo
 
 VIDEOS = "20bn-something-something-v2"
 

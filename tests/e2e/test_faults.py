@@ -12,7 +12,7 @@ import torch
 from miniatures import CFG, ROOT, TINY, command, keys, make_ssv2, metrics, run
 
 from slowfast_gta.commands import run_command
-from slowfast_gta.engine import checkpoint
+from slowfast_gta.engine.checkpoint import checkpoint
 
 
 @pytest.mark.parametrize(

@@ -12,42 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from miniatures import CFG, ROOT, TINY, command, keys, make_ssv2, metrics
+from miniatures import CFG, ROOT, command, make_ssv2, metrics
+from shards import ALIKE, arguments, assert_well, ends, start, start_shards
 
 from slowfast_gta.distributed.group import free_port
 
-# BatchNorm frozen and no dropout: what is random or per process would make one process and two differ.
-ALIKE = ["MODEL.DROPOUT_RATE", 0.0, "MODEL.FROZEN_BN", True, "SOLVER.BASE_LR", 0.02, "TEST.NUM_ENSEMBLE_VIEWS", 2]
-ALIKE += ["TRAIN.BATCH_SIZE", 6]
 ENDLESS = ["SOLVER.MAX_EPOCH", 100000, "TRAIN.EVAL_PERIOD", 100000, "TRAIN.CHECKPOINT_PERIOD", 100000]
-
-
-def arguments(data: Path, output: Path, *pairs: object) -> list[str]:
-    where = ("DATA.PATH_TO_DATA_DIR", data, "OUTPUT_DIR", output)
-    return ["--cfg", str(CFG), *keys(*TINY, *ALIKE, *where, *pairs)]
-
-
-def start(line: list[str], **environment: str) -> subprocess.Popen:
-    """A process of a group of its own, so that nothing but the test signals it."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"} | environment
-    return subprocess.Popen(
-        line, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
-    )
-
-
-def start_shards(num_shards: int, data: Path, output: Path, *pairs: object, flags: bool = True) -> list:
-    url, processes = f"tcp://127.0.0.1:{free_port()}", []
-    for shard in range(num_shards):
-        line = command(*arguments(data, output, *pairs), "--init_method", url)
-        line += ["--num_shards", str(num_shards), "--shard_id", str(shard)] if flags else ["SHARD_ID", str(shard)]
-        processes.append(start(line))
-    return processes
-
-
-def ends(processes: list[subprocess.Popen]) -> list[tuple[int, str]]:
-    """(exit code, stderr) of each."""
-    said = [process.communicate(timeout=170)[1] for process in processes]
-    return [(process.returncode, text) for process, text in zip(processes, said, strict=True)]
 
 
 def wait_for_step(processes: list[subprocess.Popen], output: Path, step: int) -> None:
@@ -57,12 +27,6 @@ def wait_for_step(processes: list[subprocess.Popen], output: Path, step: int) ->
             return
         time.sleep(0.01)
     pytest.fail(f"step {step} never came: {ends(processes)}")
-
-
-def assert_well(ended: list[tuple[int, str]]) -> None:
-    for code, said in ended:
-        assert code == 0, said
-        assert "Traceback" not in said and "Warning" not in said, said
 
 
 @pytest.fixture(scope="module")
@@ -280,7 +244,7 @@ def test_under_torchrun_the_first_error_is_the_one_that_is_shown(tmp_path):
 _FULL_DISK = """
 import errno
 from slowfast_gta import distributed
-from slowfast_gta.engine import train
+from slowfast_gta.engine.training import train
 original = train.Learner.step
 
 def step(*arguments):

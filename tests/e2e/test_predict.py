@@ -10,7 +10,7 @@ from made_videos import write_frames, write_video
 from miniatures import CFG, CLASSES, ROOT, TINY, command, keys, run
 
 from slowfast_gta.commands import run_command
-from slowfast_gta.engine.checkpoint import list_checkpoints
+from slowfast_gta.engine.checkpoint.checkpoint import list_checkpoints
 
 CLIPS = ROOT.parent / "shared" / "clips"
 

@@ -12,7 +12,7 @@ import torch
 from miniatures import CFG, TINY, command, keys, run
 
 from slowfast_gta.commands import run_command
-from slowfast_gta.engine import train
+from slowfast_gta.engine.training import train
 
 # Three epochs of three steps, with everything on that has a state of its own.
 TRAINING = [*TINY, "SOLVER.MAX_EPOCH", 3, "TRAIN.CHECKPOINT_PERIOD", 1, "TEST.ENABLE", False, "EMA.ENABLE", True]

@@ -9,7 +9,7 @@ from slowfast_gta.engine.writers import MetricsWriter
 
 def test_console_has_sentences_and_the_file_their_times(tmp_path, capsys):
     setup_logging(tmp_path / "log.txt")
-    logging.getLogger("slowfast_gta.datasets.loader").warning("Two classes are never mirrored.")
+    logging.getLogger("slowfast_gta.loading.loader").warning("Two classes are never mirrored.")
     assert capsys.readouterr() == ("", "Two classes are never mirrored.\n")
     line = (tmp_path / "log.txt").read_text()
     assert line.endswith("WARNING Two classes are never mirrored.\n") and line[:2] == "20"

@@ -4,25 +4,14 @@ import copy
 
 import pytest
 import torch
-from randomised import SLOWFAST, randomise, small_network
-from test_attention_contract import CASES, DIM, FRAMES, HEIGHT, IDS, WIDTH
+from block_cases import CASES, DIM, FRAMES, HEIGHT, IDS, WIDTH
+from randomised import NETWORKS, randomise, small_network
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from slowfast_gta.models.attention import build_attention
 from slowfast_gta.models.fold import fold_batch_norms
 
-NETWORKS = {
-    "2d": {},
-    "c2d": {"MODEL.ARCH": "c2d"},
-    "i3d": {"MODEL.ARCH": "i3d"},
-    "slow": {"MODEL.ARCH": "slow"},
-    "slowfast": SLOWFAST,
-    "basic": {"RESNET.DEPTH": 18, "RESNET.TRANS_FUNC": "basic_transform", "RESNET.EXPANSION": 1},
-    "shift": {"TSM.ENABLE": True},
-    "groups": {"RESNET.NUM_GROUPS": 4},
-    "nonlocal": {"NONLOCAL.LOCATION": [[[0]], [[0]], [[]], [[]]]},
-}
 # Relative to the largest number of the answer.
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-5}
 each_precision = pytest.mark.parametrize("dtype", TOLERANCES, ids=str)

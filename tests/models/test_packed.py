@@ -4,8 +4,7 @@ import copy
 
 import pytest
 import torch
-from randomised import small_network
-from test_fold import NETWORKS
+from randomised import NETWORKS, small_network
 
 from slowfast_gta.models import packed
 from slowfast_gta.models.fold import fold_batch_norms

@@ -4,7 +4,7 @@ import pytest
 import torch
 from plain import Plain, plain_slowfast
 from randomised import SLOWFAST, SMALL, config, small_network
-from test_resnet import block_shapes, nonlocal_shapes, norm_shapes
+from state_shapes import block_shapes, nonlocal_shapes, norm_shapes
 
 from slowfast_gta.models import build_model
 from slowfast_gta.models.slowfast import slow_frame_indices

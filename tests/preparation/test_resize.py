@@ -20,11 +20,11 @@ from made_videos import number_of, numbered_frame, write_frames, write_video
 from miniatures import command
 
 from slowfast_gta.commands import run_command
-from slowfast_gta.datasets.readers import open_video
 from slowfast_gta.errors import ConfigError, DataError
 from slowfast_gta.preparation.extract_frames import check_name, frames_shown
 from slowfast_gta.preparation.jobs import make_all
 from slowfast_gta.preparation.resize import resize_video, smaller_size
+from slowfast_gta.video.readers import open_video
 
 
 def prepare(what: str, *words: object) -> int:
@@ -163,7 +163,7 @@ def test_frames_that_do_not_decode_are_counted(folder, tmp_path, capsys, monkeyp
         self.num_repeated = 2
         yield from (numbered_frame(index) for index in indices)
 
-    monkeypatch.setattr("slowfast_gta.datasets.readers.VideoFile.frames", frames)
+    monkeypatch.setattr("slowfast_gta.video.readers.VideoFile.frames", frames)
     assert prepare(what, folder, tmp_path / "out", "--workers", 1) == 0
     assert "are a near one instead: 6, in 3 videos, as " in capsys.readouterr().out
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from slowfast_gta.class_names import ClassNames, check_classes, difference
 from slowfast_gta.errors import WeightsError
 from slowfast_gta.models.build import inserted_names
-from slowfast_gta.models.weights.classes import ClassNames, check_classes, difference
 from slowfast_gta.models.weights.fit import fit, time_axes
 from slowfast_gta.models.weights.read import Source, read_weights
 from slowfast_gta.models.weights.report import WeightsReport

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from slowfast_gta.class_names import plain_class_names
 from slowfast_gta.errors import WeightsError
-from slowfast_gta.models.weights.classes import plain_class_names
 from slowfast_gta.models.weights.digest import check_digest
 from slowfast_gta.models.weights.names import RENAMED, find_kind
 from slowfast_gta.models.weights.pickled import load_pickled

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from slowfast_gta.models.weights.classes import fingerprint
+from slowfast_gta.class_names import fingerprint
 
 OUTCOMES = {
     "loaded": "as they are",

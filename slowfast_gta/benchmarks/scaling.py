@@ -1,0 +1,78 @@
+"""How much faster several processes train than one: as many clips for each, on CPUs one core and one thread each.
+
+All processes are there all the time. In turns, the first one takes a step alone while the others wait, and all take a
+step together, of as many clips each; only the network is timed, forward, backward, gradients' mean, SGD.
+"""
+
+import json
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from slowfast_gta import distributed
+from slowfast_gta.benchmarks.network import describe_machine, training_step
+from slowfast_gta.engine.device import load_device, load_num_gpus
+from slowfast_gta.models.build import build_model
+
+
+def build_scaling(cfg, num_processes: int | None, pairs: int, batch_size: int) -> dict:
+    """Time steps of `batch_size` clips a process. num_processes: None for one a GPU or, on CPUs, one a core."""
+    num_gpus = load_num_gpus(cfg)
+    count = num_gpus or num_processes or len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as folder:
+        terms = distributed.Terms(cfg.DIST_BACKEND, num_gpus > 0, Path(folder))
+        answer = Path(folder) / "answer.json"
+        distributed.launch(_load_and_time, (cfg, pairs, batch_size, answer), distributed.Place(), count, terms)
+        return json.loads(answer.read_text())
+
+
+def _load_and_time(cfg, pairs: int, batch_size: int, answer: Path) -> None:
+    """What each process does; the first one writes the `answer`."""
+    rank, device = distributed.get_rank(), load_device(cfg)
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[rank % len(cores)]})
+    torch.manual_seed(cfg.RNG_SEED)
+    networks = [build_model(cfg).to(device) for _ in range(2)]
+    side = cfg.DATA.TRAIN_CROP_SIZE
+    clips = torch.randn(batch_size, 3, cfg.DATA.NUM_FRAMES, side, side, device=device)
+    labels = torch.zeros(batch_size, dtype=torch.long, device=device)
+    alone = training_step(networks[0], clips, labels)
+    together = training_step(distributed.data_parallel(networks[1]), clips, labels)
+    timed = [_pair(alone, together, device) for _ in range(1 + pairs)][1:]  # the first is a warm-up
+    if rank == 0:
+        parameters = sum(parameter.numel() for parameter in networks[0].parameters() if parameter.requires_grad)
+        found = _summary(timed, distributed.get_world_size(), batch_size)
+        found |= {"gradient_mb": round(4 * parameters / 1e6, 1), "pairs": pairs, "machine": describe_machine(device)}
+        answer.write_text(json.dumps(found))
+
+
+def _pair(alone, together, device: torch.device) -> tuple[float, float]:
+    """Seconds of a step of the first process alone, and of all together."""
+    distributed.barrier()
+    seconds_alone = _seconds(alone, device) if distributed.is_main() else 0.0
+    distributed.barrier()
+    return seconds_alone, max(distributed.gather(_seconds(together, device)))
+
+
+def _seconds(step, device: torch.device) -> float:
+    begin = time.perf_counter()
+    step()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - begin
+
+
+def _summary(timed: list[tuple[float, float]], num_processes: int, batch_size: int) -> dict:
+    return {
+        "processes": num_processes,
+        "clips_a_process": batch_size,
+        "speedup": round(num_processes * statistics.median(one / all_ for one, all_ in timed), 3),
+        "alone_clips_per_s": round(batch_size / statistics.median(one for one, _ in timed), 3),
+        "together_clips_per_s": round(num_processes * batch_size / statistics.median(all_ for _, all_ in timed), 3),
+    }

@@ -1,0 +1,105 @@
+"""Looking at one video: is it there, can it be opened and decoded, how many frames has it, of what size?
+
+H W space.
+"""
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from slowfast_gta.errors import DataError
+from slowfast_gta.video.frame_folders import FrameFolder
+from slowfast_gta.video.readers import open_video
+
+DECODE = ("none", "sample", "all")  # each looks at more than the one before
+_FIRST_BYTES = 65536  # of a file: two with the same ones, and the same length, are the same
+
+
+@dataclass(frozen=True)
+class Look:
+    """What to look at: a video, or the part `span` of it. `num_samples` frames are decoded with "sample"."""
+
+    path: str
+    span: tuple[float, float] | None
+    decode: str
+    num_samples: int
+
+    @property
+    def key(self) -> str:
+        return self.path if self.span is None else f"{self.path} {self.span[0]:g} {self.span[1]:g}"
+
+
+def stamp_of(path: str) -> list[int] | None:
+    """Size and times of change of a file or folder: the same as long as nobody has touched it. None: not there."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def examine(look: Look) -> dict:
+    """The facts, ready for JSON: stamp, digest, num_frames, fps, sizes (H, W), num_repeated, num_gaps; where something
+    is wrong, `kind` (as in doctor.py) and the sentence `fault`."""
+    cv2.setNumThreads(0)  # the processes are the parallelism
+    facts = {"decode": look.decode, "stamp": stamp_of(look.path), "kind": None, "fault": None}
+    if facts["stamp"] is None:
+        reason = "there is no such file or folder" if not os.path.lexists(look.path) else "it leads nowhere"
+        return facts | {"kind": "missing", "fault": f"{look.path}: {reason}."}
+    try:
+        if look.span is None:
+            facts["digest"] = _digest(look)
+        if look.decode != "none":
+            facts |= _decode(look)
+    except DataError as fault:
+        facts |= {"kind": "unreadable", "fault": str(fault)}
+    except OSError as fault:
+        facts |= {"kind": "unreadable", "fault": f"{look.path}: it cannot be read ({fault.strerror})."}
+    if len(facts.get("sizes", ())) > 1:
+        sizes = ", ".join(f"{width} x {height}" for height, width in facts["sizes"])
+        facts |= {"kind": "frame sizes", "fault": f"{look.path}: its frames are of different sizes: {sizes}."}
+    return facts
+
+
+def _digest(look: Look) -> str:
+    """A hash that two copies of a video share: of a file's first bytes, of a folder's first, middle and last frame, and
+    of its length. Raises DataError where there is nothing in it."""
+    path = Path(look.path)
+    if path.is_dir():
+        with open_video(path) as folder:
+            length, files = folder.num_frames, folder.files
+        files = [files[0], files[length // 2], files[-1]]
+    else:
+        length, files = path.stat().st_size, [path]
+    content = b"".join(_first_bytes(file) for file in files)
+    return hashlib.sha1(b"%d " % length + content, usedforsecurity=False).hexdigest()
+
+
+def _first_bytes(path: Path) -> bytes:
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise DataError(f"{path}: this is not a regular file.")  # to open a pipe would be to wait for ever
+    with path.open("rb") as file:
+        content = file.read(_FIRST_BYTES)
+    if not content:
+        raise DataError(f"{path}: the file is empty (0 bytes).")
+    return content
+
+
+def _decode(look: Look) -> dict:
+    """The facts of decoding frames spread over the whole, the first and the last included, or all of them."""
+    with open_video(look.path, look.span) as video:
+        wanted = range(video.num_frames)
+        if look.decode == "sample":
+            places = np.linspace(0, video.num_frames - 1, min(look.num_samples, video.num_frames))
+            wanted = places.round().astype(int).tolist()
+        # A folder is read file by file here, since its frames may be of different sizes.
+        one_by_one = (video.read([index])[0] for index in wanted)
+        frames = one_by_one if Path(look.path).is_dir() else video.frames(wanted)
+        sizes = sorted({frame.shape[:2] for frame in frames})
+        facts = {"num_frames": video.num_frames, "fps": video.fps, "sizes": sizes, "num_repeated": video.num_repeated}
+        return facts | ({"num_gaps": video.num_gaps} if isinstance(video, FrameFolder) and not look.span else {})

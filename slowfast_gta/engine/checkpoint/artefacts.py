@@ -1,0 +1,76 @@
+"""What a finished training leaves for a later stage: files in OUTPUT_DIR/artefacts, whole, with their digests."""
+
+import hashlib
+import json
+import logging
+import shutil
+from pathlib import Path
+
+from torch import nn
+
+from slowfast_gta import distributed
+from slowfast_gta.engine.checkpoint.checkpoint import Position
+from slowfast_gta.engine.task import Task
+from slowfast_gta.errors import RunError
+
+logger = logging.getLogger("slowfast_gta")
+
+_LIST = "artefacts.json"  # {"made_after": name of the checkpoint, "files": {name: SHA-256}}
+
+
+def save_artefacts(output_dir: Path, task: Task, model: nn.Module, position: Position) -> None:
+    """Have `task` make its artefacts of the trained `model`, unless they are there already. All processes call it."""
+    folder, temporary = output_dir / "artefacts", output_dir / "artefacts.tmp"
+    if distributed.any_process(distributed.is_main() and _are_of(folder, position)):
+        return
+    if distributed.is_main():
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+    distributed.barrier()
+    found = task.artefacts(model, temporary)
+    distributed.barrier()
+    if not distributed.is_main():
+        return
+    if not found:
+        shutil.rmtree(temporary, ignore_errors=True)
+        return
+    files = {str(path.relative_to(temporary)): _digest(path) for path in sorted(temporary.rglob("*")) if path.is_file()}
+    text = json.dumps({"made_after": position.file_name, "files": files}, indent=1)
+    (temporary / _LIST).write_text(text, encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.replace(folder)
+    logger.info("Saved %d files for later stages in %s.", len(files), folder)
+
+
+def load_artefacts(output_dir: Path) -> tuple[dict[str, Path], str]:
+    """{name: path} of what the stage in `output_dir` left, and one digest of all of it.
+
+    Raises RunError where there is nothing, or a file is not what it was.
+    """
+    folder = output_dir / "artefacts"
+    try:
+        files = json.loads((folder / _LIST).read_text(encoding="utf-8"))["files"]
+        names = {str(name): str(digest) for name, digest in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise RunError(f"There are no artefacts in {folder}. Train that stage to its end first.") from None
+    for name, digest in names.items():
+        path = folder / name
+        if ".." in Path(name).parts or not path.is_file() or _digest(path) != digest:
+            raise RunError(
+                f"{path} is missing or not the file that was saved there. Remove {folder} and give the same command "
+                "again: the stage makes it anew from its last checkpoint."
+            )
+    everything = json.dumps(names, sort_keys=True).encode()
+    return {name: folder / name for name in names}, hashlib.sha256(everything).hexdigest()
+
+
+def _are_of(folder: Path, position: Position) -> bool:
+    try:
+        return json.loads((folder / _LIST).read_text(encoding="utf-8"))["made_after"] == position.file_name
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""From scores to results: one deterministic path for validation and testing."""

@@ -1,0 +1,139 @@
+"""What scores are worth: the entries of results.json, the arrays of scores.npz, and a sentence.
+
+Legend: V videos, K classes.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slowfast_gta.class_names import ClassNames, fingerprint
+from slowfast_gta.engine.evaluation.metrics import (
+    class_accuracy,
+    confusion_matrix,
+    joint_topk_accuracy,
+    pair_accuracy,
+    topk_accuracy,
+)
+from slowfast_gta.engine.evaluation.score import Scores
+from slowfast_gta.errors import RunError
+
+
+def summarize(found: Scores, class_names: ClassNames, pairs: Sequence[tuple[int, int]]) -> dict:
+    """The entries of results.json that follow from scores: accuracies in percent, counts, what is missing.
+
+    With several outputs, top1 and top5 are those of their combination, and "outputs" has those of each.
+    """
+    if not found.video_ids:
+        reasons = "; ".join(list(found.missing.values())[:3])
+        raise RunError(f"No video could be scored: {len(found.missing)} are missing. {reasons}")
+    broken = ~np.isfinite(found.scores).all(1)
+    if broken.any():
+        raise RunError(
+            f"The network's scores of {broken.sum()} videos are not numbers (the first: "
+            f"{found.video_ids[int(broken.argmax())]}). Its weights or BatchNorm statistics are broken: test an "
+            "earlier checkpoint (TEST.CHECKPOINT_FILE_PATH), or train with a lower SOLVER.BASE_LR."
+        )
+    counts = {
+        "num_videos": len(found.video_ids),
+        "num_views": found.num_views,
+        "num_missing": len(found.missing),
+        "repeated_frames": found.repeated_frames,
+        **found.counts,
+        "class_fingerprint": fingerprint(class_names),
+        "final": not found.missing,
+        "missing": dict(sorted(found.missing.items())),
+    }
+    if isinstance(class_names, dict):
+        outputs = split_outputs(found, class_names)
+        scores, labels = [one for one, _ in outputs.values()], found.labels
+        joint = {f"top{k}": round(joint_topk_accuracy(scores, labels, k), 4) for k in (1, 5)}
+        each = {output: _accuracies(*outputs[output], names) for output, names in class_names.items()}
+        return joint | counts | {"outputs": each}
+    accuracies = _accuracies(found.scores, found.labels, class_names)
+    per_class = accuracies.pop("per_class")
+    results = accuracies | counts | {"per_class": per_class}
+    pairs = [pair for pair in pairs if np.isin(pair, found.labels).any()]  # the others have nothing to say
+    if pairs:
+        results["pairs"] = pair_accuracy(found.scores, found.labels, pairs)
+        results["per_pair"] = [
+            {"names": [class_names[a], class_names[b]], **pair_accuracy(found.scores, found.labels, [(a, b)])}
+            for a, b in pairs
+        ]
+    return results
+
+
+def _accuracies(scores: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> dict:
+    confusion = confusion_matrix(scores, labels)
+    per_class = class_accuracy(confusion)
+    return {
+        "top1": round(topk_accuracy(scores, labels, 1), 4),
+        "top5": round(topk_accuracy(scores, labels, 5), 4),
+        "mean_class_accuracy": round(float(np.nanmean(per_class)), 4),
+        "per_class": [
+            {"name": name, "accuracy": None if np.isnan(value) else round(float(value), 4), "num_videos": int(count)}
+            for name, value, count in zip(class_names, per_class, confusion.sum(1), strict=True)
+        ],
+    }
+
+
+def split_outputs(found: Scores, class_names: dict[str, list[str]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """{output: (scores (V, K), labels (V,))}."""
+    ends = np.cumsum([len(names) for names in class_names.values()])[:-1]
+    scores = np.split(found.scores, ends, axis=1)
+    return dict(zip(class_names, zip(scores, found.labels.T, strict=True), strict=True))
+
+
+def headline(results: dict) -> dict:
+    """The few numbers of `results` that metrics.jsonl and TensorBoard get."""
+    few = {key: value for key, value in results.items() if key in ("top1", "top5") or key.startswith("num_")}
+    few["repeated_frames"] = results["repeated_frames"]
+    for output, values in results.get("outputs", {}).items():
+        few |= {f"{output}_top1": values["top1"], f"{output}_top5": values["top5"]}
+    return few
+
+
+def sentence(results: dict) -> str:
+    """One line that a person can quote; with videos missing, it says so and does not call itself final."""
+    line = f"top-1 {results['top1']:.2f} %, top-5 {results['top5']:.2f} %, {results['num_videos']} videos"
+    line += f" x {results['num_views']} views"
+    for output, values in results.get("outputs", {}).items():
+        line += f"; {output} top-1 {values['top1']:.2f} %, top-5 {values['top5']:.2f} %"
+    if "pairs" in results:
+        line += f"; inside reversed pairs {results['pairs']['choice']:.2f} %"
+    if results["num_missing"]:
+        line = f"NOT FINAL, {results['num_missing']} videos missing: {line}"
+    return line
+
+
+def result_arrays(
+    found: Scores, class_names: ClassNames, pairs: Sequence[tuple[int, int]] = ()
+) -> dict[str, np.ndarray]:
+    """The arrays of scores.npz.
+
+    video_id (V,), scores (V, K), label (V,), class_names (K,), with several outputs scores_verb and so on;
+    class_fingerprint, num_views, reversed_pairs (P, 2), missing: the ids of videos without a score.
+    """
+    arrays = {"video_id": np.array(found.video_ids)}
+    if isinstance(class_names, dict):
+        for output, (scores, labels) in split_outputs(found, class_names).items():
+            arrays |= {f"scores_{output}": scores, f"label_{output}": labels}
+            arrays |= {f"class_names_{output}": np.array(class_names[output])}
+    else:
+        arrays |= {"scores": found.scores, "label": found.labels, "class_names": np.array(class_names)}
+    arrays |= {"class_fingerprint": np.array(fingerprint(class_names)), "num_views": np.array(found.num_views)}
+    arrays |= {"reversed_pairs": np.array(pairs, dtype=np.int64).reshape(-1, 2)}
+    return arrays | {"missing": np.array(sorted(found.missing), dtype=str)}
+
+
+def write_results(output_dir: Path, results: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """results.json and scores.npz, each whole or not at all."""
+    temporary = output_dir / "scores.tmp.npz"
+    np.savez_compressed(temporary, **arrays)
+    temporary.replace(output_dir / "scores.npz")
+    temporary = output_dir / "results.tmp"
+    temporary.write_text(json.dumps(results, indent=2))
+    temporary.replace(output_dir / "results.json")

@@ -1,0 +1,37 @@
+"""Learning to resemble a trained network's features (W3's mature feature-guided regularisation, MFR)."""
+
+import torch
+from fvcore.common.config import CfgNode
+from torch import Tensor, nn
+
+from slowfast_gta.models.build import build_model
+from slowfast_gta.models.refine import feature_mimicking_loss
+from slowfast_gta.models.weights.load import load_weights_for
+
+
+class Teacher:
+    """A frozen network whose features another one, while it learns, comes to resemble."""
+
+    def __init__(self, network: nn.Module, student: nn.Module, weight: float):
+        self.network, self.weight = network, weight
+        self._features: list[Tensor] = []
+        # What the student's head is given in its own forward pass, so that it is not run twice.
+        student.head.register_forward_pre_hook(self._keep)
+
+    def _keep(self, head: nn.Module, inputs: tuple[list[Tensor]]) -> None:
+        self._features = inputs[0]
+
+    def loss(self, clips: Tensor) -> Tensor:
+        """The mimicking loss for the clips (B, 3, T, H, W) that the student was just given."""
+        with torch.no_grad():
+            wanted = self.network.features(clips)
+        pairs = zip(self._features, wanted, strict=True)
+        return self.weight * sum(feature_mimicking_loss(student, teacher) for student, teacher in pairs)
+
+
+def build_teacher(cfg: CfgNode, student: nn.Module) -> Teacher:
+    """The same network with the weights of TRAIN.TEACHER_FILE_PATH, all of them, and nothing to learn."""
+    network = build_model(cfg)
+    load_weights_for(cfg, network, cfg.TRAIN.TEACHER_FILE_PATH, fine_tune=False)
+    network = network.to(next(student.parameters()).device).eval().requires_grad_(False)
+    return Teacher(network, student, cfg.TRAIN.MIMIC_WEIGHT)

@@ -1,0 +1,1 @@
+"""The training loop: what learns, how fast, what is counted, and how it stops."""

@@ -1,0 +1,316 @@
+"""Training: each step a function of (weights, seed, epoch, step), so that what is saved resumes exactly."""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from fvcore.common.config import CfgNode
+from fvcore.nn.precise_bn import update_bn_stats
+from torch import nn
+
+from slowfast_gta import distributed
+from slowfast_gta.engine.bad_files import BadFiles, counts_sentence
+from slowfast_gta.engine.checkpoint.artefacts import save_artefacts
+from slowfast_gta.engine.checkpoint.checkpoint import (
+    Position,
+    checkpoint_dir,
+    find_newest,
+    keep_best,
+    remove_leftovers,
+)
+from slowfast_gta.engine.checkpoint.random_state import restore_random_state, seed_process, seed_step
+from slowfast_gta.engine.checkpoint.resume import build_origin, check_builds_on, check_origin, check_starts_anew
+from slowfast_gta.engine.checkpoint.saving import Saver
+from slowfast_gta.engine.device import load_device, peak_memory_gib
+from slowfast_gta.engine.logging import Progress
+from slowfast_gta.engine.task import Loader, Task, TaskBatch
+from slowfast_gta.engine.training.bad_steps import bad_step_sentence
+from slowfast_gta.engine.training.interruption import StopRequest
+from slowfast_gta.engine.training.learner import Learner, StepResult, build_learner
+from slowfast_gta.engine.training.meter import Meter
+from slowfast_gta.engine.training.schedule import build_schedule, lr_at
+from slowfast_gta.engine.writers import MetricsWriter, build_writer
+from slowfast_gta.errors import DataError, Interrupted, RunError
+from slowfast_gta.loading.batch import BadVideo
+
+logger = logging.getLogger("slowfast_gta")
+
+
+@dataclass
+class Training:
+    """What a training works with."""
+
+    task: Task
+    learner: Learner
+    loader: Loader
+    val_loader: Loader
+    writer: MetricsWriter
+    saver: Saver
+    bad_files: BadFiles
+    stop: StopRequest
+    bad_steps: int = 0  # in a row
+
+    def meter(self, total: Mapping[str, float] | Sequence[float] | None = None) -> Meter:
+        """One that starts from `total`."""
+        return Meter(self.task.metrics, self.task.counts, total)
+
+
+def train(cfg: CfgNode, task: Task) -> None:
+    """Train as `cfg` says, from where OUTPUT_DIR's newest checkpoint stands; Ctrl-C saves and stops."""
+    device = load_device(cfg)
+    seed_process(cfg.RNG_SEED)
+    loader = task.build_loader(cfg, "train")
+    val_loader = task.build_loader(cfg, "val")
+    if distributed.is_main():
+        remove_leftovers(cfg.OUTPUT_DIR)
+    if not cfg.TRAIN.AUTO_RESUME:
+        check_starts_anew(cfg)
+    found = find_newest(cfg.OUTPUT_DIR)
+    if found is not None:
+        task.check_resumed(cfg, found[1])
+    learner = build_learner(cfg, task, device, found is not None)
+    origin = build_origin(cfg, task, loader)
+    position, content = load_position(cfg, learner, found, origin)
+    steps_before = position.epoch * content["origin"]["steps of an epoch"] + position.step
+    if cfg.LOG_MODEL_INFO:
+        _log_network(cfg, learner)
+    constant = {"cfg": cfg.dump(), "task": task.name, **task.entries(), "origin": origin}
+    constant["builds_on"] = task.builds_on(learner.network)
+    with StopRequest() as stop:
+        run = Training(
+            task,
+            learner,
+            loader,
+            val_loader,
+            build_writer(cfg, steps_before),
+            Saver(Path(cfg.OUTPUT_DIR), cfg.TRAIN.KEEP_CHECKPOINTS, constant),
+            BadFiles(cfg.OUTPUT_DIR),
+            stop,
+        )
+        between_epochs = position.epoch > 0 and not position.step and _is_evaluated(cfg, position.epoch)
+        if between_epochs and not distributed.any_process(_is_validated(run, steps_before)):
+            validate(cfg, run, position.epoch)  # the run ended before it could
+        for epoch in range(position.epoch, cfg.SOLVER.MAX_EPOCH):
+            resumed = epoch == position.epoch and position.step > 0
+            train_epoch(
+                cfg, run, epoch, position.step if resumed else 0, run.meter(content["meter"] if resumed else None)
+            )
+            _end_epoch(cfg, run, epoch + 1)
+    run.writer.close()
+    save_artefacts(Path(cfg.OUTPUT_DIR), task, learner.eval_model, Position(cfg.SOLVER.MAX_EPOCH))
+
+
+def _end_epoch(cfg, run: Training, epochs: int) -> None:
+    """What follows when `epochs` epochs are complete: statistics, checkpoint, validation, the end if it was asked."""
+    last = epochs == cfg.SOLVER.MAX_EPOCH
+    evaluating = _is_evaluated(cfg, epochs)
+    if evaluating and cfg.BN.USE_PRECISE_STATS:
+        update_precise_statistics(cfg, run, epochs - 1)
+    if evaluating:
+        distributed.share_buffers(run.learner.eval_model)
+    stopping = distributed.any_process(run.stop.received)
+    due = epochs % cfg.TRAIN.CHECKPOINT_PERIOD == 0 or (evaluating and cfg.TRAIN.KEEP_BEST)
+    path = None
+    saving = stopping or last or due or run.saver.overdue
+    if saving:
+        path = run.saver.save(Position(epochs), run.learner.state(), must=stopping or last)
+    if evaluating and not stopping:
+        validate(cfg, run, epochs)
+        stopping = distributed.any_process(run.stop.received)
+    if stopping and (not saving or run.saver.overdue):
+        path = run.saver.save(Position(epochs), run.learner.state())
+    if stopping:
+        raise Interrupted(f"Stopped after epoch {epochs}, {_saved(path)}.")
+
+
+def train_epoch(cfg, run: Training, epoch: int, first_step: int, meter: Meter) -> None:
+    """The steps of an epoch from `first_step` on. Raises Interrupted when it is stopped, after saving."""
+    schedule = build_schedule(cfg)
+    learner, num_steps = run.learner, len(run.loader)
+    learner.train_mode()
+    title = f"epoch {epoch + 1}/{cfg.SOLVER.MAX_EPOCH}"
+    progress = Progress(run.loader.epoch(epoch, first_step), num_steps, title, first_step)
+    for step, batch in enumerate(progress, start=first_step):
+        seed_step(cfg.RNG_SEED, epoch, step)
+        lr = lr_at(epoch + step / num_steps, schedule)
+        _check_items(cfg, run, batch.errors)
+        result = learner.step(batch.to(learner.device), lr)
+        if result.skipped:
+            _leave_out(cfg, run, Position(epoch, step), meter, result, batch)
+        else:
+            run.bad_steps = 0
+        meter.add(result)
+        meter.count(batch)
+        done = step + 1
+        progress.note(f"loss {meter.recent_loss:.3f}, lr {lr:.2g}")
+        if done % cfg.LOG_PERIOD == 0 or done == num_steps:
+            numbers = meter.summary() | _speed(progress) | {"memory_gib": peak_memory_gib(learner.device)}
+            run.writer.write("train", epoch * num_steps + done, {"epoch": epoch + 1} | learner.lrs() | numbers)
+            if numbers["broken_videos"]:
+                run.bad_files.gather()
+        if done < num_steps:
+            _between_steps(run, Position(epoch, done), meter, cfg.TRAIN.CHECKPOINT_PERIOD_STEPS)
+    numbers = meter.summary()
+    logger.info(
+        "%s: %s, %.1f clips/s, %.0f %% of the time waiting for data, %.1f GiB of memory%s.",
+        title,
+        _sentence(run.task, numbers),
+        progress.clips_per_sec,
+        100 * progress.data_share,
+        peak_memory_gib(learner.device),
+        _time_left(progress.seconds, epoch + 1, cfg.SOLVER.MAX_EPOCH) if not first_step else "",
+    )
+    if told := counts_sentence(numbers):
+        logger.info("%s: %s.", title, told)
+
+
+def _check_items(cfg: CfgNode, run: Training, bad: Sequence[BadVideo]) -> None:
+    """Says and lists what could not be read. Raises DataError where DATA.ON_ERROR says so."""
+    run.bad_files.add(bad)
+    if bad and cfg.DATA.ON_ERROR == "error":
+        raise DataError(f"{bad[0].reason} (DATA.ON_ERROR: skip leaves such videos out, and counts them.)")
+
+
+def _sentence(task: Task, values: Mapping[str, float]) -> str:
+    """A line of `Meter.summary()` for people."""
+    parts = [f"loss {values['loss']:.4f}", task.format_metrics(values), f"gradient {values['grad_norm']:.3g}"]
+    if values["skipped_steps"]:
+        parts.append(f"{values['skipped_steps']} steps left out (loss or gradient not a number)")
+    return ", ".join(part for part in parts if part)
+
+
+def _between_steps(run: Training, position: Position, meter: Meter, period: int) -> None:
+    """Inside an epoch, a checkpoint every `period` steps, and one to end with when that was asked."""
+    stopping = distributed.any_process(run.stop.received)
+    if stopping or (period and position.step % period == 0):
+        path = _save_inside(run, position, meter, must=stopping)
+    if stopping:
+        raise Interrupted(f"Stopped in epoch {position.epoch + 1} after step {position.step}, {_saved(path)}.")
+
+
+def _saved(path: Path | None) -> str:
+    if path is None:
+        return "but it could not be saved" if distributed.is_main() else "saved by process 0"
+    return f"saved as {path}"
+
+
+def _save_inside(run: Training, position: Position, meter: Meter, must: bool) -> Path | None:
+    """A checkpoint inside an epoch: with the sums of its steps so far, so that its averages are of all of it."""
+    run.bad_files.gather()
+    return run.saver.save(position, run.learner.state() | {"meter": meter.total()}, must)
+
+
+def _leave_out(
+    cfg: CfgNode, run: Training, position: Position, meter: Meter, result: StepResult, batch: TaskBatch
+) -> None:
+    """A step whose gradient is not a number changed nothing, on any process: stop before it, or count it and go on.
+
+    Raises RunError that names the videos, after saving the state from before that step.
+    """
+    run.bad_steps += 1
+    told = bad_step_sentence(position, distributed.gather((result.loss, batch.ids)))
+    if cfg.TRAIN.ON_NAN == "skip" and run.bad_steps < cfg.TRAIN.MAX_NAN_STEPS:
+        logger.warning("%s The step is left out: nothing has changed.", told)
+        return
+    if cfg.TRAIN.ON_NAN == "skip":
+        told += f" That makes {run.bad_steps} such steps in a row (TRAIN.MAX_NAN_STEPS)."
+    if position != Position(0):
+        path = _save_inside(run, position, meter, must=False)
+        told += f" The state from before it is saved as {path}." if path else ""
+    raise RunError(
+        f"{told} A lower SOLVER.BASE_LR, a longer warm-up or SOLVER.CLIP_GRAD_L2NORM usually helps; TRAIN.ON_NAN skip "
+        "leaves out single steps."
+    )
+
+
+def validate(cfg: CfgNode, run: Training, epochs: int) -> None:
+    """Evaluate the validation split after `epochs` epochs."""
+    found = run.task.evaluate(run.learner.eval_model, run.val_loader, "val")
+    if found is None or not distributed.is_main():
+        return
+    run.bad_files.add(found.bad_videos)
+    score = run.task.score
+    if cfg.TRAIN.KEEP_BEST and found.metrics[score] > max((row[score] for row in run.writer.rows("val")), default=-1):
+        keep_best(checkpoint_dir(cfg.OUTPUT_DIR) / Position(epochs).file_name)
+    run.writer.write("val", epochs * len(run.loader), found.metrics)
+    logger.info("Validation: %s.", found.summary)
+    if told := counts_sentence(found.results):
+        logger.info("Validation: %s.", told)
+
+
+def load_position(
+    cfg: CfgNode, learner: Learner, found: tuple[Position, dict[str, Any]] | None, origin: dict[str, Any]
+) -> tuple[Position, dict[str, Any]]:
+    """Where to go on, and that checkpoint's content: the one that was `found`, loaded into `learner`; else the start.
+
+    `origin`: what the places inside an epoch count on, as `build_origin` says.
+    """
+    if found is None:
+        return Position(0), {"origin": origin}
+    position, content = found
+    content = {"origin": origin, "meter": None} | content  # those of earlier versions have none
+    check_builds_on(cfg, learner.task, learner.network, content)
+    learner.load_state(content)
+    check_origin(content["origin"], origin, position)
+    if "random_state" in content:
+        restore_random_state(content["random_state"])
+    if position.epoch >= cfg.SOLVER.MAX_EPOCH:
+        logger.info("Training is already complete: %s has %d epochs. Nothing to train.", cfg.OUTPUT_DIR, position.epoch)
+    else:
+        logger.info("Going on after epoch %d, step %d, from %s.", position.epoch, position.step, cfg.OUTPUT_DIR)
+    return position, content
+
+
+class _Forward(nn.Module):
+    """The task's forward pass as a module, whose BatchNorms are those of its network."""
+
+    def __init__(self, task: Task, network: nn.Module):
+        super().__init__()
+        self.network, self._forward = network, task.forward
+
+    def forward(self, batch: TaskBatch) -> None:
+        self._forward(self.network, batch)
+
+
+def update_precise_statistics(cfg: CfgNode, run: Training, epoch: int) -> None:
+    """BatchNorm statistics of the weights as they are now, over fresh training batches (BN.NUM_BATCHES_PRECISE)."""
+    learner = run.learner
+    batches = (batch.to(learner.device) for batch in _never_empty(run.loader.epoch(epoch, 0)))
+    learner.train_mode()
+    with torch.no_grad():
+        forward = _Forward(run.task, learner.eval_model.train())
+        update_bn_stats(forward, batches, min(cfg.BN.NUM_BATCHES_PRECISE, len(run.loader)))
+        distributed.pool_statistics(learner.eval_model)
+
+
+def _never_empty(batches: Iterable[TaskBatch]) -> Iterator[TaskBatch]:
+    """Each batch; where none of it could be read, the one before once more: every process must come with as many."""
+    last = None
+    for batch in batches:
+        last = batch if batch.num_samples or last is None else last
+        yield last
+
+
+def _is_evaluated(cfg, epochs: int) -> bool:
+    return epochs % cfg.TRAIN.EVAL_PERIOD == 0 or epochs == cfg.SOLVER.MAX_EPOCH
+
+
+def _is_validated(run: Training, step: int) -> bool:
+    return distributed.is_main() and any(row["step"] == step for row in run.writer.rows("val"))
+
+
+def _log_network(cfg: CfgNode, learner: Learner) -> None:
+    count = sum(parameter.numel() for parameter in learner.network.parameters())
+    logger.info("%s: %.3f M parameters, on %s.", learner.task.describe(cfg), count / 1e6, learner.device)
+
+
+def _speed(progress: Progress) -> dict[str, float]:
+    return {"clips_per_sec": round(progress.clips_per_sec, 2), "data_share": round(progress.data_share, 3)}
+
+
+def _time_left(seconds: float, epochs_done: int, epochs: int) -> str:
+    left = seconds * (epochs - epochs_done)
+    return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left" if left > 0 else ""

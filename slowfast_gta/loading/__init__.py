@@ -1,0 +1,1 @@
+"""Records and videos -> batches: which frames, which crop, who reads what. It alone joins datasets and video."""

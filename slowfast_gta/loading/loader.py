@@ -1,0 +1,235 @@
+"""From clips to batches: who reads which video, when, and what becomes of those that cannot be read.
+
+The order of an epoch is a permutation that derives from (seed, epoch). The processes of a run share each batch of
+it, so that a batch holds the same videos however many they are. In testing every video comes exactly once.
+"""
+
+import logging
+import signal
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from slowfast_gta.datasets.build import build_dataset
+from slowfast_gta.datasets.mirror import directed_names, exchanged_names, unmirrored_names, without_exchange
+from slowfast_gta.datasets.records import VideoDataset
+from slowfast_gta.distributed import get_rank, get_world_size
+from slowfast_gta.errors import ConfigError, DataError, RunError
+from slowfast_gta.loading.batch import Batch
+from slowfast_gta.loading.clips import TestViews, TrainClips, collate
+from slowfast_gta.loading.compact import VideoRecords
+from slowfast_gta.loading.sampling import ClipSampling
+from slowfast_gta.loading.transforms import TestTransform, TrainTransform
+from slowfast_gta.loading.watch import Watch
+from slowfast_gta.processes.workers import shielded, start_method, start_worker
+
+logger = logging.getLogger(__name__)
+
+
+class TrainOrder:
+    """The batches of one epoch for one process: lists of (epoch, index). The last, incomplete batch is dropped."""
+
+    def __init__(self, num_videos: int, batch_size: int, seed: int, rank: int, world_size: int):
+        """`batch_size` is over all processes."""
+        self.num_videos, self.batch_size, self.seed = num_videos, batch_size, seed
+        self.share = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
+        self.epoch = self.start_step = 0
+
+    def __len__(self) -> int:
+        return self.num_videos // self.batch_size
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_videos)
+        for step in range(self.start_step, len(self)):
+            batch = order[step * self.batch_size : (step + 1) * self.batch_size]
+            yield [(self.epoch, index) for index in batch[self.share].tolist()]
+
+
+class TestOrder:
+    """The batches of a test for one process: every `world_size`-th of the list's.
+
+    They hold the same videos however many processes share them: a batch of another size may round differently.
+    """
+
+    __test__ = False  # not a test class, whatever pytest makes of its name
+
+    def __init__(self, num_videos: int, videos_per_batch: int, rank: int, world_size: int):
+        batches = [range(first, num_videos)[:videos_per_batch] for first in range(0, num_videos, videos_per_batch)]
+        self.batches = [list(batch) for batch in batches[rank::world_size]]
+        self.epoch = self.start_step = 0
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        yield from self.batches[self.start_step :]
+
+
+class ClipLoader:
+    """Reads the batches of `order` from `clips`, in `num_workers` processes that live as long as the loader.
+
+    Videos that cannot be read are in a batch's `errors`. A worker that is stuck in a
+    video is ended, and the video is one that cannot be read.
+    """
+
+    def __init__(
+        self,
+        clips: Dataset,
+        order: TrainOrder | TestOrder,
+        num_workers: int,
+        pin_memory: bool = False,
+    ):
+        self.clips = clips
+        self.order = order
+        self.num_workers = num_workers
+        self._pin_memory = pin_memory
+        self._batches = None
+
+    def __len__(self) -> int:
+        """Batches in an epoch of this process."""
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.epoch(0)
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        """The batches of `epoch` from `start_step` on. Raises RunError when a worker dies."""
+        step = start_step
+        while step < len(self):
+            for batch in self._watched(epoch, step):
+                step += 1
+                yield batch
+
+    def _start(self) -> DataLoader:
+        """The torch loader. Its workers are forked from a clean server process: a fork of this one would inherit
+        the locks of its threads (OpenCV's, OpenMP's, CUDA's), and could wait for them for ever."""
+        in_workers = self.num_workers > 0
+        return DataLoader(
+            self.clips,
+            batch_sampler=self.order,
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            pin_memory=self._pin_memory and torch.cuda.is_available(),
+            worker_init_fn=start_worker if in_workers else None,
+            multiprocessing_context=start_method() if in_workers else None,
+            persistent_workers=in_workers,
+        )
+
+    def _watched(self, epoch: int, start_step: int) -> Iterator[Batch]:
+        """The batches of the torch loader from `start_step` on.
+
+        They end early where a worker was stuck. The next call starts new workers, for which the record is a broken
+        one; all else follows from its number, and is what it would have been.
+
+        The death of a worker is noticed here, as a sentence, not anywhere in the program: torch would raise from a
+        signal handler.
+        """
+        self.order.epoch, self.order.start_step = epoch, start_step
+        self._batches = self._batches or self._start()
+        watch = self.clips.watch
+        num_given_up = len(watch.given_up)
+        handler = signal.getsignal(signal.SIGCHLD)
+        try:
+            with watch.ending_stuck_workers(self.clips.records):
+                with shielded():
+                    batches = iter(self._batches)
+                _restore(handler)
+                yield from batches
+        except (RuntimeError, ConnectionError, EOFError) as fault:
+            # Without its sender, a batch on the way cannot be taken up: that is the death of a worker too.
+            if isinstance(fault, RuntimeError) and "DataLoader worker" not in str(fault):
+                raise
+            self._batches = None
+            if len(watch.given_up) == num_given_up:
+                raise RunError(
+                    "A process that reads videos was killed. Most often the memory, or /dev/shm, was full: give "
+                    f"DATA_LOADER.NUM_WORKERS (now {self.num_workers}) or the batch size a smaller value."
+                ) from None
+
+
+def build_train_loader(cfg, dataset: VideoDataset | None = None) -> ClipLoader:
+    """Random clips of the training videos, this process's share of each TRAIN.BATCH_SIZE."""
+    dataset = dataset or build_dataset(cfg, "train")
+    records = VideoRecords(dataset.records("train"))
+    batch_size, world_size = cfg.TRAIN.BATCH_SIZE, get_world_size()
+    if batch_size < world_size:
+        raise ConfigError(f"TRAIN.BATCH_SIZE is {batch_size}, fewer clips than there are processes, {world_size}.")
+    if len(records) < batch_size:
+        raise DataError(
+            f"There are {len(records)} training videos, fewer than TRAIN.BATCH_SIZE {batch_size}: "
+            f"an epoch would have no step. Set TRAIN.BATCH_SIZE to {len(records)} at most."
+        )
+    transform = TrainTransform.from_cfg(cfg)
+    mirror_labels = build_mirror_labels(cfg, dataset)
+    replace = cfg.DATA.ON_ERROR == "replace"
+    clips = TrainClips(
+        records, ClipSampling.from_cfg(cfg), transform, mirror_labels, cfg.RNG_SEED, replace, build_watch(cfg)
+    )
+    if num_left := len(records) % batch_size:
+        logger.info(
+            f"An epoch is {len(records) // batch_size} steps of TRAIN.BATCH_SIZE {batch_size}; the last {num_left} of "
+            f"the {len(records)} videos in its order, other ones each epoch, do not fill another and are left out."
+        )
+    order = TrainOrder(len(records), batch_size, cfg.RNG_SEED, get_rank(), world_size)
+    workers, pin_memory = cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.PIN_MEMORY
+    return ClipLoader(clips, order, workers, pin_memory)
+
+
+def build_test_loader(cfg, split: str, dataset: VideoDataset | None = None) -> ClipLoader:
+    """All views of the videos of `split`: one centre view for "val", TEST's views for "test"."""
+    dataset = dataset or build_dataset(cfg, split)
+    records = VideoRecords(dataset.records(split))
+    num_clips, num_crops = (cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS) if split == "test" else (1, 1)
+    if num_crops == 10 and (names := directed_classes(dataset)):
+        raise ConfigError(
+            "TEST.NUM_SPATIAL_CROPS 10 has mirrored crops, which would make other classes of "
+            f"{len(names)} ({'; '.join(names[:3])} ...). It must be 1 or 3."
+        )
+    sampling = ClipSampling.from_cfg(cfg)
+    if split != "test":
+        sampling = sampling.centred()
+    clips = TestViews(records, sampling, TestTransform.from_cfg(cfg, num_crops), num_clips, build_watch(cfg))
+    videos_per_batch = max(1, cfg.TEST.BATCH_SIZE // clips.num_views)
+    if cfg.TEST.FULL_RESOLUTION:
+        videos_per_batch = 1  # each may have a shape of its own
+    order = TestOrder(len(records), videos_per_batch, get_rank(), get_world_size())
+    return ClipLoader(clips, order, cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.PIN_MEMORY)
+
+
+def build_watch(cfg) -> Watch:
+    """The time limit of DATA_LOADER, for its workers."""
+    return Watch(cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.SAMPLE_TIMEOUT_SEC)
+
+
+def build_mirror_labels(cfg, dataset: VideoDataset) -> list[int | None] | list[list[int | None]]:
+    """For every class, the label that a mirrored clip of it has, or None to never mirror it, by DATA.RANDOM_FLIP."""
+    by_output = _mirrored_by_output(dataset)
+    if cfg.DATA.RANDOM_FLIP != "swap-labels":
+        by_output = [(names, without_exchange(labels)) for names, labels in by_output]
+    exchanged = [pair for output in by_output for pair in exchanged_names(*output)]
+    never = [name for output in by_output for name in unmirrored_names(*output)]
+    if cfg.DATA.RANDOM_FLIP and exchanged:
+        logger.info(f"Mirrored with their labels exchanged are {len(exchanged)} pairs: {'; '.join(exchanged)}.")
+    if cfg.DATA.RANDOM_FLIP and never:
+        logger.info(f"Never mirrored, since direction matters, are {len(never)} classes: {'; '.join(never)}.")
+    labels = [labels for _, labels in by_output]
+    return labels if dataset.outputs else labels[0]
+
+
+def directed_classes(dataset: VideoDataset) -> list[str]:
+    """The names of the classes whose mirror image is not of the class."""
+    return [name for output in _mirrored_by_output(dataset) for name in directed_names(*output)]
+
+
+def _mirrored_by_output(dataset: VideoDataset) -> list[tuple[list[str], list[int | None]]]:
+    """[(names, mirror labels)], one for each output."""
+    names, labels = dataset.class_names(), dataset.mirror_labels()
+    return list(zip(names.values(), labels, strict=True)) if isinstance(names, dict) else [(names, labels)]
+
+
+def _restore(handler) -> None:
+    """Puts back the SIGCHLD handler that torch has replaced by one that raises."""
+    if signal.getsignal(signal.SIGCHLD) is not handler:
+        signal.signal(signal.SIGCHLD, handler)

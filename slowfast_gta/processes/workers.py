@@ -1,0 +1,61 @@
+"""The processes that read videos: how they start, which signals reach them, when they end."""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from types import FrameType
+
+import cv2
+
+# A terminal sends the first to every process of a run, a cluster all of them: to end is the main process's business.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+_LAST_CLIPS_SEC = 30.0  # what a worker that is told to end goes on for: the main process may need its step's clips
+
+
+def start_method(preload: str = "slowfast_gta.loading.clips") -> multiprocessing.context.BaseContext:
+    """Forked from a clean server process where there is one, which imports `preload` once for all of them."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([preload])
+    return context
+
+
+@contextmanager
+def shielded() -> Iterator[None]:
+    """Processes that start inside `with` begin with _SIGNALS held back: the server of the workers for ever."""
+    resource_tracker.ensure_running()  # its start, which comes with that of the server, would let signals through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_later(number: int, frame: FrameType | None) -> None:
+    """A worker's answer to SIGTERM."""
+    timer = threading.Timer(_LAST_CLIPS_SEC, os._exit, [128 + number])
+    timer.daemon = True
+    timer.start()
+
+
+def start_worker(number: int) -> None:
+    """The workers are the parallelism; signals are the main process's business alone; they do not outlive it."""
+    for other in _SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end_later)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    cv2.setNumThreads(0)
+    threading.Thread(target=end_with_main_process, daemon=True).start()
+
+
+def end_with_main_process() -> None:
+    """Ends this worker when the main process is gone, killed perhaps: torch watches the server process instead, and a
+    job in isolation may never end."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)

@@ -1,0 +1,124 @@
+"""What processes tell each other in training, checked inside three of them on one machine, and how they end."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from group_jobs import (
+    NUM,
+    check_everything,
+    clips,
+    fail_on_one,
+    interrupted_by_all,
+    network,
+    out_of_memory,
+    trained,
+    wait_for_a_signal,
+)
+from torch import nn
+
+from slowfast_gta import distributed
+from slowfast_gta.distributed import Place, Terms
+from slowfast_gta.distributed.norms import SyncBatchNorm3d
+from slowfast_gta.errors import ConfigError, Interrupted, RunError
+
+
+def everywhere(job, folder: Path, *args, num: int = 2) -> None:
+    """job(*args) in new processes of this machine."""
+    distributed.launch(job, args, Place(), num, Terms(folder=folder, timeout_sec=40, about={"code": "test"}))
+
+
+# -------------------------------------------------------------------------------------- what is the same on one
+
+
+def test_three_processes_do_what_one_does(tmp_path):
+    """Sums, statistics; training with sync BN, with frozen BN, and in parts: as one process on the whole batch."""
+    wanted = {"sync": trained(True), "frozen": trained(False)}
+    assert not torch.equal(wanted["sync"]["1.running_mean"], wanted["frozen"]["1.running_mean"])
+    everywhere(check_everything, tmp_path, wanted | {"parts": wanted["frozen"]}, num=NUM)
+
+
+def test_parts_of_a_batch_add_up_to_the_whole():
+    wanted = trained(False)
+    for num_parts in (2, 3, 8, 100):
+        for key, value in trained(False, num_parts).items():
+            torch.testing.assert_close(value, wanted[key], atol=1e-12, rtol=1e-10)
+
+
+def test_a_synchronized_norm_is_a_plain_one_on_one_process():
+    one, plain = distributed.synchronize_norms(network()), network()
+    assert isinstance(one[1], SyncBatchNorm3d) and list(one.state_dict()) == list(plain.state_dict())
+    frames, _ = clips()
+    torch.testing.assert_close(one(frames), plain(frames), rtol=0, atol=0)
+
+
+# --------------------------------------------------------------------------------------------- how they end
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "said"),
+    [
+        pytest.param("sentence", ConfigError, "There is no such word.", marks=pytest.mark.slow),
+        ("bug", RunError, "KeyError: 'a bug of ours'"),
+        pytest.param("disk", RunError, "Not a directory: run/log.txt.", marks=pytest.mark.slow),
+        pytest.param("memory", RunError, "This machine has no memory left", marks=pytest.mark.slow),
+        ("killed", RunError, "it ended without a word"),
+    ],
+)
+def test_one_fault_ends_all_with_its_reason(tmp_path, capfd, how, kind, said):
+    begin = time.monotonic()
+    with pytest.raises(kind, match="Process"):
+        everywhere(fail_on_one, tmp_path, how, how == "bug")
+    assert time.monotonic() - begin < 35, "before any time-out"
+    err = capfd.readouterr().err
+    assert said in err, err
+    assert ("Traceback" in err) == (how == "bug"), err
+
+
+def test_an_orderly_stop_is_no_fault(tmp_path, capfd):
+    with pytest.raises(Interrupted):
+        everywhere(interrupted_by_all, tmp_path)
+    assert "ended this run" not in capfd.readouterr().err
+
+
+def test_a_signal_to_the_parent_reaches_each_process_once(tmp_path):
+    pid = os.fork()
+    if pid == 0:
+        os.setpgrp()
+        everywhere(wait_for_a_signal, tmp_path, tmp_path)
+        os._exit(0)
+    limit = time.monotonic() + 60
+    while len(list(tmp_path.glob("ready*"))) < 2:
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    os.killpg(pid, signal.SIGTERM)  # as SLURM and a terminal do: to the whole group
+    assert os.waitpid(pid, 0)[1] == 0
+    assert sorted(path.name for path in tmp_path.glob("received*")) == ["received0_1", "received1_1"]
+
+
+# ------------------------------------------------------------------------------------------------ on one process
+
+
+def test_on_one_process_everything_does_nothing():
+    assert (distributed.get_rank(), distributed.get_world_size(), distributed.is_main()) == (0, 1, True)
+    distributed.barrier()
+    assert distributed.gather({"a": 1}) == [{"a": 1}]
+    assert distributed.any_process(True) is True and distributed.any_process(False) is False
+    value, model = torch.tensor([1.0]), nn.Linear(1, 1)
+    assert distributed.mean(value) is value and distributed.total(value) is value
+    assert distributed.data_parallel(model) is model and distributed.weight_of_clip(4) == 0.25
+    assert distributed.least(4) == 4
+    distributed.pool_statistics(model)
+    done = []
+    distributed.launch(done.append, (1,), Place(), 1, Terms())
+    assert done == [1]
+
+
+def test_memory_that_is_full_is_a_sentence_on_one_process_too():
+    with pytest.raises(
+        RunError, match=r"This machine has no memory left for this step .tried to allocate .*SOLVER\.ACCUMULATE_STEPS"
+    ):
+        distributed.launch(out_of_memory, (), Place(), 1, Terms())

@@ -1,0 +1,232 @@
+"""Checkpoints: whole or not there, newest readable one first, a full disk leaves the earlier ones."""
+
+import logging
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from slowfast_gta.engine.checkpoint.checkpoint import (
+    BEST,
+    Position,
+    find_newest,
+    keep_best,
+    list_checkpoints,
+    remove_leftovers,
+    remove_superseded,
+    save_checkpoint,
+    superseded,
+)
+from slowfast_gta.errors import RunError, WeightsError
+
+
+def state(value: float) -> dict:
+    return {"model_state": {"w": torch.full((4,), value)}, "optimizer_state": {}}
+
+
+def names(output: Path) -> list[str]:
+    return sorted(path.name for path in (output / "checkpoints").iterdir())
+
+
+@pytest.fixture(autouse=True)
+def spoken(caplog, monkeypatch):
+    """Our logger does not propagate once a command has set it up."""
+    monkeypatch.setattr(logging.getLogger("slowfast_gta"), "propagate", True)
+
+
+def test_names_order_and_entries(tmp_path):
+    for position in (Position(2), Position(1), Position(1, 30), Position(1, 7)):
+        path = save_checkpoint(tmp_path, position, state(position.epoch))
+        assert path.is_file()
+    assert Position(1).file_name == "checkpoint_epoch_00001.pyth"
+    assert Position(1, 7).file_name == "checkpoint_epoch_00002_step_000007.pyth"
+    (tmp_path / "checkpoints" / "my_notes.txt").touch()
+    assert [position for position, _ in list_checkpoints(tmp_path)] == sorted(
+        [Position(1), Position(1, 7), Position(1, 30), Position(2)]
+    )
+    position, content = find_newest(tmp_path)
+    assert position == Position(2)
+    assert content["epoch"] == 1, "PySlowFast writes the number of the epoch that is done, from 0"
+    assert torch.equal(content["model_state"]["w"], torch.full((4,), 2.0))
+
+
+def positions(*numbers: tuple[int, int]) -> list[Position]:
+    return [Position(*pair) for pair in numbers]
+
+
+@pytest.mark.parametrize(
+    ("there", "keep", "gone"),
+    [
+        ([(1, 0)], 0, []),
+        ([(1, 0), (1, 5)], 0, []),
+        ([(1, 0), (1, 5), (1, 9)], 0, []),  # the newest, and the one before it
+        ([(1, 0), (1, 3), (1, 5), (1, 9)], 0, [(1, 3)]),
+        ([(1, 0), (1, 5), (1, 9), (2, 0)], 0, [(1, 5)]),
+        ([(1, 0), (1, 9), (2, 0), (3, 0)], 0, [(1, 9)]),
+        ([(1, 0), (2, 0), (3, 0)], 2, [(1, 0)]),
+        ([(1, 0), (2, 0), (3, 0)], 1, [(1, 0), (2, 0)]),
+        ([(1, 0), (2, 0), (2, 4)], 1, [(1, 0)]),
+        ([(0, 4)], 1, []),
+    ],
+)
+def test_which_checkpoints_go(there, keep, gone):
+    assert superseded(positions(*there), keep) == positions(*gone)
+
+
+def test_those_that_go_are_gone_and_no_others(tmp_path):
+    for position in positions((1, 0), (1, 5), (1, 7), (1, 9)):
+        save_checkpoint(tmp_path, position, state(1))
+    remove_superseded(tmp_path, 0)
+    left = ["checkpoint_epoch_00001.pyth", "checkpoint_epoch_00002_step_000007.pyth"]
+    assert names(tmp_path) == [*left, "checkpoint_epoch_00002_step_000009.pyth"]
+
+
+def test_the_best_outlives_those_that_go(tmp_path):
+    best = save_checkpoint(tmp_path, Position(1), state(1))
+    keep_best(best)
+    save_checkpoint(tmp_path, Position(2), state(2))
+    remove_superseded(tmp_path, 1)
+    assert names(tmp_path) == [BEST, "checkpoint_epoch_00002.pyth"]
+    assert torch.load(tmp_path / "checkpoints" / BEST, weights_only=True)["model_state"]["w"][0] == 1
+    keep_best(tmp_path / "checkpoints" / "checkpoint_epoch_00002.pyth")
+    assert torch.load(tmp_path / "checkpoints" / BEST, weights_only=True)["model_state"]["w"][0] == 2
+    assert [position for position, _ in list_checkpoints(tmp_path)] == [Position(2)]
+
+
+def test_the_best_where_there_are_no_hard_links(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(PermissionError(1, "Operation not permitted")))
+    keep_best(save_checkpoint(tmp_path, Position(1), state(1)))
+    assert torch.load(tmp_path / "checkpoints" / BEST, weights_only=True)["model_state"]["w"][0] == 1
+
+
+def test_what_a_killed_run_left_unfinished_goes_and_is_said(tmp_path, caplog):
+    save_checkpoint(tmp_path, Position(1), state(1))
+    (tmp_path / "checkpoints" / "checkpoint_epoch_00002.tmp").write_bytes(b"half")
+    (tmp_path / "checkpoints" / "mine.tmp").touch()
+    caplog.set_level(logging.INFO)
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == ["checkpoint_epoch_00001.pyth", "mine.tmp"]
+    assert "checkpoint_epoch_00002.tmp, which was never finished" in caplog.text
+
+
+def test_the_order_is_by_position_whatever_the_clock_says(tmp_path):
+    for number, position in enumerate(positions((3, 0), (2, 0), (2, 5), (1, 0))):
+        path = save_checkpoint(tmp_path, position, state(position.epoch))
+        os.utime(path, (1e9 + number, 1e9 + number))
+    assert find_newest(tmp_path)[0] == Position(3)
+    remove_superseded(tmp_path, 1)
+    assert names(tmp_path) == ["checkpoint_epoch_00003.pyth", "checkpoint_epoch_00003_step_000005.pyth"]
+
+
+def test_no_checkpoint_is_no_position(tmp_path):
+    assert find_newest(tmp_path) is None
+
+
+def test_a_crash_before_the_rename_leaves_the_old_ones(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path, Position(1), state(1))
+
+    class Crash(BaseException):
+        pass
+
+    def crash(self, target):
+        raise Crash
+
+    monkeypatch.setattr(Path, "replace", crash)
+    with pytest.raises(Crash):
+        save_checkpoint(tmp_path, Position(2), state(2))
+    position, content = find_newest(tmp_path)
+    assert position == Position(1) and content["model_state"]["w"][0] == 1
+
+
+@pytest.mark.parametrize("size", [0, 100, 0.5, 0.98])
+def test_a_torn_newest_is_said_and_the_one_before_taken(tmp_path, caplog, size):
+    save_checkpoint(tmp_path, Position(1), state(1))
+    path = save_checkpoint(tmp_path, Position(2), state(2))
+    content = path.read_bytes()
+    path.write_bytes(content[: size if isinstance(size, int) else int(size * len(content))])
+    position, content = find_newest(tmp_path)
+    assert position == Position(1) and content["model_state"]["w"][0] == 1
+    assert f"{path} cannot be read" in caplog.text and "Trying the checkpoint before it" in caplog.text
+    assert names(tmp_path) == ["checkpoint_epoch_00001.pyth", "checkpoint_epoch_00002.unreadable"], "out of the way"
+
+
+@pytest.mark.parametrize("place", [0.1, 0.3, 0.5, 0.7, 0.9])
+def test_one_changed_bit_is_noticed(tmp_path, caplog, place):
+    """torch itself reads such a file, and gives other weights."""
+    save_checkpoint(tmp_path, Position(1), state(1))
+    path = save_checkpoint(tmp_path, Position(2), state(2))
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 1
+    path.write_bytes(content)
+    assert find_newest(tmp_path)[0] == Position(1)
+    assert f"{path} cannot be read: its content is not what its SHA-256 says" in caplog.text
+
+
+def test_a_checkpoint_of_before_the_digest_is_read(tmp_path):
+    path = save_checkpoint(tmp_path, Position(1), state(1))
+    torch.save(torch.load(path, weights_only=True), path)
+    assert find_newest(tmp_path)[0] == Position(1)
+
+
+def test_a_newest_without_an_optimizer_is_not_taken(tmp_path, caplog):
+    save_checkpoint(tmp_path, Position(1), state(1))
+    path = save_checkpoint(tmp_path, Position(2), {"model_state": {}})
+    assert find_newest(tmp_path)[0] == Position(1)
+    assert f"{path} has no optimizer_state" in caplog.text
+
+
+def test_all_torn_is_a_sentence(tmp_path):
+    for epoch in (1, 2):
+        save_checkpoint(tmp_path, Position(epoch), state(1)).write_bytes(b"torn")
+    with pytest.raises(WeightsError, match=r"None of the 2 checkpoints in .* can be read\. Move them away"):
+        find_newest(tmp_path)
+    assert names(tmp_path) == ["checkpoint_epoch_00001.pyth", "checkpoint_epoch_00002.pyth"], "asked again, the same"
+
+
+@pytest.mark.parametrize("fault", [OSError(28, "No space left on device"), RuntimeError("unexpected pos 64 vs 0")])
+def test_a_full_disk_is_a_sentence_and_the_earlier_ones_are_whole(tmp_path, monkeypatch, fault):
+    save_checkpoint(tmp_path, Position(1), state(1))
+
+    def full(content, file):
+        file.write(b"half of it")
+        raise fault
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(RunError, match=r"checkpoint_epoch_00002.pyth could not be written: .*Earlier checkpoints"):
+        save_checkpoint(tmp_path, Position(2), state(2))
+    monkeypatch.undo()
+    assert names(tmp_path) == ["checkpoint_epoch_00001.pyth"]
+    assert find_newest(tmp_path)[0] == Position(1)
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    order = []
+    fsync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (order.append("fsync"), fsync(descriptor))[1])
+    monkeypatch.setattr(Path, "replace", lambda self, target: (order.append("rename"), replace(self, target))[1])
+    save_checkpoint(tmp_path, Position(1), state(1))
+    assert order == ["fsync", "rename", "fsync"]
+
+
+def test_a_folder_that_somebody_removed_is_made_again(tmp_path, caplog):
+    save_checkpoint(tmp_path, Position(1), state(1))
+    shutil.rmtree(tmp_path / "checkpoints")
+    save_checkpoint(tmp_path, Position(2), state(2))
+    assert names(tmp_path) == ["checkpoint_epoch_00002.pyth"]
+
+
+def test_every_reader_of_torch_s_files_reads_ours(tmp_path):
+    path = save_checkpoint(tmp_path, Position(1), state(1))
+    for mmap in (False, True):
+        assert torch.equal(torch.load(path, weights_only=True, mmap=mmap)["model_state"]["w"], torch.ones(4))
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None and archive.comment.startswith(b"sha256:")
+
+
+def test_a_file_in_place_of_the_folder_is_a_sentence(tmp_path):
+    (tmp_path / "checkpoints").touch()
+    with pytest.raises(RunError, match=r"checkpoint_epoch_00001.pyth could not be written: "):
+        save_checkpoint(tmp_path, Position(1), state(1))

@@ -1,0 +1,63 @@
+"""Accuracies of tables small enough to count by hand."""
+
+import numpy as np
+import pytest
+
+from slowfast_gta.engine.evaluation.metrics import class_accuracy, confusion_matrix, pair_accuracy, topk_accuracy
+
+# V = 4 videos, K = 6 classes. The label's rank is 1, 2, 3 and 6.
+SCORES = np.array(
+    [
+        [0.5, 0.1, 0.1, 0.1, 0.1, 0.1],
+        [0.4, 0.3, 0.1, 0.1, 0.05, 0.05],
+        [0.4, 0.3, 0.2, 0.1, 0.0, 0.0],
+        [0.3, 0.25, 0.2, 0.15, 0.08, 0.02],
+    ]
+)
+LABELS = np.array([0, 1, 2, 5])
+
+
+@pytest.mark.parametrize(("k", "percent"), [(1, 25), (2, 50), (3, 75), (5, 75), (6, 100)])
+def test_topk(k, percent):
+    assert topk_accuracy(SCORES, LABELS, k) == percent
+
+
+def test_topk_of_fewer_classes_than_k_is_always_right():
+    assert topk_accuracy(np.array([[0.1, 0.9], [0.6, 0.4]]), np.array([0, 1]), 5) == 100
+
+
+def test_ties_count_against_the_label():
+    flat = np.full((3, 6), 1 / 6)
+    assert topk_accuracy(flat, np.array([0, 3, 5]), 1) == 0
+    assert topk_accuracy(flat, np.array([0, 3, 5]), 5) == 0
+    assert topk_accuracy(np.array([[0.4, 0.4, 0.2]]), np.array([0]), 2) == 100
+
+
+def test_a_score_that_is_no_number_is_not_right():
+    assert topk_accuracy(np.full((2, 3), np.nan), np.array([0, 1]), 1) == 0
+
+
+def test_confusion_and_class_accuracy_with_an_absent_class():
+    scores = np.eye(4)[[0, 0, 1, 3, 3, 1]]  # predictions
+    labels = np.array([0, 1, 1, 3, 3, 3])
+    confusion = confusion_matrix(scores, labels)
+    assert confusion.tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 1, 0, 2]]
+    np.testing.assert_allclose(class_accuracy(confusion), [100, 50, np.nan, 200 / 3])
+
+
+def test_pairs():
+    scores = np.array(
+        [
+            [0.6, 0.3, 0.1, 0.0],  # 0: right, and right inside its pair (0, 1)
+            [0.5, 0.4, 0.1, 0.0],  # 1: the pair is right, the choice is wrong
+            [0.2, 0.2, 0.6, 0.0],  # 0: a tie inside the pair, which is not the answer
+            [0.1, 0.1, 0.7, 0.1],  # 2: in no pair, does not count
+        ]
+    )
+    found = pair_accuracy(scores, np.array([0, 1, 0, 2]), [(0, 1)])
+    assert found == {"choice": pytest.approx(50), "right_pair": pytest.approx(200 / 3), "num_videos": 3}
+
+
+def test_pairs_without_a_video():
+    found = pair_accuracy(np.eye(4)[:1], np.array([0]), [(2, 3)])
+    assert found["num_videos"] == 0 and np.isnan(found["choice"]) and np.isnan(found["right_pair"])

@@ -1,0 +1,166 @@
+"""Validation and testing: the same answers however they are batched, and nothing left out in silence."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from made_videos import write_video
+from miniatures import CFG, TINY, metrics
+
+from slowfast_gta import build_model, load_config, load_weights
+from slowfast_gta.engine.checkpoint.checkpoint import list_checkpoints
+from slowfast_gta.engine.device import build_normalize
+from slowfast_gta.engine.evaluation.score import Scores, sentence, summarize
+from slowfast_gta.errors import ConfigError, RunError
+from slowfast_gta.loading.sampling import ClipSampling, segment_views, twice_sampled_views
+from slowfast_gta.loading.transforms import TestTransform, resize_frames
+from slowfast_gta.video.readers import open_video
+
+
+@pytest.fixture
+def scores_of(run_tiny, trained, tmp_path):
+    """scores_of(KEY, VALUE, ...) -> (results, scores.npz) of testing the trained network."""
+
+    def call(*pairs):
+        weights = list_checkpoints(trained)[-1][1]
+        code, _, err = run_tiny("TRAIN.ENABLE", False, "TEST.CHECKPOINT_FILE_PATH", weights, *pairs)
+        assert code == 0, err
+        with np.load(tmp_path / "run" / "scores.npz", allow_pickle=False) as stored:
+            return json.loads((tmp_path / "run" / "results.json").read_text()), dict(stored)
+
+    return call
+
+
+def test_results_have_the_keys_that_are_promised(scores_of):
+    results, scores = scores_of()
+    assert {"split", "top1", "top5", "num_videos", "num_views", "num_missing", "final", "missing", "per_class"} <= set(
+        results
+    )
+    assert results["split"] == "test" and results["final"] is True and results["missing"] == {}
+    assert (results["num_videos"], results["num_views"], results["num_missing"], results["top5"]) == (6, 1, 0, 100.0)
+    assert [row["num_videos"] for row in results["per_class"]] == [2, 2, 2]
+    assert scores["video_id"].tolist() == [str(number) for number in range(1012, 1018)]
+    assert scores["label"].tolist() == [0, 1, 2, 0, 1, 2]
+    np.testing.assert_allclose(scores["scores"].sum(1), 1, atol=1e-5)
+    top1 = 100 * (scores["scores"].argmax(1) == scores["label"]).mean()
+    assert results["top1"] == pytest.approx(top1, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "pairs", [("TEST.BATCH_SIZE", 1), ("TEST.BATCH_SIZE", 64), ("TEST.BATCH_SIZE", 5, "DATA_LOADER.NUM_WORKERS", 2)]
+)
+def test_scores_do_not_depend_on_how_they_are_computed(scores_of, pairs):
+    views = ("TEST.NUM_ENSEMBLE_VIEWS", 2, "TEST.NUM_SPATIAL_CROPS", 3)
+    results, wanted = scores_of(*views)
+    again, found = scores_of(*views, *pairs)
+    assert found["video_id"].tolist() == wanted["video_id"].tolist()
+    np.testing.assert_allclose(found["scores"], wanted["scores"], atol=1e-6)
+    assert again["top1"] == results["top1"] and again["num_views"] == 6
+
+
+@pytest.mark.parametrize(("num_clips", "num_crops"), [(1, 1), (3, 1), (1, 3), (2, 3)])
+def test_a_score_is_the_mean_over_the_views(scores_of, ssv2, trained, num_clips, num_crops):
+    views = ("TEST.NUM_ENSEMBLE_VIEWS", num_clips, "TEST.NUM_SPATIAL_CROPS", num_crops)
+    _, scores = scores_of(*views)
+    cfg = load_config(CFG, [*TINY, *views])
+    model = build_model(cfg).eval()
+    load_weights(model, list_checkpoints(trained)[-1][1])
+    normalize = build_normalize(cfg, torch.device("cpu"))
+    sampling, transform = ClipSampling.from_cfg(cfg), TestTransform.from_cfg(cfg, num_crops)
+    for video_id, row in zip(scores["video_id"], scores["scores"], strict=True):
+        answers = []
+        with open_video(ssv2 / "20bn-something-something-v2" / f"{video_id}.webm") as video:
+            for indices in sampling.views(video.num_frames, video.fps, num_clips):
+                for crop in transform(video.read(list(indices))):
+                    with torch.no_grad():
+                        answers.append(
+                            model(normalize(torch.from_numpy(crop.copy()).permute(3, 0, 1, 2)[None]))[0].numpy()
+                        )
+        assert len(answers) == num_clips * num_crops
+        np.testing.assert_allclose(row, np.mean(answers, axis=0), atol=1e-6)
+        if len(answers) > 1:
+            assert np.ptp(answers, axis=0).max() > 1e-6, "the views are the same"
+
+
+def test_full_resolution_gives_each_video_its_own_shape(ssv2, trained, tmp_path, run_tiny):
+    """Two videos of other sizes; the score of each is the network's answer to its whole frames."""
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for number in range(1012, 1018):
+        size = {1013: (48, 100), 1014: (70, 50)}.get(number, (48, 64))
+        write_video(videos / f"{number}.webm", 14, *size)
+    pairs = ("TEST.FULL_RESOLUTION", True, "DATA.TEST_CROP_SIZE", 40, "TEST.BATCH_SIZE", 64)
+    pairs += ("TEST.NUM_ENSEMBLE_VIEWS", 2, "TEST.CLIP_POSITIONS", "twice", "DATA.PATH_PREFIX", videos)
+    weights = list_checkpoints(trained)[-1][1]
+    code, _, err = run_tiny("TRAIN.ENABLE", False, "TEST.CHECKPOINT_FILE_PATH", weights, *pairs)
+    assert code == 0, err
+    cfg = load_config(CFG, [*TINY, *pairs])
+    model = build_model(cfg).eval()
+    load_weights(model, weights)
+    normalize = build_normalize(cfg, torch.device("cpu"))
+    with np.load(tmp_path / "run" / "scores.npz", allow_pickle=False) as stored:
+        rows = dict(zip(stored["video_id"].tolist(), stored["scores"], strict=True))
+    for video_id, size in (("1013", (40, 83)), ("1014", (56, 40)), ("1015", (40, 53))):
+        with open_video(videos / f"{video_id}.webm") as video:
+            clips = [resize_frames(video.read(view), size) for view in twice_sampled_views(14, cfg.DATA.NUM_FRAMES)]
+        with torch.no_grad():
+            answers = model(normalize(torch.from_numpy(np.stack(clips)).permute(0, 4, 1, 2, 3)))
+        np.testing.assert_allclose(rows[video_id], answers.mean(0).numpy(), atol=1e-5)
+
+
+def test_clips_that_are_alike_are_said(scores_of, tmp_path):
+    """Twenty clips of parts of three or four frames."""
+    results, _ = scores_of("TEST.NUM_ENSEMBLE_VIEWS", 20, "DATA_LOADER.NUM_WORKERS", 2)
+    frames = [12 + number % 5 for number in range(12, 18)]
+    wanted = sum(20 - len(set(map(tuple, segment_views(count, 4, 20)))) for count in frames)
+    assert results["num_alike_clips"] == wanted > 40
+    assert f"{wanted} clips are the same as another" in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_several_crops_of_whole_frames_are_refused():
+    with pytest.raises(ConfigError, match=r"NUM_SPATIAL_CROPS is 3; with TEST.FULL_RESOLUTION True the one view"):
+        load_config(CFG, ["TEST.FULL_RESOLUTION", True, "TEST.NUM_SPATIAL_CROPS", 3])
+
+
+def test_validation_is_a_test_with_one_view(scores_of, trained):
+    results, _ = scores_of()
+    validation = [row for row in metrics(trained) if row["kind"] == "val"][-1]
+    assert {key: validation[key] for key in ("top1", "top5", "num_videos", "num_missing")} == {
+        key: results[key] for key in ("top1", "top5", "num_videos", "num_missing")
+    }
+
+
+def test_a_result_with_missing_videos_does_not_call_itself_final():
+    found = Scores(["a", "b"], np.eye(3)[:2], np.array([0, 1]), 2, {"c": "c.webm: the file is cut off."})
+    results = summarize(found, ["x", "y", "z"], [(0, 1)])
+    assert (results["top1"], results["num_videos"], results["num_missing"]) == (100.0, 2, 1)
+    assert results["final"] is False and results["missing"] == {"c": "c.webm: the file is cut off."}
+    assert results["per_class"][2] == {"name": "z", "accuracy": None, "num_videos": 0}
+    assert results["per_pair"] == [{"names": ["x", "y"], "choice": 100.0, "right_pair": 100.0, "num_videos": 2}]
+    assert sentence(results).startswith("NOT FINAL, 1 videos missing: top-1 100.00 %")
+    assert "NOT FINAL" not in sentence(results | {"num_missing": 0})
+    json.loads(json.dumps(results, allow_nan=False))
+
+
+def test_results_are_valid_json_where_a_pair_has_no_video():
+    found = Scores(["a"], np.eye(4)[:1], np.array([0]), 1)
+    some = summarize(found, ["w", "x", "y", "z"], [(0, 3), (1, 2)])
+    assert [row["names"] for row in some["per_pair"]] == [["w", "z"]] and some["pairs"]["num_videos"] == 1
+    none = summarize(found, ["w", "x", "y", "z"], [(1, 2)])
+    assert "pairs" not in none and sentence(none)
+    json.dumps([some, none], allow_nan=False)
+
+
+def test_scores_that_are_no_numbers_are_not_a_result():
+    scores = np.eye(3)
+    scores[1, 2] = np.nan
+    with pytest.raises(RunError, match=r"scores of 1 videos are not numbers \(the first: b\)"):
+        summarize(Scores(["a", "b", "c"], scores, np.array([0, 1, 2]), 1), ["x", "y", "z"], [])
+
+
+def test_no_scores_at_all_is_a_sentence():
+    with pytest.raises(RunError, match=r"No video could be scored: 1 are missing. a.webm: the file is empty"):
+        summarize(
+            Scores([], np.zeros((0, 0)), np.zeros(0, int), 1, {"a": "a.webm: the file is empty."}), ["x", "y"], []
+        )

@@ -1,0 +1,214 @@
+"""The one step that learns, and what surrounds it."""
+
+import copy
+import json
+import logging
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+import yaml
+from miniatures import CFG, TINY, metrics
+from torch import nn
+
+from slowfast_gta import load_config
+from slowfast_gta.datasets.build import build_dataset
+from slowfast_gta.engine.device import build_normalize
+from slowfast_gta.engine.training import train
+from slowfast_gta.engine.training.train import Learner, build_learner
+from slowfast_gta.errors import RunError
+from slowfast_gta.loading.loader import build_train_loader
+
+CPU = torch.device("cpu")
+PLAIN = ["MODEL.DROPOUT_RATE", 0.0, "SOLVER.WEIGHT_DECAY", 0.0, "SOLVER.MOMENTUM", 0.0, "SOLVER.NESTEROV", False]
+
+
+def learner_of(*overrides) -> Learner:
+    learner = build_learner(load_config(CFG, [*TINY, *PLAIN, *overrides]), CPU)
+    learner.train_mode()
+    return learner
+
+
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    return torch.randn(4, 3, 4, 32, 32, generator=generator), torch.tensor([0, 1, 2, 1])
+
+
+def plain_step(network: nn.Module, lr: float, smoothing: float = 0.0, change=lambda gradients: gradients) -> float:
+    """Gradient descent written out; returns the loss. `change` is applied to the list of gradients."""
+    clips, labels = batch()
+    log_probs = network(clips).log_softmax(1)
+    target = (1 - smoothing) * F.one_hot(labels, 3) + smoothing / 3
+    loss = -(target * log_probs).sum(1).mean()
+    gradients = change(torch.autograd.grad(loss, list(network.parameters())))
+    with torch.no_grad():
+        for parameter, gradient in zip(network.parameters(), gradients, strict=True):
+            parameter -= lr * gradient
+    return loss.item()
+
+
+def assert_same_weights(network: nn.Module, wanted: nn.Module) -> None:
+    for (name, found), value in zip(network.state_dict().items(), wanted.state_dict().values(), strict=True):
+        torch.testing.assert_close(found, value, atol=1e-6, rtol=1e-5, msg=name)
+
+
+def by_length(gradients) -> list[torch.Tensor]:
+    length = math.sqrt(sum(float((gradient**2).sum()) for gradient in gradients))
+    assert length > 0.05, "or nothing is clipped"
+    return [gradient * 0.05 / length for gradient in gradients]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "smoothing", "change"),
+    [
+        ([], 0.0, lambda gradients: gradients),
+        (["TRAIN.LABEL_SMOOTHING", 0.2], 0.2, lambda gradients: gradients),
+        (["SOLVER.CLIP_GRAD_VAL", 1e-3], 0.0, lambda gradients: [g.clamp(-1e-3, 1e-3) for g in gradients]),
+        (["SOLVER.CLIP_GRAD_L2NORM", 0.05], 0.0, by_length),
+    ],
+)
+def test_a_step_is_the_formula(overrides, smoothing, change):
+    learner = learner_of(*overrides)
+    wanted = copy.deepcopy(learner.network)
+    loss, logits = learner.step(*batch(), lr=0.25)
+    assert loss.item() == pytest.approx(plain_step(wanted, 0.25, smoothing, change), rel=1e-5)
+    assert logits.shape == (4, 3) and not logits.requires_grad
+    assert_same_weights(learner.network, wanted)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_mixed_precision_is_near_the_formula_and_not_equal(dtype):
+    learner = learner_of("TRAIN.MIXED_PRECISION", True, "TRAIN.AMP_DTYPE", dtype)
+    wanted = copy.deepcopy(learner.network)
+    assert learner.scaler.is_enabled() == (dtype == "float16")
+    loss, logits = learner.step(*batch(), lr=0.1)
+    assert logits.dtype == getattr(torch, dtype) and math.isfinite(loss.item())
+    assert loss.item() == pytest.approx(plain_step(wanted, 0.1), abs=0.02)
+    weights = learner.network.head.projection.weight
+    assert weights.dtype == torch.float32 and torch.isfinite(weights).all()
+    assert not torch.equal(weights, wanted.head.projection.weight)
+    torch.testing.assert_close(weights, wanted.head.projection.weight, atol=5e-3, rtol=0)
+
+
+def test_clipping_in_float16_is_of_the_true_gradient_not_the_scaled_one():
+    half = ("TRAIN.MIXED_PRECISION", True, "TRAIN.AMP_DTYPE", "float16")
+    learner = learner_of(*half, "SOLVER.CLIP_GRAD_L2NORM", 0.05)
+    before = learner.network.head.projection.weight.clone()
+    wanted = copy.deepcopy(learner.network)
+    learner.step(*batch(), lr=1.0)
+    plain_step(wanted, 1.0, change=by_length)
+    moved, should = (net.head.projection.weight - before for net in (learner.network, wanted))
+    assert moved.norm().item() == pytest.approx(should.norm().item(), rel=0.05)
+
+
+def test_an_overflow_in_float16_skips_the_step_and_shrinks_the_scale():
+    learner = learner_of("TRAIN.MIXED_PRECISION", True, "TRAIN.AMP_DTYPE", "float16")
+    before, scale = copy.deepcopy(learner.network.head.state_dict()), learner.scaler.get_scale()
+    learner.network.head.projection.weight.register_hook(lambda gradient: gradient * math.inf)
+    learner.step(*batch(), lr=0.1)
+    assert learner.scaler.get_scale() == scale / 2
+    assert torch.equal(learner.network.head.projection.weight, before["projection.weight"])
+
+
+def test_ema_is_the_running_average():
+    learner = learner_of("EMA.ENABLE", True, "EMA.DECAY", 0.75)
+    name = "head.projection.weight"
+    average = None
+    for _ in range(3):
+        learner.step(*batch(), lr=0.5)
+        weights = learner.network.state_dict()[name].clone()
+        average = weights if average is None else 0.75 * average + 0.25 * weights
+    assert learner.answering is learner.ema.module is not learner.network
+    torch.testing.assert_close(learner.ema.module.state_dict()[name], average)
+    assert not torch.allclose(average, weights)
+    bn = "s1.pathway0_stem.bn.running_mean"
+    assert torch.equal(learner.ema.module.state_dict()[bn], learner.network.state_dict()[bn])
+    assert learner.state()["ema_steps"] == 3
+
+
+def test_frozen_batch_norm_is_frozen():
+    learner = learner_of("MODEL.FROZEN_BN", True)
+    norms = [module for module in learner.network.modules() if isinstance(module, nn.BatchNorm3d)]
+    before = [copy.deepcopy(module.state_dict()) for module in norms]
+    weights = learner.network.s1.pathway0_stem.conv.weight.clone()
+    for _ in range(2):
+        learner.step(*batch(), lr=0.5)
+    assert before and not torch.equal(weights, learner.network.s1.pathway0_stem.conv.weight)
+    for module, state in zip(norms, before, strict=True):
+        assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
+
+
+def test_a_state_goes_back_into_a_learner_exactly():
+    keys = ("EMA.ENABLE", True, "SOLVER.OPTIMIZING_METHOD", "adamw", "SOLVER.BASE_LR", 1e-3)
+    first, second = learner_of(*keys), learner_of(*keys, "RNG_SEED", 2)
+    first.step(*batch(), lr=1e-3)
+    second.load_state(copy.deepcopy(first.state()))
+    for learner in (first, second):
+        learner.step(*batch(), lr=1e-3)
+    for part in ("model_state", "ema_state"):
+        for name, value in first.state()[part].items():
+            assert torch.equal(value, second.state()[part][name]), name
+
+
+@pytest.mark.parametrize("overrides", [["RESNET.WIDTH_PER_GROUP", 16], ["RESNET.DEPTH", 18], ["MODEL.NUM_CLASSES", 4]])
+def test_a_state_of_another_network_is_a_sentence(overrides):
+    state = learner_of(*overrides).state()
+    with pytest.raises(RunError, match="of another network or optimiser than the config describes"):
+        learner_of().load_state(state)
+
+
+def test_precise_statistics_are_the_means_over_the_batches(ssv2):
+    cfg = load_config(CFG, [*TINY, *PLAIN, "DATA.PATH_TO_DATA_DIR", ssv2, "BN.NUM_BATCHES_PRECISE", 2])
+    learner, normalize = build_learner(cfg, CPU), build_normalize(cfg, CPU)
+    loader = build_train_loader(cfg, build_dataset(cfg, "train"))
+    assert len(loader) == 3
+    stem = learner.network.s1.pathway0_stem
+    seen = [stem.conv(normalize(clips["frames"])) for clips in list(loader.epoch(1))[:2]]
+    train.update_precise_statistics(cfg, learner, loader, normalize, 1)
+    mean = torch.stack([features.mean((0, 2, 3, 4)) for features in seen]).mean(0)
+    torch.testing.assert_close(stem.bn.running_mean, mean, atol=1e-5, rtol=1e-4)
+    assert learner.network.training
+
+
+def test_what_a_training_leaves(trained):
+    assert {path.name for path in trained.iterdir()} == {
+        *("config.yaml", "log.txt", "metrics.jsonl", "checkpoints", "results.json", "scores.npz", "confusion.png"),
+        "run.lock",
+    }
+    rows = metrics(trained)
+    steps = [row for row in rows if row["kind"] == "train"]
+    assert [row["step"] for row in steps] == [1, 2, 3, 4, 5, 6]
+    # Warm-up over half an epoch from 0.001 to 0.01, a tenth from epoch 1 on.
+    assert [row["lr"] for row in steps] == pytest.approx([0.001, 0.007, 0.01, 0.001, 0.001, 0.001])
+    assert all(math.isfinite(row["loss"]) for row in steps)
+    assert [row["step"] for row in rows if row["kind"] == "val"] == [3, 6]
+    content = torch.load(trained / "checkpoints" / "checkpoint_epoch_00002.pyth", weights_only=True)
+    assert content["class_names"] == ["Covering something", "Moving something left", "Uncovering something"]
+    cfg = load_config(trained / "config.yaml")
+    assert cfg.DATA.NUM_FRAMES == 4 and yaml.safe_load(content["cfg"]) == yaml.safe_load(cfg.dump())
+
+
+def test_the_saved_config_trains_on_from_where_it_is(run_tiny, trained, tmp_path):
+    code, _, err = run_tiny(cfg=trained / "config.yaml")
+    assert code == 0, err
+    rows = [row for row in metrics(tmp_path / "run") if row["kind"] == "train"]
+    before = [row for row in metrics(trained) if row["kind"] == "train"]
+    assert [row["loss"] for row in rows] == [row["loss"] for row in before]
+    code, _, err = run_tiny("SOLVER.MAX_EPOCH", 3, cfg=trained / "config.yaml")
+    assert code == 0 and "Going on after epoch 2" in err
+    code, _, err = run_tiny("SOLVER.MAX_EPOCH", 3, cfg=trained / "config.yaml")
+    assert code == 0 and "Training is already complete" in err and "Test: top-1" in err
+
+
+def test_no_video_of_a_direction_is_mirrored_and_that_is_said(trained):
+    assert (
+        "Never mirrored, since direction matters, are 1 classes: Moving something left."
+        in (trained / "log.txt").read_text()
+    )
+    assert logging.getLogger("slowfast_gta").level == logging.INFO
+
+
+def test_results_of_the_trained_network(trained):
+    results = json.loads((trained / "results.json").read_text())
+    assert results["checkpoint"].endswith("checkpoint_epoch_00002.pyth")
