@@ -11,12 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-# The core's reader; the one place of this project that knows where it lives.
-try:
-    from slowfast_gta.video.readers import open_video
-except ImportError:
-    from slowfast_gta.datasets.readers import open_video
 from slowfast_gta.errors import ConfigError, DataError
+from slowfast_gta.video.readers import open_video
 
 __all__ = ["FrameTransform", "even_indices", "indices_at_rate", "open_video", "random_indices", "read_one_by_one"]
 

@@ -125,10 +125,10 @@ def train_needle(method: Method, seed: int, num_steps: int, batch: int = 32, lr:
         optimizer.step()
         schedule.step()
     cpu_sec = time.process_time() - start
-    return test_needle(task), {"model": model, "loss": float(loss.detach()), "cpu_sec": cpu_sec}
+    return share_right(task), {"model": model, "loss": float(loss.detach()), "cpu_sec": cpu_sec}
 
 
-def test_needle(task: NeedleTask, num_videos: int = 2048, seed: int = 10_000) -> float:
+def share_right(task: NeedleTask, num_videos: int = 2048, seed: int = 10_000) -> float:
     task.model.eval()
     generator, num_right = np.random.default_rng(seed), 0
     for _ in range(num_videos // 128):
