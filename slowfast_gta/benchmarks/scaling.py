@@ -17,12 +17,13 @@ from slowfast_gta import distributed
 from slowfast_gta.benchmarks.network import describe_machine, training_step
 from slowfast_gta.engine.device import load_device, load_num_gpus
 from slowfast_gta.models.build import build_model
+from slowfast_gta.processes.parallel import num_cores
 
 
 def build_scaling(cfg, num_processes: int | None, pairs: int, batch_size: int) -> dict:
     """Time steps of `batch_size` clips a process. num_processes: None for one a GPU or, on CPUs, one a core."""
     num_gpus = load_num_gpus(cfg)
-    count = num_gpus or num_processes or len(os.sched_getaffinity(0))
+    count = num_gpus or num_processes or num_cores()
     with tempfile.TemporaryDirectory() as folder:
         terms = distributed.Terms(cfg.DIST_BACKEND, num_gpus > 0, Path(folder))
         answer = Path(folder) / "answer.json"

@@ -54,7 +54,7 @@ def _check(cfg, file: str, save: str | None) -> tuple[dict, str]:
 
     model = build_model(cfg)
     report = check_weights(cfg, model, file)
-    names = {outcome: getattr(report, outcome) for outcome in OUTCOMES}
+    names = {outcome: report.rows(outcome) for outcome in OUTCOMES}
     answer = {"file": file, "kind": report.kind, "input": report.input, "fits": report.fits}
     answer["class_fingerprint"] = report.class_fingerprint
     answer |= {"counts": {outcome: len(found) for outcome, found in names.items()}, **names, "notes": report.notes}

@@ -162,7 +162,7 @@ def _add_folders(parser: argparse.ArgumentParser) -> None:
 
 
 def _workers(args: argparse.Namespace) -> int:
-    from slowfast_gta.preparation.jobs import num_cores
+    from slowfast_gta.processes.parallel import num_cores
 
     if args.workers is None:
         return num_cores()

@@ -15,6 +15,7 @@ from slowfast_gta.config.pyslowfast import translated
 from slowfast_gta.config.read import COMMAND_LINE, Fault, Setting, find_config, read_file, read_overrides, shown
 from slowfast_gta.config.values import fitted_value, option_value
 from slowfast_gta.errors import ConfigError
+from slowfast_gta.files import write_whole
 
 _OPTIONS = "ATTENTION.OPTIONS."
 _STAGES = "STAGES."
@@ -70,7 +71,7 @@ def load_config(path: str | Path, overrides: Sequence = ()) -> CfgNode:
 def save_config(cfg: CfgNode, path: str | Path) -> None:
     """Write all of `cfg` as YAML; load_config reads it back as an equal config."""
     text = yaml.dump(_plain_dict(cfg), Dumper=_PlainDumper, sort_keys=False, default_flow_style=None, width=120)
-    Path(path).write_text(text, encoding="utf-8")
+    write_whole(path, text)
 
 
 def load_flat(cfg: CfgNode) -> dict[str, str]:

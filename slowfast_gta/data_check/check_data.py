@@ -26,6 +26,7 @@ from slowfast_gta.data_check.rules import (
 from slowfast_gta.datasets.build import DATASET_REGISTRY
 from slowfast_gta.datasets.records import ListError, VideoDataset, VideoRecord
 from slowfast_gta.errors import DataError, Interrupted, RunError
+from slowfast_gta.files import write_whole
 from slowfast_gta.processes.isolated import Lost, in_isolation
 
 _REPORT_EVERY_SEC = 5.0
@@ -62,7 +63,7 @@ def check_data(cfg, output: Path, decode: str, workers: int, timeout_sec: float,
         "num_known_before": num_known,
         **_by_kind(findings),
     }
-    _write(output, report)
+    write_whole(output, json.dumps(report, indent=1))
     return report
 
 
@@ -208,10 +209,3 @@ def _by_kind(findings: Sequence[Finding]) -> dict:
             part = answer["faults" if kind.is_fault else "remarks"]
             part[name] = {"count": len(found), "advice": kind.advice, "findings": found}
     return answer | {"clean": not answer["faults"]}
-
-
-def _write(path: Path, report: dict) -> None:
-    """Whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(report, indent=1))
-    part.replace(path)

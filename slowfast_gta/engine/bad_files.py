@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from slowfast_gta import distributed
+from slowfast_gta.files import write_whole
 from slowfast_gta.loading.batch import BadVideo
 
 logger = logging.getLogger("slowfast_gta")
@@ -36,9 +37,7 @@ class BadFiles:
             return
         for reason in new.values():
             logger.warning("could not be read: %s", reason)
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_text("".join(f"{line}\n" for line in self._lines.values()), encoding="utf-8")
-        temporary.replace(self._path)
+        write_whole(self._path, "".join(f"{line}\n" for line in self._lines.values()))
 
     def gather(self) -> None:
         """The main process hears what the others could not read. All processes must call it at the same step."""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from slowfast_gta import distributed
 from slowfast_gta.errors import RunError
+from slowfast_gta.files import write_whole
 from slowfast_gta.registry import Registry
 
 logger = logging.getLogger("slowfast_gta")
@@ -116,9 +117,7 @@ def _take_back(path: Path, after_step: int) -> None:
     ]
     if len(kept) == len(lines):
         return
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(kept))
-    temporary.replace(path)
+    write_whole(path, "".join(kept))
     logger.info(
         "%d lines of %s are of steps after step %d, which come again: taken back.",
         len(lines) - len(kept),

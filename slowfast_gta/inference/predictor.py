@@ -42,9 +42,8 @@ class Predictor:
         if item.frames is None:
             raise DataError(item.errors[0].reason)
         parts, device = item.frames.split(self.batch_size), device_of(self.model)
-        answers = (
-            torch.cat([side_by_side(self.model(self.normalize(part.to(device)))) for part in parts]).float().mean(0)
-        )
+        views = [side_by_side(self.model(self.normalize(part.to(device)))) for part in parts]
+        answers = torch.cat(views).float().mean(0)
         if isinstance(self.class_names, dict):
             return self._combinations(answers, k)
         top = answers.topk(min(k, len(answers)))

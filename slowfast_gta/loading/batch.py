@@ -5,6 +5,7 @@ B clips (in testing: views), T frame, S crop size.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import NamedTuple, Self
 
 import torch
@@ -72,7 +73,7 @@ class Batch:
                 video_id=self.video_id[start:end],
                 **(none if start else {}),
             )
-            for start, end in zip(ends, ends[1:], strict=False)
+            for start, end in pairwise(ends)
         ]
 
     def pin_memory(self) -> Self:

@@ -16,6 +16,7 @@ from slowfast_gta.datasets.build import build_dataset
 from slowfast_gta.datasets.lists import FRAME_LIST_HEAD
 from slowfast_gta.datasets.records import VideoRecord
 from slowfast_gta.errors import DataError
+from slowfast_gta.files import whole_file
 from slowfast_gta.video.frame_folders import FrameFolder
 from slowfast_gta.video.readers import count_frames, open_video
 
@@ -61,13 +62,8 @@ def _check_free(path: Path, overwrite: bool) -> None:
 def _write(path: Path, lines: Iterator[str] | list[str]) -> None:
     """One line for each of `lines`, under the final name when all are there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in lines)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path, "w") as file:
+        file.writelines(f"{line}\n" for line in lines)
 
 
 def _kinetics(records: list[VideoRecord]) -> Iterator[str]:

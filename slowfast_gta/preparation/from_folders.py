@@ -10,6 +10,7 @@ import yaml
 
 from slowfast_gta.datasets.folders import ClassFolders, find_classes
 from slowfast_gta.errors import ConfigError, DataError
+from slowfast_gta.files import write_whole
 
 BASE = "configs/Kinetics/OwnVideos_R2D50_GTA.yaml"
 _BATCH_SIZE = 16  # BASE's: a training needs that many videos
@@ -109,9 +110,7 @@ def _write(output: Path, contents: dict[str, str], overwrite: bool) -> None:
             raise DataError(f"{path} is there, with other content. Name another --output, or say --overwrite.")
     output.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
-        temporary = output / f".{name}.tmp"
-        temporary.write_text(content, encoding="utf-8")
-        temporary.replace(output / name)
+        write_whole(output / name, content)
 
 
 def _notes(found: ClassFolders, separator: str) -> list[str]:

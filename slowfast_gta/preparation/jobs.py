@@ -8,7 +8,6 @@ import contextlib
 import errno
 import fcntl
 import json
-import os
 import shutil
 import sys
 from collections import Counter
@@ -23,6 +22,7 @@ from tqdm import tqdm
 
 from slowfast_gta.datasets.folders import find_videos
 from slowfast_gta.errors import DataError, Interrupted, RunError
+from slowfast_gta.files import write_whole
 from slowfast_gta.processes.isolated import Lost, in_isolation
 
 # What the next file would fail at just the same.
@@ -160,7 +160,7 @@ def _write_failures(path: Path, failures: dict[str, str]) -> None:
     with contextlib.suppress(OSError):  # a full disk has its own sentence
         if failures:
             lines = (f"{source}\t{' '.join(fault.split())}\n" for source, fault in sorted(failures.items()))
-            path.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
+            write_whole(path, "".join(lines).encode(errors="backslashreplace"))
         else:
             path.unlink(missing_ok=True)
 
@@ -183,11 +183,6 @@ def find_files(source: Path, output: Path) -> tuple[list[str], Counter]:
     if len(files) < len(found.videos):
         found.others["folders of frames"] += len(found.videos) - len(files)
     return files, found.others
-
-
-def num_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def targets_of(source: Path, output: Path, videos: list[str], suffix: str) -> tuple[dict[Path, Path], dict[str, str]]:

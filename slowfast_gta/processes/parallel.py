@@ -17,11 +17,11 @@ def on_all_cores(function: Callable, jobs: Sequence, num_processes: int | None =
     Function, jobs and results travel between processes. Raises DataError when a process dies.
     """
     if num_processes is None:
-        num_processes = min(_num_cores(), len(jobs) // _JOBS_WORTH_A_PROCESS)
+        num_processes = min(num_cores(), len(jobs) // _JOBS_WORTH_A_PROCESS)
     return _in_processes(function, jobs, num_processes) if num_processes > 1 else map(function, jobs)
 
 
-def _num_cores() -> int:
+def num_cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

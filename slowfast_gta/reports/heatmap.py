@@ -6,6 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from slowfast_gta.files import write_whole
+
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _INK = (40, 40, 40)
 
@@ -59,10 +61,7 @@ def beside(pictures: Sequence[np.ndarray], heading: str = "") -> np.ndarray:
 
 def save_picture(path: str | Path, picture: np.ndarray) -> None:
     """Write a PNG whole or not at all. Raises OSError where it cannot be written."""
-    path = Path(path)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
-    temporary.replace(path)
+    write_whole(path, cv2.imencode(".png", picture)[1].tobytes())
 
 
 def _text_width(text: str, scale: float = 0.36) -> int:

@@ -32,6 +32,7 @@ import numpy as np
 import torch
 from miniatures import CFG, TINY, keys, make_ssv2, metrics
 
+from slowfast_gta import files
 from slowfast_gta.commands import run_command
 from slowfast_gta.engine.checkpoint import checkpoint
 
@@ -148,7 +149,7 @@ def _be_a_training(line: list[str], log: Path, death: tuple[str, int] | None) ->
 
 def _die_in_a_write(where: str, which: int) -> None:
     """Have this process send itself SIGKILL in its `which`-th write of a checkpoint."""
-    count, close, rename = [0], checkpoint.append_digest, checkpoint._rename
+    count, close, rename = [0], checkpoint.append_digest, files.rename_synced
 
     def dying_close(file):
         count[0] += 1
@@ -165,7 +166,7 @@ def _die_in_a_write(where: str, which: int) -> None:
             _kill(os.getpid())
         rename(temporary, path)
 
-    checkpoint.append_digest, checkpoint._rename = dying_close, dying_rename
+    checkpoint.append_digest, files.rename_synced = dying_close, dying_rename
 
 
 def wait(run: Run, limit_sec: float, seen: Callable[[], None] = lambda: None) -> bool:

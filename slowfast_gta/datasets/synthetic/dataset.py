@@ -5,7 +5,6 @@ on first use, in parallel; the same settings give the same frames, whatever the 
 """
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from slowfast_gta.datasets.something import SSv2
 from slowfast_gta.datasets.synthetic import rendering
 from slowfast_gta.datasets.synthetic.encoding import CODECS, encode_video
 from slowfast_gta.errors import DataError, Interrupted
+from slowfast_gta.files import write_whole
 from slowfast_gta.processes.parallel import on_all_cores
 
 # One drawing and the two names it has, forwards and backwards.
@@ -188,21 +188,10 @@ def _make(job: Job) -> OSError | None:
     folder, settings, index = job
     path = folder / _file_name(settings, index)
     try:
-        _write_whole(path, encode_video(render_video(settings, index), settings.codec))
+        write_whole(path, encode_video(render_video(settings, index), settings.codec), shared=True)
     except OSError as fault:
         return OSError(fault.errno, fault.strerror)
     return None
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write `path` under a name of this process's own first: nobody ever sees half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _write_lists(data_dir: Path, settings: Settings) -> None:
@@ -229,4 +218,4 @@ def _json(data_dir: Path, name: str) -> Path:
 
 
 def _write_json(path: Path, content: object) -> None:
-    _write_whole(path, json.dumps(content, indent=1).encode())
+    write_whole(path, json.dumps(content, indent=1), shared=True)

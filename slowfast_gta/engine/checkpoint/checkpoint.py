@@ -7,7 +7,6 @@ Names: checkpoint_epoch_00003.pyth after epoch 3; checkpoint_epoch_00004_step_00
 checkpoint_best.pyth, a second name of the epoch that validated best. Order is by these numbers, never by a clock.
 """
 
-import contextlib
 import logging
 import os
 import re
@@ -19,6 +18,7 @@ import torch
 
 from slowfast_gta import distributed
 from slowfast_gta.errors import RunError, WeightsError
+from slowfast_gta.files import UNFINISHED, rename_synced, whole_file
 from slowfast_gta.models.weights.digest import append_digest
 from slowfast_gta.models.weights.read import load_torch_file
 
@@ -64,33 +64,17 @@ def list_checkpoints(output_dir: str | Path) -> list[tuple[Position, Path]]:
 def save_checkpoint(output_dir: str | Path, position: Position, state: dict) -> Path:
     """Write `state` for `position`: under a temporary name, synced, then renamed. Raises RunError if it cannot."""
     path = checkpoint_dir(output_dir) / position.file_name
-    temporary = path.with_suffix(".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w+b") as file:
+        with whole_file(path, "w+b", synced=True) as file:
             # PySlowFast counts the epoch in progress from 0: after epoch 1 it writes 0.
             torch.save({"epoch": position.epoch - (position.step == 0), "step": position.step, **state}, file)
             append_digest(file)
-            file.flush()
-            os.fsync(file.fileno())
-        _rename(temporary, path)
     except (OSError, RuntimeError) as fault:  # torch.save reports a full disk as a RuntimeError
-        with contextlib.suppress(OSError):  # the folder itself may be what is wrong
-            temporary.unlink()
         raise RunError(
             f"The checkpoint {path} could not be written: {_reason(fault, path.parent)} Earlier checkpoints are whole."
         ) from fault
     return path
-
-
-def _rename(temporary: Path, path: Path) -> None:
-    """Give a synced file its name, and have the name on the disk too."""
-    temporary.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _reason(fault: Exception, folder: Path) -> str:
@@ -123,14 +107,14 @@ def remove_superseded(output_dir: str | Path, keep: int) -> None:
 
 def remove_leftovers(output_dir: str | Path) -> None:
     """Delete what a run that was killed while it wrote has left under temporary names."""
-    for path in checkpoint_dir(output_dir).glob("checkpoint_*.tmp"):
+    for path in checkpoint_dir(output_dir).glob(f"checkpoint_*{UNFINISHED}"):
         path.unlink(missing_ok=True)
         logger.info("Removed %s, which was never finished.", path)
 
 
 def keep_best(path: Path) -> None:
     """Give the checkpoint at `path` the second name BEST: no copy, where the file system has hard links."""
-    temporary = path.with_name(BEST).with_suffix(".tmp")
+    temporary = path.with_name(BEST + UNFINISHED)
     temporary.unlink(missing_ok=True)
     try:
         os.link(path, temporary)
@@ -139,7 +123,7 @@ def keep_best(path: Path) -> None:
         return
     except OSError:
         shutil.copyfile(path, temporary)
-    _rename(temporary, path.with_name(BEST))
+    rename_synced(temporary, path.with_name(BEST))
 
 
 # ------------------------------------------------------------------------------------------------------ reading

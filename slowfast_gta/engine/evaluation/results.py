@@ -20,6 +20,7 @@ from slowfast_gta.engine.evaluation.metrics import (
 )
 from slowfast_gta.engine.evaluation.score import Scores
 from slowfast_gta.errors import RunError
+from slowfast_gta.files import whole_file, write_whole
 
 
 def summarize(found: Scores, class_names: ClassNames, pairs: Sequence[tuple[int, int]]) -> dict:
@@ -131,9 +132,6 @@ def result_arrays(
 
 def write_results(output_dir: Path, results: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     """results.json and scores.npz, each whole or not at all."""
-    temporary = output_dir / "scores.tmp.npz"
-    np.savez_compressed(temporary, **arrays)
-    temporary.replace(output_dir / "scores.npz")
-    temporary = output_dir / "results.tmp"
-    temporary.write_text(json.dumps(results, indent=2))
-    temporary.replace(output_dir / "results.json")
+    with whole_file(output_dir / "scores.npz") as file:
+        np.savez_compressed(file, **arrays)
+    write_whole(output_dir / "results.json", json.dumps(results, indent=2))

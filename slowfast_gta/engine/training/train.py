@@ -95,9 +95,8 @@ def train(cfg: CfgNode, task: Task) -> None:
             validate(cfg, run, position.epoch)  # the run ended before it could
         for epoch in range(position.epoch, cfg.SOLVER.MAX_EPOCH):
             resumed = epoch == position.epoch and position.step > 0
-            train_epoch(
-                cfg, run, epoch, position.step if resumed else 0, run.meter(content["meter"] if resumed else None)
-            )
+            meter = run.meter(content["meter"] if resumed else None)
+            train_epoch(cfg, run, epoch, position.step if resumed else 0, meter)
             _end_epoch(cfg, run, epoch + 1)
     run.writer.close()
     save_artefacts(Path(cfg.OUTPUT_DIR), task, learner.eval_model, Position(cfg.SOLVER.MAX_EPOCH))

@@ -10,12 +10,13 @@ from slowfast_gta.class_names import ClassNames, check_classes, difference
 from slowfast_gta.errors import WeightsError
 from slowfast_gta.models.build import inserted_names
 from slowfast_gta.models.weights.fit import fit, time_axes
+from slowfast_gta.models.weights.names import is_classifier
 from slowfast_gta.models.weights.read import Source, read_weights
-from slowfast_gta.models.weights.report import WeightsReport
+from slowfast_gta.models.weights.report import Mismatch, MismatchKind, WeightsReport
 
 logger = logging.getLogger("slowfast_gta")
 
-_PERMITTED_BY = {"inflated": "TRAIN.CHECKPOINT_INFLATE", "resampled": "TRAIN.CHECKPOINT_RESAMPLE_TIME"}
+_NOT_PERMITTED = {"inflated": MismatchKind.NEEDS_INFLATION, "resampled": MismatchKind.NEEDS_RESAMPLING}
 
 
 def load_weights(
@@ -60,7 +61,7 @@ def load_weights_for(
 def _has_classifier_for(model: nn.Module, source: Source) -> bool:
     """Whether a classifier of the file fits the network."""
     target = model.state_dict()
-    heads = {name: value for name, value in source.tensors.items() if name.startswith("head.projection")}
+    heads = {name: value for name, value in source.tensors.items() if is_classifier(name)}
     return any(name in target and value.shape == target[name].shape for name, value in heads.items())
 
 
@@ -71,7 +72,7 @@ def _check_source_classes(
     if policy == "renew" and fine_tune:
         found = "its classes are not known" if source.class_names is None else None
         if found := found or difference(source.class_names, class_names):
-            kept = {name: value for name, value in source.tensors.items() if not name.startswith("head.projection")}
+            kept = {name: value for name, value in source.tensors.items() if not is_classifier(name)}
             note = f"{found}; TRAIN.CHECKPOINT_OTHER_CLASSES renew starts with a new classifier."
             return replace(source, tensors=kept), [note]
     note = check_classes(source.class_names, class_names, policy, source.path)
@@ -144,12 +145,11 @@ def _match(
         if found and found[1] in permitted and found[0].float().isfinite().all():
             fitted[name], outcome = found
             getattr(report, outcome).append(name)
-        elif found and found[1] in permitted:
-            report.mismatched.append(f"{name} (numbers in it are not finite)")
         else:
-            hint = f"; {_PERMITTED_BY[found[1]]} True allows that" if found else ""
-            shapes = f"{_shape(value)} in the file, {_shape(target[name])} in the network"
-            report.mismatched.append(f"{name} ({shapes}{hint})")
+            kind = MismatchKind.SHAPE
+            if found:
+                kind = MismatchKind.NOT_FINITE if found[1] in permitted else _NOT_PERMITTED[found[1]]
+            report.mismatched.append(Mismatch(name, kind, tuple(value.shape), tuple(target[name].shape)))
     new = inserted_names(model) if fine_tune else ()
     for name in target:
         if name not in source.tensors:
@@ -169,10 +169,6 @@ def _sort_missing(name: str, source: Source, fine_tune: bool, new: tuple[str, ..
 
 def _excuse_head(report: WeightsReport) -> None:
     """A classifier of another size starts anew, weight and bias together."""
-    head = [entry for entry in report.mismatched if entry.startswith("head.projection")]
-    report.new = head + report.new  # first: of many names only a few are printed
-    report.mismatched = [entry for entry in report.mismatched if entry not in head]
-
-
-def _shape(value: Tensor) -> str:
-    return "x".join(str(size) for size in value.shape) or "scalar"
+    report.renewed = [mismatch for mismatch in report.mismatched if is_classifier(mismatch.name)]
+    report.new = [mismatch.name for mismatch in report.renewed] + report.new  # first: only a few names are printed
+    report.mismatched = [mismatch for mismatch in report.mismatched if not is_classifier(mismatch.name)]

@@ -30,6 +30,11 @@ _CAFFE2_MODULES = [
 _CAFFE2_TRAINING = ("momentum", "lr", "model_iter")
 
 
+def is_classifier(name: str) -> bool:
+    """Whether a tensor of the network, by its name, is the classifier's, of one output or of several."""
+    return re.match(r"head\.projection(_\w+)?\.", name) is not None
+
+
 def find_kind(names: Iterable[str]) -> str | None:
     """Whose names these are: "pyslowfast", "torchvision", "tsm", "mmaction2"; None where nobody's we know."""
     names = set(names)

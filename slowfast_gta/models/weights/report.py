@@ -1,6 +1,7 @@
 """What became of each tensor of a file, and whether that is good enough."""
 
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 
 from slowfast_gta.class_names import fingerprint
@@ -18,11 +19,44 @@ OUTCOMES = {
 }
 
 
+class MismatchKind(Enum):
+    """Why a tensor of the file cannot go into the network's of that name."""
+
+    SHAPE = "shape"
+    NOT_FINITE = "not finite"
+    NEEDS_INFLATION = "needs inflation"
+    NEEDS_RESAMPLING = "needs resampling"
+
+
+_PERMITTED_BY = {
+    MismatchKind.NEEDS_INFLATION: "TRAIN.CHECKPOINT_INFLATE",
+    MismatchKind.NEEDS_RESAMPLING: "TRAIN.CHECKPOINT_RESAMPLE_TIME",
+}
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A tensor that file and network both have and that was not loaded."""
+
+    name: str
+    kind: MismatchKind
+    shape_in_file: tuple[int, ...]
+    shape_in_network: tuple[int, ...]
+
+    def __str__(self) -> str:
+        if self.kind is MismatchKind.NOT_FINITE:
+            return f"{self.name} (numbers in it are not finite)"
+        hint = f"; {_PERMITTED_BY[self.kind]} True allows that" if self.kind in _PERMITTED_BY else ""
+        shapes = f"{_size(self.shape_in_file)} in the file, {_size(self.shape_in_network)} in the network"
+        return f"{self.name} ({shapes}{hint})"
+
+
 @dataclass
 class WeightsReport:
     """Names of tensors, sorted into what happened; OUTCOMES says what the words mean.
 
     Names are the network's; in `unexpected` and `skipped`, where the network has none, the file's.
+    renewed: of `new`, those that the file has and that do not fit: a classifier of another size.
     kind: whose file it is. input: the order of colours it was trained on. notes: sentences on what no shape can show.
     """
 
@@ -36,7 +70,8 @@ class WeightsReport:
     new: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
-    mismatched: list[str] = field(default_factory=list)
+    mismatched: list[Mismatch] = field(default_factory=list)
+    renewed: list[Mismatch] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     class_names: list[str] | dict[str, list[str]] | None = None  # the latter with several outputs
@@ -51,13 +86,18 @@ class WeightsReport:
         """Whether the network has all its weights, up to what may be new."""
         return not self.missing and not self.mismatched
 
+    def rows(self, outcome: str) -> list[str]:
+        """The tensors of one of OUTCOMES for people: names, with shapes where they differ."""
+        renewed = {mismatch.name: str(mismatch) for mismatch in self.renewed}
+        return [renewed.get(entry, str(entry)) for entry in getattr(self, outcome)]
+
     def fault(self) -> str:
         """Why it does not fit, as a sentence."""
         faults = []
         if self.missing:
             faults.append(f"{len(self.missing)} tensors of the network are not in it ({_some(self.missing, 3)})")
         if self.mismatched:
-            faults.append(f"{len(self.mismatched)} do not fit ({_some(self.mismatched, 3, '; ')})")
+            faults.append(f"{len(self.mismatched)} do not fit ({_some(self.rows('mismatched'), 3, '; ')})")
         return (
             f"{self.path} does not match the network: {', and '.join(faults)}. Nothing was loaded. Check that the "
             "config is the one the file was trained with (ARCH, DEPTH, WIDTH_PER_GROUP, NUM_FRAMES, NUM_CLASSES, "
@@ -68,7 +108,7 @@ class WeightsReport:
         """For each outcome that occurs its count, its meaning and its first names, one a line."""
         rows = [self._title()]
         for outcome, meaning in OUTCOMES.items():
-            names = getattr(self, outcome)
+            names = self.rows(outcome)
             if names:
                 rows.append(f"  {outcome:<11}{len(names):>5}   {meaning}")
                 shown = [] if outcome == "loaded" else names[:num_names]
@@ -80,7 +120,7 @@ class WeightsReport:
     def __str__(self) -> str:
         rows = [self._title()]
         for outcome in OUTCOMES:
-            names = getattr(self, outcome)
+            names = self.rows(outcome)
             if names:
                 rows.append(f"  {outcome:<11}{len(names):>5}{'' if outcome == 'loaded' else ': ' + _some(names, 4)}")
         return "\n".join([*rows, *self._notes()])
@@ -95,3 +135,7 @@ class WeightsReport:
 
 def _some(names: list[str], number: int, separator: str = ", ") -> str:
     return separator.join(names[:number]) + (" ..." if len(names) > number else "")
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "scalar"

@@ -5,7 +5,6 @@ count bytes after the header, and tensors fill the rest of the file without a ga
 """
 
 import json
-import os
 from math import prod
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from slowfast_gta.errors import WeightsError
+from slowfast_gta.files import whole_file
 
 _DTYPES = {
     "F64": torch.float64,
@@ -110,15 +110,10 @@ def save_safetensors(model: nn.Module, path: str | Path, metadata: dict[str, str
         header[name] = {"dtype": _NAMES[value.dtype], "shape": list(value.shape), "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    temporary = path.with_name(path.name + ".tmp")
     try:
-        with temporary.open("wb") as file:
+        with whole_file(path, synced=True) as file:
             file.write(len(text).to_bytes(8, "little") + text)
             for _, value in tensors:
                 file.write(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
     except OSError as fault:
-        temporary.unlink(missing_ok=True)
         raise WeightsError(f"{path} could not be written: {fault.strerror}.") from fault

@@ -220,7 +220,7 @@ def test_the_label_in_the_list_is_what_was_rendered(made):
 
 def test_the_files_are_the_same_for_any_number_of_processes(made, tmp_path, monkeypatch):
     monkeypatch.setattr(parallel, "_JOBS_WORTH_A_PROCESS", 13)
-    monkeypatch.setattr(parallel, "_num_cores", lambda: 2)
+    monkeypatch.setattr(parallel, "num_cores", lambda: 2)
     before = set(multiprocessing.active_children())  # the readers of other tests' loaders
     other = Synthetic(tmp_path / "two", SMALL)
     other.prepare()

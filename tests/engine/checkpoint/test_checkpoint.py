@@ -104,12 +104,12 @@ def test_the_best_where_there_are_no_hard_links(tmp_path, monkeypatch):
 
 def test_what_a_killed_run_left_unfinished_goes_and_is_said(tmp_path, caplog):
     save_checkpoint(tmp_path, Position(1), state(1))
-    (tmp_path / "checkpoints" / "checkpoint_epoch_00002.tmp").write_bytes(b"half")
+    (tmp_path / "checkpoints" / "checkpoint_epoch_00002.pyth.tmp").write_bytes(b"half")
     (tmp_path / "checkpoints" / "mine.tmp").touch()
     caplog.set_level(logging.INFO)
     remove_leftovers(tmp_path)
     assert names(tmp_path) == ["checkpoint_epoch_00001.pyth", "mine.tmp"]
-    assert "checkpoint_epoch_00002.tmp, which was never finished" in caplog.text
+    assert "checkpoint_epoch_00002.pyth.tmp, which was never finished" in caplog.text
 
 
 def test_the_order_is_by_position_whatever_the_clock_says(tmp_path):

@@ -19,7 +19,9 @@ from weight_files import (
     torchvision_names,
 )
 
-from slowfast_gta import load_weights
+from slowfast_gta import load_config, load_weights
+from slowfast_gta.models.weights import check_weights
+from slowfast_gta.models.weights.report import Mismatch, MismatchKind
 
 I3D = ["MODEL.ARCH", "i3d", "RESNET.NUM_BLOCK_TEMP_KERNEL", [[1], [1], [1], [1]]]
 
@@ -77,9 +79,10 @@ def test_imagenet_weights_go_into_r2d50_and_its_gta(tmp_path, name):
     assert bool(inserted) == (name == "R2D50_GTA.yaml")
     for key in [*inserted, "head.projection.weight", "head.projection.bias"]:
         assert torch.equal(after[key], before[key]), key
-    head = [entry for entry in report.new if entry.startswith("head.projection.")]
-    assert len(head) == 2 and "1000x2048 in the file, 174x2048 in the network" in head[0]
-    assert set(report.new) == {*inserted, *head}
+    weight, bias = report.renewed
+    assert weight == Mismatch("head.projection.weight", MismatchKind.SHAPE, (1000, 2048), (174, 2048))
+    assert (bias.name, bias.shape_in_file) == ("head.projection.bias", (1000,))
+    assert set(report.new) == {*inserted, weight.name, bias.name}
     assert len(report.loaded) + len(report.reshaped) == len(theirs) - 2
     assert not (report.missing or report.unexpected or report.mismatched or report.inflated)
     assert "new" in str(report) and "head.projection.weight" in str(report)
@@ -157,6 +160,21 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path, number):
     torch.save(state, tmp_path / "w.pth")
     words = r"1 do not fit \(s3.pathway0_res0.branch2.b_bn.running_var \(numbers in it are not finite\)"
     assert_refused(small(seed=2), tmp_path / "w.pth", words)
+
+
+def test_a_mismatch_has_a_name_and_a_kind(tmp_path):
+    """A 2D file for a 3D network, which may not inflate; one of its tensors fits and is not finite."""
+    state = small(seed=1).state_dict()
+    state["s2.pathway0_res0.branch2.b_bn.weight"][0] = float("nan")
+    state["s2.pathway0_res0.branch2.b.weight"] = torch.zeros(3, 3)
+    torch.save(state, tmp_path / "a.pth")
+    cfg = load_config(SSV2 / "R2D50.yaml", [*SMALL, *I3D, "TRAIN.CHECKPOINT_INFLATE", False])
+    found = {mismatch.name: mismatch for mismatch in check_weights(cfg, small(*I3D), tmp_path / "a.pth").mismatched}
+    stem = found.pop("s1.pathway0_stem.conv.weight")
+    assert stem == Mismatch(stem.name, MismatchKind.NEEDS_INFLATION, (8, 3, 1, 7, 7), (8, 3, 5, 7, 7))
+    assert found.pop("s2.pathway0_res0.branch2.b_bn.weight").kind is MismatchKind.NOT_FINITE
+    assert found.pop("s2.pathway0_res0.branch2.b.weight").kind is MismatchKind.SHAPE
+    assert {mismatch.kind for mismatch in found.values()} == {MismatchKind.NEEDS_INFLATION}
 
 
 def test_another_number_of_classes_is_for_fine_tuning_only(tmp_path):

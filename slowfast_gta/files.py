@@ -1,0 +1,50 @@
+"""Writing a file whole or not at all: whoever looks sees the old content or the new one, never half of it."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+UNFINISHED = ".tmp"
+"""What stands behind the name of a file that is being written; a process that is killed may leave one."""
+
+
+@contextlib.contextmanager
+def whole_file(path: str | Path, mode: str = "wb", synced: bool = False, shared: bool = False) -> Iterator[IO]:
+    """A new file, open for writing, that takes the name `path` at the end of the block.
+
+    Where the block raises, the file is removed and what was at `path` stays. Text is UTF-8.
+    synced: have content and name on the disk too, so that they survive a loss of power.
+    shared: other processes may be writing the same path: each under a name of its own first, and the last one stays.
+    Raises OSError where it cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f"{path.name}{f'.{os.getpid()}' if shared else ''}{UNFINISHED}")
+    try:
+        with temporary.open(mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+            if synced:
+                file.flush()
+                os.fsync(file.fileno())
+        rename_synced(temporary, path) if synced else temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the folder itself may be what is wrong
+            temporary.unlink()
+        raise
+
+
+def write_whole(path: str | Path, content: str | bytes, shared: bool = False) -> None:
+    """Write `content` as the file `path`, text as UTF-8, whole or not at all. Raises OSError where it cannot."""
+    with whole_file(path, shared=shared) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def rename_synced(temporary: Path, path: Path) -> None:
+    """Give a synced file its name, and have the name on the disk too."""
+    temporary.replace(path)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
