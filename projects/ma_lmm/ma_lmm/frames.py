@@ -76,16 +76,19 @@ class FrameTransform:
         mean, std = (torch.tensor(values)[:, None, None] for values in (processor.image_mean, processor.image_std))
         self._scale, self._shift = processor.rescale_factor / std, mean / std
 
-    def __call__(self, frame: np.ndarray, box: tuple[float, ...] | None = None, flip: bool = False) -> Tensor:
-        """uint8 (H, W, 3) -> (3, image_px, image_px). `box` (left, top, right, bottom) is what is cut out of it."""
-        image = Image.fromarray(frame)
-        image = image.resize((self.image_px, self.image_px), self._resample, box=box)
-        pixels = self.normalise(torch.from_numpy(np.array(image)).permute(2, 0, 1))
-        return pixels.flip(-1) if flip else pixels
+    def __call__(self, frame: np.ndarray) -> Tensor:
+        """uint8 (H, W, 3) -> float32 (3, image_px, image_px)."""
+        return self.normalise(self.resize(frame))
+
+    def resize(self, frame: np.ndarray, box: tuple[float, ...] | None = None, flip: bool = False) -> Tensor:
+        """uint8 (H, W, 3) -> uint8 (3, image_px, image_px); `box` (left, top, right, bottom) is what is cut out."""
+        image = Image.fromarray(frame).resize((self.image_px, self.image_px), self._resample, box=box)
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        return pixels.flip(-1) if flip else pixels.contiguous()
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """uint8 (..., 3, H, W) -> float32."""
-        return pixels.float().mul_(self._scale).sub_(self._shift)
+        return pixels.float().mul_(self._scale.to(pixels.device)).sub_(self._shift.to(pixels.device))
 
 
 def random_box(height: int, width: int, generator: np.random.Generator) -> tuple[float, ...]:

@@ -58,6 +58,14 @@ class _WatchesVideos:
         else:
             super()._init_weights(module)
 
+    def train(self, mode: bool = True):
+        """Training mode; what does not learn as a whole stays in eval mode, without dropout."""
+        super().train(mode)
+        for module in (self.vision_model.encoder, self.vision_model.embeddings, self.language_model):
+            if not any(parameter.requires_grad for parameter in module.parameters()):
+                module.eval()
+        return self
+
     def detach_banks(self) -> None:
         """Remove the hooks for good: only images from now on, and the visual bank."""
         detach(self._bank_hooks)

@@ -1,0 +1,87 @@
+"""The config section of this project, MA_LMM, beside the core's."""
+
+from fvcore.common.config import CfgNode
+
+from ma_lmm.rules import MemoryRule
+from ma_lmm.tasks import TASKS
+from slowfast_gta.errors import ConfigError
+
+_D = CfgNode()
+_D.TASK = "breakfast"  # one of ma_lmm.tasks.TASKS
+_D.MODEL_DIR = ""  # folder of InstructBLIP or BLIP-2, as transformers saves it; never fetched
+_D.DTYPE = "float32"  # of the frozen base: float32 | bfloat16 | float16; halves need TRAIN.MIXED_PRECISION
+_D.TRAIN_ANNOTATIONS = ""  # the file of the training samples; of EPIC-Kitchens the folder of its lists
+_D.VAL_ANNOTATIONS = ""  # of the validation samples; empty: TEST_ANNOTATIONS
+_D.TEST_ANNOTATIONS = ""  # of the test samples
+_D.REFERENCES = ""  # captions: references in COCO's format; empty: the captions of the annotations
+_D.VIDEO_DIR = ""  # videos, or folders of frames, by the names of the annotations
+_D.FOLDER_FPS = 10.0  # frames a second of frame folders
+_D.NUM_FRAMES = 20  # T, of a sample
+_D.MEMORY_LENGTH = 10  # M, entries of a bank
+_D.MEMORY_UPDATE = "compress"  # compress | fifo
+_D.MEMORY_LEVEL = "token"  # token | frame
+_D.MEMORY_MEAN = "weighted"  # weighted | plain
+_D.VISUAL_BANK = True
+_D.QUERY_BANK = True
+_D.BANK_TEXT = True  # the query banks hold the prompt's tokens too
+_D.SUMMARY = "last"  # what the language model gets: last | average | tome | concat
+_D.MAX_PROMPT_TOKENS = 128
+_D.ANSWERS = "generate"  # generate | likelihood (closed sets: Breakfast, COIN, LVU, EPIC)
+_D.NUM_BEAMS = 5
+_D.MAX_NEW_TOKENS = 10
+_D.MIN_NEW_TOKENS = 0
+_D.LENGTH_PENALTY = 1.0
+_D.REPETITION_PENALTY = 1.5
+
+_CHOICES = {
+    "TASK": tuple(TASKS),
+    "DTYPE": ("float32", "bfloat16", "float16"),
+    "ANSWERS": ("generate", "likelihood"),
+}
+_AT_LEAST_1 = ("NUM_FRAMES", "MAX_PROMPT_TOKENS", "NUM_BEAMS", "MAX_NEW_TOKENS")
+
+
+def ma_lmm_defaults() -> CfgNode:
+    """{"MA_LMM": all keys with their defaults}, a fresh copy."""
+    return CfgNode({"MA_LMM": _D.clone()})
+
+
+def check_ma_lmm(cfg: CfgNode) -> None:
+    """Raises ConfigError where the keys of MA_LMM cannot go together."""
+    section = cfg.MA_LMM
+    faults = [
+        f"MA_LMM.{key} is {section[key]!r}; it may be {', '.join(allowed)}."
+        for key, allowed in _CHOICES.items()
+        if section[key] not in allowed
+    ]
+    faults += [f"MA_LMM.{key} is {section[key]}; it must be 1 or more." for key in _AT_LEAST_1 if section[key] < 1]
+    try:
+        memory_rule_from_cfg(cfg)
+    except ConfigError as fault:
+        faults.append(f"MA_LMM: {fault}")
+    if section.DTYPE != "float32" and not cfg.TRAIN.MIXED_PRECISION:
+        faults.append(f"MA_LMM.DTYPE {section.DTYPE} needs TRAIN.MIXED_PRECISION True: what learns is float32.")
+    if cfg.EMA.ENABLE:
+        faults.append("EMA.ENABLE would hold the whole frozen model a second time; MA-LMM has no running average.")
+    if section.TASK in TASKS:
+        task = TASKS[section.TASK]
+        if section.ANSWERS == "likelihood" and task.class_names is None:
+            faults.append(f"MA_LMM.ANSWERS likelihood needs a closed set of answers; {section.TASK} has none.")
+        if section.ANSWERS == "generate" and task.metric == "anticipation":
+            faults.append(f"MA_LMM.ANSWERS must be likelihood for {section.TASK}: its metrics rank all classes.")
+    if faults:
+        raise ConfigError("\n".join(faults))
+
+
+def memory_rule_from_cfg(cfg: CfgNode) -> MemoryRule:
+    section = cfg.MA_LMM
+    return MemoryRule(
+        section.MEMORY_LENGTH,
+        section.MEMORY_UPDATE,
+        section.MEMORY_LEVEL,
+        section.MEMORY_MEAN,
+        section.VISUAL_BANK,
+        section.QUERY_BANK,
+        section.BANK_TEXT,
+        section.SUMMARY,
+    )
