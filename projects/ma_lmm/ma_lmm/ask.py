@@ -26,7 +26,11 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
-    say = (lambda line: print(line, file=sys.stderr, flush=True)) if options.json else (lambda line: print(line, flush=True))
+    say = (
+        (lambda line: print(line, file=sys.stderr, flush=True))
+        if options.json
+        else (lambda line: print(line, flush=True))
+    )
     questions = [options.prompt.replace("{}", question) for question in options.question]
     questions += [CAPTION_PROMPT] if options.caption else []
     loaded = _load(options)
@@ -63,8 +67,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--trained", help="what MA-LMM learned: a checkpoint of run.py, or of the authors")
     parser.add_argument("--training-free", action="store_true", help="the folder's weights, without frame positions")
     parser.add_argument("--caption", action="store_true", help=f"also ask: {CAPTION_PROMPT}")
-    parser.add_argument("--prompt", default="{}", help="what the model is told, {} is the question; for example "
-                        "'Question: {} Short answer:'")
+    parser.add_argument(
+        "--prompt",
+        default="{}",
+        help="what the model is told, {} is the question; for example 'Question: {} Short answer:'",
+    )
     how_many = parser.add_mutually_exclusive_group()
     how_many.add_argument("--fps", type=_positive(float), help="frames watched a second (default: 1)")
     how_many.add_argument("--frames", type=_positive(int), help="frames watched in all, evenly chosen")

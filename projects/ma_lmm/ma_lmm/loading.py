@@ -54,16 +54,22 @@ def load_video_model(
 def read_config(folder: Path) -> dict:
     """config.json of `folder`, of a model that can watch videos."""
     if not folder.is_dir():
-        raise WeightsError(f"{folder}: there is no such folder. Give one that was downloaded before; nothing is fetched.")
+        raise WeightsError(
+            f"{folder}: there is no such folder. Give one that was downloaded before; nothing is fetched."
+        )
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise WeightsError(f"{folder}: there is no config.json in it. It must be a model folder of transformers.") from None
+        raise WeightsError(
+            f"{folder}: there is no config.json in it. It must be a model folder of transformers."
+        ) from None
     except (OSError, ValueError) as fault:
         raise WeightsError(f"{folder / 'config.json'}: it cannot be read ({fault}).") from None
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind not in MODELS:
-        text_only = f"'{kind}' is a text-only model, which sees no frames" if kind in TEXT_MODELS else f"'{kind}' is not"
+        text_only = (
+            f"'{kind}' is a text-only model, which sees no frames" if kind in TEXT_MODELS else f"'{kind}' is not"
+        )
         raise WeightsError(f"{folder}: the model must be {' or '.join(MODELS)}; {text_only}.")
     if config.get("image_token_index") is None:
         raise WeightsError(
@@ -90,7 +96,9 @@ def weight_files(folder: Path) -> list[Path]:
         reason = f"only {pickled[0]}, which can run code when read; convert it" if pickled else "no weights in it"
         raise WeightsError(f"{folder}: there is no {_WHOLE} or {_INDEX}: {reason}.")
     if missing:
-        raise WeightsError(f"{folder}: {len(missing)} of {len(files)} weight files are missing, the first: {missing[0]}.")
+        raise WeightsError(
+            f"{folder}: {len(missing)} of {len(files)} weight files are missing, the first: {missing[0]}."
+        )
     return files
 
 

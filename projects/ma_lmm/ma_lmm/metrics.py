@@ -51,7 +51,9 @@ def caption_scores(captions: Sequence[str], references: Sequence[Sequence[str]])
         from pycocoevalcap.cider.cider import Cider
         from pycocoevalcap.rouge.rouge import Rouge
     except ModuleNotFoundError:
-        raise RunError("Captions are scored by pycocoevalcap, which is not installed: pip install pycocoevalcap.") from None
+        raise RunError(
+            "Captions are scored by pycocoevalcap, which is not installed: pip install pycocoevalcap."
+        ) from None
     has_java = shutil.which("java") is not None
     tokenize = _ptb_tokens if has_java else _plain_tokens
     truth = tokenize({number: list(texts) for number, texts in enumerate(references)})
@@ -94,4 +96,6 @@ def _ptb_tokens(captions: dict[int, list[str]]) -> dict[int, list[str]]:
 
 
 def _plain_tokens(captions: dict[int, list[str]]) -> dict[int, list[str]]:
-    return {key: [" ".join(re.findall(r"[a-z0-9']+", text.lower())) for text in texts] for key, texts in captions.items()}
+    return {
+        key: [" ".join(re.findall(r"[a-z0-9']+", text.lower())) for text in texts] for key, texts in captions.items()
+    }

@@ -194,9 +194,7 @@ class Blip2ForVideo(_WatchesVideos, Blip2ForConditionalGeneration):
     def query_frame(self, states: Tensor, memory: VideoMemory, prompt: tuple):
         """The Q-Former's output for a frame: `states` (B, *, C) are [visual bank; frame]."""
         queries = self.query_tokens.expand(states.shape[0], -1, -1)
-        return self.qformer(
-            query_embeds=queries, encoder_hidden_states=states, video_memory=memory, return_dict=True
-        )
+        return self.qformer(query_embeds=queries, encoder_hidden_states=states, video_memory=memory, return_dict=True)
 
 
 VideoModel = InstructBlipForVideo | Blip2ForVideo

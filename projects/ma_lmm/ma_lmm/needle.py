@@ -49,7 +49,9 @@ _VISUAL = MemoryRule(length=MEMORY, query=False)
 METHODS = {
     "compression": Method(MemoryRule(length=MEMORY)),
     "compression, visual bank": Method(_VISUAL),
-    "fifo, visual bank": Method(replace(_VISUAL, update="fifo"), visible=tuple(range(NUM_FRAMES - MEMORY - 1, NUM_FRAMES))),
+    "fifo, visual bank": Method(
+        replace(_VISUAL, update="fifo"), visible=tuple(range(NUM_FRAMES - MEMORY - 1, NUM_FRAMES))
+    ),
     "uniform, visual bank": Method(_VISUAL, MEMORY, tuple(even_indices(NUM_FRAMES, MEMORY))),
 }
 
@@ -68,7 +70,9 @@ def draw_needles(
 
 
 def needle_model(seed: int) -> VideoModel:
-    model = tiny_model("instructblip", "llama", seed=seed, vision=32, qformer=32, image=IMAGE_PX, vocabulary=20, layers=2, dropout=0.0)
+    model = tiny_model(
+        "instructblip", "llama", seed=seed, vision=32, qformer=32, image=IMAGE_PX, vocabulary=20, layers=2, dropout=0.0
+    )
     return model.requires_grad_(True)
 
 

@@ -56,7 +56,9 @@ def evaluation_of(
     return Evaluation(results, arrays, metrics, summary, tuple(remarks), tuple(bad))
 
 
-def _scores(metric: str, answered: Sequence[Answered], class_names: Sequence[str]) -> tuple[dict[str, float], list[str]]:
+def _scores(
+    metric: str, answered: Sequence[Answered], class_names: Sequence[str]
+) -> tuple[dict[str, float], list[str]]:
     texts = [one.texts for one in answered]
     if metric == "captions":
         return caption_scores([beams[0] for beams in texts], [one.answers for one in answered])

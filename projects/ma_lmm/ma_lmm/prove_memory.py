@@ -67,8 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for num_frames in options.frames if way == "memory" else options.all_at_once:
             rows.append(_in_own_process(way, num_frames))
             row = rows[-1]
-            print(f"{way:<12} {num_frames:>5} frames: peak {row['peak_mib']:7.1f} MiB, "
-                  f"{1000 * row['frame_sec']:6.2f} ms a frame", flush=True)
+            print(
+                f"{way:<12} {num_frames:>5} frames: peak {row['peak_mib']:7.1f} MiB, "
+                f"{1000 * row['frame_sec']:6.2f} ms a frame",
+                flush=True,
+            )
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "memory.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     draw_memory(rows).save(options.output / "memory.png")
@@ -81,7 +84,9 @@ def check_flat(rows: list[dict]) -> None:
     """Raises RunError unless the memory of the longest video is that of the shortest, within TOLERANCE."""
     peaks = [row["peak_mib"] for row in rows if row["way"] == "memory"]
     if max(peaks) > min(peaks) * (1 + TOLERANCE):
-        raise RunError(f"Memory is not flat: {min(peaks):.1f} to {max(peaks):.1f} MiB, more than {TOLERANCE:.0%} apart.")
+        raise RunError(
+            f"Memory is not flat: {min(peaks):.1f} to {max(peaks):.1f} MiB, more than {TOLERANCE:.0%} apart."
+        )
 
 
 def draw_memory(rows: list[dict]) -> Image.Image:
@@ -97,7 +102,9 @@ def draw_memory(rows: list[dict]) -> Image.Image:
             torch.log(torch.tensor(value / low)) / torch.log(torch.tensor(high / low))
             for value, (low, high) in zip((num_frames, peak), spans, strict=True)
         ]
-        return left + float(shares[0]) * (width - left - 30), height - bottom - float(shares[1]) * (height - bottom - 30)
+        return left + float(shares[0]) * (width - left - 30), height - bottom - float(shares[1]) * (
+            height - bottom - 30
+        )
 
     draw.line((left, 30, left, height - bottom, width - 30, height - bottom), fill="black")
     for number, (way, colour) in enumerate(zip(_WAYS, ((70, 110, 180), (200, 90, 60)), strict=True)):
@@ -122,7 +129,9 @@ def _in_own_process(way: str, num_frames: int) -> dict:
     environment = {**os.environ, "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
-        raise RunError(f"Measuring {num_frames} frames ({way}) failed: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+        raise RunError(
+            f"Measuring {num_frames} frames ({way}) failed: {(done.stderr.strip().splitlines() or ['?'])[-1]}"
+        )
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 

@@ -31,8 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for seed in range(options.seeds):
             right, run = train_needle(method, seed, options.steps)
             rows.append({"method": name, "seed": seed, "right": right, "ceiling": method.ceiling} | _numbers(run))
-            print(f"{name:<26} seed {seed}: {right:6.1%} right (ceiling {method.ceiling:.1%}), "
-                  f"{run['cpu_sec']:.0f} CPU seconds", flush=True)
+            print(
+                f"{name:<26} seed {seed}: {right:6.1%} right (ceiling {method.ceiling:.1%}), "
+                f"{run['cpu_sec']:.0f} CPU seconds",
+                flush=True,
+            )
             if name == "compression" and seed == 0:
                 save_tiny(options.output / "model", run["model"], WORDS)
     asked = ask_files(options.output / "model", options.files)

@@ -26,9 +26,7 @@ def compress_by_loops(entries, sizes, level, mean):
     new_entries, new_sizes = [], []
     for one, size in zip(entries, sizes, strict=True):
         tracks, counts = [], []
-        likeness = [
-            [cosine(one[k][p], one[k + 1][p]) for k in range(num_entries - 1)] for p in range(num_tokens)
-        ]
+        likeness = [[cosine(one[k][p], one[k + 1][p]) for k in range(num_entries - 1)] for p in range(num_tokens)]
         together = [sum(likeness[p][k] for p in range(num_tokens)) for k in range(num_entries - 1)]
         for p in range(num_tokens):
             values = likeness[p] if level == "token" else together

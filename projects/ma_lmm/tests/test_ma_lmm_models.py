@@ -77,9 +77,12 @@ def test_images_are_the_librarys_before_between_and_after_videos(kind, language)
     for number in range(6):
         watcher.see(model.encode_frame(pixel_values[:, number]).last_hidden_state)
         assert torch.equal(model(pixel_values[:, 0], **inputs).logits, expected)
-    assert torch.equal(watcher.visual_tokens(), model.get_image_features(
-        pixel_values, **{k: v for k, v in inputs.items() if k == "qformer_input_ids"}
-    ).pooler_output)
+    assert torch.equal(
+        watcher.visual_tokens(),
+        model.get_image_features(
+            pixel_values, **{k: v for k, v in inputs.items() if k == "qformer_input_ids"}
+        ).pooler_output,
+    )
     assert torch.equal(model(pixel_values[:, 0], **inputs).logits, expected)
 
 

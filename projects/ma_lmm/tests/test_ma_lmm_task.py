@@ -78,13 +78,18 @@ def test_a_run_trains_what_is_trained_and_saves_only_that(build_cfg, data):
     output = train_and_test(cfg, build_task=MaLmmTask.from_cfg)
     content = newest(cfg)
     assert content["model_state"] and all(is_trained(name) for name in content["model_state"])
-    (name, digest), = content["builds_on"].items()
+    ((name, digest),) = content["builds_on"].items()
     assert name == "model" and len(digest) == 64
 
     start = InstructBlipForVideo.from_pretrained(data / "model", local_files_only=True).state_dict()
     changed = {name for name, value in content["model_state"].items() if not torch.equal(value, start[name])}
-    assert {"qformer.encoder.layer.0.attention.attention.query.weight", "query_tokens", "language_projection.weight",
-            "frame_positions.weight", "vision_model.post_layernorm.weight"} <= changed
+    assert {
+        "qformer.encoder.layer.0.attention.attention.query.weight",
+        "query_tokens",
+        "language_projection.weight",
+        "frame_positions.weight",
+        "vision_model.post_layernorm.weight",
+    } <= changed
     assert content["model_state"]["frame_positions.weight"].abs().amax(1).nonzero().flatten().tolist() == [4]
 
     results = json.loads((output / "results.json").read_text())

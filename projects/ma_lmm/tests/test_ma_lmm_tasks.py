@@ -60,8 +60,12 @@ def test_breakfast_and_coin_name_a_class(source):
     made = source({"a": {"duration": 9, "frame_length": 90, "class_name": "scrambled egg", "class_label": 2}})
     (sample,) = TASKS["breakfast"].read(made, "train")
     assert sample.answers == ("scrambled egg",) and sample.path.endswith("a.mp4") and sample.fps is None
-    made = source({"a": {"subset": "training", "duration": 9, "target": "make tea", "num_frames_actual": 90},
-                   "b": {"subset": "testing", "duration": 9, "target": "PaintWall", "num_frames_actual": 90}})
+    made = source(
+        {
+            "a": {"subset": "training", "duration": 9, "target": "make tea", "num_frames_actual": 90},
+            "b": {"subset": "testing", "duration": 9, "target": "PaintWall", "num_frames_actual": 90},
+        }
+    )
     assert [sample.answers for sample in TASKS["coin"].read(made, "test")] == [("paintwall",)]
     assert TASKS["coin"].class_names(made) == ["make tea", "paintwall"]
 
@@ -193,7 +197,9 @@ def test_labels_are_the_answer_and_eos(language):
     tokenizer = builder.tokenizer
     prompts = builder.with_answers(["what is shown", "what"], ["red", "a blue cat"], NUM_QUERIES)
     answers = [row[row != -100].tolist() for row in prompts.labels]
-    assert answers == [tokenizer.convert_tokens_to_ids(words) for words in (["red", "</s>"], ["a", "blue", "cat", "</s>"])]
+    assert answers == [
+        tokenizer.convert_tokens_to_ids(words) for words in (["red", "</s>"], ["a", "blue", "cat", "</s>"])
+    ]
     assert (prompts.input_ids[:, :NUM_QUERIES] == 4).all() and (prompts.input_ids[:, NUM_QUERIES] == 1).all()
     assert prompts.labels.shape == prompts.input_ids.shape or language == "t5"
     assert prompts.qformer_attention_mask.sum(1).tolist() == [4, 2]
@@ -228,7 +234,9 @@ def test_class_mean_recall_is_the_loop():
     expected = sum(sum(hits) / len(hits) for hits in by_class.values()) / len(by_class)
     scores = anticipation_scores(ranks, labels)
     assert scores["recall5"] == pytest.approx(100 * expected)
-    assert scores["accuracy5"] == pytest.approx(100 * np.mean([label in row[:5] for row, label in zip(ranks, labels, strict=True)]))
+    assert scores["accuracy5"] == pytest.approx(
+        100 * np.mean([label in row[:5] for row, label in zip(ranks, labels, strict=True)])
+    )
 
 
 CAPTIONS = ["a dog runs on the grass", "a man is cooking"]

@@ -42,7 +42,9 @@ def _read(segments: bool, source: Source, split: str) -> list[Sample]:
         if split == "train":
             samples.append(Sample(name, found, PROMPT, (clean_text(entry["caption"]),), span, fps))
         else:
-            right = captions[clip] if references is None else _references(references, (name, clip, entry["video"]), path)
+            right = (
+                captions[clip] if references is None else _references(references, (name, clip, entry["video"]), path)
+            )
             samples.append(Sample(clip, found, PROMPT, tuple(right), span, fps))
     return samples
 
