@@ -6,6 +6,7 @@ its traceback.
 """
 
 import errno
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -15,9 +16,13 @@ class UserError(Exception):
 
 
 class ConfigError(UserError, ValueError):
-    """A config or a command line that cannot be run as written."""
+    """A config or a command line that cannot be run as written. `keys` are the config keys it is about, if it is."""
 
     exit_code = 2
+
+    def __init__(self, message: str, keys: Iterable[str] = ()):
+        super().__init__(message)
+        self.keys = tuple(keys)
 
 
 class DataError(UserError):

@@ -22,5 +22,6 @@ class Registry(_Registry):
         hint = f" Did you mean {near[0]}?" if near else ""
         raise ConfigError(
             f"{key}: nothing is registered as '{name}'.{hint} Known: {', '.join(self.known())}. "
-            "A module of your own is imported by PLUGINS."
+            "A module of your own is imported by PLUGINS.",
+            [key],
         )

@@ -14,7 +14,21 @@ from slowfast_gta.datasets.synthetic.dataset import Settings
 PACKAGE = ROOT / "slowfast_gta"
 FILES = sorted(PACKAGE.rglob("*.py"))
 TOOLS = sorted((ROOT / "tools").glob("*.py"))
+PROJECTS = {path.name for path in (ROOT / "projects").glob("*/")}
+TESTS = sorted(path for folder in (ROOT / "tests", ROOT / "projects") for path in folder.rglob("test_*.py"))
+# Tests of the whole, which mirror no module.
+OWN_ROOMS = {"e2e", "parity", "slurm"}
+OF_THE_WHOLE = {"architecture", "configs", "docs"}
 BANNED_NAMES = {"utils", "util", "misc", "helper", "helpers", "common", "manager"}
+
+MOST_FILES, MOST_LINES = 15, 400  # of a room, commands/ excepted; of a module
+# Modules that import each other, and why that is so. There should be none.
+KNOWN_CIRCLES = {
+    (
+        "config.load",
+        "config.stages",
+    ): "stages are loaded as configs, and a config is checked stage by stage",
+}
 
 # What everything may import.
 GROUND = {"errors", "registry", "files", "class_names"}
@@ -23,6 +37,7 @@ ABOVE_ENGINE = ("reports", "inference", "experiments", "benchmarks")
 ALLOWED = {
     "errors": set(),
     "registry": {"errors"},
+    "files": {"errors"},
     "class_names": {"errors"},
     "processes": GROUND,
     "distributed": GROUND,
@@ -38,6 +53,7 @@ ALLOWED = {
 ALLOWED |= {room: {*ALLOWED["engine"], "engine", "video", "processes"} for room in ABOVE_ENGINE}
 ALLOWED["run"] = {*ALLOWED["engine"], "engine", "reports"}
 ALLOWED["commands"] = {*ALLOWED, "run"} - {"commands"}
+VERSIONED = PACKAGE / "engine" / "checkpoint" / "code_version.py"  # asks the package for its version and its files
 MOVES_TO_DEVICES = ("engine", "distributed", "inference", "benchmarks")
 # What may read the config: these functions, and methods of classes made of one (`from_cfg`).
 CFG_READERS = ("build_", "load_", "check_", "save_", "train", "test", "validate", "update_", "_")
@@ -65,24 +81,94 @@ def imports(tree: ast.Module) -> Iterator[str]:
 
 
 def own_imports(tree: ast.Module) -> set[str]:
-    """The modules of this package that are imported, without its name."""
-    found = {name.removeprefix("slowfast_gta.") for name in imports(tree) if name.startswith("slowfast_gta.")}
-    return {name for name in found if (PACKAGE / name.split(".")[0]).exists() or is_module(name)}
+    """The modules of this package that are imported, without its name; "" is the package, and its public names."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {module_named(alias.name) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {module_named(f"{node.module}.{alias.name}") for alias in node.names}
+    return found - {None}
 
 
-def is_module(name: str) -> bool:
-    return (PACKAGE / f"{name.replace('.', '/')}.py").exists()
+def module_named(name: str) -> str | None:
+    """The module of this package in which `name` is: slowfast_gta.engine.device.Normalize -> engine.device."""
+    package, *parts = name.split(".")
+    if package != PACKAGE.name:
+        return None
+    while parts and not is_module(parts):
+        parts.pop()
+    return ".".join(parts)
+
+
+def is_module(parts: list[str]) -> bool:
+    path = PACKAGE.joinpath(*parts)
+    return path.is_dir() or path.with_suffix(".py").exists()
+
+
+def circles(graph: dict[str, set[str]]) -> set[tuple[str, ...]]:
+    """The largest groups of nodes of which each can be reached from each other one, in order of their names."""
+    reached = {node: set(following) for node, following in graph.items()}
+    for between in reached:
+        for node in reached:
+            if between in reached[node]:
+                reached[node] |= reached[between]
+    return {
+        tuple(sorted(other for other in reached[node] if node in reached[other]))
+        for node in reached
+        if node in reached[node]
+    }
 
 
 def each(paths: list[Path]):
     return pytest.mark.parametrize("path", paths, ids=lambda path: str(path.relative_to(ROOT)))
 
 
-@each([path for path in FILES if len(path.relative_to(PACKAGE).parts) > 1 or path.stem in ALLOWED])
+# ------------------------------------------------------------------------------------------- who may import whom
+
+
+@each([path for path in FILES if path.parent != PACKAGE or path.stem not in ("__init__", "__main__")])
 def test_a_room_imports_only_the_rooms_it_may(path):
+    """Nothing but the command line imports the public names: they are made of what is below."""
     room = module_of(path).split(".")[0]
-    imported = {name.split(".")[0] for name in own_imports(tree_of(path))}
-    assert imported - {room} <= ALLOWED[room], f"{path} imports {sorted(imported - {room} - ALLOWED[room])}"
+    assert room in ALLOWED, f"{room} is a new room or module: say in ALLOWED what it may import"
+    imported = {name.split(".")[0] for name in own_imports(tree_of(path))} - {room}
+    if path == VERSIONED:
+        imported -= {""}
+    assert imported <= ALLOWED[room], f"{path} imports {sorted(imported - ALLOWED[room])}"
+
+
+def test_what_may_be_imported_is_below():
+    assert not circles({room: set(rooms) & set(ALLOWED) for room, rooms in ALLOWED.items()})
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """Imports inside functions count; the package itself, which imports its public names when asked, does not."""
+    graph = {module_of(path): own_imports(tree_of(path)) - {module_of(path), ""} for path in FILES}
+    del graph[""]
+    found = circles({module: {name for name in names if name in graph} for module, names in graph.items()})
+    assert found <= set(KNOWN_CIRCLES), sorted(found - set(KNOWN_CIRCLES))
+
+
+def test_circles_are_found():
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": {"e"}, "e": {"d"}, "f": {"a", "f"}, "g": {"f"}}
+    assert circles(graph) == {("a", "b", "c"), ("d", "e"), ("f",)}
+    assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == set()
+
+
+def test_imports_are_found_wherever_they_are():
+    text = "def f():\n    from slowfast_gta.video import readers, no_module\n\nimport slowfast_gta.engine.device\n"
+    assert own_imports(ast.parse(text)) == {"video.readers", "video", "engine.device"}
+    assert own_imports(ast.parse("from slowfast_gta import load_config, distributed\nimport torch")) == {
+        "",
+        "distributed",
+    }
+
+
+@each([*FILES, *TOOLS])
+def test_the_package_knows_no_project(path):
+    imported = {name.split(".")[0] for name in imports(tree_of(path))}
+    assert not imported & {"projects", *PROJECTS}
 
 
 @each([path for path in (PACKAGE / "models" / "attention").glob("*.py") if path.stem not in ("__init__", "build")])
@@ -179,8 +265,22 @@ def test_every_key_is_read_somewhere():
     assert unread == TAKEN_BUT_UNUSED & unread, f"declared, and read by nothing: {sorted(unread - TAKEN_BUT_UNUSED)}"
 
 
+# ------------------------------------------------------------------------------------------------ names and sizes
+
+
+@pytest.mark.parametrize("room", sorted({path.parent for path in FILES}), ids=lambda room: str(room.relative_to(ROOT)))
+def test_a_room_has_few_files(room):
+    files = [path.name for path in room.glob("*.py") if path.stem != "__init__"]
+    assert len(files) <= MOST_FILES or room == PACKAGE / "commands", f"{len(files)} files"
+
+
+@each([*FILES, *TOOLS])
+def test_a_module_is_short(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+
+
 def test_no_file_is_named_after_nothing():
-    folders = [ROOT / name for name in ("slowfast_gta", "tools", "tests")]
+    folders = [ROOT / name for name in ("slowfast_gta", "tools", "tests", "projects")]
     names = {part for folder in folders for path in folder.rglob("*") for part in (path.stem.lower(),)}
     assert not names & BANNED_NAMES
 
@@ -197,3 +297,25 @@ def test_tools_have_no_logic_of_their_own(path):
     nodes = list(ast.walk(tree_of(path)))
     assert not [node for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.For | ast.While)]
     assert own_imports(tree_of(path)) <= {"commands", "commands.run_command"}
+
+
+# ------------------------------------------------------------------------------------------------------ the tests
+
+
+@each([path for path in TESTS if path.is_relative_to(ROOT / "tests")])
+def test_a_test_is_where_its_module_is(path):
+    """tests/<room>/test_<module>.py or test_<module>_<what>.py, beside the tests of the whole in rooms of their own."""
+    room, what = path.parent.relative_to(ROOT / "tests"), path.stem.removeprefix("test_")
+    if str(room) in OWN_ROOMS or (str(room) == "." and what in OF_THE_WHOLE):
+        return
+    modules = {module.stem for module in (PACKAGE / room).glob("*.py")} - {"__init__", "__main__"}
+    assert any(f"{what}_".startswith(f"{module}_") for module in modules), (
+        f"{room} has no module of which this is a test"
+    )
+
+
+@each([*TESTS, *sorted((ROOT / "tests").rglob("conftest.py"))])
+def test_no_test_file_imports_another(path):
+    """What several need is a plain module: of tests/support, or of a project's."""
+    parts = {part for name in imports(tree_of(path)) for part in name.split(".")[:-1] or [name]}
+    assert not [part for part in parts if part.startswith("test_") or part in ("tests", "conftest")]

@@ -8,15 +8,15 @@ from miniatures import CFG, TINY
 from slowfast_gta import load_config
 from slowfast_gta import run as engine_stages
 from slowfast_gta.config.stages import load_stages
+from slowfast_gta.engine.teacher import Teacher
 from slowfast_gta.engine.training.freezing import freeze_backbone, freeze_norms
-from slowfast_gta.engine.training.learner import Teacher
 from slowfast_gta.engine.training.optimizer import build_optimizer, set_lr
 from slowfast_gta.errors import ConfigError, RunError
 from slowfast_gta.models import build_model
 from slowfast_gta.models.attention import ATTENTION_REGISTRY
 from slowfast_gta.models.build import inserted_names
 from slowfast_gta.models.weights import load_weights
-from slowfast_gta.run import check_stages, train_stages
+from slowfast_gta.run import check_stages, train_and_test
 
 LOCATION = [[[]], [[0]], [[0]], [[]]]
 BLOCK = ["ATTENTION.NAME", "GTA", "ATTENTION.LOCATION", LOCATION, "ATTENTION.OPTIONS.GROUPS", 4]
@@ -171,7 +171,7 @@ def run_stages(ssv2, tmp_path):
 
     def run(stages: dict, *overrides):
         where = ["DATA.PATH_TO_DATA_DIR", str(ssv2), "OUTPUT_DIR", str(tmp_path / "run")]
-        train_stages(load(tmp_path, stages, *where, *overrides))
+        train_and_test(load(tmp_path, stages, *where, *overrides))
         return tmp_path / "run"
 
     return run
@@ -187,7 +187,7 @@ def test_a_run_stopped_in_stage_two_goes_on_there_and_ends_the_same(run_stages, 
     assert (whole / "mimic" / "results.json").exists()
     assert not (whole / "gta" / "results.json").exists(), "only the last network is tested"
 
-    real, started = engine_stages.train_and_test, []
+    real, started = engine_stages._train_one, []
 
     def stop_in_stage_two(cfg, init_method=None):
         started.append(cfg.OUTPUT_DIR)
@@ -195,10 +195,10 @@ def test_a_run_stopped_in_stage_two_goes_on_there_and_ends_the_same(run_stages, 
             raise RunError("the machine was needed for something else")
         real(cfg, init_method)
 
-    monkeypatch.setattr(engine_stages, "train_and_test", stop_in_stage_two)
+    monkeypatch.setattr(engine_stages, "_train_one", stop_in_stage_two)
     with pytest.raises(RunError):
         run_stages(stages)
-    monkeypatch.setattr(engine_stages, "train_and_test", real)
+    monkeypatch.setattr(engine_stages, "_train_one", real)
     first = tmp_path / "run" / "backbone" / "checkpoints" / "checkpoint_epoch_00002.pyth"
     before = first.stat().st_mtime_ns
     resumed = run_stages(stages)

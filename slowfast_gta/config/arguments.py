@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fvcore.common.config import CfgNode
 
+from slowfast_gta.config.extension import Extra
 from slowfast_gta.config.load import load_config
 from slowfast_gta.errors import ConfigError
 
@@ -73,9 +74,11 @@ def parse_arguments(parser: argparse.ArgumentParser, argv: Sequence[str] | None 
     return args
 
 
-def load_configs(args: argparse.Namespace, extra: Sequence = ()) -> list[CfgNode]:
-    """One config for each file of --cfg. `extra` are KEY, VALUE pairs of the tool's own flags; they come last.
+def load_configs(args: argparse.Namespace, given: Sequence = (), extra: Extra = None) -> list[CfgNode]:
+    """One config for each file of --cfg.
 
+    given: KEY, VALUE pairs of the tool's own flags; they come last.
+    extra: sections of a project's own, as load_config takes them.
     Raises ConfigError: for all files and overrides in one message.
     """
     files, overrides = split_tokens(args.cfg)
@@ -87,7 +90,7 @@ def load_configs(args: argparse.Namespace, extra: Sequence = ()) -> list[CfgNode
     configs, reports = [], []
     for file in files:
         try:
-            configs.append(load_config(file, [*overrides, *more_overrides, *extra]))
+            configs.append(load_config(file, [*overrides, *more_overrides, *given], extra))
         except ConfigError as error:
             reports.append(str(error))
     if reports:

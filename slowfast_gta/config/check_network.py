@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from slowfast_gta.config.settings import Fault
 from slowfast_gta.errors import ConfigError
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY, accepted_options, build_attention
 from slowfast_gta.models.layout import BLOCKS, TEMPORAL_POOL, StageLayout, attention_places, build_layout
@@ -12,7 +13,7 @@ from slowfast_gta.models.resnet import build_nonlocal
 _STAGES = ("res2", "res3", "res4", "res5")
 
 
-def check_network(cfg) -> Iterator[str]:
+def check_network(cfg) -> Iterator[Fault]:
     """Faults of ResNet and SlowFast and of the blocks in them. A network of the user's own checks itself."""
     yield from check_attention_choice(cfg)
     if cfg.MODEL.MODEL_NAME not in ("ResNet", "SlowFast"):
@@ -25,84 +26,123 @@ def check_network(cfg) -> Iterator[str]:
     widths = (cfg.RESNET.WIDTH_PER_GROUP, cfg.RESNET.EXPANSION, cfg.RESNET.NUM_GROUPS)
     if not faults and min(*sizes, *widths) >= 1:
         yield from check_blocks(cfg)
-        if not any(fault.startswith("NONLOCAL.") for fault in misplaced):
+        if not any(fault.is_about("NONLOCAL") for fault in misplaced):
             yield from check_nonlocal_blocks(cfg)
 
 
-def check_attention_choice(cfg) -> Iterator[str]:
+def check_attention_choice(cfg) -> Iterator[Fault]:
     """ATTENTION's keys against each other and against the options that the block has."""
     node = cfg.ATTENTION
     placed = any(indices for stage in node.LOCATION if isinstance(stage, list) for indices in stage)
     if node.NAME == "none":
         if placed:
-            yield f"ATTENTION.LOCATION is {node.LOCATION}, but ATTENTION.NAME is none: name a block, or remove it."
+            yield Fault(
+                "ATTENTION.LOCATION",
+                f"ATTENTION.LOCATION is {node.LOCATION}, but ATTENTION.NAME is none: name a block, or remove it.",
+                ("ATTENTION.NAME",),
+            )
         if node.OPTIONS:
-            yield f"ATTENTION.OPTIONS has {', '.join(node.OPTIONS)}, but ATTENTION.NAME is none: name a block."
+            yield Fault(
+                "ATTENTION.OPTIONS",
+                f"ATTENTION.OPTIONS has {', '.join(node.OPTIONS)}, but ATTENTION.NAME is none: name a block.",
+                ("ATTENTION.NAME",),
+            )
     if node.REFINE != "none":
         yield from check_refine(cfg)
     if node.NAME == "none":
         return
     if not placed:
-        yield (
+        yield Fault(
+            "ATTENTION.NAME",
             f"ATTENTION.NAME is {node.NAME}, but ATTENTION.LOCATION names no place for it, as "
-            "[[[]], [[1, 3]], [[1, 3, 5]], [[]]] does for ResNet-50."
+            "[[[]], [[1, 3]], [[1, 3, 5]], [[]]] does for ResNet-50.",
+            ("ATTENTION.LOCATION",),
         )
     if node.NAME in ATTENTION_REGISTRY:
         accepted = accepted_options(node.NAME)
         for option in node.OPTIONS:
             if option not in accepted:
                 known = ", ".join(sorted(accepted)) or "none"
-                yield f"ATTENTION.OPTIONS.{option}: {node.NAME} has no option {option}. It accepts {known}."
+                yield Fault(
+                    f"ATTENTION.OPTIONS.{option}",
+                    f"ATTENTION.OPTIONS.{option}: {node.NAME} has no option {option}. It accepts {known}.",
+                )
 
 
-def check_refine(cfg) -> Iterator[str]:
+def check_refine(cfg) -> Iterator[Fault]:
     """ATTENTION.REFINE needs masks, of one pathway."""
     handing = [name for name, block in ATTENTION_REGISTRY if getattr(block, "hands_mask", False)]
     if cfg.ATTENTION.NAME not in handing:
-        yield (
+        yield Fault(
+            "ATTENTION.REFINE",
             f"ATTENTION.REFINE is {cfg.ATTENTION.REFINE}, but ATTENTION.NAME is {cfg.ATTENTION.NAME}, which has no "
-            f"masks to refine with: {', '.join(handing)} have. Choose one of them, or ATTENTION.REFINE none."
+            f"masks to refine with: {', '.join(handing)} have. Choose one of them, or ATTENTION.REFINE none.",
+            ("ATTENTION.NAME",),
         )
     if cfg.MODEL.MODEL_NAME == "SlowFast":
-        yield (
+        yield Fault(
+            "ATTENTION.REFINE",
             f"ATTENTION.REFINE is {cfg.ATTENTION.REFINE}, which is for one pathway, but MODEL.MODEL_NAME is SlowFast, "
-            "which has two: use ResNet, or ATTENTION.REFINE none."
+            "which has two: use ResNet, or ATTENTION.REFINE none.",
+            ("MODEL.MODEL_NAME",),
         )
 
 
-def check_arch(cfg) -> Iterator[str]:
+def check_arch(cfg) -> Iterator[Fault]:
     """MODEL_NAME with ARCH, and the number of frames."""
     arch, name, frames = cfg.MODEL.ARCH, cfg.MODEL.MODEL_NAME, cfg.DATA.NUM_FRAMES
     if (arch == "slowfast") != (name == "SlowFast"):
         fitting = "slowfast" if name == "SlowFast" else "2d, c2d, i3d or slow"
-        yield f"MODEL.ARCH is {arch}, but MODEL.MODEL_NAME is {name}: with {name}, MODEL.ARCH is {fitting}."
+        yield Fault(
+            "MODEL.ARCH",
+            f"MODEL.ARCH is {arch}, but MODEL.MODEL_NAME is {name}: with {name}, MODEL.ARCH is {fitting}.",
+            ("MODEL.MODEL_NAME",),
+        )
     elif arch == "slowfast" and frames % max(cfg.SLOWFAST.ALPHA, 1):
-        yield (
+        yield Fault(
+            "DATA.NUM_FRAMES",
             f"DATA.NUM_FRAMES is {frames}; it must be a multiple of SLOWFAST.ALPHA, {cfg.SLOWFAST.ALPHA}: "
-            "the slow pathway takes one frame for each ALPHA."
+            "the slow pathway takes one frame for each ALPHA.",
+            ("SLOWFAST.ALPHA",),
         )
     elif frames // TEMPORAL_POOL[arch] < 1:
-        yield f"DATA.NUM_FRAMES is {frames}; MODEL.ARCH {arch} halves it after res2 and needs at least 2."
+        yield Fault(
+            "DATA.NUM_FRAMES",
+            f"DATA.NUM_FRAMES is {frames}; MODEL.ARCH {arch} halves it after res2 and needs at least 2.",
+            ("MODEL.ARCH",),
+        )
 
 
-def check_widths(cfg) -> Iterator[str]:
+def check_widths(cfg) -> Iterator[Fault]:
     """Channels that must divide."""
     resnet, fast = cfg.RESNET, cfg.SLOWFAST
     if resnet.TRANS_FUNC == "basic_transform" and resnet.NUM_GROUPS != 1:
-        yield f"RESNET.NUM_GROUPS is {resnet.NUM_GROUPS}; RESNET.TRANS_FUNC basic_transform has no groups: set it to 1."
+        yield Fault(
+            "RESNET.NUM_GROUPS",
+            f"RESNET.NUM_GROUPS is {resnet.NUM_GROUPS}; RESNET.TRANS_FUNC basic_transform has no groups: set it to 1.",
+            ("RESNET.TRANS_FUNC",),
+        )
     if cfg.MODEL.ARCH != "slowfast":
         return
     if resnet.STRIDE_1X1:
-        yield "RESNET.STRIDE_1X1 is True, which PySlowFast's SlowFast does not read: set it to False."
+        yield Fault(
+            "RESNET.STRIDE_1X1",
+            "RESNET.STRIDE_1X1 is True, which PySlowFast's SlowFast does not read: set it to False.",
+        )
     if resnet.WIDTH_PER_GROUP % max(fast.BETA_INV, 1):
-        yield (
-            f"SLOWFAST.BETA_INV is {fast.BETA_INV}; it must divide RESNET.WIDTH_PER_GROUP, {resnet.WIDTH_PER_GROUP}."
+        yield Fault(
+            "SLOWFAST.BETA_INV",
+            f"SLOWFAST.BETA_INV is {fast.BETA_INV}; it must divide RESNET.WIDTH_PER_GROUP, {resnet.WIDTH_PER_GROUP}.",
+            ("RESNET.WIDTH_PER_GROUP",),
         )
     if fast.FUSION_KERNEL_SZ % 2 == 0:
-        yield f"SLOWFAST.FUSION_KERNEL_SZ is {fast.FUSION_KERNEL_SZ}; it must be odd, for the two pathways to meet."
+        yield Fault(
+            "SLOWFAST.FUSION_KERNEL_SZ",
+            f"SLOWFAST.FUSION_KERNEL_SZ is {fast.FUSION_KERNEL_SZ}; it must be odd, for the two pathways to meet.",
+        )
 
 
-def check_lists(cfg) -> Iterator[str]:
+def check_lists(cfg) -> Iterator[Fault]:
     """RESNET's lists with one whole number for each stage and pathway."""
     num_pathways = 2 if cfg.MODEL.ARCH == "slowfast" else 1
     resnet = cfg.RESNET
@@ -114,14 +154,16 @@ def check_lists(cfg) -> Iterator[str]:
     for key, value, least in lists:
         if _shape_fault(value, num_pathways):
             example = [[default] * num_pathways for default in _first_values(value)]
-            yield f"{key} is {value}; {_shape_fault(value, num_pathways)}, as {example}."
+            yield Fault(key, f"{key} is {value}; {_shape_fault(value, num_pathways)}, as {example}.")
         elif not all(_is_whole(number) and number >= least for stage in value for number in stage):
-            yield f"{key} is {value}; each must be a whole number, {least} or more."
+            yield Fault(key, f"{key} is {value}; each must be a whole number, {least} or more.")
         elif key == "RESNET.SPATIAL_STRIDES" and any(len(set(stage)) > 1 for stage in value):
-            yield f"{key} is {value}; both pathways of a stage must have the same stride, for them to be fused."
+            yield Fault(
+                key, f"{key} is {value}; both pathways of a stage must have the same stride, for them to be fused."
+            )
 
 
-def check_locations(cfg) -> Iterator[str]:
+def check_locations(cfg) -> Iterator[Fault]:
     """The places of attention blocks: one list of block indices for each stage and pathway."""
     num_pathways = 2 if cfg.MODEL.ARCH == "slowfast" else 1
     for key, location in (("ATTENTION.LOCATION", cfg.ATTENTION.LOCATION), ("NONLOCAL.LOCATION", cfg.NONLOCAL.LOCATION)):
@@ -130,7 +172,7 @@ def check_locations(cfg) -> Iterator[str]:
         fault = _shape_fault(location, num_pathways)
         if fault:
             example = [[[]] * num_pathways] * 4
-            yield f"{key} is {location}; {fault}, as {example}."
+            yield Fault(key, f"{key} is {location}; {fault}, as {example}.")
             continue
         for stage, num_blocks, pathways in zip(_STAGES, BLOCKS[cfg.RESNET.DEPTH], location, strict=True):
             for indices in pathways:
@@ -139,7 +181,7 @@ def check_locations(cfg) -> Iterator[str]:
             yield from check_nonlocal(cfg)
 
 
-def check_nonlocal(cfg) -> Iterator[str]:
+def check_nonlocal(cfg) -> Iterator[Fault]:
     """GROUP and POOL where NONLOCAL.LOCATION, whose shape is right, names a place."""
     node = cfg.NONLOCAL
     for number, pathways in enumerate(node.LOCATION):
@@ -150,15 +192,15 @@ def check_nonlocal(cfg) -> Iterator[str]:
                 try:
                     entry = value[number][pathway]
                 except (LookupError, TypeError):
-                    yield f"{key} is {value}; it has nothing for {_STAGES[number]}, pathway {pathway}."
+                    yield Fault(key, f"{key} is {value}; it has nothing for {_STAGES[number]}, pathway {pathway}.")
                     continue
                 if key == "NONLOCAL.GROUP" and not (_is_whole(entry) and entry >= 1):
-                    yield f"{key} is {value}; each must be a whole number, 1 or more."
+                    yield Fault(key, f"{key} is {value}; each must be a whole number, 1 or more.")
                 if key == "NONLOCAL.POOL" and not (isinstance(entry, list) and len(entry) == 3):
-                    yield f"{key} is {value}; each must be three numbers [T, H, W], as [1, 2, 2]."
+                    yield Fault(key, f"{key} is {value}; each must be three numbers [T, H, W], as [1, 2, 2].")
 
 
-def check_blocks(cfg) -> Iterator[str]:
+def check_blocks(cfg) -> Iterator[Fault]:
     """What the block itself refuses, at the places that there are: each distinct one is built once, without memory."""
     name, options = cfg.ATTENTION.NAME, dict(cfg.ATTENTION.OPTIONS)
     if name not in ATTENTION_REGISTRY or not set(options) <= set(accepted_options(name)):
@@ -169,21 +211,24 @@ def check_blocks(cfg) -> Iterator[str]:
         size = (place.dim, place.num_frames, place.spatial_size)
         if size not in tried:
             tried.add(size)
-            yield from _faults_of(build_attention, name, *size, options, f"ATTENTION.OPTIONS at {place.where}")
+            where = f"ATTENTION.OPTIONS at {place.where}"
+            yield from _faults_of("ATTENTION.NAME", build_attention, name, *size, options, where)
 
 
-def check_nonlocal_blocks(cfg) -> Iterator[str]:
+def check_nonlocal_blocks(cfg) -> Iterator[Fault]:
     """The same for PySlowFast's NONLOCAL."""
     for place in attention_places(build_layout(cfg), cfg.NONLOCAL.LOCATION):
-        yield from _faults_of(build_nonlocal, cfg, place)
+        yield from _faults_of("NONLOCAL.LOCATION", build_nonlocal, cfg, place)
 
 
-def _faults_of(build: Callable, *arguments) -> Iterator[str]:
+def _faults_of(chosen_by: str, build: Callable, *arguments) -> Iterator[Fault]:
+    """What a block refuses: its options are to blame before the key that it is chosen by."""
     try:
         with torch.device("meta"):
             build(*arguments)
     except ConfigError as error:
-        yield str(error)
+        key, *keys = (*error.keys, chosen_by)
+        yield Fault(key, str(error), tuple(keys))
 
 
 def _places_there_are(location: list, layout: list[list[StageLayout]]) -> list[list[list[int]]]:
@@ -212,16 +257,16 @@ def _first_values(value: list) -> list[int]:
     return firsts if len(firsts) == 4 else [1, 1, 1, 1]
 
 
-def _index_faults(key: str, stage: str, num_blocks: int, indices: object) -> Iterator[str]:
+def _index_faults(key: str, stage: str, num_blocks: int, indices: object) -> Iterator[Fault]:
     if not isinstance(indices, list) or not all(_is_whole(index) for index in indices):
-        yield f"{key} has {indices!r} in {stage}; it must be a list of block numbers, as [1, 3]."
+        yield Fault(key, f"{key} has {indices!r} in {stage}; it must be a list of block numbers, as [1, 3].")
         return
     allowed = f"{num_blocks} blocks: 0 to {num_blocks - 1} are" if num_blocks > 1 else "1 block: only 0 is"
     for index in indices:
         if not 0 <= index < num_blocks:
-            yield f"{key} names block {index} of {stage}, and {stage} has {allowed} allowed."
+            yield Fault(key, f"{key} names block {index} of {stage}, and {stage} has {allowed} allowed.")
     if len(set(indices)) < len(indices):
-        yield f"{key} names a block of {stage} twice: {indices}."
+        yield Fault(key, f"{key} names a block of {stage} twice: {indices}.")
 
 
 def _is_whole(value: object) -> bool:

@@ -144,7 +144,7 @@ _C.TRAIN.MIMIC_WEIGHT = 1.0  # weight of that loss beside the cross-entropy
 _C.TRAIN.LABEL_SMOOTHING = 0.0  # part of the target spread over all classes
 
 _C.SOLVER = CfgNode()
-_C.SOLVER.OPTIMIZING_METHOD = "sgd"  # sgd | adamw
+_C.SOLVER.OPTIMIZING_METHOD = "sgd"  # sgd | adam (WEIGHT_DECAY in the gradient, L2) | adamw (apart from it); any case
 _C.SOLVER.BASE_LR = 0.1  # peak learning rate
 _C.SOLVER.BASE_BATCH_SIZE = 0  # learning rates are for this TRAIN.BATCH_SIZE, others in proportion; 0: as they stand
 _C.SOLVER.ACCUMULATE_STEPS = 1  # compute each batch in so many parts, one after the other, for want of memory
@@ -160,7 +160,7 @@ _C.SOLVER.WARMUP_START_LR = 0.01  # learning rate at step 0 of the warm-up
 _C.SOLVER.MOMENTUM = 0.9  # sgd
 _C.SOLVER.DAMPENING = 0.0  # sgd
 _C.SOLVER.NESTEROV = True  # sgd
-_C.SOLVER.BETAS = [0.9, 0.999]  # adamw
+_C.SOLVER.BETAS = [0.9, 0.999]  # adam, adamw
 _C.SOLVER.WEIGHT_DECAY = 1e-4  # of everything but BatchNorm
 _C.SOLVER.ZERO_WD_1D_PARAM = False  # no weight decay on biases and other vectors
 _C.SOLVER.CLIP_GRAD_VAL = None  # clip each gradient element to this, or None
@@ -218,12 +218,15 @@ CHOICES: dict[str, tuple] = {
     "TRAIN.CHECKPOINT_OTHER_CLASSES": ("refuse", "keep", "renew"),
     "TRAIN.AMP_DTYPE": ("bfloat16", "float16"),
     "TRAIN.ON_NAN": ("stop", "skip"),
-    "SOLVER.OPTIMIZING_METHOD": ("sgd", "adamw"),
+    "SOLVER.OPTIMIZING_METHOD": ("sgd", "adam", "adamw"),
     "SOLVER.LR_POLICY": ("cosine", "steps", "steps_with_relative_lrs"),
     "TEST.CHECKPOINT_TYPE": ("pytorch", "caffe2"),
     "TEST.CLIP_POSITIONS": ("exact", "uniform", "twice"),
     "TEST.NUM_SPATIAL_CROPS": (1, 3, 10),
 }
+
+# Keys whose words may be written in large and small letters.
+ANY_CASE = ("SOLVER.OPTIMIZING_METHOD",)
 
 
 def get_defaults() -> CfgNode:

@@ -3,7 +3,7 @@
 The names are those of PySlowFast's slowfast/config/defaults.py.
 """
 
-from slowfast_gta.config.read import Fault, Setting
+from slowfast_gta.config.settings import Fault, Setting
 
 _DATASETS = {"kinetics": "Kinetics", "ssv2": "SSv2"}
 _ABSENT_DATASETS = ("ava", "charades", "imagenet", "ptvkinetics", "ptvcharades", "ptvssv2")
@@ -98,6 +98,9 @@ _WITHOUT_EFFECT = {
     "TEST.SAVE_RESULTS_PATH": "scores are always written to OUTPUT_DIR/scores.npz",
 }
 
+SECTIONS = frozenset({*_ABSENT_SECTIONS, "BENCHMARK"})
+"""Sections that only PySlowFast has."""
+
 
 def translated(settings: list[Setting]) -> tuple[list[Setting], list[str], list[Fault]]:
     """`settings` in our words, what is to be said aloud about them, and what PySlowFast has and we do not."""
@@ -157,8 +160,8 @@ def _absence(setting: Setting) -> Fault | None:
         text = f"{key}: PySlowFast has {value}, slowfast_gta does not. A data set of your own is added by PLUGINS."
     else:
         return None
-    explains = ("MODEL", "RESNET", "SLOWFAST", "DATA.NUM_FRAMES") if key.startswith("MODEL.") else (key,)
-    return Fault(setting.where, text, explains)
+    explains = ("MODEL", "RESNET", "SLOWFAST", "DATA.NUM_FRAMES") if key.startswith("MODEL.") else ()
+    return Fault(key, text, explains, setting.where)
 
 
 def _rename_datasets(settings: list[Setting], notices: list[str], _faults: list[Fault]) -> list[Setting]:
@@ -197,7 +200,7 @@ def _rename_nopool(settings: list[Setting], notices: list[str], faults: list[Fau
         return settings
     if not arch or arch.value not in ("c2d", "2d"):
         text = "MODEL.MODEL_NAME ResNet_nopool is read as ResNet with MODEL.ARCH 2d, and MODEL.ARCH is not c2d."
-        faults.append(Fault(arch.where if arch else name.where, text, ("MODEL.MODEL_NAME", "MODEL.ARCH")))
+        faults.append(Fault(name.key, text, ("MODEL.ARCH",), (arch or name).where))
         return settings
     notices.append(
         f"{name.where}: MODEL.MODEL_NAME ResNet_nopool is PySlowFast's c2d without the pool over time, "

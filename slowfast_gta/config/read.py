@@ -6,35 +6,17 @@ A file may build on others: `_BASE_: base.yaml` (or a list of files), relative t
 import difflib
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import yaml
 from fvcore.common.config import CfgNode
 
+from slowfast_gta.config.settings import COMMAND_LINE, STAGES, Fault, Setting
 from slowfast_gta.errors import ConfigError
 
-COMMAND_LINE = "command line"
 _BASE = "_BASE_"
 _logger = logging.getLogger(__name__)
-
-
-class Setting(NamedTuple):
-    """One key with the value that one place gives it."""
-
-    key: str  # TRAIN.BATCH_SIZE
-    value: object
-    where: str  # configs/a.yaml:12, or "command line"
-    folder: Path  # what relative plugin files are relative to
-
-
-class Fault(NamedTuple):
-    """One thing that is wrong, and the keys or sections whose further faults it explains; none: a file is not read."""
-
-    where: str
-    text: str
-    keys: tuple[str, ...] = ()
 
 
 def packaged_configs() -> Path:
@@ -81,19 +63,19 @@ def read_file(path: Path, schema: CfgNode, chain: tuple[Path, ...] = ()) -> tupl
     except yaml.YAMLError as error:
         return [], [_syntax_fault(path, error)]
     except OSError as error:
-        return [], [Fault(shown(path), f"the file cannot be read: {error.strerror}.")]
+        return [], [_unreadable(path, f"the file cannot be read: {error.strerror}.")]
     except UnicodeDecodeError as error:
-        return [], [Fault(shown(path), f"this is no text file: byte {error.start} is not UTF-8.")]
+        return [], [_unreadable(path, f"this is no text file: byte {error.start} is not UTF-8.")]
     if not isinstance(top, yaml.MappingNode):
-        return [], [Fault(shown(path), "a config holds keys and values (TRAIN: and so on), and here are none.")]
+        return [], [_unreadable(path, "a config holds keys and values (TRAIN: and so on), and here are none.")]
     faults: list[Fault] = []
-    own = list(_walk(loader, top, schema, "", path, faults))
+    own = list(_walk(loader, top, schema, "", path, faults, schema))
     settings: list[Setting] = []
     for base in (setting for setting in own if setting.key == _BASE):
         for found in _base_files(base, faults):
             if found.resolve() in (link.resolve() for link in (*chain, path)):
                 circle = " -> ".join(shown(link) for link in (*chain, path, found))
-                faults.append(Fault(base.where, f"{_BASE} goes in a circle: {circle}."))
+                faults.append(Fault("", f"{_BASE} goes in a circle: {circle}.", where=base.where))
                 continue
             base_settings, base_faults = read_file(found, schema, (*chain, path))
             settings += base_settings
@@ -101,16 +83,18 @@ def read_file(path: Path, schema: CfgNode, chain: tuple[Path, ...] = ()) -> tupl
     return settings + [setting for setting in own if setting.key != _BASE], faults
 
 
-def read_overrides(overrides: Sequence, schema: CfgNode) -> tuple[list[Setting], list[Fault]]:
-    """KEY, VALUE, KEY, VALUE, ... as settings. A section (TRAIN) may be given a dict."""
+def read_overrides(overrides: Sequence | Mapping[str, object], schema: CfgNode) -> tuple[list[Setting], list[Fault]]:
+    """KEY, VALUE, KEY, VALUE, ... or {KEY: VALUE} as settings. A section (TRAIN) may be given a dict."""
+    if isinstance(overrides, Mapping):
+        overrides = [item for pair in overrides.items() for item in pair]
     settings: list[Setting] = []
     faults: list[Fault] = []
     for index in range(0, len(overrides), 2):
         key, *value = overrides[index : index + 2]
         if not isinstance(key, str):
-            faults.append(Fault(COMMAND_LINE, f"overrides are KEY, VALUE pairs, and {key!r} is no key."))
+            faults.append(Fault("", f"overrides are KEY, VALUE pairs, and {key!r} is no key.", where=COMMAND_LINE))
         elif not value:
-            faults.append(Fault(COMMAND_LINE, f"{key} has no value. Overrides are KEY VALUE pairs.", (key,)))
+            faults.append(Fault(key, f"{key} has no value. Overrides are KEY VALUE pairs.", where=COMMAND_LINE))
         else:
             settings += _flat(key, value[0], schema)
     return settings, faults
@@ -132,28 +116,33 @@ def _compose(path: Path) -> tuple[yaml.Node | None, yaml.SafeLoader]:
     return loader.get_single_node(), loader
 
 
-def _walk(loader, node, schema: CfgNode, prefix: str, path: Path, faults: list[Fault]) -> Iterator[Setting]:
-    """The settings of one mapping, descending where `schema` has a section of that name."""
+def _walk(
+    loader, node, schema: CfgNode, prefix: str, path: Path, faults: list[Fault], root: CfgNode
+) -> Iterator[Setting]:
+    """The settings of one mapping, descending where `schema` has a section of that name; a stage's is all of `root`."""
     lines: dict[str, int] = {}
     for key_node, _ in node.value:
         name, line = str(key_node.value), key_node.start_mark.line + 1
         if name in lines and name != "<<":
             text = f"{prefix}{name} is already set in line {lines[name]} of this file. Keep one of the two."
-            faults.append(Fault(f"{shown(path)}:{line}", text, (prefix + name,)))
+            faults.append(Fault(prefix + name, text, where=f"{shown(path)}:{line}"))
         lines[name] = line
     loader.flatten_mapping(node)
     for key_node, value_node in node.value:
         name = str(key_node.value)
         key, where = prefix + name, f"{shown(path)}:{key_node.start_mark.line + 1}"
         section = schema.get(name)
+        if prefix == f"{STAGES}." and isinstance(value_node, yaml.MappingNode):
+            yield Setting(key, {}, where, path.parent)  # a stage is there even where it says nothing
+            section = root
         if isinstance(section, CfgNode) and isinstance(value_node, yaml.MappingNode):
-            yield from _walk(loader, value_node, section, f"{key}.", path, faults)
+            yield from _walk(loader, value_node, section, f"{key}.", path, faults, root)
             continue
         try:
             value = loader.construct_object(value_node, deep=True)
         except yaml.constructor.ConstructorError as error:
             text = f"{key}: {error.problem}. A config holds plain numbers, text and lists, and runs nothing."
-            faults.append(Fault(f"{shown(path)}:{value_node.start_mark.line + 1}", text, (key,)))
+            faults.append(Fault(key, text, where=f"{shown(path)}:{value_node.start_mark.line + 1}"))
             continue
         if not (isinstance(section, CfgNode) and value is None):  # a section whose lines are all commented out
             yield Setting(key, value, where, path.parent)
@@ -163,16 +152,20 @@ def _base_files(base: Setting, faults: list[Fault]) -> Iterator[Path]:
     names = base.value if isinstance(base.value, list) else [base.value]
     for name in names:
         if not isinstance(name, str):
-            faults.append(Fault(base.where, f"{_BASE} names a file or a list of files, not {name!r}."))
+            faults.append(Fault("", f"{_BASE} names a file or a list of files, not {name!r}.", where=base.where))
             continue
         try:
             yield find_config(Path(name).expanduser(), base.folder)
         except ConfigError as error:
-            faults.append(Fault(base.where, f"{_BASE}: {error}"))
+            faults.append(Fault("", f"{_BASE}: {error}", where=base.where))
 
 
 def _syntax_fault(path: Path, error: yaml.YAMLError) -> Fault:
     if isinstance(error, yaml.reader.ReaderError):
-        return Fault(shown(path), f"this is no text file: character {error.position} is not one that text has.")
+        return _unreadable(path, f"this is no text file: character {error.position} is not one that text has.")
     mark = error.problem_mark
-    return Fault(f"{shown(path)}:{mark.line + 1}", f"this is not YAML: {error.problem}.")
+    return _unreadable(path, f"this is not YAML: {error.problem}.", mark.line + 1)
+
+
+def _unreadable(path: Path, text: str, line: int | None = None) -> Fault:
+    return Fault("", text, where=f"{shown(path)}:{line}" if line else shown(path))

@@ -21,8 +21,8 @@ from fvcore.common.config import CfgNode
 
 from slowfast_gta.config.check import check_config
 from slowfast_gta.config.defaults import get_defaults
-from slowfast_gta.config.load import load_setting
-from slowfast_gta.config.read import Setting
+from slowfast_gta.config.extension import Extra, extended_types, extension_of
+from slowfast_gta.config.settings import STAGES, Fault, Setting, put_setting
 from slowfast_gta.errors import ConfigError
 
 OWN_KEYS = ("START_FROM", "WEIGHTS", "TEACHER")
@@ -41,34 +41,54 @@ class Stage:
     teacher: str
 
 
-def load_stages(cfg: CfgNode) -> list[Stage]:
-    """The stages of `cfg`, in order. Raises ConfigError with all that is wrong in any of them."""
-    stages, faults = [], []
-    for number, (name, settings) in enumerate(cfg.STAGES.items()):
-        is_last = number + 1 == len(cfg.STAGES)
-        stage_cfg, found = _stage_cfg(cfg, name, settings, is_last)
-        own = {key: str(settings.get(key, "")) for key in OWN_KEYS}
-        found += _source_faults(own, [stage.name for stage in stages])
-        faults += [f"STAGES.{name}: {text}" for text in found]
-        stages.append(Stage(name, stage_cfg, own["START_FROM"], own["WEIGHTS"], own["TEACHER"]))
+def load_stages(cfg: CfgNode, extra: Extra = None) -> list[Stage]:
+    """The stages of `cfg`, in order. Raises ConfigError with all that is wrong in any of them.
+
+    extra: sections of a project's own, as `cfg` was loaded with.
+    """
+    stages, faults = _stages_and_faults(cfg, extra)
     if faults:
-        raise ConfigError("\n".join(faults))
+        raise ConfigError("\n".join(fault.text for fault in faults), [fault.key for fault in faults])
     return stages
 
 
-def _source_faults(own: dict[str, str], earlier: list[str]) -> list[str]:
+def check_stages(cfg: CfgNode, extra: Extra = None) -> list[Fault]:
+    """What is wrong in the configs of the stages: their keys are STAGES.name.SOLVER.BASE_LR and so on."""
+    return _stages_and_faults(cfg, extra)[1]
+
+
+def _stages_and_faults(cfg: CfgNode, extra: Extra) -> tuple[list[Stage], list[Fault]]:
+    stages, faults = [], []
+    for number, (name, settings) in enumerate(cfg.STAGES.items()):
+        is_last = number + 1 == len(cfg.STAGES)
+        stage_cfg, found = _stage_cfg(cfg, name, settings, is_last, extra)
+        own = {key: str(settings.get(key, "")) for key in OWN_KEYS}
+        found += _source_faults(own, [stage.name for stage in stages])
+        faults += [_in_stage(name, fault) for fault in found]
+        stages.append(Stage(name, stage_cfg, own["START_FROM"], own["WEIGHTS"], own["TEACHER"]))
+    return stages, faults
+
+
+def _in_stage(name: str, fault: Fault) -> Fault:
+    """A fault of a stage's config as one of the whole config."""
+    key, *keys = (f"{STAGES}.{name}.{key}" for key in fault.all_keys)
+    return Fault(key, f"{STAGES}.{name}: {fault.text}", tuple(keys))
+
+
+def _source_faults(own: dict[str, str], earlier: list[str]) -> list[Fault]:
     """START_FROM and TEACHER must be earlier stages or files, WEIGHTS a file."""
     faults = []
     for key, value in own.items():
         if not value or Path(value).is_file() or (value in earlier and key != "WEIGHTS"):
             continue
         what = "a file" if key == "WEIGHTS" else f"an earlier stage ({', '.join(earlier) or 'there is none'}) or a file"
-        faults.append(f"{key} is {value}, which is not {what}.")
+        faults.append(Fault(key, f"{key} is {value}, which is not {what}."))
     return faults
 
 
-def _stage_cfg(cfg: CfgNode, name: str, settings: CfgNode, is_last: bool) -> tuple[CfgNode, list[str]]:
+def _stage_cfg(cfg: CfgNode, name: str, settings: CfgNode, is_last: bool, extra: Extra) -> tuple[CfgNode, list[Fault]]:
     """The whole config of one stage, and what is wrong with it."""
+    extension = extension_of(extra)
     stage = cfg.clone()
     stage.defrost()
     stage.STAGES.clear()
@@ -81,12 +101,12 @@ def _stage_cfg(cfg: CfgNode, name: str, settings: CfgNode, is_last: bool) -> tup
         if key in OWN_KEYS:
             continue
         if key in _NOT_OF_A_STAGE or key.split(".")[0] in _NOT_OF_A_STAGE:
-            faults.append(f"{key} is the same for all stages; set it outside of STAGES.")
-        elif value and settings.get(_SAID_TWICE.get(key)):
-            faults.append(f"{_SAID_TWICE[key]} and {key} say the same of a stage; keep one of them.")
-        elif fault := load_setting(stage, Setting(key, value, f"STAGES.{name}", Path.cwd())):
-            faults.append(fault.text)
+            faults.append(Fault(key, f"{key} is the same for all stages; set it outside of STAGES."))
+        elif value and settings.get(same := _SAID_TWICE.get(key)):
+            faults.append(Fault(same, f"{same} and {key} say the same of a stage; keep one of them.", (key,)))
+        elif fault := put_setting(stage, Setting(key, value, name, Path.cwd()), extended_types(extension)):
+            faults.append(fault)
     if not faults:
-        faults = check_config(stage)
+        faults = [*check_config(stage), *extension.check(stage)]
     stage.freeze()
     return stage, faults

@@ -5,10 +5,23 @@ import math
 import numbers
 import os
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import yaml
 
-from slowfast_gta.config.defaults import CHOICES, TYPES
+from slowfast_gta.config.defaults import ANY_CASE, CHOICES, TYPES
+
+
+@dataclass(frozen=True)
+class KeyTypes:
+    """What keys may hold, where it is not just the type of their default: other types, or one of a few values."""
+
+    types: Mapping[str, tuple[type, ...]]
+    choices: Mapping[str, tuple]
+
+
+CORE = KeyTypes(TYPES, CHOICES)
 
 _TYPE_NAMES = {
     bool: "True or False",
@@ -24,9 +37,9 @@ _WORDS = {"none": None, "null": None, "true": True, "false": False}
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
 
-def fitted_value(key: str, value: object, default: object) -> object:
+def fitted_value(key: str, value: object, default: object, key_types: KeyTypes = CORE) -> object:
     """`value` in the type that `key` has. Raises ValueError with a sentence about what is allowed."""
-    types = TYPES.get(key, (type(default),))
+    types, choices = key_types.types.get(key, (type(default),)), key_types.choices.get(key)
     try:
         fitted = _fitted(value, types)
         if key == "PLUGINS" and not all(isinstance(item, str) for item in fitted):
@@ -35,8 +48,10 @@ def fitted_value(key: str, value: object, default: object) -> object:
         allowed = " or ".join(_TYPE_NAMES[kind] for kind in types)
         hint = _TYPE_HINTS.get(types[0], "")
         raise ValueError(f"{key} must be {allowed}, not {value!r}.{hint}") from None
-    if key in CHOICES and fitted not in CHOICES[key]:
-        raise ValueError(f"{key} must be one of {', '.join(map(str, CHOICES[key]))}, not {value!r}.")
+    if key in ANY_CASE:
+        fitted = fitted.lower()
+    if choices and fitted not in choices:
+        raise ValueError(f"{key} must be one of {', '.join(map(str, choices))}, not {value!r}.")
     return fitted
 
 

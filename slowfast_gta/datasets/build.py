@@ -18,6 +18,7 @@ from slowfast_gta.errors import ConfigError
 from slowfast_gta.registry import Registry
 
 DATASET_REGISTRY = Registry("DATASET")
+_CLASSES = "MODEL.NUM_CLASSES"
 
 
 def build_dataset(cfg, split: str) -> VideoDataset:
@@ -33,7 +34,9 @@ def build_dataset(cfg, split: str) -> VideoDataset:
     names = dataset.class_names()
     num_classes = [len(of_output) for of_output in names.values()] if isinstance(names, dict) else len(names)
     if num_classes != cfg.MODEL.NUM_CLASSES:
-        raise ConfigError(f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}, and {name} has {num_classes} classes.")
+        raise ConfigError(
+            f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}, and {name} has {num_classes} classes.", [_CLASSES]
+        )
     return dataset
 
 
@@ -43,4 +46,7 @@ def check_outputs(cfg, name: str, outputs: tuple[str, ...]) -> None:
     if wanted != outputs:
         have = f"has the outputs {', '.join(outputs)}" if outputs else "has one output"
         need = f"a list of {len(outputs)} and MODEL.OUTPUTS {list(outputs)}" if outputs else "one number"
-        raise ConfigError(f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}, and {name} {have}: it must be {need}.")
+        raise ConfigError(
+            f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}, and {name} {have}: it must be {need}.",
+            [_CLASSES, "MODEL.OUTPUTS"],
+        )

@@ -71,12 +71,20 @@ class Conv3d(nn.Conv3d):
         return unfold(images, x.shape[2])
 
 
+class OptionError(ValueError):
+    """A block's refusal of the values of `options`, named in capitals as in ATTENTION.OPTIONS."""
+
+    def __init__(self, message: str, *options: str):
+        super().__init__(message)
+        self.options = options
+
+
 class Projection(nn.Conv3d):
     """A 1x1x1 convolution, W_Q and its like, of all frames as images: on CPUs twice as fast as a matrix product."""
 
     def __init__(self, dim: int, dim_out: int, bias: bool = False):
         if dim_out < 1:  # the first projection of every block is to the channels inside it
-            raise ValueError(f"DIM_INNER is {dim_out}; it must be at least 1.")
+            raise OptionError(f"DIM_INNER is {dim_out}; it must be at least 1.", "DIM_INNER")
         super().__init__(dim, dim_out, kernel_size=1, bias=bias)
         nn.init.normal_(self.weight, std=dim**-0.5)  # keeps the variance of its input
         if bias:

@@ -179,7 +179,7 @@ def build_nonlocal(cfg, place: Place) -> nn.Module:
         "BIAS": True,
     }
     where = f"NONLOCAL at {place.where}"
-    block = build_attention("NL", place.dim, place.num_frames, None, options, where)
+    block = build_attention("NL", place.dim, place.num_frames, None, options, where, "NONLOCAL")
     if not cfg.RESNET.ZERO_INIT_FINAL_BN:
         nn.init.ones_(block.bn.weight)
     return block

@@ -1,15 +1,18 @@
 """check_config and check_data_paths: what must hold between keys, and on disk."""
 
 import os
+from collections import Counter
 
 import pytest
 
 from slowfast_gta.config.check import check_config, check_data_paths
 from slowfast_gta.config.defaults import get_defaults
 from slowfast_gta.config.load import load_config
+from slowfast_gta.config.settings import dotted_keys
 from slowfast_gta.errors import ConfigError
 
 TWO = [[1, 1], [2, 2], [2, 2], [2, 2]]
+KEYS = set(dotted_keys(get_defaults())) | {"ATTENTION.OPTIONS"}
 GTA = {"ATTENTION.NAME": "GTA", "ATTENTION.LOCATION": [[[]], [[1, 3]], [[1, 3, 5]], [[]]]}
 SLOWFAST = {
     "MODEL.MODEL_NAME": "SlowFast",
@@ -139,14 +142,20 @@ def test_right_configs_have_no_faults(changes):
 )
 def test_wrong_configs_are_told(changes, told):
     faults = check_config(config(changes))
-    assert any(told in fault for fault in faults), faults
-    assert all(fault[0].isupper() and fault.endswith(".") for fault in faults)
+    assert any(told in fault.text for fault in faults), faults
+    for fault in faults:
+        assert fault.text[0].isupper() and fault.text.endswith(".") and not fault.where
+        named = {word.strip(".,:;()[]'") for word in fault.text.split()} & KEYS
+        assert named <= set(fault.all_keys), "what a sentence names, the fault is about"
 
 
 def test_independent_faults_come_together():
     faults = check_config(config({**GTA, "ATTENTION.OPTIONS.GROUPS": 7, "TRAIN.BATCH_SIZE": 0, "SOLVER.BETAS": [2, 2]}))
-    assert len([fault for fault in faults if "GROUPS" in fault]) == 2  # at res3's size and at res4's
-    assert {fault.split()[0] for fault in faults} == {"TRAIN.BATCH_SIZE", "SOLVER.BETAS", "ATTENTION.OPTIONS"}
+    assert Counter(fault.key for fault in faults) == {
+        "TRAIN.BATCH_SIZE": 1,
+        "SOLVER.BETAS": 1,
+        "ATTENTION.OPTIONS.GROUPS": 2,  # at res3's size and at res4's
+    }
 
 
 # ----------------------------------------------------------------------------- on disk

@@ -18,7 +18,7 @@ def test_normalize_is_the_formula(reverse):
     for channel in range(3):  # the statistics are RGB's; the order changes after them, as in PySlowFast
         place = 2 - channel if reverse else channel
         wanted[:, place] = (frames[:, channel].double() / 255 - MEAN[channel]) / STD[channel]
-    found = Normalize(MEAN, STD, reverse, torch.device("cpu"))(frames)
+    found = Normalize(MEAN, STD, reverse)(frames)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.double(), wanted, atol=2e-6, rtol=0)
 
@@ -26,7 +26,7 @@ def test_normalize_is_the_formula(reverse):
 def test_normalize_reads_the_config():
     cfg = load_config(CFG, ["DATA.MEAN", [0.0, 0.0, 0.5], "DATA.STD", [1.0, 0.5, 0.25]])
     white = torch.full((1, 3, 1, 1, 1), 255, dtype=torch.uint8)
-    assert build_normalize(cfg, torch.device("cpu"))(white).flatten().tolist() == pytest.approx([1, 2, 2])
+    assert build_normalize(cfg)(white).flatten().tolist() == pytest.approx([1, 2, 2])
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

@@ -3,8 +3,16 @@
 import json
 import logging
 
+import torch
+from float_clips import batch_of
+
 from slowfast_gta.engine.logging import Progress, setup_logging
 from slowfast_gta.engine.writers import MetricsWriter
+from slowfast_gta.loading.batch import Batch
+
+
+def clips(count: int) -> Batch:
+    return batch_of(torch.zeros(count, 3, 1, 1, 1), torch.zeros(count, dtype=torch.long))
 
 
 def test_console_has_sentences_and_the_file_their_times(tmp_path, capsys):
@@ -40,8 +48,8 @@ def test_metrics_are_one_json_object_a_line_and_survive_a_crash(tmp_path):
 def test_progress_hands_out_every_batch_and_counts_its_clips(monkeypatch):
     clock = iter(range(100))
     monkeypatch.setattr("slowfast_gta.engine.logging.time.perf_counter", lambda: next(clock))
-    progress = Progress([{"label": [0, 0]}, {"label": [0]}], 2, "title")
-    assert [len(batch["label"]) for batch in progress] == [2, 1]
+    progress = Progress([clips(2), clips(1)], 2, "title")
+    assert [len(batch.label) for batch in progress] == [2, 1]
     # Every look at the clock is a second: three before the first batch is out (start, asked, got), and so on.
     assert progress.clips_per_sec == 3 / progress.seconds
     assert 0 < progress.data_share < 1
@@ -51,7 +59,7 @@ def test_where_there_is_no_terminal_a_long_epoch_says_how_it_goes(monkeypatch, t
     clock = iter(range(0, 100_000, 9))
     monkeypatch.setattr("slowfast_gta.engine.logging.time.perf_counter", lambda: next(clock))
     setup_logging(tmp_path / "log.txt")
-    progress = Progress([{"label": [0]}] * 10, 12, "epoch 2/5", start=2)
+    progress = Progress([clips(1)] * 10, 12, "epoch 2/5", start=2)
     for _ in progress:
         progress.note("loss 0.5, lr 0.1")
     lines = [line.split("INFO ")[1] for line in (tmp_path / "log.txt").read_text().splitlines()]

@@ -14,7 +14,8 @@ from slowfast_gta import build_model, load_config, load_weights
 from slowfast_gta.commands import run_command
 from slowfast_gta.engine.checkpoint.checkpoint import list_checkpoints
 from slowfast_gta.engine.evaluation.metrics import joint_topk_accuracy, topk_accuracy
-from slowfast_gta.engine.evaluation.score import Scores, headline, sentence, summarize
+from slowfast_gta.engine.evaluation.results import headline, sentence, summarize
+from slowfast_gta.engine.evaluation.score import Scores
 from slowfast_gta.engine.outputs import cross_entropy, num_right
 from slowfast_gta.errors import WeightsError
 from slowfast_gta.inference.predictor import build_predictor
@@ -156,12 +157,12 @@ def test_the_scores_are_the_mean_over_clips_and_ten_crops(run, epic):
     mean, std = (torch.tensor(values).view(3, 1, 1, 1) for values in (cfg.DATA.MEAN, cfg.DATA.STD))
     with np.load(run / "scores.npz", allow_pickle=False) as stored, torch.no_grad():
         for batch in build_test_loader(cfg, "test"):
-            views = batch["frames"]
-            assert batch["label"].shape == (20, 2) and len(set(batch["video_id"])) == 1
+            views = batch.frames
+            assert batch.label.shape == (20, 2) and len(set(batch.video_id)) == 1
             for clip in (0, 10):  # five crops, and the same mirrored
                 assert torch.equal(views[clip + 5 : clip + 10], views[clip : clip + 5].flip(-1))
             answers = model((views.float() / 255 - mean) / std)
-            row = stored["video_id"].tolist().index(batch["video_id"][0])
+            row = stored["video_id"].tolist().index(batch.video_id[0])
             for name in NAMES:
                 np.testing.assert_allclose(stored[f"scores_{name}"][row], answers[name].mean(0), atol=1e-5)
 

@@ -83,12 +83,12 @@ def test_training_batches(cfg):
     batches = _epoch(cfg)
     assert len(batches) == len(build_train_loader(cfg)) == NUM_TRAIN // 4
     for batch in batches:
-        assert batch["frames"].shape == (4, 3, 4, 32, 32) and batch["frames"].dtype == torch.uint8
-        assert batch["frames"].permute(0, 2, 3, 4, 1).is_contiguous()
-        assert batch["label"].tolist() == [int(video_id) % 3 for video_id in batch["video_id"]]
-        assert batch["index"].tolist() == [int(video_id) for video_id in batch["video_id"]]
-        assert batch["errors"] == [] and batch["num_repeated"] == 0
-    seen = Counter(video_id for batch in batches for video_id in batch["video_id"])
+        assert batch.frames.shape == (4, 3, 4, 32, 32) and batch.frames.dtype == torch.uint8
+        assert batch.frames.permute(0, 2, 3, 4, 1).is_contiguous()
+        assert batch.label.tolist() == [int(video_id) % 3 for video_id in batch.video_id]
+        assert batch.index.tolist() == [int(video_id) for video_id in batch.video_id]
+        assert batch.errors == [] and batch.num_repeated == 0
+    seen = Counter(video_id for batch in batches for video_id in batch.video_id)
     assert set(seen.values()) == {1}
 
 
@@ -119,7 +119,7 @@ def test_workers_give_the_same_clips_and_live_on(cfg):
     next(loader.epoch(5))  # an epoch that is left after one step
     assert _same(list(loader.epoch(1)), expected[1])
     views = list(build_test_loader(cfg, "val"))
-    assert [video_id for batch in views for video_id in batch["video_id"]] == [str(n) for n in range(14, 21)]
+    assert [video_id for batch in views for video_id in batch.video_id] == [str(n) for n in range(14, 21)]
 
 
 def test_a_killed_worker_is_a_sentence(cfg):
@@ -182,11 +182,11 @@ def test_the_same_clips_and_views_whatever_the_workers_and_processes(cfg, monkey
         for rank in range(world_size):
             monkeypatch.setattr(loader_module, "get_rank", lambda rank=rank: rank)
             for step, batch in enumerate(build_train_loader(cfg).epoch(2)):
-                for video_id, clip in zip(batch["video_id"], batch["frames"], strict=True):
+                for video_id, clip in zip(batch.video_id, batch.frames, strict=True):
                     assert (step, video_id) not in clips
                     clips[step, video_id] = clip
             for batch in build_test_loader(cfg, "test"):
-                for video_id, view, frames in zip(batch["video_id"], batch["view_id"], batch["frames"], strict=True):
+                for video_id, view, frames in zip(batch.video_id, batch.view_id, batch.frames, strict=True):
                     assert (video_id, int(view)) not in views
                     views[video_id, int(view)] = frames
         return clips, views
@@ -209,9 +209,9 @@ def test_test_batches_hold_all_views_of_a_video(cfg):
     batches = list(loader)
     assert len(batches) == len(loader) == 4  # 12 views at a time are 2 videos of 6
     for batch in batches[:3]:
-        assert batch["frames"].shape == (12, 3, 4, 32, 32)
-        assert batch["view_id"].tolist() == [0, 1, 2, 3, 4, 5] * 2
-        assert batch["label"].tolist() == [int(video_id) % 3 for video_id in batch["video_id"]]
+        assert batch.frames.shape == (12, 3, 4, 32, 32)
+        assert batch.view_id.tolist() == [0, 1, 2, 3, 4, 5] * 2
+        assert batch.label.tolist() == [int(video_id) % 3 for video_id in batch.video_id]
     seen = Counter((i, v) for b in batches for i, v in zip(b["video_id"], b["view_id"].tolist(), strict=True))
     assert len(seen) == NUM_VAL * 6 and set(seen.values()) == {1}
 
@@ -245,8 +245,8 @@ def test_a_broken_video_is_skipped_and_reported(cfg, tmp_path):
     _broken_copy(cfg, tmp_path, [3])
     cfg.DATA.ON_ERROR, cfg.TRAIN.BATCH_SIZE = "skip", NUM_TRAIN
     (batch,) = _epoch(cfg)
-    assert len(batch["frames"]) == len(batch["label"]) == NUM_TRAIN - 1 and "3" not in batch["video_id"]
-    ((video_id, sentence, *_),) = batch["errors"]
+    assert len(batch.frames) == len(batch.label) == NUM_TRAIN - 1 and "3" not in batch.video_id
+    ((video_id, sentence, *_),) = batch.errors
     assert video_id == "3" and "3.webm: this is not a video" in sentence
 
 
@@ -255,28 +255,28 @@ def test_a_step_of_which_nothing_is_left(cfg, tmp_path):
     for policy in ("skip", "replace"):
         cfg.DATA.ON_ERROR = policy
         batch = next(build_train_loader(cfg).epoch(0))
-        assert batch["frames"] is None and len(batch["label"]) == 0 == batch["counts"]["num_decoded"]
-        assert batch["counts"]["num_requested"] == batch["counts"]["num_skipped"] == 4
+        assert batch.frames is None and len(batch.label) == 0 == batch.video_counts["num_decoded"]
+        assert batch.video_counts["num_requested"] == batch.video_counts["num_skipped"] == 4
 
 
 def test_a_broken_video_is_replaced_within_its_class(cfg, tmp_path):
     _broken_copy(cfg, tmp_path, [3, 6])
     cfg.DATA.ON_ERROR, cfg.TRAIN.BATCH_SIZE = "replace", NUM_TRAIN
     (batch,) = _epoch(cfg)
-    assert len(batch["frames"]) == NUM_TRAIN
-    assert Counter(batch["label"].tolist()) == {0: 5, 1: 5, 2: 4}
-    assert not {"3", "6"} & set(batch["video_id"])
-    assert {bad.video_id for bad in batch["errors"]} == {"3", "6"}
+    assert len(batch.frames) == NUM_TRAIN
+    assert Counter(batch.label.tolist()) == {0: 5, 1: 5, 2: 4}
+    assert not {"3", "6"} & set(batch.video_id)
+    assert {bad.video_id for bad in batch.errors} == {"3", "6"}
     (again,) = _epoch(cfg)
-    assert again["video_id"] == batch["video_id"]
+    assert again["video_id"] == batch.video_id
 
 
 def test_testing_lists_what_it_cannot_read(cfg, tmp_path):
     _broken_copy(cfg, tmp_path, [15, 16, 17])
     cfg.DATA.ON_ERROR = "replace"  # which testing never does
     batches = list(build_test_loader(cfg, "test"))
-    assert [bad.video_id for batch in batches for bad in batch["errors"]] == ["15", "16", "17"]
-    assert {video_id for batch in batches for video_id in batch["video_id"]} == {"14", "18", "19", "20"}
+    assert [bad.video_id for batch in batches for bad in batch.errors] == ["15", "16", "17"]
+    assert {video_id for batch in batches for video_id in batch.video_id} == {"14", "18", "19", "20"}
     assert batches[1]["frames"] is None and len(batches[1]["label"]) == 0  # 16 and 17
 
 

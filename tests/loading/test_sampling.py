@@ -233,4 +233,4 @@ def test_clips_that_are_alike_are_counted(tmp_path):
     views = TestViews(records, sampling, TestTransform(48, (48, 64), 3), 10)
     # 9 frames: starts from 0 to 0.9, from which the places 2.33 and 4.67 come to be 2 and 4, 2 and 5, or 3 and 5
     assert [views[index].num_alike for index in range(3)] == [9, 7, 0]
-    assert collate([views[index] for index in range(3)])["num_alike"] == 16
+    assert collate([views[index] for index in range(3)]).num_alike == 16

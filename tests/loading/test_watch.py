@@ -59,19 +59,19 @@ def loader_of(tmp_path, monkeypatch):
 def assert_same(found: list[dict], wanted: list[dict]) -> None:
     assert len(found) == len(wanted)
     for one, other in zip(found, wanted, strict=True):
-        assert one["video_id"] == other["video_id"] and one["counts"] == other["counts"]
-        assert [(bad.video_id, bad.path) for bad in one["errors"]] == [(bad[0], bad[2]) for bad in other["errors"]]
-        assert torch.equal(one["frames"], other["frames"])
+        assert one.video_id == other.video_id and one.video_counts == other.video_counts
+        assert [(bad.video_id, bad.path) for bad in one.errors] == [(bad[0], bad[2]) for bad in other.errors]
+        assert torch.equal(one.frames, other.frames)
 
 
 @pytest.mark.parametrize("on_error", ["skip", "replace"])
 def test_an_epoch_goes_on_without_the_video_that_a_worker_is_stuck_in(loader_of, on_error):
     found = list(loader_of([4], 2, on_error).epoch(1))
     assert_same(found, list(loader_of([4], 0, on_error).epoch(1)))
-    (bad,) = [bad for batch in found for bad in batch["errors"]]
+    (bad,) = [bad for batch in found for bad in batch.errors]
     assert bad.video_id == "4" and bad.timed_out
     assert f"{bad.path}: reading it did not come to an end in 0.75 s" in bad.reason
-    counts = {name: sum(batch["counts"][name] for batch in found) for name in found[0]["counts"]}
+    counts = {name: sum(batch.video_counts[name] for batch in found) for name in found[0].video_counts}
     counts_of_bad = {"num_skipped": on_error == "skip", "num_replaced": on_error == "replace"}
     assert counts == {"num_requested": 12, "num_decoded": 11, "num_timed_out": 1} | counts_of_bad
 
@@ -85,8 +85,8 @@ def test_both_workers_stuck_and_an_epoch_afterwards(loader_of):
 def test_a_test_lists_the_video(loader_of):
     found = list(loader_of([5], 1, testing=True))
     assert_same(found, list(loader_of([5], 0, testing=True)))
-    assert [bad.video_id for batch in found for bad in batch["errors"]] == ["5"]
-    assert {video_id for batch in found for video_id in batch["video_id"]} == set(map(str, range(12))) - {"5"}
+    assert [bad.video_id for batch in found for bad in batch.errors] == ["5"]
+    assert {video_id for batch in found for video_id in batch.video_id} == set(map(str, range(12))) - {"5"}
 
 
 def test_without_a_limit_or_workers_nobody_looks(monkeypatch):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from float_clips import batch_of, task_of
 from torch import nn
 
 from slowfast_gta import distributed
@@ -39,7 +40,7 @@ def learner(sync: bool, num_parts: int = 1) -> Learner:
     model = distributed.data_parallel(one)
     optimizer = torch.optim.SGD([{"params": list(one.parameters()), "lr_factor": 1.0}], lr=0.1)
     frozen = [] if sync else [one[1]]
-    return Learner(one, model, optimizer, None, 0.0, (None, None), None, frozen, num_parts=num_parts)
+    return Learner(task_of((2, 4, 4)), one, model, optimizer, frozen=frozen, num_parts=num_parts)
 
 
 def trained(sync: bool, num_parts: int = 1, share: slice = slice(None)) -> dict[str, torch.Tensor]:
@@ -47,7 +48,7 @@ def trained(sync: bool, num_parts: int = 1, share: slice = slice(None)) -> dict[
     one, (frames, labels) = learner(sync, num_parts), clips()
     one.train_mode()
     for _ in range(3):
-        one.step(frames[share], labels[share], 0.1)
+        one.step(batch_of(frames[share], labels[share]), 0.1)
     return one.network.state_dict()
 
 
@@ -68,7 +69,7 @@ def check_talk() -> None:
     assert distributed.any_process(rank == 1) and not distributed.any_process(False)
     assert distributed.mean(torch.tensor([float(rank)])).item() == 1.0
     assert distributed.total(torch.ones(2, 3).t()).tolist() == [[3.0] * 2] * 3
-    assert distributed.weight_of_clip(rank + 1) == NUM / 6
+    assert distributed.weight_of_sample(rank + 1) == NUM / 6
     assert distributed.least(rank + 3) == 3
     distributed.barrier()
 
@@ -92,7 +93,7 @@ def check_no_needless_synchronisation() -> None:
     one, (frames, labels) = learner(sync=False, num_parts=2), clips()
     sent = []
     one.model.register_comm_hook(sent, count_buckets)
-    one.step(frames[:4], labels[:4], 0.1)
+    one.step(batch_of(frames[:4], labels[:4]), 0.1)
     assert len(sent) == 1, sent
 
 

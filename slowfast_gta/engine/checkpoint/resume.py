@@ -47,8 +47,8 @@ def check_builds_on(cfg: CfgNode, task: Task, model: nn.Module, content: Mapping
     if changed:
         told = "; ".join(f"{name} was {was.get(name)} and is {now.get(name)}" for name in changed)
         raise RunError(
-            f"The checkpoint in {cfg.OUTPUT_DIR} was trained on something else (digests: {told}). Give the files it was "
-            "made with, or choose another OUTPUT_DIR."
+            f"The checkpoint in {cfg.OUTPUT_DIR} was trained on something else (digests: {told}). Give the files it "
+            "was made with, or choose another OUTPUT_DIR."
         )
 
 

@@ -7,11 +7,13 @@ from torch import nn
 
 from slowfast_gta.models.build import inserted_names
 
+# Weight decay is part of the gradient in Adam (L2, scaled as the gradient is), and apart from it in AdamW.
+_ADAMS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
 def build_optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
-    """SGD or AdamW; normalisation layers decay by BN.WEIGHT_DECAY, everything else by SOLVER.WEIGHT_DECAY.
+    """SGD, Adam or AdamW; normalisation layers decay by BN.WEIGHT_DECAY, everything else by SOLVER.WEIGHT_DECAY.
 
     Each group has an "lr_factor": INSERTED_LR_FACTOR for inserted attention blocks, 1 for the rest.
     """
@@ -26,8 +28,8 @@ def build_optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
     groups = [
         {"params": found, "weight_decay": decay, "lr_factor": factor} for (decay, factor), found in groups.items()
     ]
-    if solver.OPTIMIZING_METHOD == "adamw":
-        return torch.optim.AdamW(groups, lr=solver.BASE_LR, betas=tuple(solver.BETAS))
+    if solver.OPTIMIZING_METHOD != "sgd":
+        return _ADAMS[solver.OPTIMIZING_METHOD](groups, lr=solver.BASE_LR, betas=tuple(solver.BETAS))
     return torch.optim.SGD(
         groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, dampening=solver.DAMPENING, nesterov=solver.NESTEROV
     )

@@ -13,6 +13,7 @@ A block is a torch.nn.Module registered under its class name:
   default; in YAML the options are the same words in capitals, under ATTENTION.OPTIONS.
 - A block whose parameters depend on H and W also takes `spatial_size: tuple[int, int] | None = None`; the
   host gives it the size that arrives there at the training crop.
+- A value that an option cannot have is refused with OptionError(sentence, "MY_OPTION"), or a plain ValueError.
 - The residual is inside, and the block is the identity when it is new: its last BatchNorm starts with
   weight 0. A block that multiplies by a mask, and so is not, says `identity_at_init = False`.
 - A BatchNorm registered right behind a Conv3d is given what that one puts out, and nothing else is: for testing,
@@ -28,6 +29,7 @@ import inspect
 from torch import nn
 
 from slowfast_gta.errors import ConfigError
+from slowfast_gta.models.layers import OptionError
 from slowfast_gta.registry import Registry
 
 ATTENTION_REGISTRY = Registry("ATTENTION")
@@ -52,8 +54,11 @@ def build_attention(
     spatial_size: tuple[int, int] | None = None,
     options: dict[str, object] | None = None,
     where: str = "ATTENTION",
+    section: str = "ATTENTION.OPTIONS",
 ) -> nn.Module:
-    """The block `name` for (B, dim, num_frames, H, W). `where` says in errors which place it was for.
+    """The block `name` for (B, dim, num_frames, H, W).
+
+    where, section: for errors: the place it is for, and the section of the config that has its options.
 
     Raises ConfigError for an unknown name, an option the block does not have, or a value it refuses.
     """
@@ -64,7 +69,8 @@ def build_attention(
     if unknown:
         raise ConfigError(
             f"ATTENTION.OPTIONS: {name} has no option {', '.join(unknown)}. "
-            f"It accepts {', '.join(sorted(accepted)) or 'none'}."
+            f"It accepts {', '.join(sorted(accepted)) or 'none'}.",
+            [f"{section}.{option}" for option in unknown],
         )
     arguments = {key.lower(): value for key, value in given.items()}
     if "spatial_size" in inspect.signature(block).parameters:
@@ -72,4 +78,8 @@ def build_attention(
     try:
         return block(dim, num_frames, **arguments)
     except (TypeError, ValueError) as fault:
-        raise ConfigError(f"{where}: {name} with {dim} channels and {num_frames} frames: {fault}") from fault
+        refused = fault.options if isinstance(fault, OptionError) else ()
+        raise ConfigError(
+            f"{where}: {name} with {dim} channels and {num_frames} frames: {fault}",
+            [*(f"{section}.{option}" for option in refused), section],
+        ) from fault

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
+from slowfast_gta.models.layers import OptionError
 
 
 class FrameChannelMask(nn.Module):
@@ -20,7 +21,7 @@ class FrameChannelMask(nn.Module):
     def __init__(self, dim: int, ratio: int):
         super().__init__()
         if ratio < 1 or dim // ratio < 1:
-            raise ValueError(f"RATIO is {ratio}; it must be from 1 to the {dim} channels.")
+            raise OptionError(f"RATIO is {ratio}; it must be from 1 to the {dim} channels.", "RATIO")
         self.squeeze = nn.Linear(dim, dim // ratio)
         self.expand = nn.Linear(dim // ratio, dim)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
 from slowfast_gta.models.attention.decoupled import gather, maps_of_units, scatter, units
 from slowfast_gta.models.attention.self_attention import zero_batch_norm
-from slowfast_gta.models.layers import Projection
+from slowfast_gta.models.layers import OptionError, Projection
 
 
 class _CompactNonLocal(nn.Module):
@@ -60,8 +60,9 @@ class CGNL(nn.Sequential):
     ):
         dim_inner = dim // 2 if dim_inner is None else dim_inner
         if groups < 1 or dim_inner % groups or dim % groups:
-            raise ValueError(
-                f"GROUPS is {groups}; it must divide the {dim_inner} channels inside the block and the {dim} outside."
+            raise OptionError(
+                f"GROUPS is {groups}; it must divide the {dim_inner} channels inside the block and the {dim} outside.",
+                "GROUPS",
             )
         super().__init__(units(lambda over: _CompactNonLocal(over, dim, dim_inner, groups), decoupled))
 

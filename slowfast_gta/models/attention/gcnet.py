@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
 from slowfast_gta.models.attention.decoupled import gather, maps_of_units, scatter, units
-from slowfast_gta.models.layers import Projection
+from slowfast_gta.models.layers import OptionError, Projection
 
 
 class _GlobalContext(nn.Module):
@@ -50,8 +50,9 @@ class GCNet(nn.Sequential):
 
     def __init__(self, dim: int, num_frames: int, decoupled: bool = False, ratio: int = 16):
         if ratio < 1 or dim // ratio < 2:
-            raise ValueError(
-                f"RATIO is {ratio}; it must leave at least 2 of the {dim} channels: a LayerNorm of one is a constant."
+            raise OptionError(
+                f"RATIO is {ratio}; it must leave at least 2 of the {dim} channels: a LayerNorm of one is a constant.",
+                "RATIO",
             )
         super().__init__(units(lambda over: _GlobalContext(over, dim, dim // ratio), decoupled))
 

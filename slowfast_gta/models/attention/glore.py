@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
 from slowfast_gta.models.attention.decoupled import gather, maps_of_units, scatter, units
 from slowfast_gta.models.attention.self_attention import zero_batch_norm
-from slowfast_gta.models.layers import Projection
+from slowfast_gta.models.layers import OptionError, Projection
 
 
 class _GlobalReasoning(nn.Module):
@@ -59,7 +59,7 @@ class GloRe(nn.Sequential):
         dim_inner = dim // 2 if dim_inner is None else dim_inner
         num_nodes = dim // 4 if num_nodes is None else num_nodes
         if num_nodes < 1:
-            raise ValueError(f"NUM_NODES is {num_nodes}; it must be at least 1.")
+            raise OptionError(f"NUM_NODES is {num_nodes}; it must be at least 1.", "NUM_NODES")
         super().__init__(units(lambda over: _GlobalReasoning(over, dim, dim_inner, num_nodes), decoupled))
 
     def attention_maps(self, x: Tensor) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ from slowfast_gta.models.attention.self_attention import (
     unrows,
     zero_batch_norm,
 )
-from slowfast_gta.models.layers import Projection, add
+from slowfast_gta.models.layers import OptionError, Projection, add
 
 HEADS = ("ccmh", "multi_head", "single")
 REGION_KINDS = ("dynamic", "static")
@@ -32,11 +32,11 @@ REGION_NORMS = ("none", "softmax")
 def check_groups(heads: str, groups: int, dim: int) -> int:
     """How many groups `heads` has: 1 for "single". Raises ValueError for unknown heads, groups that do not divide."""
     if heads not in HEADS:
-        raise ValueError(f"HEADS is {heads!r}; it must be one of {', '.join(HEADS)}.")
+        raise OptionError(f"HEADS is {heads!r}; it must be one of {', '.join(HEADS)}.", "HEADS")
     if heads == "single":
         return 1
     if groups < 1 or dim % groups:
-        raise ValueError(f"GROUPS is {groups}; it must divide the {dim} channels inside the block.")
+        raise OptionError(f"GROUPS is {groups}; it must divide the {dim} channels inside the block.", "GROUPS")
     return groups
 
 
@@ -113,11 +113,11 @@ class RegionGTA(nn.Module):
     ):
         super().__init__()
         if kind not in REGION_KINDS:
-            raise ValueError(f"REGION_KIND is {kind!r}; it must be one of {', '.join(REGION_KINDS)}.")
+            raise OptionError(f"REGION_KIND is {kind!r}; it must be one of {', '.join(REGION_KINDS)}.", "REGION_KIND")
         if norm not in REGION_NORMS:
-            raise ValueError(f"REGION_NORM is {norm!r}; it must be one of {', '.join(REGION_NORMS)}.")
+            raise OptionError(f"REGION_NORM is {norm!r}; it must be one of {', '.join(REGION_NORMS)}.", "REGION_NORM")
         if num_regions < 1:
-            raise ValueError(f"NUM_REGIONS is {num_regions}; it must be at least 1.")
+            raise OptionError(f"NUM_REGIONS is {num_regions}; it must be at least 1.", "NUM_REGIONS")
         self.norm = norm
         self.value = Projection(dim, dim_inner)
         self.mix = TemporalMix(num_frames, dim_inner, heads, groups)
@@ -127,7 +127,9 @@ class RegionGTA(nn.Module):
             self.assign = Projection(dim_inner, num_regions)
         else:
             if spatial_size is None:
-                raise ValueError("REGION_KIND static learns a weight for each position and so needs spatial_size.")
+                raise OptionError(
+                    "REGION_KIND static learns a weight for each position and so needs spatial_size.", "REGION_KIND"
+                )
             positions = spatial_size[0] * spatial_size[1]
             self.assign = None
             self.static = nn.Parameter(torch.randn(num_frames, num_regions, *spatial_size) * positions**-0.5)
@@ -179,11 +181,15 @@ class GTA(nn.Module):
     ):
         super().__init__()
         if not pixel and not region:
-            raise ValueError("PIXEL and REGION are both off; GTA needs at least one of them (SA alone is a block).")
+            raise OptionError(
+                "PIXEL and REGION are both off; GTA needs at least one of them (SA alone is a block).",
+                "PIXEL",
+                "REGION",
+            )
         dim_inner = dim // 4 if dim_inner is None else dim_inner
         if num_regions is None:
             if region_ratio < 1:
-                raise ValueError(f"REGION_RATIO is {region_ratio}; it must be at least 1.")
+                raise OptionError(f"REGION_RATIO is {region_ratio}; it must be at least 1.", "REGION_RATIO")
             num_regions = max(1, dim_inner // region_ratio)
         self.num_frames = num_frames
         self.spatial = SA(dim, num_frames, dim_inner, pool) if spatial else None

@@ -17,7 +17,7 @@ from slowfast_gta.models.attention.self_attention import (
     unrows,
     zero_batch_norm,
 )
-from slowfast_gta.models.layers import Projection, add
+from slowfast_gta.models.layers import OptionError, Projection, add
 
 
 @ATTENTION_REGISTRY.register()
@@ -45,14 +45,17 @@ class NL(nn.Module):
     ):
         super().__init__()
         if instantiation not in ("softmax", "dot_product"):
-            raise ValueError(f"INSTANTIATION is {instantiation!r}; it must be softmax or dot_product.")
+            raise OptionError(
+                f"INSTANTIATION is {instantiation!r}; it must be softmax or dot_product.", "INSTANTIATION"
+            )
         if pool not in POOL_PLACES:
-            raise ValueError(f"POOL is {pool!r}; it must be one of {', '.join(POOL_PLACES)}.")
+            raise OptionError(f"POOL is {pool!r}; it must be one of {', '.join(POOL_PLACES)}.", "POOL")
         if group < 1 or num_frames % group:
-            raise ValueError(f"GROUP is {group}; it must divide the {num_frames} frames that arrive here.")
+            raise OptionError(f"GROUP is {group}; it must divide the {num_frames} frames that arrive here.", "GROUP")
         if len(pool_size) != 3 or min(pool_size) < 1:
-            raise ValueError(
-                f"POOL_SIZE is {list(pool_size)}; it must be three numbers from 1 on: frames, height, width."
+            raise OptionError(
+                f"POOL_SIZE is {list(pool_size)}; it must be three numbers from 1 on: frames, height, width.",
+                "POOL_SIZE",
             )
         dim_inner = dim // 2 if dim_inner is None else dim_inner
         self.instantiation = instantiation

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
-from slowfast_gta.models.layers import Projection, add
+from slowfast_gta.models.layers import OptionError, Projection, add
 
 POOL_PLACES = ("after", "before", "none")
 
@@ -51,7 +51,7 @@ class _DotProductAttention(nn.Module):
     def __init__(self, dim: int, dim_inner: int, pool: str = "none"):
         super().__init__()
         if pool not in POOL_PLACES:
-            raise ValueError(f"POOL is {pool!r}; it must be one of {', '.join(POOL_PLACES)}.")
+            raise OptionError(f"POOL is {pool!r}; it must be one of {', '.join(POOL_PLACES)}.", "POOL")
         self.pool = pool
         self.query = Projection(dim, dim_inner)
         self.key = Projection(dim, dim_inner)

@@ -9,7 +9,8 @@ from miniatures import CLASSES
 
 from slowfast_gta.commands import run_command
 from slowfast_gta.engine.evaluation.ensemble import average, load_run
-from slowfast_gta.engine.evaluation.score import Scores, summarize, write_results
+from slowfast_gta.engine.evaluation.results import result_arrays, summarize, write_results
+from slowfast_gta.engine.evaluation.score import Scores
 
 PAIRS = [(0, 2)]
 
@@ -24,7 +25,7 @@ def make_run(folder, seed=0, ids="abcdef", names=CLASSES, missing=(), labels=Non
         labels = np.stack(columns, 1) if isinstance(names, dict) else columns[0]
     found = Scores(list(ids), scores.astype(np.float32), np.array(labels), num_views, dict.fromkeys(missing, "broken"))
     folder.mkdir(exist_ok=True)
-    write_results(folder, summarize(found, names, pairs), found, names, pairs)
+    write_results(folder, summarize(found, names, pairs), result_arrays(found, names, pairs))
     return folder
 
 

@@ -11,7 +11,8 @@ from miniatures import CFG, TINY, metrics
 from slowfast_gta import build_model, load_config, load_weights
 from slowfast_gta.engine.checkpoint.checkpoint import list_checkpoints
 from slowfast_gta.engine.device import build_normalize
-from slowfast_gta.engine.evaluation.score import Scores, sentence, summarize
+from slowfast_gta.engine.evaluation.results import sentence, summarize
+from slowfast_gta.engine.evaluation.score import Scores
 from slowfast_gta.errors import ConfigError, RunError
 from slowfast_gta.loading.sampling import ClipSampling, segment_views, twice_sampled_views
 from slowfast_gta.loading.transforms import TestTransform, resize_frames
@@ -66,7 +67,7 @@ def test_a_score_is_the_mean_over_the_views(scores_of, ssv2, trained, num_clips,
     cfg = load_config(CFG, [*TINY, *views])
     model = build_model(cfg).eval()
     load_weights(model, list_checkpoints(trained)[-1][1])
-    normalize = build_normalize(cfg, torch.device("cpu"))
+    normalize = build_normalize(cfg)
     sampling, transform = ClipSampling.from_cfg(cfg), TestTransform.from_cfg(cfg, num_crops)
     for video_id, row in zip(scores["video_id"], scores["scores"], strict=True):
         answers = []
@@ -98,7 +99,7 @@ def test_full_resolution_gives_each_video_its_own_shape(ssv2, trained, tmp_path,
     cfg = load_config(CFG, [*TINY, *pairs])
     model = build_model(cfg).eval()
     load_weights(model, weights)
-    normalize = build_normalize(cfg, torch.device("cpu"))
+    normalize = build_normalize(cfg)
     with np.load(tmp_path / "run" / "scores.npz", allow_pickle=False) as stored:
         rows = dict(zip(stored["video_id"].tolist(), stored["scores"], strict=True))
     for video_id, size in (("1013", (40, 83)), ("1014", (56, 40)), ("1015", (40, 53))):

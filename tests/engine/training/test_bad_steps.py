@@ -9,14 +9,13 @@ import subprocess
 
 import pytest
 import torch
+from float_clips import batch_of, learner_of
 from miniatures import CFG, TINY, command, keys, metrics
 
-from slowfast_gta import load_config
 from slowfast_gta.engine import device
 from slowfast_gta.engine.checkpoint import checkpoint
 from slowfast_gta.engine.checkpoint.checkpoint import list_checkpoints
 from slowfast_gta.engine.training.bad_steps import bad_step_sentence
-from slowfast_gta.engine.training.learner import build_learner
 
 CPU = torch.device("cpu")
 SHORT = ("TEST.ENABLE", False, "TRAIN.CHECKPOINT_PERIOD", 1)
@@ -29,14 +28,14 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("extra", [(), ("TRAIN.MIXED_PRECISION", True, "TRAIN.AMP_DTYPE", "float16")])
 def test_a_step_without_a_gradient_changes_nothing(extra):
-    learner = build_learner(load_config(CFG, [*TINY, "EMA.ENABLE", True, *extra]), CPU)
+    learner = learner_of(CFG, [*TINY, "EMA.ENABLE", True, *extra])
     learner.train_mode()
     clips, labels = batch()
-    learner.step(clips, labels, 0.1)
-    assert not learner.skipped and 0 < learner.grad_norm < math.inf
+    first = learner.step(batch_of(clips, labels), 0.1)
+    assert not first.skipped and 0 < first.grad_norm < math.inf
     before = copy.deepcopy(learner.state())
-    loss, _ = learner.step(clips * math.inf, labels, 0.1)
-    assert learner.skipped and math.isnan(loss.item())
+    second = learner.step(batch_of(clips * math.inf, labels), 0.1)
+    assert second.skipped and math.isnan(second.loss)
     after = learner.state()
     for part in ("model_state", "ema_state"):
         for name, value in before[part].items():
@@ -47,12 +46,12 @@ def test_a_step_without_a_gradient_changes_nothing(extra):
 
 
 def test_the_gradient_s_length_is_that_of_all_its_parts():
-    learner = build_learner(load_config(CFG, [*TINY, "SOLVER.CLIP_GRAD_L2NORM", 1e-3]), CPU)
+    learner = learner_of(CFG, [*TINY, "SOLVER.CLIP_GRAD_L2NORM", 1e-3])
     learner.train_mode()
-    learner.step(*batch(), 0.0)
+    result = learner.step(batch_of(*batch()), 0.0)
     clipped = [parameter.grad for parameter in learner.network.parameters()]
     assert math.sqrt(sum(float((part**2).sum()) for part in clipped)) == pytest.approx(1e-3, rel=1e-3)
-    assert learner.grad_norm > 0.1, "the length before clipping"
+    assert result.grad_norm > 0.1, "the length before clipping"
 
 
 def poison(monkeypatch, *steps: int) -> None:

@@ -29,11 +29,11 @@ def decay_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, fl
     return decays
 
 
-@pytest.mark.parametrize("method", ["sgd", "adamw"])
+@pytest.mark.parametrize("method", ["sgd", "adam", "adamw"])
 @pytest.mark.parametrize("zero_1d", [False, True])
 def test_every_parameter_is_in_one_group_with_its_decay(method, zero_1d):
     model, optimizer = optimizer_of("SOLVER.OPTIMIZING_METHOD", method, "SOLVER.ZERO_WD_1D_PARAM", zero_1d)
-    assert type(optimizer) is {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[method]
+    assert type(optimizer) is {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[method]
     decays = decay_of(model, optimizer)
     assert any("attention" in name for name in decays)
     norms = {
@@ -75,3 +75,25 @@ def test_clipping():
     layer.weight.grad = torch.tensor([[3.0, -4.0]])
     clip_gradients(layer, None, 1.0)
     torch.testing.assert_close(layer.weight.grad, torch.tensor([[0.6, -0.8]]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("method", ["adam", "adamw"])
+def test_weight_decay_is_in_adams_gradient_and_beside_adamws(method):
+    """Kingma & Ba, algorithm 1, with L2 in the gradient; Loshchilov & Hutter, algorithm 2, decays beside it."""
+    lr, decay, (first, second) = 0.1, 0.25, (0.8, 0.95)
+    model, optimizer = optimizer_of("SOLVER.OPTIMIZING_METHOD", method, "SOLVER.BETAS", [first, second])
+    weight = model.head.projection.weight
+    weight.data = weight.data.double()
+    set_lr(optimizer, lr)
+    expected, mean, square = weight.detach().clone(), 0, 0
+    for step in range(1, 4):
+        gradient = torch.randn_like(weight)
+        weight.grad = gradient.clone()
+        optimizer.step()
+        if method == "adam":
+            gradient = gradient + decay * expected
+        mean = first * mean + (1 - first) * gradient
+        square = second * square + (1 - second) * gradient**2
+        update = mean / (1 - first**step) / ((square / (1 - second**step)).sqrt() + 1e-8)
+        expected = expected - lr * (update + (decay * expected if method == "adamw" else 0))
+        torch.testing.assert_close(weight.detach(), expected)

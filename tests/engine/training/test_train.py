@@ -5,6 +5,7 @@ import json
 import logging
 import math
 
+import float_clips
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,31 +14,34 @@ from miniatures import CFG, TINY, metrics
 from torch import nn
 
 from slowfast_gta import load_config
-from slowfast_gta.datasets.build import build_dataset
-from slowfast_gta.engine.device import build_normalize
+from slowfast_gta.engine.classification import Classification
 from slowfast_gta.engine.training import train
-from slowfast_gta.engine.training.train import Learner, build_learner
+from slowfast_gta.engine.training.learner import Learner, build_learner
 from slowfast_gta.errors import RunError
-from slowfast_gta.loading.loader import build_train_loader
+from slowfast_gta.loading.batch import Batch
 
 CPU = torch.device("cpu")
 PLAIN = ["MODEL.DROPOUT_RATE", 0.0, "SOLVER.WEIGHT_DECAY", 0.0, "SOLVER.MOMENTUM", 0.0, "SOLVER.NESTEROV", False]
 
 
 def learner_of(*overrides) -> Learner:
-    learner = build_learner(load_config(CFG, [*TINY, *PLAIN, *overrides]), CPU)
+    learner = float_clips.learner_of(CFG, [*TINY, *PLAIN, *overrides])
     learner.train_mode()
     return learner
 
 
-def batch() -> tuple[torch.Tensor, torch.Tensor]:
+def clips_and_labels() -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(3)
     return torch.randn(4, 3, 4, 32, 32, generator=generator), torch.tensor([0, 1, 2, 1])
 
 
+def batch() -> Batch:
+    return float_clips.batch_of(*clips_and_labels())
+
+
 def plain_step(network: nn.Module, lr: float, smoothing: float = 0.0, change=lambda gradients: gradients) -> float:
     """Gradient descent written out; returns the loss. `change` is applied to the list of gradients."""
-    clips, labels = batch()
+    clips, labels = clips_and_labels()
     log_probs = network(clips).log_softmax(1)
     target = (1 - smoothing) * F.one_hot(labels, 3) + smoothing / 3
     loss = -(target * log_probs).sum(1).mean()
@@ -71,9 +75,12 @@ def by_length(gradients) -> list[torch.Tensor]:
 def test_a_step_is_the_formula(overrides, smoothing, change):
     learner = learner_of(*overrides)
     wanted = copy.deepcopy(learner.network)
-    loss, logits = learner.step(*batch(), lr=0.25)
-    assert loss.item() == pytest.approx(plain_step(wanted, 0.25, smoothing, change), rel=1e-5)
-    assert logits.shape == (4, 3) and not logits.requires_grad
+    with torch.no_grad():
+        logits = copy.deepcopy(wanted)(clips_and_labels()[0])
+    result = learner.step(batch(), lr=0.25)
+    assert result.loss == pytest.approx(plain_step(wanted, 0.25, smoothing, change), rel=1e-5)
+    num_correct = (logits.argmax(1) == clips_and_labels()[1]).sum().item()
+    assert result.num_samples == 4 and result.sums == {"top1": 100.0 * num_correct}
     assert_same_weights(learner.network, wanted)
 
 
@@ -82,9 +89,11 @@ def test_mixed_precision_is_near_the_formula_and_not_equal(dtype):
     learner = learner_of("TRAIN.MIXED_PRECISION", True, "TRAIN.AMP_DTYPE", dtype)
     wanted = copy.deepcopy(learner.network)
     assert learner.scaler.is_enabled() == (dtype == "float16")
-    loss, logits = learner.step(*batch(), lr=0.1)
-    assert logits.dtype == getattr(torch, dtype) and math.isfinite(loss.item())
-    assert loss.item() == pytest.approx(plain_step(wanted, 0.1), abs=0.02)
+    seen = []
+    learner.network.head.projection.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    loss = learner.step(batch(), lr=0.1).loss
+    assert seen == [getattr(torch, dtype)] and math.isfinite(loss)
+    assert loss == pytest.approx(plain_step(wanted, 0.1), abs=0.02)
     weights = learner.network.head.projection.weight
     assert weights.dtype == torch.float32 and torch.isfinite(weights).all()
     assert not torch.equal(weights, wanted.head.projection.weight)
@@ -96,7 +105,7 @@ def test_clipping_in_float16_is_of_the_true_gradient_not_the_scaled_one():
     learner = learner_of(*half, "SOLVER.CLIP_GRAD_L2NORM", 0.05)
     before = learner.network.head.projection.weight.clone()
     wanted = copy.deepcopy(learner.network)
-    learner.step(*batch(), lr=1.0)
+    learner.step(batch(), lr=1.0)
     plain_step(wanted, 1.0, change=by_length)
     moved, should = (net.head.projection.weight - before for net in (learner.network, wanted))
     assert moved.norm().item() == pytest.approx(should.norm().item(), rel=0.05)
@@ -106,7 +115,7 @@ def test_an_overflow_in_float16_skips_the_step_and_shrinks_the_scale():
     learner = learner_of("TRAIN.MIXED_PRECISION", True, "TRAIN.AMP_DTYPE", "float16")
     before, scale = copy.deepcopy(learner.network.head.state_dict()), learner.scaler.get_scale()
     learner.network.head.projection.weight.register_hook(lambda gradient: gradient * math.inf)
-    learner.step(*batch(), lr=0.1)
+    learner.step(batch(), lr=0.1)
     assert learner.scaler.get_scale() == scale / 2
     assert torch.equal(learner.network.head.projection.weight, before["projection.weight"])
 
@@ -116,10 +125,10 @@ def test_ema_is_the_running_average():
     name = "head.projection.weight"
     average = None
     for _ in range(3):
-        learner.step(*batch(), lr=0.5)
+        learner.step(batch(), lr=0.5)
         weights = learner.network.state_dict()[name].clone()
         average = weights if average is None else 0.75 * average + 0.25 * weights
-    assert learner.answering is learner.ema.module is not learner.network
+    assert learner.eval_model is learner.ema.module is not learner.network
     torch.testing.assert_close(learner.ema.module.state_dict()[name], average)
     assert not torch.allclose(average, weights)
     bn = "s1.pathway0_stem.bn.running_mean"
@@ -133,7 +142,7 @@ def test_frozen_batch_norm_is_frozen():
     before = [copy.deepcopy(module.state_dict()) for module in norms]
     weights = learner.network.s1.pathway0_stem.conv.weight.clone()
     for _ in range(2):
-        learner.step(*batch(), lr=0.5)
+        learner.step(batch(), lr=0.5)
     assert before and not torch.equal(weights, learner.network.s1.pathway0_stem.conv.weight)
     for module, state in zip(norms, before, strict=True):
         assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
@@ -142,10 +151,10 @@ def test_frozen_batch_norm_is_frozen():
 def test_a_state_goes_back_into_a_learner_exactly():
     keys = ("EMA.ENABLE", True, "SOLVER.OPTIMIZING_METHOD", "adamw", "SOLVER.BASE_LR", 1e-3)
     first, second = learner_of(*keys), learner_of(*keys, "RNG_SEED", 2)
-    first.step(*batch(), lr=1e-3)
+    first.step(batch(), lr=1e-3)
     second.load_state(copy.deepcopy(first.state()))
     for learner in (first, second):
-        learner.step(*batch(), lr=1e-3)
+        learner.step(batch(), lr=1e-3)
     for part in ("model_state", "ema_state"):
         for name, value in first.state()[part].items():
             assert torch.equal(value, second.state()[part][name]), name
@@ -160,12 +169,14 @@ def test_a_state_of_another_network_is_a_sentence(overrides):
 
 def test_precise_statistics_are_the_means_over_the_batches(ssv2):
     cfg = load_config(CFG, [*TINY, *PLAIN, "DATA.PATH_TO_DATA_DIR", ssv2, "BN.NUM_BATCHES_PRECISE", 2])
-    learner, normalize = build_learner(cfg, CPU), build_normalize(cfg, CPU)
-    loader = build_train_loader(cfg, build_dataset(cfg, "train"))
+    task = Classification.from_cfg(cfg)
+    loader = task.build_loader(cfg, "train")
+    learner = build_learner(cfg, task, CPU)
     assert len(loader) == 3
     stem = learner.network.s1.pathway0_stem
-    seen = [stem.conv(normalize(clips["frames"])) for clips in list(loader.epoch(1))[:2]]
-    train.update_precise_statistics(cfg, learner, loader, normalize, 1)
+    seen = [stem.conv(task.normalize(clips.frames)) for clips in list(loader.epoch(1))[:2]]
+    run = train.Training(task, learner, loader, loader, None, None, None, None)
+    train.update_precise_statistics(cfg, run, 1)
     mean = torch.stack([features.mean((0, 2, 3, 4)) for features in seen]).mean(0)
     torch.testing.assert_close(stem.bn.running_mean, mean, atol=1e-5, rtol=1e-4)
     assert learner.network.training

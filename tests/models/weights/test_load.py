@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import nn
 from weight_files import (
+    SMALL,
+    SSV2,
     Reduced,
     assert_refused,
     assert_unchanged,
