@@ -38,8 +38,11 @@ _CANNOT_BE_WRITTEN = {
 }
 
 
-def run_command(name: str, arguments: Sequence[str] | None = None) -> int:
-    """Run the command `name` with `arguments` (the command line's, if None); returns the exit code."""
+def run_command(name: str, arguments: Sequence[str] | None = None, package: str = "slowfast_gta.commands") -> int:
+    """Run the command `name` with `arguments` (the command line's, if None); returns the exit code.
+
+    `package`: where the module of the command is; a project has its own.
+    """
     # Before torch is imported: threads that wait then sleep instead of spinning. On a machine with anything else to do
     # (our own readers of videos, to begin with), spinning makes a training step up to ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -51,7 +54,7 @@ def run_command(name: str, arguments: Sequence[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold bytes that are no text
     try:
-        return importlib.import_module(f"slowfast_gta.commands.{name}").main(arguments)
+        return importlib.import_module(f"{package}.{name}").main(arguments)
     except Interrupted as stop:
         print(f"{stop} The same command goes on from there.", file=sys.stderr)
         return stop.exit_code

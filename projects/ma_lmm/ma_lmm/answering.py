@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from transformers import TextStreamer
 
-from ma_lmm.banks import VideoMemory
 from ma_lmm.frames import even_indices, frame_times, indices_at_rate, no_frames, open_video, read_one_by_one
 from ma_lmm.loading import Loaded
+from ma_lmm.memory.banks import VideoMemory
 from ma_lmm.prompts import Prompts
 from slowfast_gta.errors import RunError
 

@@ -1,10 +1,14 @@
 """The config section of this project, MA_LMM, beside the core's."""
 
+from collections.abc import Iterator
+
 from fvcore.common.config import CfgNode
 
-from ma_lmm.rules import MemoryRule
+from ma_lmm.memory.rules import CHOICES as RULE_CHOICES
+from ma_lmm.memory.rules import MemoryRule
 from ma_lmm.tasks import TASKS
-from slowfast_gta.errors import ConfigError
+from slowfast_gta.config.extension import ConfigExtension
+from slowfast_gta.config.settings import Fault
 
 _D = CfgNode()
 _D.TASK = "breakfast"  # one of ma_lmm.tasks.TASKS
@@ -34,43 +38,42 @@ _D.LENGTH_PENALTY = 1.0
 _D.REPETITION_PENALTY = 1.5
 
 _CHOICES = {
-    "TASK": tuple(TASKS),
-    "DTYPE": ("float32", "bfloat16", "float16"),
-    "ANSWERS": ("generate", "likelihood"),
+    "MA_LMM.TASK": tuple(TASKS),
+    "MA_LMM.DTYPE": ("float32", "bfloat16", "float16"),
+    "MA_LMM.MEMORY_UPDATE": RULE_CHOICES["update"],
+    "MA_LMM.MEMORY_LEVEL": RULE_CHOICES["level"],
+    "MA_LMM.MEMORY_MEAN": RULE_CHOICES["mean"],
+    "MA_LMM.SUMMARY": RULE_CHOICES["summary"],
+    "MA_LMM.ANSWERS": ("generate", "likelihood"),
 }
-_AT_LEAST_1 = ("NUM_FRAMES", "MAX_PROMPT_TOKENS", "NUM_BEAMS", "MAX_NEW_TOKENS")
+_AT_LEAST_1 = ("NUM_FRAMES", "MEMORY_LENGTH", "MAX_PROMPT_TOKENS", "NUM_BEAMS", "MAX_NEW_TOKENS")
 
 
-def ma_lmm_defaults() -> CfgNode:
-    """{"MA_LMM": all keys with their defaults}, a fresh copy."""
-    return CfgNode({"MA_LMM": _D.clone()})
+def ma_lmm_config() -> ConfigExtension:
+    """The section MA_LMM, for load_config."""
+    return ConfigExtension({"MA_LMM": _D.clone()}, choices=_CHOICES, check=ma_lmm_faults)
 
 
-def check_ma_lmm(cfg: CfgNode) -> None:
-    """Raises ConfigError where the keys of MA_LMM cannot go together."""
+def ma_lmm_faults(cfg: CfgNode) -> Iterator[Fault]:
+    """What cannot go together."""
     section = cfg.MA_LMM
-    faults = [
-        f"MA_LMM.{key} is {section[key]!r}; it may be {', '.join(allowed)}."
-        for key, allowed in _CHOICES.items()
-        if section[key] not in allowed
-    ]
-    faults += [f"MA_LMM.{key} is {section[key]}; it must be 1 or more." for key in _AT_LEAST_1 if section[key] < 1]
-    try:
-        memory_rule_from_cfg(cfg)
-    except ConfigError as fault:
-        faults.append(f"MA_LMM: {fault}")
+    for name in _AT_LEAST_1:
+        if section[name] < 1:
+            yield Fault(f"MA_LMM.{name}", f"MA_LMM.{name} is {section[name]}; it must be 1 or more.")
     if section.DTYPE != "float32" and not cfg.TRAIN.MIXED_PRECISION:
-        faults.append(f"MA_LMM.DTYPE {section.DTYPE} needs TRAIN.MIXED_PRECISION True: what learns is float32.")
+        text = f"MA_LMM.DTYPE {section.DTYPE} needs TRAIN.MIXED_PRECISION True: what learns is float32."
+        yield Fault("MA_LMM.DTYPE", text, ("TRAIN.MIXED_PRECISION",))
     if cfg.EMA.ENABLE:
-        faults.append("EMA.ENABLE would hold the whole frozen model a second time; MA-LMM has no running average.")
-    if section.TASK in TASKS:
-        task = TASKS[section.TASK]
-        if section.ANSWERS == "likelihood" and task.class_names is None:
-            faults.append(f"MA_LMM.ANSWERS likelihood needs a closed set of answers; {section.TASK} has none.")
-        if section.ANSWERS == "generate" and task.metric == "anticipation":
-            faults.append(f"MA_LMM.ANSWERS must be likelihood for {section.TASK}: its metrics rank all classes.")
-    if faults:
-        raise ConfigError("\n".join(faults))
+        text = "EMA.ENABLE would hold the whole frozen model a second time; MA-LMM has no running average."
+        yield Fault("EMA.ENABLE", text)
+    keys = ("MA_LMM.TASK",)
+    task = TASKS.get(section.TASK)
+    if task and section.ANSWERS == "likelihood" and task.class_names is None:
+        text = f"MA_LMM.ANSWERS likelihood needs a closed set of answers; {section.TASK} has none."
+        yield Fault("MA_LMM.ANSWERS", text, keys)
+    if task and section.ANSWERS == "generate" and task.metric == "anticipation":
+        text = f"MA_LMM.ANSWERS must be likelihood for {section.TASK}: its metrics rank all classes."
+        yield Fault("MA_LMM.ANSWERS", text, keys)
 
 
 def memory_rule_from_cfg(cfg: CfgNode) -> MemoryRule:

@@ -4,6 +4,7 @@ T frames, H W space.
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ def random_indices(num_frames: int, num_wanted: int, generator: np.random.Genera
     bounds = np.linspace(0, num_frames, num_wanted + 1).astype(int)
     return [
         min(start, num_frames - 1) if stop <= start else int(generator.integers(start, stop))
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
+        for start, stop in pairwise(bounds)
     ]
 
 

@@ -21,7 +21,7 @@ from ma_lmm.frames import (
     random_indices,
     read_one_by_one,
 )
-from ma_lmm.samples import Sample
+from ma_lmm.tasks.samples import Sample
 from slowfast_gta.errors import DataError, ReadTimeoutError
 from slowfast_gta.loading.batch import VIDEO_COUNTS, BadVideo
 from slowfast_gta.loading.loader import TestOrder, TrainOrder

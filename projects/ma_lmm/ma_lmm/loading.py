@@ -11,9 +11,9 @@ from transformers import AutoProcessor, logging
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as TEXT_MODELS
 
 from ma_lmm.frames import FrameTransform
+from ma_lmm.memory.rules import MemoryRule
 from ma_lmm.models import Blip2ForVideo, InstructBlipForVideo, VideoModel
 from ma_lmm.prompts import PromptBuilder
-from ma_lmm.rules import MemoryRule
 from slowfast_gta.errors import RunError, WeightsError
 
 MODELS = {"instructblip": InstructBlipForVideo, "blip-2": Blip2ForVideo}
@@ -142,8 +142,8 @@ def load_processor(folder: Path, config: dict):
     expected, told = config.get("num_query_tokens", 32), getattr(processor, "num_query_tokens", None)
     if told != expected:
         raise WeightsError(
-            f"{folder}: processor_config.json says num_query_tokens {told}, config.json {expected}. They must be equal: "
-            "with fewer places some of the visual tokens would be dropped silently."
+            f"{folder}: processor_config.json says num_query_tokens {told}, config.json {expected}. They must be "
+            "equal: with fewer places some of the visual tokens would be dropped silently."
         )
     token = str(processor.image_token)
     number = processor.tokenizer.convert_tokens_to_ids(token)

@@ -19,10 +19,10 @@ from transformers.models.instructblip.modeling_instructblip import (
 )
 from transformers.utils import can_return_tuple
 
-from ma_lmm.banks import VideoMemory
-from ma_lmm.hooks import attach_query_banks, detach
+from ma_lmm.memory.banks import VideoMemory
+from ma_lmm.memory.hooks import attach_query_banks, detach
+from ma_lmm.memory.rules import MemoryRule
 from ma_lmm.prompts import check_image_tokens
-from ma_lmm.rules import MemoryRule
 from ma_lmm.watching import Watcher
 from slowfast_gta.errors import ConfigError
 

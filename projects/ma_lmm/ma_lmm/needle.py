@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from ma_lmm.frames import FrameTransform, even_indices
+from ma_lmm.memory.rules import MemoryRule
 from ma_lmm.models import VideoModel
 from ma_lmm.prompts import PromptBuilder
-from ma_lmm.rules import MemoryRule
 from ma_lmm.tiny import NUM_QUERIES, tiny_model, tiny_processor
 
 NUM_FRAMES, MEMORY, IMAGE_PX = 16, 4, 14

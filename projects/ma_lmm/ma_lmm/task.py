@@ -18,15 +18,15 @@ from torch.nn.functional import cross_entropy
 
 from ma_lmm.answering import generate
 from ma_lmm.closed_set import log_likelihoods
-from ma_lmm.config import check_ma_lmm, memory_rule_from_cfg
+from ma_lmm.config import memory_rule_from_cfg
 from ma_lmm.frames import FrameTransform
 from ma_lmm.loader import SampleFrames, SampleLoader, VideoBatch
 from ma_lmm.loading import load_processor, load_video_model, read_config, weight_files
-from ma_lmm.outcome import Answered, evaluation_of
+from ma_lmm.memory.rules import MemoryRule
 from ma_lmm.prompts import IGNORED, PromptBuilder
-from ma_lmm.rules import MemoryRule
-from ma_lmm.samples import Sample, Videos
 from ma_lmm.tasks import TASKS
+from ma_lmm.tasks.outcome import Answered, evaluation_of
+from ma_lmm.tasks.samples import Sample, Videos
 from ma_lmm.tasks.video_task import Source
 from ma_lmm.trained import freeze_base, is_trained, load_trained
 from slowfast_gta import distributed
@@ -64,7 +64,6 @@ class MaLmmTask(Task):
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode, earlier: Sequence[Path] = ()) -> "MaLmmTask":
-        check_ma_lmm(cfg)
         section = cfg.MA_LMM
         generation = {
             "num_beams": section.NUM_BEAMS,
@@ -112,7 +111,8 @@ class MaLmmTask(Task):
         batch_size = cfg.TRAIN.BATCH_SIZE
         if not world_size <= batch_size <= len(samples):
             raise ConfigError(
-                f"TRAIN.BATCH_SIZE is {batch_size}; it must be from {world_size} (processes) to {len(samples)} (samples)."
+                f"TRAIN.BATCH_SIZE is {batch_size}; it must be from {world_size} (the processes) to {len(samples)} "
+                "(the training samples)."
             )
         order = TrainOrder(len(samples), batch_size, cfg.RNG_SEED, rank, world_size)
         return SampleLoader(frames, order, cfg.DATA_LOADER.NUM_WORKERS)
@@ -234,7 +234,7 @@ class MaLmmTask(Task):
 
 
 def answer_losses(logits: Tensor, labels: Tensor, decoder_only: bool) -> Tensor:
-    """(B,): the mean cross-entropy of each sample's answer tokens. A decoder's logits (B, L, K) are of the next token."""
+    """(B,): the mean cross-entropy of each sample's answer tokens; a decoder's logits (B, L, K) are of the next."""
     if decoder_only:
         logits, labels = logits[:, :-1], labels[:, 1:]
     losses = cross_entropy(logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ma_lmm.summaries import SUMMARIES
+from ma_lmm.memory.summaries import SUMMARIES
 from slowfast_gta.errors import DataError
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ import torch
 from ma_lmm import loading
 from ma_lmm.answering import answer, choose_frames, middle_frames, watch_video
 from ma_lmm.commands import run_project_command
+from ma_lmm.commands.prove_memory import check_flat, draw_memory, measure
+from ma_lmm.commands.prove_needle import check_needle
 from ma_lmm.loading import load_video_model
+from ma_lmm.memory.rules import MemoryRule
 from ma_lmm.needle import COLOURS, METHODS, NUM_FRAMES, NeedleTask, draw_needles, needle_model, train_needle
-from ma_lmm.prove_memory import check_flat, draw_memory, measure
-from ma_lmm.prove_needle import check_needle
-from ma_lmm.rules import MemoryRule
 from ma_lmm.strip import clock, draw_strip
 from ma_lmm.tiny import save_tiny, tiny_model
 

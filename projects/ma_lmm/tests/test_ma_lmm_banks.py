@@ -8,9 +8,9 @@ from itertools import pairwise
 
 import pytest
 import torch
-from ma_lmm.banks import MemoryBank, compress
-from ma_lmm.rules import MemoryRule
-from ma_lmm.summaries import Average, Concat, Last, merge_tokens
+from ma_lmm.memory.banks import MemoryBank, compress
+from ma_lmm.memory.rules import MemoryRule
+from ma_lmm.memory.summaries import Average, Concat, Last, merge_tokens
 
 from slowfast_gta.errors import ConfigError
 

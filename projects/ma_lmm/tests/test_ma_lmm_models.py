@@ -8,9 +8,9 @@ import pickle
 
 import pytest
 import torch
+from ma_lmm.memory.rules import MemoryRule
 from ma_lmm.models import Blip2ForVideo, InstructBlipForVideo
 from ma_lmm.prompts import PromptError
-from ma_lmm.rules import MemoryRule
 from ma_lmm.tiny import NUM_QUERIES, tiny_model
 from transformers import Blip2ForConditionalGeneration, InstructBlipForConditionalGeneration
 

@@ -1,27 +1,31 @@
-"""MA-LMM through the core's engine: training, checkpoints, exact resume, testing, on tiny models and real video files."""
+"""MA-LMM through the core's engine: training, checkpoints, exact resume, testing, on tiny models and video files."""
 
 import json
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from ma_lmm.config import ma_lmm_defaults
+from ma_lmm.config import ma_lmm_config
 from ma_lmm.frames import FrameTransform
 from ma_lmm.loader import SampleFrames
 from ma_lmm.models import InstructBlipForVideo
-from ma_lmm.samples import Sample
 from ma_lmm.task import MaLmmTask, answer_losses, load_samples
+from ma_lmm.tasks.samples import Sample
 from ma_lmm.tiny import save_tiny, tiny_model, tiny_processor
 from ma_lmm.trained import convert_authors, is_trained, load_trained, trained_state
 
-from slowfast_gta.config.defaults import get_defaults
+from slowfast_gta.config.load import load_config
 from slowfast_gta.datasets.synthetic.encoding import encode_video
 from slowfast_gta.engine.checkpoint.checkpoint import list_checkpoints
 from slowfast_gta.errors import ConfigError, DataError, Interrupted, RunError, WeightsError
 from slowfast_gta.run import train_and_test
 
 CLASSES = ("coffee", "tea", "milk")
+CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 @pytest.fixture(scope="module")
@@ -48,23 +52,17 @@ def build_cfg(data, tmp_path):
     """build_cfg(KEY, VALUE, ...) -> a frozen config of a short training in tmp_path / "run"."""
 
     def build(*pairs):
-        cfg = get_defaults()
-        cfg.update(ma_lmm_defaults())
-        cfg.NUM_GPUS = 0
-        file = str(data / "annotations.json")
-        cfg.merge_from_list(
-            [
-                *("OUTPUT_DIR", str(tmp_path / "run"), "LOG_PERIOD", 1, "DATA_LOADER.NUM_WORKERS", 0),
-                *("TRAIN.BATCH_SIZE", 3, "TEST.BATCH_SIZE", 4, "SOLVER.MAX_EPOCH", 2, "TENSORBOARD.ENABLE", False),
-                *("SOLVER.OPTIMIZING_METHOD", "adamw", "SOLVER.BASE_LR", 1e-3, "DATA.ON_ERROR", "skip"),
-                *("MA_LMM.MODEL_DIR", str(data / "model"), "MA_LMM.VIDEO_DIR", str(data / "videos")),
-                *("MA_LMM.TRAIN_ANNOTATIONS", file, "MA_LMM.TEST_ANNOTATIONS", file),
-                *("MA_LMM.NUM_FRAMES", 5, "MA_LMM.MEMORY_LENGTH", 2, "MA_LMM.NUM_BEAMS", 2),
-                *("MA_LMM.MAX_NEW_TOKENS", 3, *pairs),
-            ]
+        file = data / "annotations.json"
+        defaults = (
+            *("OUTPUT_DIR", tmp_path / "run", "NUM_GPUS", 0, "LOG_PERIOD", 1, "DATA_LOADER.NUM_WORKERS", 0),
+            *("TRAIN.BATCH_SIZE", 3, "TEST.BATCH_SIZE", 4, "SOLVER.MAX_EPOCH", 2, "TENSORBOARD.ENABLE", False),
+            *("SOLVER.OPTIMIZING_METHOD", "adamw", "SOLVER.BASE_LR", 1e-3, "DATA.ON_ERROR", "skip"),
+            *("MA_LMM.MODEL_DIR", data / "model", "MA_LMM.VIDEO_DIR", data / "videos"),
+            *("MA_LMM.TRAIN_ANNOTATIONS", file, "MA_LMM.TEST_ANNOTATIONS", file),
+            *("MA_LMM.NUM_FRAMES", 5, "MA_LMM.MEMORY_LENGTH", 2, "MA_LMM.NUM_BEAMS", 2, "MA_LMM.MAX_NEW_TOKENS", 3),
         )
-        cfg.freeze()
-        return cfg
+        overrides = [str(value) for value in (*defaults, *pairs)]
+        return load_config(CONFIGS / "Breakfast.yaml", overrides, ma_lmm_config())
 
     return build
 
@@ -283,3 +281,41 @@ def test_wrong_checkpoints_are_refused(tmp_path, fault):
     with pytest.raises(WeightsError, match=file.name):
         load_trained(model, file)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_config_loads_and_makes_a_task(path):
+    cfg = load_config(path, [], ma_lmm_config())
+    task = MaLmmTask.from_cfg(cfg)
+    assert task.task_name == cfg.MA_LMM.TASK and task.rule.length == cfg.MA_LMM.MEMORY_LENGTH
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(data, tmp_path):
+    """By the command line; the gradients of a batch are summed in another order."""
+    from slowfast_gta.distributed.group import free_port
+
+    root = Path(__file__).parents[3]
+    pairs = [
+        *("MA_LMM.MODEL_DIR", data / "model", "MA_LMM.VIDEO_DIR", data / "videos", "MA_LMM.NUM_FRAMES", 3),
+        *("MA_LMM.TRAIN_ANNOTATIONS", data / "annotations.json", "MA_LMM.TEST_ANNOTATIONS", data / "annotations.json"),
+        *("NUM_GPUS", 0, "TRAIN.BATCH_SIZE", 3, "SOLVER.MAX_EPOCH", 1, "DATA_LOADER.NUM_WORKERS", 0),
+        *("MA_LMM.DTYPE", "float32", "TRAIN.MIXED_PRECISION", False, "MA_LMM.MAX_NEW_TOKENS", 2),
+    ]
+    command = [sys.executable, root / "projects/ma_lmm/run.py", "--cfg", CONFIGS / "Breakfast.yaml", *pairs]
+
+    def start(output, *flags):
+        line = [str(item) for item in (*command, "OUTPUT_DIR", output, *flags)]
+        return subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+
+    meeting = ("--num_shards", 2, "--init_method", f"tcp://127.0.0.1:{free_port()}")
+    runs = [start(tmp_path / "one")]
+    runs += [start(tmp_path / "two", *meeting, "--shard_id", number) for number in range(2)]
+    for run in runs:
+        error = run.communicate(timeout=600)[1]
+        assert run.returncode == 0, error
+    states = [torch.load(list_checkpoints(tmp_path / name)[-1][1], weights_only=True) for name in ("one", "two")]
+    one, two = (state["model_state"] for state in states)
+    assert all(torch.allclose(one[name], two[name], rtol=0, atol=2e-3) for name in one)
+    results = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("one", "two")]
+    assert results[0]["num_samples"] == results[1]["num_samples"] == 6

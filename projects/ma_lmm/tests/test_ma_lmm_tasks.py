@@ -8,12 +8,12 @@ import pytest
 import torch
 from ma_lmm.closed_set import log_likelihoods
 from ma_lmm.frames import FrameTransform, even_indices, indices_at_rate, random_box, random_indices
-from ma_lmm.metrics import anticipation_scores, caption_scores, exact_scores, first_word_scores
 from ma_lmm.prompts import PromptBuilder, PromptError, clean_text
-from ma_lmm.samples import Videos
 from ma_lmm.tasks import TASKS
 from ma_lmm.tasks.captions import read_references
 from ma_lmm.tasks.classes import windows
+from ma_lmm.tasks.metrics import anticipation_scores, caption_scores, exact_scores, first_word_scores
+from ma_lmm.tasks.samples import Videos
 from ma_lmm.tasks.video_task import Source
 from ma_lmm.tiny import NUM_QUERIES, tiny_model, tiny_processor
 

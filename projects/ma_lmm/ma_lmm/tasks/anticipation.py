@@ -8,7 +8,7 @@ below. The gap of a second before the action is the challenge's.
 from functools import partial
 from pathlib import Path
 
-from ma_lmm.samples import Sample
+from ma_lmm.tasks.samples import Sample
 from ma_lmm.tasks.video_task import Source, VideoTask
 from slowfast_gta.datasets.tables import read_rows
 from slowfast_gta.errors import DataError

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ma_lmm.prompts import clean_text
-from ma_lmm.samples import Sample, field_of, of_split, read_json, read_table
+from ma_lmm.tasks.samples import Sample, field_of, of_split, read_json, read_table
 from ma_lmm.tasks.video_task import Source, VideoTask
 from slowfast_gta.errors import DataError
 

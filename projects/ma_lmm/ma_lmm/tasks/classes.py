@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from ma_lmm.prompts import clean_text
-from ma_lmm.samples import Sample, field_of, of_split, read_table
+from ma_lmm.tasks.samples import Sample, field_of, of_split, read_table
 from ma_lmm.tasks.video_task import Source, VideoTask
 
 LVU_TASKS = ("director", "genre", "relationship", "scene", "way_speaking", "writer", "year")

@@ -4,7 +4,7 @@
 """
 
 from ma_lmm.prompts import clean_text
-from ma_lmm.samples import Sample, field_of, of_split, read_table
+from ma_lmm.tasks.samples import Sample, field_of, of_split, read_table
 from ma_lmm.tasks.video_task import Source, VideoTask
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ma_lmm.samples import Sample, Videos
+from ma_lmm.tasks.samples import Sample, Videos
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from ma_lmm.rules import MemoryRule
+from ma_lmm.memory.rules import MemoryRule
 
 
 class MemoryBank:

@@ -1,20 +1,17 @@
-"""The command that proves the memory: the needle, trained by each method with several seeds, and asked of video files."""
+"""Proves the memory: the needle, trained by each method with several seeds, and asked of video files."""
 
 import argparse
 import json
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import numpy as np
 
 from ma_lmm.answering import answer, watch_video
 from ma_lmm.loading import load_video_model
+from ma_lmm.memory.rules import MemoryRule
 from ma_lmm.needle import COLOURS, MEMORY, METHODS, NUM_FRAMES, QUESTION, WORDS, draw_needles, train_needle
-from ma_lmm.rules import MemoryRule
 from ma_lmm.tiny import save_tiny
 from slowfast_gta.datasets.synthetic.encoding import encode_video
 from slowfast_gta.errors import RunError

@@ -2,20 +2,16 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before transformers is imported: nothing is ever fetched
-os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
 
 import torch
 from tqdm import tqdm
 
 from ma_lmm.answering import Watched, answer, middle_frames, watch_video
 from ma_lmm.loading import Loaded, load_video_model
-from ma_lmm.rules import CHOICES, MemoryRule
+from ma_lmm.memory.rules import CHOICES, MemoryRule
 from ma_lmm.strip import clock, draw_strip, save_strip
 from ma_lmm.trained import load_trained
 from slowfast_gta.errors import ConfigError

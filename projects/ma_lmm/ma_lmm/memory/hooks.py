@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ma_lmm.banks import VideoMemory
+from ma_lmm.memory.banks import VideoMemory
 from slowfast_gta.errors import ConfigError
 
 

@@ -11,13 +11,11 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
 import torch
 from PIL import Image, ImageDraw
 
+from ma_lmm.memory.rules import MemoryRule
 from ma_lmm.models import VideoModel
-from ma_lmm.rules import MemoryRule
 from ma_lmm.tiny import tiny_model
 from slowfast_gta.errors import RunError
 
@@ -123,7 +121,7 @@ def draw_memory(rows: list[dict]) -> Image.Image:
 
 
 def _in_own_process(way: str, num_frames: int) -> dict:
-    code = "import sys; from ma_lmm.prove_memory import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from ma_lmm.commands.prove_memory import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, "--measure", way, str(num_frames)]
     # One arena and returned blocks: what is measured is what the tensors need, not what malloc keeps.
     environment = {**os.environ, "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1"}

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ma_lmm.metrics import anticipation_scores, caption_scores, exact_scores, first_word_scores
+from ma_lmm.tasks.metrics import anticipation_scores, caption_scores, exact_scores, first_word_scores
 from slowfast_gta.engine.task import Evaluation
 from slowfast_gta.errors import RunError
 from slowfast_gta.loading.batch import BadVideo

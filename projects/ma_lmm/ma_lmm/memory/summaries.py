@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ma_lmm.rules import TOME_TOKENS
+from ma_lmm.memory.rules import TOME_TOKENS
 
 
 class Last:
