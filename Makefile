@@ -31,6 +31,12 @@ bench: .venv/installed
 	@$(RUN) tools/benchmark.py model --cfg configs/SSv1/R2D50.yaml
 	@$(RUN) tools/benchmark.py loader
 
+.PHONY: ma-lmm
+ma-lmm: .venv/installed  # memory that stays flat; the needle among 16 frames, 3 seeds
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[ma_lmm]"
+	@$(RUN) projects/ma_lmm/prove.py memory
+	@$(RUN) projects/ma_lmm/prove.py needle
+
 .venv/installed: setup.py constraints.txt tools/install.sh
 	@sh tools/install.sh $(PYTHON)
 

@@ -33,6 +33,11 @@ setup(
         "tensorboard>=2.15",
         "tqdm",
     ],
-    extras_require={"slurm": ["submitit>=1.5"], "test": ["pytest>=8", "pytest-xdist", "ruff"]},
+    extras_require={
+        "slurm": ["submitit>=1.5"],
+        "test": ["pytest>=8", "pytest-xdist", "ruff"],
+        # One version: projects/ma_lmm hooks into the library's models, and its tests compare with them bit for bit.
+        "ma_lmm": ["transformers==5.24.0", "pillow", "pycocoevalcap==1.2", "pycocotools>=2.0.11"],
+    },
     entry_points={"console_scripts": ["slowfast-gta = slowfast_gta.commands:main"]},
 )
