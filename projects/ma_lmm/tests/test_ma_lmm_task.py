@@ -59,6 +59,7 @@ def build_cfg(data, tmp_path):
             *("SOLVER.OPTIMIZING_METHOD", "adamw", "SOLVER.BASE_LR", 1e-3, "DATA.ON_ERROR", "skip"),
             *("MA_LMM.MODEL_DIR", data / "model", "MA_LMM.VIDEO_DIR", data / "videos"),
             *("MA_LMM.TRAIN_ANNOTATIONS", file, "MA_LMM.TEST_ANNOTATIONS", file),
+            *("MA_LMM.DTYPE", "float32", "TRAIN.MIXED_PRECISION", False, "SOLVER.WARMUP_EPOCHS", 0.0),
             *("MA_LMM.NUM_FRAMES", 5, "MA_LMM.MEMORY_LENGTH", 2, "MA_LMM.NUM_BEAMS", 2, "MA_LMM.MAX_NEW_TOKENS", 3),
         )
         overrides = [str(value) for value in (*defaults, *pairs)]
@@ -96,11 +97,13 @@ def test_a_run_trains_what_is_trained_and_saves_only_that(build_cfg, data):
     assert np.load(output / "scores.npz")["texts"].shape == (6, 2)
 
 
-def test_closed_sets_are_ranked(build_cfg):
-    cfg = build_cfg("MA_LMM.ANSWERS", "likelihood", "SOLVER.MAX_EPOCH", 1)
+def test_closed_sets_are_ranked_and_the_base_may_be_bf16(build_cfg):
+    half = ("MA_LMM.DTYPE", "bfloat16", "TRAIN.MIXED_PRECISION", True)
+    cfg = build_cfg("MA_LMM.ANSWERS", "likelihood", "SOLVER.MAX_EPOCH", 1, *half)
     output = train_and_test(cfg, build_task=MaLmmTask.from_cfg)
     results = json.loads((output / "results.json").read_text())
     assert set(results["answers"].values()) <= set(CLASSES) and results["top5"] == 100
+    assert {value.dtype for value in newest(cfg)["model_state"].values()} == {torch.float32}
 
 
 class Stops(MaLmmTask):
