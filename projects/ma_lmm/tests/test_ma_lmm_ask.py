@@ -90,6 +90,26 @@ def test_watching_a_file_is_the_models_own_loop(folder, video):
         assert torch.allclose(watched.visual_tokens[number], expected[0], rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["instructblip", "blip2"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_folders_load_and_answer_in_half_precision(kind, dtype, video, tmp_path):
+    save_tiny(tmp_path, tiny_model(kind))
+    loaded = load_video_model(tmp_path, MemoryRule(length=3), dtype=dtype)
+    assert loaded.model.language_projection.weight.dtype == dtype
+    watched = watch_video(loaded, video, QUESTIONS, num_frames=6)
+    assert watched.memory.visual.entries.dtype == torch.float32
+    assert watched.visual_tokens.isfinite().all() and isinstance(answer(loaded, watched, 1), str)
+
+
+@pytest.mark.slow
+def test_memory_is_flat_from_20_to_400_frames(tmp_path, capsys):
+    assert (
+        run_project_command("prove_memory", ["--frames", "20", "400", "--all-at-once", "20", "--output", str(tmp_path)])
+        == 0
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {"memory.json", "memory.png"}
+
+
 def test_frames_are_chosen_by_rate_or_number(video, tmp_path):
     with open_video(video) as opened:
         indices, times = choose_frames(opened, video, 4.0, None)

@@ -402,6 +402,17 @@ def test_trained_positions_come_back(tmp_path):
 
 
 @torch.no_grad()
+def test_memory_does_not_grow_once_the_banks_are_full():
+    model = model_of(length=5)
+    watcher = model.watch(60, text(model)["qformer_input_ids"])
+    states, sizes = model.encode_frame(video(1)[:, 0]).last_hidden_state, []
+    for _ in range(60):
+        watcher.see(states)
+        sizes.append(watcher.memory.num_bytes)
+    assert sizes[3] < sizes[4] == sizes[5] == sizes[59]
+
+
+@torch.no_grad()
 def test_a_bf16_model_keeps_its_memory_in_fp32():
     model = model_of(length=3).to(torch.bfloat16)
     watcher = model.watch(8, text(model)["qformer_input_ids"])

@@ -14,6 +14,7 @@ from ma_lmm.loading import Loaded, load_video_model
 from ma_lmm.memory.rules import CHOICES, MemoryRule
 from ma_lmm.strip import clock, draw_strip, save_strip
 from ma_lmm.trained import load_trained
+from slowfast_gta.engine.device import peak_memory_gib
 from slowfast_gta.errors import ConfigError
 
 CAPTION_PROMPT = "what does the video describe?"
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _save_strip(options, watched)
         say(f"Their frames: {options.strip}")
     if options.json:
-        print(json.dumps(_document(watched, answers, spans), indent=1))
+        print(json.dumps(_document(watched, loaded, answers, spans), indent=1))
     return 0
 
 
@@ -127,7 +128,8 @@ def _how_it_was_watched(watched: Watched, loaded: Loaded) -> str:
     beyond = max(0, len(watched.indices) - positions.num_embeddings)
     text = (
         f"Watched {len(watched.indices)} frames, {clock(watched.times_sec[0])} to {clock(watched.times_sec[-1])}, "
-        f"{1000 * watched.sec_per_frame:.0f} ms each; memory banks: {watched.memory.num_bytes / 1e6:.1f} MB."
+        f"{1000 * watched.sec_per_frame:.0f} ms each. Memory banks: "
+        f"{watched.memory.num_bytes / 1e6:.1f} MB; peak of all: {peak_memory_gib(loaded.model.device):.2f} GiB."
     )
     if beyond and positions.weight.any():
         text += f" {beyond} frames lie beyond the {positions.num_embeddings} learned positions and share the last one."
@@ -143,12 +145,13 @@ def _save_strip(options: argparse.Namespace, watched: Watched) -> None:
         raise ConfigError(f"--strip {options.strip}: its name must end as that of a picture: .png or .jpg.") from None
 
 
-def _document(watched: Watched, answers: list[str], spans: list[tuple[float, float]]) -> dict:
+def _document(watched: Watched, loaded: Loaded, answers: list[str], spans: list[tuple[float, float]]) -> dict:
     asked = [{"question": question, "answer": text} for question, text in zip(watched.questions, answers, strict=True)]
     return {
         "answers": asked,
         "num_frames": len(watched.indices),
         "memory_spans_sec": spans,
         "memory_bytes": watched.memory.num_bytes,
+        "peak_memory_gib": peak_memory_gib(loaded.model.device),
         "sec_per_frame": watched.sec_per_frame,
     }
