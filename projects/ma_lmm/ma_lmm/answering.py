@@ -31,6 +31,7 @@ class Watched:
     indices: list[int]  # of the frames watched
     times_sec: np.ndarray  # when they are shown
     sec_per_frame: float
+    num_repeated: int = 0  # frames that did not decode; the nearest one was watched instead
 
     def spans_sec(self, question: int = 0) -> list[tuple[float, float]]:
         """The seconds (first, last frame) that each entry of the memory holds: of the visual bank at the CLS token, or
@@ -81,14 +82,14 @@ def watch_video(
                 pixels = torch.stack(chunk_pixels).to(device, model.dtype)
                 for features in model.encode_frame(pixels).last_hidden_state.split(1):
                     watcher.see(features)
-            tokens = watcher.visual_tokens()
+            tokens, num_repeated = watcher.visual_tokens(), video.num_repeated
         except (torch.OutOfMemoryError, MemoryError):
             raise RunError(
                 f"{path}: out of memory while watching. Use a smaller --memory or --chunk, fewer questions at once, or "
                 "--dtype bfloat16."
             ) from None
     seconds = (time.perf_counter() - start) / len(indices)
-    return Watched(questions, tokens, watcher.memory, indices, times, seconds)
+    return Watched(questions, tokens, watcher.memory, indices, times, seconds, num_repeated)
 
 
 @torch.inference_mode()

@@ -66,6 +66,9 @@ def ma_lmm_faults(cfg: CfgNode) -> Iterator[Fault]:
     if cfg.EMA.ENABLE:
         text = "EMA.ENABLE would hold the whole frozen model a second time; MA-LMM has no running average."
         yield Fault("EMA.ENABLE", text)
+    if cfg.DATA.ON_ERROR == "replace":
+        text = "DATA.ON_ERROR replace has no meaning for MA-LMM, whose samples are no classes; it may be error or skip."
+        yield Fault("DATA.ON_ERROR", text)
     keys = ("MA_LMM.TASK",)
     task = TASKS.get(section.TASK)
     if task and section.ANSWERS == "likelihood" and task.class_names is None:

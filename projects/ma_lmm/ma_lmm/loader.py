@@ -5,7 +5,7 @@ B samples, T frames, S pixels of a side.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -26,6 +26,16 @@ from slowfast_gta.errors import DataError, ReadTimeoutError
 from slowfast_gta.loading.batch import VIDEO_COUNTS, BadVideo
 from slowfast_gta.loading.loader import TestOrder, TrainOrder
 from slowfast_gta.processes.workers import start_method, start_worker
+
+COUNTS = (*VIDEO_COUNTS, "repeated_frames")
+
+
+class Item(NamedTuple):
+    """What became of a sample: its frames (T, 3, S, S), uint8, or why there are none."""
+
+    index: int
+    found: Tensor | BadVideo
+    num_repeated: int = 0  # frames that did not decode and are a near one instead
 
 
 @dataclass(frozen=True)
@@ -80,16 +90,18 @@ class SampleFrames(Dataset):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, key: int | tuple[int, int]) -> tuple[int, Tensor | BadVideo]:
+    def __getitem__(self, key: int | tuple[int, int]) -> Item:
         epoch, index = key if isinstance(key, tuple) else (None, key)
         sample = self.samples[index]
         generator = None if epoch is None else np.random.default_rng([self.seed, epoch, index])
         try:
-            return index, self._read(sample, generator)
+            return Item(index, *self._read(sample, generator))
         except DataError as fault:
-            return index, BadVideo(sample.id, str(fault), sample.path, isinstance(fault, ReadTimeoutError))
+            bad = BadVideo(sample.id, str(fault), sample.path, isinstance(fault, ReadTimeoutError))
+            return Item(index, bad)
 
-    def _read(self, sample: Sample, generator: np.random.Generator | None) -> Tensor:
+    def _read(self, sample: Sample, generator: np.random.Generator | None) -> tuple[Tensor, int]:
+        """Frames (T, 3, S, S), and how many of them did not decode and are a near one instead."""
         with open_video(sample.path, timeout_sec=self._timeout_sec) as video:
             first, num_frames = _part(video, sample)
             if generator is not None:
@@ -103,16 +115,18 @@ class SampleFrames(Dataset):
                 if generator is not None and box is None:
                     box = random_box(*frame.shape[:2], generator)
                 pixels.append(self.transform.resize(frame, box, flip))
-        return torch.stack(pixels)
+            num_repeated = video.num_repeated
+        return torch.stack(pixels), num_repeated
 
-    def collate(self, items: list[tuple[int, Tensor | BadVideo]]) -> VideoBatch:
-        read = [(index, value) for index, value in items if isinstance(value, Tensor)]
-        errors = [value for _, value in items if isinstance(value, BadVideo)]
-        frames = torch.stack([value for _, value in read]) if read else None
+    def collate(self, items: list[Item]) -> VideoBatch:
+        read = [item for item in items if isinstance(item.found, Tensor)]
+        errors = [item.found for item in items if isinstance(item.found, BadVideo)]
+        frames = torch.stack([item.found for item in read]) if read else None
         timed_out = sum(error.timed_out for error in errors)
         values = (len(items), len(read), len(errors), 0, timed_out)
         counts = dict(zip(VIDEO_COUNTS, values, strict=True))
-        return VideoBatch(frames, [self.samples[index] for index, _ in read], errors, counts)
+        counts["repeated_frames"] = sum(item.num_repeated for item in read)
+        return VideoBatch(frames, [self.samples[item.index] for item in read], errors, counts)
 
 
 class SampleLoader:

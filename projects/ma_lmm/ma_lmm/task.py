@@ -20,7 +20,7 @@ from ma_lmm.answering import generate
 from ma_lmm.closed_set import log_likelihoods
 from ma_lmm.config import memory_rule_from_cfg
 from ma_lmm.frames import FrameTransform
-from ma_lmm.loader import SampleFrames, SampleLoader, VideoBatch
+from ma_lmm.loader import COUNTS, SampleFrames, SampleLoader, VideoBatch
 from ma_lmm.loading import load_processor, load_video_model, read_config, weight_files
 from ma_lmm.memory.rules import MemoryRule
 from ma_lmm.prompts import IGNORED, PromptBuilder
@@ -33,7 +33,6 @@ from slowfast_gta import distributed
 from slowfast_gta.engine.logging import Progress
 from slowfast_gta.engine.task import Evaluation, Losses, Task
 from slowfast_gta.errors import ConfigError, DataError
-from slowfast_gta.loading.batch import VIDEO_COUNTS
 from slowfast_gta.loading.loader import TestOrder, TrainOrder
 
 
@@ -41,7 +40,7 @@ class MaLmmTask(Task):
     """Questions, captions or classes of videos, one of TASKS."""
 
     name = "ma_lmm"
-    counts = VIDEO_COUNTS
+    counts = COUNTS
     score = "score"
 
     def __init__(

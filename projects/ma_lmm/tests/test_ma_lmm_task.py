@@ -201,6 +201,7 @@ def test_answer_losses_are_the_librarys_for_one_sample(language):
         ("MA_LMM.MEMORY_UPDATE", "lifo"),
         ("MA_LMM.DTYPE", "bfloat16"),
         ("EMA.ENABLE", True),
+        ("DATA.ON_ERROR", "replace"),
         ("MA_LMM.TASK", "msvd_qa", "MA_LMM.ANSWERS", "likelihood"),
         ("MA_LMM.TASK", "epic_verb"),
         ("MA_LMM.MODEL_DIR", ""),

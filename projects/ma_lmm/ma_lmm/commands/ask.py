@@ -131,6 +131,8 @@ def _how_it_was_watched(watched: Watched, loaded: Loaded) -> str:
         f"{1000 * watched.sec_per_frame:.0f} ms each. Memory banks: "
         f"{watched.memory.num_bytes / 1e6:.1f} MB; peak of all: {peak_memory_gib(loaded.model.device):.2f} GiB."
     )
+    if watched.num_repeated:
+        text += f" {watched.num_repeated} frames did not decode; the nearest one was watched instead."
     if beyond and positions.weight.any():
         text += f" {beyond} frames lie beyond the {positions.num_embeddings} learned positions and share the last one."
     return text
@@ -150,6 +152,7 @@ def _document(watched: Watched, loaded: Loaded, answers: list[str], spans: list[
     return {
         "answers": asked,
         "num_frames": len(watched.indices),
+        "num_repeated": watched.num_repeated,
         "memory_spans_sec": spans,
         "memory_bytes": watched.memory.num_bytes,
         "peak_memory_gib": peak_memory_gib(loaded.model.device),
