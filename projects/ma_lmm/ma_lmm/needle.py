@@ -47,12 +47,12 @@ class Method:
 
 _VISUAL = MemoryRule(length=MEMORY, query=False)
 METHODS = {
-    "compression": Method(MemoryRule(length=MEMORY)),
-    "compression, visual bank": Method(_VISUAL),
+    "uniform, visual bank": Method(_VISUAL, MEMORY, tuple(even_indices(NUM_FRAMES, MEMORY))),
     "fifo, visual bank": Method(
         replace(_VISUAL, update="fifo"), visible=tuple(range(NUM_FRAMES - MEMORY - 1, NUM_FRAMES))
     ),
-    "uniform, visual bank": Method(_VISUAL, MEMORY, tuple(even_indices(NUM_FRAMES, MEMORY))),
+    "compression, visual bank": Method(_VISUAL),
+    "compression": Method(MemoryRule(length=MEMORY)),
 }
 
 
