@@ -305,6 +305,7 @@ def test_two_processes_train_what_one_does(data, tmp_path):
         *("MA_LMM.TRAIN_ANNOTATIONS", data / "annotations.json", "MA_LMM.TEST_ANNOTATIONS", data / "annotations.json"),
         *("NUM_GPUS", 0, "TRAIN.BATCH_SIZE", 3, "SOLVER.MAX_EPOCH", 1, "DATA_LOADER.NUM_WORKERS", 0),
         *("MA_LMM.DTYPE", "float32", "TRAIN.MIXED_PRECISION", False, "MA_LMM.MAX_NEW_TOKENS", 2),
+        *("DIST_TIMEOUT_SEC", 300),
     ]
     command = [sys.executable, root / "projects/ma_lmm/run.py", "--cfg", CONFIGS / "Breakfast.yaml", *pairs]
 

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,11 +34,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             if name == "compression" and seed == 0:
                 save_tiny(options.output / "model", run["model"], WORDS)
-    asked = ask_files(options.output / "model", options.files)
+    asked = ask_files(options.output, options.files)
     print(f"asked of {options.files} video files, compression, seed 0: {asked:.1%} right")
     results = {"num_steps": options.steps, "rows": rows, "files": {"num_videos": options.files, "right": asked}}
     (options.output / "needle.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print(f"All of it: {options.output / 'needle.json'}")
+    print(f"All of it: {options.output / 'needle.json'}. To ask yourself:")
+    print(
+        f"  python projects/ma_lmm/ask.py {options.output}/needle.mp4 '{QUESTION}' --frames {NUM_FRAMES} "
+        f"--memory {MEMORY} --model {options.output}/model"
+    )
     check_needle(rows, asked)
     return 0
 
@@ -57,17 +60,17 @@ def check_needle(rows: list[dict], asked: float) -> None:
         raise RunError("The needle was not found as it should be.\n" + "\n".join(faults))
 
 
-def ask_files(folder: Path, num_videos: int) -> float:
-    """The share of right answers about encoded video files, by the way that `ask` takes."""
-    loaded = load_video_model(folder, MemoryRule(length=MEMORY))
+def ask_files(output: Path, num_videos: int) -> float:
+    """The share of right answers about encoded video files, by the way that `ask` takes, of the model in `output`. The
+    last file stays there."""
+    loaded = load_video_model(output / "model", MemoryRule(length=MEMORY))
     videos, colours, _ = draw_needles(num_videos, np.random.default_rng(99))
     num_right = 0
-    with tempfile.TemporaryDirectory() as place:
-        for frames, colour in zip(videos, colours, strict=True):
-            file = Path(place) / "needle.mp4"
-            file.write_bytes(encode_video(frames.repeat(_SCALE, axis=1).repeat(_SCALE, axis=2), "h264"))
-            watched = watch_video(loaded, file, [QUESTION], num_frames=NUM_FRAMES)
-            num_right += answer(loaded, watched, 0, max_new_tokens=3) == list(COLOURS)[colour]
+    for frames, colour in zip(videos, colours, strict=True):
+        file = output / "needle.mp4"
+        file.write_bytes(encode_video(frames.repeat(_SCALE, axis=1).repeat(_SCALE, axis=2), "h264"))
+        watched = watch_video(loaded, file, [QUESTION], num_frames=NUM_FRAMES)
+        num_right += answer(loaded, watched, 0, max_new_tokens=3) == list(COLOURS)[colour]
     return num_right / num_videos
 
 
