@@ -353,6 +353,8 @@ def test_hooks_survive_copies_and_can_be_removed():
     with pytest.raises(ConfigError):
         model(pixel_values, **inputs)
     assert torch.equal(copied(pixel_values, **inputs).logits, expected)
+    copied.detach_banks()
+    assert not any(module._forward_pre_hooks for module in copied.qformer.modules())
 
 
 def test_gradient_checkpointing_is_refused():
