@@ -296,8 +296,8 @@ def test_every_config_loads_and_makes_a_task(path):
 
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(data, tmp_path):
-    """By the command line. Without dropout, whose random numbers each process draws for its own share, and by SGD, whose
-    steps are as alike as the gradients are."""
+    """By the command line. Without dropout, whose random numbers each process draws for itself, and by SGD, whose steps
+    are as alike as the gradients are."""
     from slowfast_gta.distributed.group import free_port
 
     root = Path(__file__).parents[3]
