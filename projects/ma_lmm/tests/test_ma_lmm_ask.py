@@ -301,7 +301,7 @@ def test_the_needle_learns_and_is_checked():
 def test_memory_is_measured_and_drawn():
     rows = [measure(way, number) for way in ("memory", "all at once") for number in (2, 4)]
     assert all(row["peak_mib"] > 0 and row["frame_sec"] > 0 for row in rows)
-    assert draw_memory(rows).size == (640, 400)
+    assert draw_memory(rows).size == (680, 400)
     flat = [{"way": "memory", "num_frames": number, "peak_mib": peak} for number, peak in ((20, 100), (2000, 101))]
     check_flat(flat)
     with pytest.raises(RunError, match="not flat"):
