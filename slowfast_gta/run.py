@@ -11,20 +11,20 @@ from fvcore.common.config import CfgNode
 from torch import nn
 
 from slowfast_gta import distributed
-from slowfast_gta.config.check import check_output_dir
-from slowfast_gta.config.load import load_flat, save_config
+from slowfast_gta.config.extension import Extra
+from slowfast_gta.config.load import flat_from_cfg, save_config
 from slowfast_gta.config.plugins import import_plugin
-from slowfast_gta.config.stages import Stage, load_stages
+from slowfast_gta.config.stages import Stage, build_stages
 from slowfast_gta.engine.checkpoint.checkpoint import BEST, checkpoint_dir, list_checkpoints
 from slowfast_gta.engine.checkpoint.code_version import code_digest
 from slowfast_gta.engine.classification import Classification
-from slowfast_gta.engine.device import check_deterministic, load_num_gpus
+from slowfast_gta.engine.device import num_gpus_from_cfg, set_deterministic
 from slowfast_gta.engine.evaluation.test import test
 from slowfast_gta.engine.lock import lock_output
 from slowfast_gta.engine.logging import setup_logging
 from slowfast_gta.engine.memory import told_when_full
 from slowfast_gta.engine.task import BuildTask, Task
-from slowfast_gta.engine.training.schedule import load_lr_scale
+from slowfast_gta.engine.training.schedule import lr_scale_from_cfg
 from slowfast_gta.engine.training.train import train
 from slowfast_gta.errors import ConfigError
 from slowfast_gta.models.build import inserted_names
@@ -35,20 +35,27 @@ logger = logging.getLogger("slowfast_gta")
 
 
 def train_and_test(
-    cfg: CfgNode, place: distributed.Place | None = None, build_task: BuildTask = Classification.from_cfg
+    cfg: CfgNode,
+    place: distributed.Place | None = None,
+    build_task: BuildTask = Classification.from_cfg,
+    extra: Extra = None,
 ) -> Path:
     """Train (TRAIN.ENABLE) and test (TEST.ENABLE) what `cfg` describes, on all processes; its stages in order.
 
     A stage that is complete is not trained again, and one that was interrupted continues. Returns the output folder of
     the last one, with its pictures. `place`: where this process stands among those that train together, if a launcher
-    does not say; `build_task`: what is learned, a function at module level.
+    does not say; `build_task`: what is learned, a function at module level; `extra`: the sections of a project's own
+    that `cfg` was loaded with.
     """
-    place = place or load_place(cfg)
-    return _train_stages(cfg, place, build_task) if cfg.STAGES else _train_one(cfg, place, build_task)
+    place = place or build_launch_context(cfg)
+    return (
+        _train_stages(build_stages(cfg, extra), cfg, place, build_task)
+        if cfg.STAGES
+        else _train_one(cfg, place, build_task)
+    )
 
 
-def _train_stages(cfg: CfgNode, place: distributed.Place, build_task: BuildTask) -> Path:
-    stages = load_stages(cfg)
+def _train_stages(stages: list[Stage], cfg: CfgNode, place: distributed.Place, build_task: BuildTask) -> Path:
     folders = [Path(stage.cfg.OUTPUT_DIR) for stage in stages]
     if not cfg.TRAIN.ENABLE:
         return _train_one(stages[-1].cfg, place, build_task, folders[:-1])
@@ -77,9 +84,8 @@ def _train_one(cfg: CfgNode, place: distributed.Place, build_task: BuildTask, ea
     """One stage, or a run without stages. `earlier`: the output folders of the stages before it."""
     if not place.is_main:
         setup_logging(is_main=False)
-    here = load_cfg_of_process(cfg, place)
-    num_gpus = load_num_gpus(here)
-    check_output_dir(cfg)
+    here = build_cfg_of_process(cfg, place)
+    num_gpus = num_gpus_from_cfg(here)
     task = build_task(cfg, earlier)
     task.check(cfg)
     output_dir = Path(cfg.OUTPUT_DIR)
@@ -101,12 +107,12 @@ def draw_pictures(task: Task, output_dir: Path) -> None:
         task.draw(output_dir)
 
 
-def load_place(cfg: CfgNode, init_method: str | None = None) -> distributed.Place:
+def build_launch_context(cfg: CfgNode, init_method: str | None = None) -> distributed.Place:
     """Where this process stands, as its launcher or the config says; `init_method`: tcp://HOST:PORT of machine 0."""
     return distributed.find_place(os.environ, cfg.NUM_SHARDS, cfg.SHARD_ID, init_method)
 
 
-def load_cfg_of_process(cfg: CfgNode, place: distributed.Place) -> CfgNode:
+def build_cfg_of_process(cfg: CfgNode, place: distributed.Place) -> CfgNode:
     """`cfg` with the machines that there really are and, where the launcher starts every process, one GPU for each."""
     here = cfg.clone()
     here.defrost()
@@ -119,7 +125,7 @@ def load_cfg_of_process(cfg: CfgNode, place: distributed.Place) -> CfgNode:
 
 def build_terms(cfg: CfgNode, on_gpu: bool) -> distributed.Terms:
     """How the processes work together, and what all of them must have the same of."""
-    config = {key: value for key, value in load_flat(cfg).items() if key != "SHARD_ID"}
+    config = {key: value for key, value in flat_from_cfg(cfg).items() if key != "SHARD_ID"}
     return distributed.Terms(
         cfg.DIST_BACKEND,
         on_gpu,
@@ -143,7 +149,7 @@ def _work(
     jobs: list[Callable], cfg: CfgNode, here: CfgNode, task: Task, place: distributed.Place, terms: distributed.Terms
 ) -> None:
     """What each process does: train and test as `here` says. The one that writes has OUTPUT_DIR for itself."""
-    check_deterministic(cfg)
+    set_deterministic(cfg)
     if distributed.get_world_size() > 1:
         setup_logging()
         for plugin in cfg.PLUGINS:
@@ -154,7 +160,7 @@ def _work(
         if distributed.is_main():
             save_config(cfg, output_dir / "config.yaml")
             logger.info("%s", _arrangement(here, place, terms))
-            if cfg.TRAIN.ENABLE and (scale := load_lr_scale(here)) != 1:
+            if cfg.TRAIN.ENABLE and (scale := lr_scale_from_cfg(here)) != 1:
                 logger.info("SOLVER's learning rates are multiplied by %g: %s.", scale, _reason_of_scale(here))
             task.prepare(cfg, _splits(cfg))
         distributed.barrier()

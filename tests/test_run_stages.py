@@ -7,7 +7,8 @@ from miniatures import CFG, TINY
 
 from slowfast_gta import load_config
 from slowfast_gta import run as engine_stages
-from slowfast_gta.config.stages import load_stages
+from slowfast_gta.config.extension import ConfigExtension
+from slowfast_gta.config.stages import build_stages
 from slowfast_gta.engine.teacher import Teacher
 from slowfast_gta.engine.training.freezing import freeze_backbone, freeze_norms
 from slowfast_gta.engine.training.optimizer import build_optimizer, set_lr
@@ -41,7 +42,7 @@ def tiny(*overrides):
 
 def test_each_stage_has_the_files_config_and_what_differs_in_it(tmp_path):
     cfg = load(tmp_path, {**TWO, "gta": {"START_FROM": "backbone", "SOLVER": {"BASE_LR": 0.5}}}, "OUTPUT_DIR", "out")
-    backbone, gta = load_stages(cfg)
+    backbone, gta = build_stages(cfg)
     assert (backbone.name, backbone.start_from, gta.start_from) == ("backbone", "", "backbone")
     assert (backbone.cfg.ATTENTION.NAME, gta.cfg.ATTENTION.NAME) == ("none", "GTA")
     assert (backbone.cfg.SOLVER.BASE_LR, gta.cfg.SOLVER.BASE_LR) == (cfg.SOLVER.BASE_LR, 0.5)
@@ -139,7 +140,7 @@ def test_a_stage_that_cannot_be_is_refused_when_the_config_is_read(stages, said,
 def test_a_stage_that_cannot_start_from_the_one_before_is_refused_before_anything_is_trained(tmp_path):
     cfg = load(tmp_path, {**TWO, "backbone": {"ATTENTION": {"NAME": "none"}, "RESNET": {"WIDTH_PER_GROUP": 16}}})
     with pytest.raises(ConfigError, match=r"STAGES\.gta: START_FROM is backbone, and .*stem.* \(8, 3, 1, 7, 7\) here"):
-        check_stages(load_stages(cfg))
+        check_stages(build_stages(cfg))
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ def test_files_and_teachers_that_do_not_fit_are_refused_before_anything_is_train
     torch.save({key: value for key, value in state.items() if not key.startswith("s5.")}, file)
     gta = {key: value.replace("FILE", file) for key, value in gta.items()}
     with pytest.raises(ConfigError) as refused:
-        check_stages(load_stages(load(tmp_path, {**TWO, "gta": gta})))
+        check_stages(build_stages(load(tmp_path, {**TWO, "gta": gta})))
     assert said.replace("FILE", file) in str(refused.value)
 
 
@@ -189,11 +190,11 @@ def test_a_run_stopped_in_stage_two_goes_on_there_and_ends_the_same(run_stages, 
 
     real, started = engine_stages._train_one, []
 
-    def stop_in_stage_two(cfg, init_method=None):
+    def stop_in_stage_two(cfg, *others):
         started.append(cfg.OUTPUT_DIR)
         if len(started) == 2:
             raise RunError("the machine was needed for something else")
-        real(cfg, init_method)
+        return real(cfg, *others)
 
     monkeypatch.setattr(engine_stages, "_train_one", stop_in_stage_two)
     with pytest.raises(RunError):
@@ -207,6 +208,18 @@ def test_a_run_stopped_in_stage_two_goes_on_there_and_ends_the_same(run_stages, 
         name = f"{stage}/checkpoints/checkpoint_epoch_00002.pyth"
         ours, wanted = model_state(resumed / name), model_state(whole / name)
         assert all(torch.equal(value, ours[key]) for key, value in wanted.items()), stage
+
+
+def test_stages_of_a_projects_own_keys_are_trained_with_them(tmp_path, monkeypatch):
+    """MARGIN's default has another type than its value: only `extra` knows which it may have."""
+    extra = ConfigExtension({"MY": {"MARGIN": None}}, types={"MY.MARGIN": (float, type(None))})
+    stages = {"backbone": {"ATTENTION": {"NAME": "none"}}, "gta": {"START_FROM": "backbone", "MY": {"MARGIN": 2}}}
+    cfg = load_config(write(tmp_path, stages), [*TINY, *BLOCK, "OUTPUT_DIR", str(tmp_path)], extra)
+    margins = []
+    monkeypatch.setattr(engine_stages, "_train_one", lambda stage, *_: margins.append(stage.MY.MARGIN))
+    monkeypatch.setattr(engine_stages, "list_checkpoints", lambda folder: [(None, folder)])
+    train_and_test(cfg, extra=extra)
+    assert margins == [None, 2.0]
 
 
 def test_a_finished_backbone_takes_the_place_of_its_stage(run_stages, tmp_path):

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from slowfast_gta.engine.device import load_device
+from slowfast_gta.engine.device import device_from_cfg
 from slowfast_gta.models.build import build_model
 from slowfast_gta.models.fold import fold_batch_norms
 from slowfast_gta.models.layers import Conv3d, Projection
@@ -78,7 +78,7 @@ def build_benchmark(cfg, pairs: int = 10, batch_size: int = 1) -> dict:
     A speed-up is the median over `pairs` of (seconds of the plain form / seconds of ours). For bf16 the plain form
     runs in fp32, and in bf16 for "eval_bf16_over_plain_bf16"; both are None where the machine has no bf16.
     """
-    device = load_device(cfg)
+    device = device_from_cfg(cfg)
     torch.manual_seed(cfg.RNG_SEED)
     backbone, with_gta = (build_model(build_variant(cfg, name)).to(device) for name in ("none", "GTA"))
     shape = (batch_size, 3, cfg.DATA.NUM_FRAMES, cfg.DATA.TEST_CROP_SIZE, cfg.DATA.TEST_CROP_SIZE)

@@ -15,14 +15,14 @@ import torch
 
 from slowfast_gta import distributed
 from slowfast_gta.benchmarks.network import describe_machine, training_step
-from slowfast_gta.engine.device import load_device, load_num_gpus
+from slowfast_gta.engine.device import device_from_cfg, num_gpus_from_cfg
 from slowfast_gta.models.build import build_model
 from slowfast_gta.processes.parallel import num_cores
 
 
 def build_scaling(cfg, num_processes: int | None, pairs: int, batch_size: int) -> dict:
     """Time steps of `batch_size` clips a process. num_processes: None for one a GPU or, on CPUs, one a core."""
-    num_gpus = load_num_gpus(cfg)
+    num_gpus = num_gpus_from_cfg(cfg)
     count = num_gpus or num_processes or num_cores()
     with tempfile.TemporaryDirectory() as folder:
         terms = distributed.Terms(cfg.DIST_BACKEND, num_gpus > 0, Path(folder))
@@ -33,7 +33,7 @@ def build_scaling(cfg, num_processes: int | None, pairs: int, batch_size: int) -
 
 def _load_and_time(cfg, pairs: int, batch_size: int, answer: Path) -> None:
     """What each process does; the first one writes the `answer`."""
-    rank, device = distributed.get_rank(), load_device(cfg)
+    rank, device = distributed.get_rank(), device_from_cfg(cfg)
     if device.type == "cpu":
         torch.set_num_threads(1)
         cores = sorted(os.sched_getaffinity(0))

@@ -41,7 +41,7 @@ _CANNOT_BE_WRITTEN = {
 def run_command(name: str, arguments: Sequence[str] | None = None, package: str = "slowfast_gta.commands") -> int:
     """Run the command `name` with `arguments` (the command line's, if None); returns the exit code.
 
-    `package`: where the module of the command is; a project has its own.
+    package: where the module of the command is; a project has its own.
     """
     # Before torch is imported: threads that wait then sleep instead of spinning. On a machine with anything else to do
     # (our own readers of videos, to begin with), spinning makes a training step up to ten times slower.

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from slowfast_gta.config.arguments import add_config_arguments, load_configs
 from slowfast_gta.errors import ConfigError, DataError
@@ -11,6 +12,7 @@ from slowfast_gta.errors import ConfigError, DataError
 _EXAMPLES = """example:
   python tools/predict.py --cfg runs/demo/R2D_GTA/config.yaml \\
       --weights runs/demo/R2D_GTA/checkpoints/checkpoint_epoch_00006.pyth my_video.mp4 another.webm
+  python tools/predict.py --cfg runs/gta/config.yaml --weights gta.pyth --submission runs/gta/submission
 """
 
 
@@ -22,8 +24,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_config_arguments(parser)
     parser.add_argument("--weights", required=True, metavar="FILE", help="a checkpoint of ours or PySlowFast's")
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
-    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files or folders of frames")
+    parser.add_argument(
+        "--submission",
+        metavar="DIR",
+        type=Path,
+        help="answer the official test list of TEST.DATASET, which has no labels, in the format of its server",
+    )
+    parser.add_argument("videos", nargs="*", metavar="VIDEO", help="video files or folders of frames")
     args = parser.parse_args(arguments)
+    if bool(args.videos) == bool(args.submission):
+        raise ConfigError("predict takes either VIDEOs or --submission DIR: name one of the two.")
 
     from slowfast_gta.engine.logging import setup_logging
 
@@ -33,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise ConfigError(
             f"predict takes one config, and --cfg names {len(configs)} files. Videos stand after --weights."
         )
+    if args.submission:
+        return _submit(configs[0], args.weights, args.submission, args.json)
     from slowfast_gta.inference.predictor import build_predictor
 
     predictor = build_predictor(configs[0], args.weights)
@@ -47,6 +59,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.json:
         print(json.dumps(answers, indent=2))
     return int(any("error" in answer for answer in answers))
+
+
+def _submit(cfg, weights: str, folder: Path, as_json: bool) -> int:
+    from slowfast_gta.inference.submission import save_submission
+
+    found = save_submission(cfg, weights, folder)
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        for path in found["files"]:
+            print(f"{path}: unscored, {found['num_videos']} videos without labels. Only the server can score it.")
+        if found["missing"]:
+            print(f"NOT COMPLETE: {len(found['missing'])} videos could not be read and are not in it.", file=sys.stderr)
+            for video_id, reason in list(found["missing"].items())[:5]:
+                print(f"error: {video_id}: {reason}", file=sys.stderr)
+    return int(bool(found["missing"]))
 
 
 def _print(answer: dict) -> None:

@@ -39,14 +39,19 @@ def _add_from_folders(commands) -> None:
     parser = commands.add_parser("from-folders", help=text, description=text)
     parser.add_argument("folder", metavar="DIR", type=Path, help="a folder for each class, with videos or frames")
     parser.add_argument("--output", metavar="OUT", type=Path, help="folder for the lists (default: lists/NAME_OF_DIR)")
+    for split, purpose in (("val", "for validation"), ("test", "for testing")):
+        parser.add_argument(
+            f"--{split}-fraction",
+            type=float,
+            default=0.1,
+            metavar="F",
+            help=f"part of each class that is held out {purpose}, where DIR has no split folders (default: %(default)s)"
+            + "; 0: test on the validation videos" * (split == "test"),
+        )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, other parts")
     parser.add_argument(
-        "--val-fraction",
-        type=float,
-        default=0.1,
-        metavar="F",
-        help="part of each class that is held out, where DIR has no val or test (default: %(default)s)",
+        "--for", dest="machine", choices=("cpu", "gpu"), help="what will train (default: what this machine has)"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, another part")
     parser.add_argument("--overwrite", action="store_true", help="write over lists that are there")
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     parser.set_defaults(run=_from_folders)
@@ -54,27 +59,31 @@ def _add_from_folders(commands) -> None:
 
 def _from_folders(args: argparse.Namespace) -> int:
     from slowfast_gta.preparation.from_folders import write_lists
+    from slowfast_gta.preparation.machine import this_machine
+    from slowfast_gta.preparation.recipe import kind_for
 
     output = args.output or Path("lists", args.folder.resolve().name)
-    written = write_lists(args.folder, output, args.val_fraction, args.seed, args.overwrite)
+    machine = this_machine()
+    fractions = (args.val_fraction, args.test_fraction)
+    written = write_lists(args.folder, output, *fractions, args.seed, args.overwrite, machine, args.machine)
     counts = {split: written.num_videos(split) for split in ("train", "val", "test")}
     if args.json:
-        print(
-            json.dumps(
-                {"config": str(written.config), "classes": written.found.classes, **counts, "notes": written.notes}
-            )
-        )
+        configs = {"config": str(written.config), "baseline": str(written.baseline)}
+        kind = {"for": kind_for(machine, args.machine)}
+        print(json.dumps(configs | kind | {"classes": written.found.classes, **counts, "notes": written.notes}))
         return 0
     held_out = "the split folders that are there"
     if written.found.drawn:
-        held_out = f"{100 * args.val_fraction:g} % of each class held out, the same each time (seed {args.seed})"
+        parts = " and ".join(f"{100 * fraction:g} %" for fraction in fractions if fraction)
+        held_out = f"{parts} of each class held out, the same each time (seed {args.seed})"
     print(
         f"{args.folder}: {len(written.found.classes)} classes; {counts['train']} videos to train with, {counts['val']} "
         f"for validation, {counts['test']} for testing: {held_out}."
     )
     for note in written.notes:
         print(note)
-    print(f"Written: {output}/ train.csv val.csv test.csv classes.txt train.yaml")
+    print(f"The recipe is for a {kind_for(machine, args.machine).upper()}; this machine has {machine}.")
+    print(f"Written: {output}/ train.csv val.csv test.csv classes.txt train.yaml train_r2d.yaml")
     print(f"Train and test with:\n  python tools/run_net.py --cfg {shlex.quote(str(written.config))}")
     return 0
 

@@ -3,8 +3,13 @@
 import argparse
 import logging
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from slowfast_gta.config.arguments import add_config_arguments, load_configs, parse_arguments
+from slowfast_gta.config.extension import Extra
+
+if TYPE_CHECKING:
+    from slowfast_gta.engine.task import BuildTask
 
 logger = logging.getLogger("slowfast_gta")
 
@@ -19,10 +24,19 @@ The same command again goes on from the newest checkpoint in OUTPUT_DIR. docs/co
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0 when every config was trained and tested as it says."""
+def main(
+    arguments: Sequence[str] | None = None,
+    extra: Extra = None,
+    build_task: "BuildTask | None" = None,
+    description: str | None = __doc__,
+    examples: str = _EXAMPLES,
+) -> int:
+    """Exit code 0 when every config was trained and tested as it says.
+
+    A project's command calls it with its own config section, its Task, and what --help says.
+    """
     parser = argparse.ArgumentParser(
-        "run_net", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_config_arguments(parser)
     parser.add_argument(
@@ -43,13 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from slowfast_gta.engine.logging import setup_logging
 
     setup_logging()
-    configs = load_configs(args, given)
+    configs = load_configs(args, given, extra)
     # Not above: --help and a faulty config need no torch, and answer at once.
-    from slowfast_gta.run import files_of, load_place, train_and_test
+    from slowfast_gta.engine.classification import Classification
+    from slowfast_gta.run import build_launch_context, files_of, train_and_test
 
     for cfg in configs:
-        place = load_place(cfg, args.init_method)
-        last = train_and_test(cfg, place)
+        place = build_launch_context(cfg, args.init_method)
+        last = train_and_test(cfg, place, build_task or Classification.from_cfg, extra)
         if place.is_main:
             logger.info("Everything of this run is in %s:\n%s", last.resolve(), "\n".join(files_of(last)))
     return 0

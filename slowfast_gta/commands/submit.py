@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if min(args.nodes, args.signal_sec, args.max_restarts + 1, args.gpus_per_node + 1) < 1:
         raise ConfigError("--nodes and --signal-sec must be at least 1, --gpus-per-node and --max-restarts at least 0.")
     configs = load_configs(args)  # a faulty config is told here, not by a job that fails at night
-    executor = load_executor(args.log_dir or Path(configs[0].OUTPUT_DIR) / "slurm", args.max_restarts)
+    executor = build_executor(args.log_dir or Path(configs[0].OUTPUT_DIR) / "slurm", args.max_restarts)
     wanted = {"slurm_gpus_per_node": args.gpus_per_node or None, "slurm_cpus_per_task": args.cpus_per_node}
     wanted |= {"slurm_mem": args.mem, "slurm_partition": args.partition, "slurm_account": args.account}
     executor.update_parameters(
@@ -133,7 +133,7 @@ def run_net_command(args: argparse.Namespace) -> list[str]:
     return [sys.executable, "-m", "slowfast_gta", "run_net", "--cfg", *args.cfg, *pairs]
 
 
-def load_executor(log_dir: Path, max_restarts: int):
+def build_executor(log_dir: Path, max_restarts: int):
     """submitit's, for SLURM. Raises RunError where there is none."""
     try:
         import submitit

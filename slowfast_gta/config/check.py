@@ -48,6 +48,7 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
         lambda value: 0 <= value < 1,
         "MODEL.DROPOUT_RATE TRAIN.LABEL_SMOOTHING EMA.DECAY",
     ),
+    ("above 0 and at most 1", lambda value: 0 < value <= 1, "SOLVER.WARMUP_MAX_FRACTION"),
     (
         "an even number, 16 or more (pixels of a video)",
         lambda value: value >= 16 and value % 2 == 0,
@@ -196,7 +197,7 @@ def check_views(cfg) -> Iterator[Fault]:
 def check_schedule(cfg) -> Iterator[Fault]:
     """Learning rates over the epochs, and what the optimizers refuse."""
     solver = cfg.SOLVER
-    if solver.WARMUP_EPOCHS > solver.MAX_EPOCH:
+    if solver.WARMUP_EPOCHS > solver.MAX_EPOCH and solver.WARMUP_MAX_FRACTION == 1:
         yield Fault(
             "SOLVER.WARMUP_EPOCHS",
             f"SOLVER.WARMUP_EPOCHS is {solver.WARMUP_EPOCHS}, longer than SOLVER.MAX_EPOCH, {solver.MAX_EPOCH}.",
@@ -276,9 +277,9 @@ def check_processes(cfg) -> Iterator[Fault]:
 
 
 def check_data_paths(cfg, splits: Iterable[str]) -> None:
-    """Raises ConfigError unless the folders that `splits` ("train", "val", "test") read are there.
+    """Raises ConfigError unless the folders that `splits` ("train", "val", "test") read and OUTPUT_DIR are there.
 
-    The folder of a data set that makes its own files need not exist, only be possible to make.
+    OUTPUT_DIR and the folder of a data set that makes its own files need not exist, only be possible to make.
     """
     faults = []
     names = sorted({cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET for split in splits})
@@ -289,15 +290,18 @@ def check_data_paths(cfg, splits: Iterable[str]) -> None:
         prefix = cfg.DATA.PATH_PREFIX
         text = f"DATA.PATH_PREFIX is {prefix}, and there is no such folder.{_near(prefix)}"
         faults.append(Fault("DATA.PATH_PREFIX", text))
-    if faults:
-        faults = list(dict.fromkeys(faults))
-        raise ConfigError("\n".join(fault.text for fault in faults), [fault.key for fault in faults])
+    faults += _not_writable("OUTPUT_DIR", cfg.OUTPUT_DIR)
+    _refuse(faults)
 
 
 def check_output_dir(cfg) -> None:
     """Raises ConfigError unless OUTPUT_DIR is there or can be made."""
-    if faults := _not_writable("OUTPUT_DIR", cfg.OUTPUT_DIR):
-        raise ConfigError(faults[0].text, ["OUTPUT_DIR"])
+    _refuse(_not_writable("OUTPUT_DIR", cfg.OUTPUT_DIR))
+
+
+def _refuse(faults: list[Fault]) -> None:
+    if faults := list(dict.fromkeys(faults)):
+        raise ConfigError("\n".join(fault.text for fault in faults), [fault.key for fault in faults])
 
 
 def _data_folder_faults(folder: str, dataset: str, makes_itself: bool) -> list[Fault]:

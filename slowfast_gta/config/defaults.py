@@ -85,7 +85,8 @@ _C.DATA.PATH_LABEL_SEPARATOR = "auto"  # between path and label in Kinetics list
 _C.DATA.LIST_FORMAT = (
     "auto"  # whose lists: auto | official | pyslowfast | mmaction2 | tsm | glore | folders (docs/data.md)
 )
-_C.DATA.LABEL_ORDER = "file"  # SSv1: labels in the order of labels.csv (file) or sorted (alphabetical, as TSM)
+_C.DATA.LABEL_ORDER = "file"  # SSv1: classes are numbered as in labels.csv or by name: file | alphabetical (TSM's)
+_C.DATA.FRAME_PATTERN = ""  # frames of a folder, as img_{:05d}.jpg, {} the number; empty: the only pattern there is
 _C.DATA.NUM_FRAMES = 8  # T of a clip; SlowFast: of its fast pathway
 _C.DATA.SAMPLING = "dense"  # dense (SAMPLING_RATE apart) | segment (one of each of T equal parts, TSN) | uniform
 _C.DATA.SAMPLING_RATE = 8  # dense: source frames at TARGET_FPS between two frames of the clip
@@ -156,6 +157,7 @@ _C.SOLVER.GAMMA = 0.1  # steps: factor at each step
 _C.SOLVER.COSINE_END_LR = 0.0  # cosine: learning rate at the end
 _C.SOLVER.MAX_EPOCH = 300  # epochs
 _C.SOLVER.WARMUP_EPOCHS = 0.0  # epochs of linear growth from WARMUP_START_LR
+_C.SOLVER.WARMUP_MAX_FRACTION = 1.0  # of MAX_EPOCH: a short training has a shorter warm-up; 1: as WARMUP_EPOCHS says
 _C.SOLVER.WARMUP_START_LR = 0.01  # learning rate at step 0 of the warm-up
 _C.SOLVER.MOMENTUM = 0.9  # sgd
 _C.SOLVER.DAMPENING = 0.0  # sgd

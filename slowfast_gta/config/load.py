@@ -33,8 +33,7 @@ def load_config(path: str | Path, overrides: Sequence | Mapping[str, object] = (
     """
     # Not above: they import the networks, hence torch, and --help needs neither. Before the plugins, which may
     # not take a name that is ours.
-    from slowfast_gta.config.check import check_config
-    from slowfast_gta.config.stages import check_stages
+    from slowfast_gta.config.stages import check_stages, check_with_extension
 
     found = find_config(Path(path).expanduser())
     extension = extension_of(extra)
@@ -55,7 +54,7 @@ def load_config(path: str | Path, overrides: Sequence | Mapping[str, object] = (
     notices += _unused_rates(cfg.SOLVER.STEPS, cfg.SOLVER.LRS, set_at)
     faults += _import_plugins(cfg.PLUGINS)
     if every_file_read:
-        faults += _unexplained([*check_config(cfg), *extension.check(cfg)], faults)
+        faults += _unexplained(check_with_extension(cfg, extension), faults)
     if cfg.STAGES and not faults:
         faults += check_stages(cfg, extension)
     for notice in notices:
@@ -72,7 +71,7 @@ def save_config(cfg: CfgNode, path: str | Path) -> None:
     write_whole(path, text)
 
 
-def load_flat(cfg: CfgNode) -> dict[str, str]:
+def flat_from_cfg(cfg: CfgNode) -> dict[str, str]:
     """Every key of `cfg` by its dotted name, with its value as text."""
     return {key: repr(value) for key, value in flattened(_plain_dict(cfg)).items()}
 

@@ -21,8 +21,8 @@ from fvcore.common.config import CfgNode
 
 from slowfast_gta.config.check import check_config
 from slowfast_gta.config.defaults import get_defaults
-from slowfast_gta.config.extension import Extra, extended_types, extension_of
-from slowfast_gta.config.settings import STAGES, Fault, Setting, put_setting
+from slowfast_gta.config.extension import ConfigExtension, Extra, extended_types, extension_of
+from slowfast_gta.config.settings import STAGES, Fault, Setting, flattened, put_setting
 from slowfast_gta.errors import ConfigError
 
 OWN_KEYS = ("START_FROM", "WEIGHTS", "TEACHER")
@@ -41,7 +41,7 @@ class Stage:
     teacher: str
 
 
-def load_stages(cfg: CfgNode, extra: Extra = None) -> list[Stage]:
+def build_stages(cfg: CfgNode, extra: Extra = None) -> list[Stage]:
     """The stages of `cfg`, in order. Raises ConfigError with all that is wrong in any of them.
 
     extra: sections of a project's own, as `cfg` was loaded with.
@@ -50,6 +50,16 @@ def load_stages(cfg: CfgNode, extra: Extra = None) -> list[Stage]:
     if faults:
         raise ConfigError("\n".join(fault.text for fault in faults), [fault.key for fault in faults])
     return stages
+
+
+def check_with_extension(cfg: CfgNode, extension: ConfigExtension) -> list[Fault]:
+    """Every fault between the keys of `cfg`. A project need not use the core's networks and data sets: what it leaves
+    at the defaults is no fault of its config."""
+    faults = check_config(cfg)
+    if extension.defaults:
+        defaults, values = flattened(get_defaults()), flattened(cfg)
+        faults = [fault for fault in faults if any(values.get(key) != defaults.get(key) for key in fault.all_keys)]
+    return [*faults, *extension.check(cfg)]
 
 
 def check_stages(cfg: CfgNode, extra: Extra = None) -> list[Fault]:
@@ -107,6 +117,6 @@ def _stage_cfg(cfg: CfgNode, name: str, settings: CfgNode, is_last: bool, extra:
         elif fault := put_setting(stage, Setting(key, value, name, Path.cwd()), extended_types(extension)):
             faults.append(fault)
     if not faults:
-        faults = [*check_config(stage), *extension.check(stage)]
+        faults = check_with_extension(stage, extension)
     stage.freeze()
     return stage, faults

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 
+from slowfast_gta.data_check.clean import check_target, save_clean
 from slowfast_gta.data_check.examine import DECODE, Look, examine, stamp_of
 from slowfast_gta.data_check.rules import (
     KINDS,
@@ -34,22 +35,35 @@ _REPORT_EVERY_SEC = 5.0
 Say = Callable[[str], None]
 
 
-def check_data(cfg, output: Path, decode: str, workers: int, timeout_sec: float, say: Say, look=examine) -> dict:
-    """The report, as it is written to `output`. `look` examines one video, in a process of its own.
+def check_data(
+    cfg,
+    output: Path,
+    decode: str,
+    workers: int,
+    timeout_sec: float,
+    say: Say,
+    look=examine,
+    clean_folder: Path | None = None,
+) -> dict:
+    """The report, as it is written to `output`. `look` examines one video, in a process of its own. Lists without what
+    was found go into `clean_folder`.
 
-    Raises ConfigError for data sets that are not registered, Interrupted for Ctrl-C.
+    Raises ConfigError for data sets that are not registered, DataError where the lists cannot be written, Interrupted
+    for Ctrl-C.
     """
+    if clean_folder:
+        check_target(clean_folder)
     findings: list[Finding] = []
     datasets, splits = _load_splits(cfg, findings)
     looks = {}
     for record in chain(*splits.values()):
-        one = Look(record.path, record.span, decode, cfg.DATA.NUM_FRAMES)
+        one = Look(record.path, record.span, decode, cfg.DATA.NUM_FRAMES, cfg.DATA.FRAME_PATTERN)
         looks[one.key] = one
     journal = _Journal(output.with_suffix(".videos.jsonl"))
     num_known = _examine(list(looks.values()), journal, workers, timeout_sec, say, look)
 
     def facts(record: VideoRecord) -> dict:
-        return journal.facts[Look(record.path, record.span, decode, 0).key]
+        return journal.facts[Look(record.path, record.span, decode, 0, cfg.DATA.FRAME_PATTERN).key]
 
     for split, records in splits.items():
         findings += label_findings(datasets[split], split, records)
@@ -64,6 +78,11 @@ def check_data(cfg, output: Path, decode: str, workers: int, timeout_sec: float,
         **_by_kind(findings),
     }
     write_whole(output, json.dumps(report, indent=1))
+    if clean_folder:
+        cleaned = save_clean(cfg, datasets, splits, findings, clean_folder)
+        say(str(cleaned))
+        report["cleaned"] = cleaned.mark | {"config": str(cleaned.config), "unsolved": cleaned.unsolved}
+        write_whole(output, json.dumps(report, indent=1))
     return report
 
 

@@ -28,10 +28,12 @@ class Look:
     span: tuple[float, float] | None
     decode: str
     num_samples: int
+    frame_pattern: str = ""  # as DATA.FRAME_PATTERN
 
     @property
     def key(self) -> str:
-        return self.path if self.span is None else f"{self.path} {self.span[0]:g} {self.span[1]:g}"
+        path = f"{self.path} {self.frame_pattern}" if self.frame_pattern else self.path
+        return path if self.span is None else f"{path} {self.span[0]:g} {self.span[1]:g}"
 
 
 def stamp_of(path: str) -> list[int] | None:
@@ -71,7 +73,7 @@ def _digest(look: Look) -> str:
     of its length. Raises DataError where there is nothing in it."""
     path = Path(look.path)
     if path.is_dir():
-        with open_video(path) as folder:
+        with open_video(path, frame_pattern=look.frame_pattern) as folder:
             length, files = folder.num_frames, folder.files
         files = [files[0], files[length // 2], files[-1]]
     else:
@@ -92,7 +94,7 @@ def _first_bytes(path: Path) -> bytes:
 
 def _decode(look: Look) -> dict:
     """The facts of decoding frames spread over the whole, the first and the last included, or all of them."""
-    with open_video(look.path, look.span) as video:
+    with open_video(look.path, look.span, frame_pattern=look.frame_pattern) as video:
         wanted = range(video.num_frames)
         if look.decode == "sample":
             places = np.linspace(0, video.num_frames - 1, min(look.num_samples, video.num_frames))

@@ -19,6 +19,7 @@ class Finding:
     kind: str
     split: str  # "" where it is about all of them
     sentence: str
+    videos: tuple[tuple[str, str], ...] = ()  # (split, video id): lists without these are without this fault
 
 
 @dataclass(frozen=True)
@@ -131,8 +132,8 @@ def order_findings(dataset: VideoDataset) -> Iterator[Finding]:
 def pair_findings(splits: Records, facts: Facts) -> Iterator[Finding]:
     """The same video in two splits, or twice in one: by id, by path, by content."""
     for first, second in combinations(splits, 2):
-        for same in _same(splits[first], splits[second], facts):
-            yield Finding("in two splits", f"{first} and {second}", same)
+        for same, ids in _same(splits[first], splits[second], facts):  # what is tested stays as it is
+            yield Finding("in two splits", f"{first} and {second}", same, tuple((first, one) for one in ids))
     for split, records in splits.items():
         by_digest = defaultdict(list)
         for record in records:
@@ -143,22 +144,27 @@ def pair_findings(splits: Records, facts: Facts) -> Iterator[Finding]:
                 of_labels = {record.label: record for record in reversed(same)}  # the first of each
                 kind, shown = ("two labels", [*of_labels.values()][::-1]) if len(of_labels) > 1 else ("twice", same)
                 names = " and ".join(f"{record.video_id} (label {record.label})" for record in shown[:3])
-                yield Finding(kind, split, f"{names} have the same content.")
+                videos = tuple((split, record.video_id) for record in same)  # which label is right is not known
+                yield Finding(kind, split, f"{names} have the same content.", videos)
 
 
-def _same(first: Sequence[VideoRecord], second: Sequence[VideoRecord], facts: Facts) -> Iterator[str]:
-    """Sentences on the videos of `second` that are in `first` too, one for each video."""
+def _same(first: Sequence[VideoRecord], second: Sequence[VideoRecord], facts: Facts) -> Iterator[tuple[str, list[str]]]:
+    """(sentence, ids in `first`) of the videos of `second` that are in `first` too, one for each video."""
     ids = {record.video_id for record in first}
-    paths = {(record.path, record.span) for record in first}
-    contents = {facts(record).get("digest"): record.video_id for record in first} | {None: None}
+    paths = defaultdict(list)
+    contents = defaultdict(list)
+    for record in first:
+        paths[record.path, record.span].append(record.video_id)
+        contents[facts(record).get("digest")].append(record.video_id)
+    contents[None] = []
     for record in second:
-        twin = contents.get(facts(record).get("digest"))
-        if (record.path, record.span) in paths:
-            yield f"{record.path} is listed in both."
+        twins = contents.get(facts(record).get("digest"), [])
+        if same := paths.get((record.path, record.span)):
+            yield f"{record.path} is listed in both.", same + twins
         elif record.video_id in ids:
-            yield f"the id {record.video_id} is listed in both."
-        elif twin is not None:
-            yield f"{record.video_id} has the same content as {twin}."
+            yield f"the id {record.video_id} is listed in both.", [record.video_id, *twins]
+        elif twins:
+            yield f"{record.video_id} has the same content as {twins[-1]}.", twins
 
 
 def video_findings(
@@ -169,13 +175,14 @@ def video_findings(
     for record in records:
         found = facts(record)
         if found.get("kind"):
-            yield Finding(found["kind"], split, found["fault"])
+            yield Finding(found["kind"], split, found["fault"], ((split, record.video_id),))
         if "num_frames" not in found:
             continue
         sizes.update(map(tuple, found["sizes"]))
         listed, counted = record.num_frames, found["num_frames"]
         if listed is not None and listed != counted:
-            yield Finding("frame count", split, f"{record.path}: {counted} frames; the list says {listed}.")
+            said = f"{record.path}: {counted} frames; the list says {listed}."
+            yield Finding("frame count", split, said, ((split, record.video_id),))
         if found["num_repeated"]:
             yield Finding("replaced frames", split, f"{record.path}: {found['num_repeated']} of the frames read.")
         if gaps := found.get("num_gaps"):

@@ -4,11 +4,11 @@ A data set turns its official annotation files into records; reading, sampling a
 
     @DATASET_REGISTRY.register()
     class MyData(VideoDataset):
-        direction_words = ("left", "right")            # whole words of class names that a mirror image belies
         def class_names(self) -> list[str]: ...        # index = label
         def records(self, split: str) -> list[VideoRecord]: ...   # split: "train", "val" or "test"
 
-One with several outputs names them in `outputs`; its class_names() are a dict of such lists, its labels tuples.
+Classes whose names have a direction word (mirror.DIRECTION_WORDS) are never flipped, in any data set; `direction_words`
+names more. One with several outputs names them in `outputs`; its class_names() are a dict of lists, its labels tuples.
 It is constructed with plain arguments by `build_dataset(cfg, ...)`, through its `from_cfg(cfg)` classmethod.
 A data set that can make its own files says `creates_itself = True` and does so in `prepare()`.
 """

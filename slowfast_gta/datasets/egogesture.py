@@ -7,10 +7,13 @@ images/Subject02/Scene1/Color/rgb3/000121.jpg                 or images_320-240_
 import logging
 import math
 import re
+from collections import defaultdict
+from itertools import chain
 from pathlib import Path
 
 from slowfast_gta.datasets.build import DATASET_REGISTRY
-from slowfast_gta.datasets.records import LineFaults, VideoDataset, VideoRecord, check_folder
+from slowfast_gta.datasets.cleaned import copy_files, copy_without_lines
+from slowfast_gta.datasets.records import LeftOut, LineFaults, VideoDataset, VideoRecord, check_folder
 from slowfast_gta.datasets.tables import read_class_names, read_fields
 from slowfast_gta.errors import DataError
 
@@ -35,8 +38,6 @@ class EgoGesture(VideoDataset):
 
     The names of the gestures are the lines of classes.txt; without that file they are "gesture 1" ... "gesture 83".
     """
-
-    direction_words = ("left", "right", "clockwise", "anticlockwise")
 
     def class_names(self) -> list[str]:
         path = self.data_dir / "classes.txt"
@@ -75,6 +76,25 @@ class EgoGesture(VideoDataset):
         if not any(Path(folder).is_dir() for folder in {record.path for record in records}):
             raise DataError(f"{frames[0]}: not one folder of the lists is there, as {records[0].path}.")
         return records
+
+    def videos_root(self) -> Path:
+        """The folder of frames; where they are in several, as they are downloaded, links stand beside the lists."""
+        return self._frame_folders()[0]
+
+    def write_without(self, output: Path, left_out: LeftOut) -> None:
+        """The lists of all subjects, without the lines that the ids of gestures name."""
+        folder = self.data_dir / "labels-final-revised1"
+        dropped: dict[str, set[int]] = defaultdict(set)
+        for video_id in chain.from_iterable(left_out.values()):
+            group, _, line = video_id.rpartition("/line")
+            dropped[group].add(int(line))
+        copy_files(sorted(self.data_dir.glob("classes.txt")), self.data_dir, output)
+        for (subject, scene, group), path in _find_lists(folder):
+            lines = dropped[f"Subject{subject:02d}/Scene{scene}/rgb{group}"]
+            copy_without_lines(path, output / path.relative_to(self.data_dir), lines)
+        if len(frames := self._frame_folders()) > 1:
+            for part in frames:
+                (output / part.name).symlink_to(part.resolve(), target_is_directory=True)
 
     def _frame_folders(self) -> list[Path]:
         """Where the frames are: in one folder, or in several as they are downloaded (images_320-240_1, ...)."""

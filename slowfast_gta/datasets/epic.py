@@ -8,12 +8,24 @@ frames_rgb_flow/rgb/train/P01/P01_01/frame_0000000001.jpg, ...  or  videos/train
 
 import logging
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from slowfast_gta.datasets.build import DATASET_REGISTRY
-from slowfast_gta.datasets.records import LineFaults, VideoDataset, VideoRecord, check_folder, check_unique
+from slowfast_gta.datasets.cleaned import copy_files, copy_without_lines, line_of
+from slowfast_gta.datasets.records import (
+    NO_LABEL,
+    LeftOut,
+    LineFaults,
+    Scores,
+    VideoDataset,
+    VideoRecord,
+    check_folder,
+    check_unique,
+)
+from slowfast_gta.datasets.submission import epic_document, zipped_json
 from slowfast_gta.datasets.tables import read_fields, read_rows
 from slowfast_gta.errors import DataError
 
@@ -27,6 +39,9 @@ _PLACES = (
     "{p}/videos/{v}.mp4",
     "videos/train/{p}/{v}.MP4",
     "videos/train/{p}/{v}.mp4",
+    "frames_rgb_flow/rgb/test/{p}/{v}",  # 55
+    "videos/test/{p}/{v}.MP4",
+    "videos/test/{p}/{v}.mp4",
     "{p}/{v}",
     "{p}/{v}.MP4",
     "{p}/{v}.mp4",
@@ -46,10 +61,23 @@ class _Release:
     val: str
     classes: str  # of "verb" or "noun"
     id_column: str
+    tests: tuple[tuple[str, str], ...]  # (name of the part, its list without labels)
 
 
-_EPIC_100 = _Release("EPIC_100_train.csv", "EPIC_100_validation.csv", "EPIC_100_{}_classes.csv", "narration_id")
-_EPIC_55 = _Release("EPIC_train_action_labels.csv", "EPIC_train_action_labels.csv", "EPIC_{}_classes.csv", "uid")
+_EPIC_100 = _Release(
+    "EPIC_100_train.csv",
+    "EPIC_100_validation.csv",
+    "EPIC_100_{}_classes.csv",
+    "narration_id",
+    (("test", "EPIC_100_test_timestamps.csv"),),
+)
+_EPIC_55 = _Release(
+    "EPIC_train_action_labels.csv",
+    "EPIC_train_action_labels.csv",
+    "EPIC_{}_classes.csv",
+    "uid",
+    (("seen", "EPIC_test_s1_timestamps.csv"), ("unseen", "EPIC_test_s2_timestamps.csv")),
+)
 # The test lists of EPIC-55 have no labels, and it has no validation list: these participants of its training list
 # are held out for both, as is usual (P01 to P25 train).
 _FIRST_HELD_OUT = 26
@@ -97,6 +125,59 @@ class EPIC(VideoDataset):
         _check_found(paths, root)
         self._say(release, split)
         return records
+
+    def unlabelled_parts(self) -> dict[str, list[VideoRecord]]:
+        """The time stamps of the official test set; of 55, those of seen and of unseen kitchens."""
+        release = self._release()
+        root = check_folder(self.path_prefix or self.data_dir, "the videos or frame folders")
+        parts = {}
+        for part, name in release.tests:
+            if (self.data_dir / name).exists():
+                parts[part] = self._unlabelled(self.data_dir / name, release.id_column, root)
+        if not parts:
+            names = " and ".join(name for _, name in release.tests)
+            raise DataError(f"{self.data_dir}: the list of the test set, {names}, is not there. Fetch it.")
+        return parts
+
+    def _unlabelled(self, path: Path, id_column: str, root: Path) -> list[VideoRecord]:
+        records, places, paths = [], [], {}
+        with LineFaults() as faults:
+            for place, row in read_rows(path, "the list of test actions", (*_COLUMNS, id_column)):
+                with faults.of_a_line():
+                    participant, video = row["participant_id"], row["video_id"]
+                    if video not in paths:
+                        paths[video] = _find_video(root, participant, video)
+                    found = paths[video] or root / _PLACES[0].format(p=participant, v=video)
+                    span = _frames(row, place) if found.suffix.lower() != ".mp4" else _seconds(row, place)
+                    labels = (NO_LABEL,) * len(self.outputs)
+                    records.append(VideoRecord(str(found), labels, row[id_column], span=span))
+                    places.append((place, row[id_column]))
+        if not records:
+            raise DataError(f"{path}: there is no action in the list.")
+        check_unique(places)
+        _check_found(paths, root)
+        return records
+
+    def submission_files(self, parts: Mapping[str, Scores]) -> dict[str, bytes]:
+        """A .zip with test.json (of 55: seen.json and unseen.json): `submission.epic_document`."""
+        sizes = {output: len(names) for output, names in self.class_names().items()}
+        is_55 = self._release() is _EPIC_55
+        documents = {
+            f"{part}.json": epic_document(scores, sizes, version="0.1" if is_55 else "0.2")
+            for part, scores in parts.items()
+        }
+        return {f"epic-kitchens-{55 if is_55 else 100}-test-unscored.zip": zipped_json(documents)}
+
+    def write_without(self, output: Path, left_out: LeftOut) -> None:
+        """The csv lists without the rows of these actions. 55's training list is that of all splits."""
+        release, ids = self._release(), set(chain.from_iterable(left_out.values()))
+        others = [self.data_dir / release.classes.format(one) for one in self.outputs]
+        others += [path for _, name in release.tests if (path := self.data_dir / name).exists()]
+        copy_files(others, self.data_dir, output)
+        for name in dict.fromkeys((release.train, release.val)):
+            rows = read_rows(self.data_dir / name, "the list of actions", [release.id_column])
+            dropped = {line_of(place) for place, row in rows if row[release.id_column] in ids}
+            copy_without_lines(self.data_dir / name, output / name, dropped)
 
     def _release(self) -> _Release:
         """The release whose training list is there. Raises DataError unless it is exactly one."""

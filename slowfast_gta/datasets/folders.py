@@ -3,16 +3,22 @@
 A video is a file, or a folder of frames. Deeper folders belong to the class that they are in.
 """
 
-import hashlib
 import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from slowfast_gta.datasets.splits import draw_splits
 from slowfast_gta.errors import DataError
 
+# What video/containers.py opens, by its usual names.
 VIDEO_SUFFIXES = frozenset(
-    (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".m2ts", ".mts", ".wmv", ".flv", ".3gp", ".ogv")
+    (
+        *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mj2", ".mkv", ".mk3d", ".webm", ".avi", ".divx", ".wmv"),
+        *(".asf", ".flv", ".f4v", ".mpg", ".mpeg", ".mpe", ".m1v", ".m2v", ".mpv", ".vob", ".ts", ".m2t", ".m2ts"),
+        *(".mts", ".tod", ".mod", ".ogv", ".ogg", ".ogm", ".rm", ".rmvb", ".dv", ".mxf", ".nut", ".ivf", ".obu"),
+        *(".h264", ".264", ".avc", ".h265", ".265", ".hevc", ".gif"),
+    )
 )
 FRAME_SUFFIXES = frozenset((".jpg", ".jpeg", ".png"))
 SPLIT_FOLDERS = {"train": ("train", "training"), "val": ("val", "validation", "valid"), "test": ("test", "testing")}
@@ -39,7 +45,8 @@ def find_videos(folder: Path) -> FoundVideos:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         inside = here.relative_to(folder)
         suffixes = {name: Path(name).suffix.lower() for name in files if not name.startswith(".")}
-        if here != folder and not FRAME_SUFFIXES.isdisjoint(suffixes.values()):
+        is_frames = VIDEO_SUFFIXES.isdisjoint(suffixes.values())  # images beside videos are thumbnails
+        if here != folder and is_frames and not FRAME_SUFFIXES.isdisjoint(suffixes.values()):
             found.videos.append(str(inside))
             folders.clear()
             continue
@@ -60,21 +67,24 @@ def _refuse(fault: OSError) -> None:
 class ClassFolders:
     """The classes of a folder of videos, and which videos of which class are in which split.
 
-    `splits`: {"train": {class: [path relative to the folder]}, ...}. `drawn`: whether a part of each class was drawn
-    for "val", because the folder has no such split of its own. `unused`: folders without a video, or beside the splits.
+    `splits`: {"train": {class: [path relative to the folder]}, ...}. `drawn`: whether they were drawn, because the
+    folder has none of its own. `tested_on`: the split that "test" really is, "val" where there is no other. `unused`:
+    folders without a video, or beside the splits. `others`: files that are no videos, counted by suffix.
     """
 
     classes: list[str]
     splits: dict[str, dict[str, list[str]]]
     drawn: bool
+    tested_on: str
     unused: list[str]
     others: Counter
 
 
-def find_classes(root: Path, val_fraction: float = 0.1, seed: int = 0) -> ClassFolders:
-    """The class folders of `root`, with the splits that it has; otherwise `val_fraction` of each class is "val".
+def find_classes(root: Path, val_fraction: float = 0.1, test_fraction: float = 0.1, seed: int = 0) -> ClassFolders:
+    """The class folders of `root`, with the splits that it has; otherwise three disjoint ones are drawn.
 
-    Raises DataError where it has none, or where the folders are something else.
+    With a `test_fraction` of 0 "test" is "val". Raises DataError where there is no class, or where the folders are
+    something else.
     """
     folders, unused = _split_folders(root)
     folders = folders or {"train": root}
@@ -92,21 +102,25 @@ def find_classes(root: Path, val_fraction: float = 0.1, seed: int = 0) -> ClassF
                 unused.append(str(inside))
     classes = sorted(splits["train"])
     if not classes:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
         raise DataError(
             f"{root}: there is no video in a folder of a class. It must hold one folder for each class, with videos "
             "or folders of frames in it, as opening/a.mp4 and closing/b.mp4, or such folders in train/ and val/."
+            + f" Files that are no videos, by their names: {kinds}."
+            * bool(kinds)
         )
     for split, found in splits.items():
         if unknown := sorted(set(found) - set(classes)):
             raise DataError(f"{folders[split]}: the class '{unknown[0]}' has no videos in {folders['train']}.")
     drawn = splits.keys() == {"train"}
     if drawn:
-        train = splits["train"]
-        splits["val"] = {name: held_out(videos, val_fraction, seed) for name, videos in train.items()}
-        splits["train"] = {name: sorted(set(train[name]) - set(splits["val"][name])) for name in train}
+        splits = draw_splits(splits["train"], val_fraction, test_fraction, seed)
+        if not test_fraction:
+            del splits["test"]
+    tested_on = "test" if "test" in splits else "val"
     splits.setdefault("val", splits.get("test"))
     splits.setdefault("test", splits["val"])
-    return ClassFolders(classes, splits, drawn, unused, others)
+    return ClassFolders(classes, splits, drawn, tested_on, unused, others)
 
 
 def _split_folders(root: Path) -> tuple[dict[str, Path], list[str]]:
@@ -125,13 +139,3 @@ def class_folders(folder: Path) -> list[Path]:
         return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError as fault:
         raise DataError(f"{folder}: the folder of the videos cannot be read ({fault.strerror}).") from None
-
-
-def held_out(videos: list[str], fraction: float, seed: int) -> list[str]:
-    """The part of a class's `videos` that is held out: the same on every machine, and in whatever order they come.
-
-    At least one, where there are two; a video that is added later moves few others.
-    """
-    count = min(max(round(len(videos) * fraction), 1), len(videos) - 1) if fraction else 0
-    ranks = {video: hashlib.sha256(f"{seed}/{video}".encode("utf-8", "surrogateescape")).digest() for video in videos}
-    return sorted(sorted(videos, key=ranks.get)[:count])

@@ -1,11 +1,13 @@
 """Kinetics-400, -600 and -700, and any videos of your own: as lists of every usual format, or as class folders."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from slowfast_gta.datasets.build import DATASET_REGISTRY
+from slowfast_gta.datasets.cleaned import copy_files, copy_without_lines, line_of
 from slowfast_gta.datasets.folders import class_folders, find_classes, find_videos
 from slowfast_gta.datasets.lists import (
     OFFICIAL_HEAD,
@@ -20,9 +22,10 @@ from slowfast_gta.datasets.lists import (
     read_tsm,
     to_records,
 )
-from slowfast_gta.datasets.records import VideoDataset, VideoRecord, label_of
+from slowfast_gta.datasets.records import LeftOut, VideoDataset, VideoRecord, label_of
 from slowfast_gta.datasets.tables import read_class_names, read_rows
 from slowfast_gta.errors import DataError
+from slowfast_gta.files import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +99,34 @@ class Kinetics(VideoDataset):
         logger.info(f"Kinetics: {split} is {len(records)} videos of {len(names)} classes, {source} ({chosen}).")
         return records
 
+    def videos_root(self) -> Path:
+        return self.root
+
+    def write_without(self, output: Path, left_out: LeftOut) -> None:
+        """The lists in the format that they have; of class folders, PySlowFast's."""
+        chosen = self._format()
+        copy_files([path for name in _CLASS_FILES for path in self.data_dir.glob(name)], self.data_dir, output)
+        if chosen == "folders":
+            self._write_paths(output, left_out)
+            return
+        dropped: dict[Path, set[int]] = defaultdict(set)  # the lines of each file: val and test may be one
+        for split, ids in left_out.items():
+            source = self._list(chosen, split)
+            read = partial(self._from_official, names=self.class_names()) if chosen == "official" else None
+            for video in (read or self.formats[chosen].read)(source):
+                dropped[source] |= {line_of(video.place)} if (video.video_id or video.name) in ids else set()
+        for split in WORDS:
+            for source in self.formats[chosen].find(self.data_dir, split):
+                copy_without_lines(source, output / source.relative_to(self.data_dir), dropped[source])
+
+    def _write_paths(self, output: Path, left_out: LeftOut) -> None:
+        names, found = self.class_names(), find_classes(self.root)
+        write_whole(output / "classes.txt", "".join(f"{name}\n" for name in names))
+        for split, classes in found.splits.items():
+            videos = [(video, names.index(name)) for name, of_class in classes.items() for video in of_class]
+            kept = [f"{video}\t{label}\n" for video, label in videos if video not in left_out.get(split, ())]
+            write_whole(output / f"{split}.csv", "".join(kept))
+
     def _format(self) -> str:
         """The format of the lists; class folders where there are none."""
         chosen = find_format(self.data_dir, self.formats, self.list_format)
@@ -115,11 +146,17 @@ class Kinetics(VideoDataset):
         found = find_classes(self.root)
         if found.unused:
             logger.warning(f"Kinetics: {len(found.unused)} folders are no classes: {', '.join(found.unused[:5])}.")
+        if found.others:
+            kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(found.others.items()))
+            logger.warning(f"Kinetics: files in the class folders that are no videos, by their names: {kinds}.")
         if found.drawn:
             logger.info(
-                f"Kinetics: {self.root} has no folders train and val: a tenth of each class is held out for validation "
-                "and testing, always the same. tools/prepare_data.py from-folders writes lists of another part."
+                f"Kinetics: {self.root} has no folders train and val: a tenth of each class is held out for "
+                "validation, another tenth for testing, always the same. tools/prepare_data.py from-folders writes "
+                "lists of other parts."
             )
+        elif split == "test" and found.tested_on != "test":
+            logger.info(f"Kinetics: {self.root} has no folder test: testing on the validation videos.")
         labels = {name: label for label, name in enumerate(names)}
         return [
             ListedVideo(str(self.root / video), video, label_of(name, labels, str(self.root / name), self.data_dir))

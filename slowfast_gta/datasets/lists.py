@@ -10,7 +10,9 @@ glore        kinetics_train_avi.txt         number label path
 What a data set was published with ("official") is read by the data set's own file.
 """
 
+import csv
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +30,8 @@ FRAME_LIST_HEAD = "original_vido_id"  # PySlowFast's own spelling
 OFFICIAL_HEAD = "youtube_id"  # Kinetics
 _SEPARATORS = {" ": "a space", ",": "a comma", "\t": "a tab"}
 _NUMBER = re.compile(r"-?\d{1,9}")
-_LAST_NUMBER = re.compile(r"(.*?)([\s,]+)(-?\d{1,9})")  # path, what stands before the label, label
+_LAST_NUMBER = re.compile(r'(.*?)([ \t,]+)("?)-?\d{1,9}\3')  # path, what stands before the label, label
+_BLANKS = " \t\r\n"  # str.strip() would also take what may stand in a name, as a no-break space
 _FRAME_PATH = re.compile(r"(.*?)(\d+)(\.\w+)")
 
 
@@ -138,15 +141,19 @@ def to_records(videos: Sequence[ListedVideo], root: Path, num_classes: int, sour
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """(file:line, the line without its ends) of all lines that are not blank."""
-    for number, line in enumerate(read_text(path, "the list of videos").splitlines(), start=1):
-        if line.strip():
-            yield f"{path}:{number}", line.strip()
+    """(file:line, the line without blanks at its ends) of all lines that are not blank.
+
+    Only a line feed ends a line: str.splitlines() would also do so at characters that may stand in a name.
+    """
+    for number, line in enumerate(read_text(path, "the list of videos").split("\n"), start=1):
+        if line := line.strip(_BLANKS):
+            yield f"{path}:{number}", line
 
 
 def read_paths(path: Path, separator: str = "auto") -> Iterator[ListedVideo]:
-    """`path label` or `path num_frames label`. What stands before the last separator is the path, separators in it
-    included; a line of exactly three fields with a number in the middle is `path num_frames label`."""
+    """`path label` or `path num_frames label`, with quotes round fields as csv has them. What stands before the last
+    separator is the path, separators in it included; a line of exactly three fields with a number in the middle is
+    `path num_frames label`."""
     first_place = ""
     with LineFaults() as faults:
         for place, line in numbered_lines(path):
@@ -158,15 +165,53 @@ def read_paths(path: Path, separator: str = "auto") -> Iterator[ListedVideo]:
                         f"{place}: before the label stands {_SEPARATORS[other]}, and at {first_place} "
                         f"{_SEPARATORS[separator]}. A list has one separator; DATA.PATH_LABEL_SEPARATOR can name it."
                     )
-                fields = [field for field in line.split(separator) if field.strip()]
-                with_count = len(fields) == 3 and _NUMBER.fullmatch(fields[1].strip())
-                name = (fields[0] if with_count else line.rpartition(separator)[0]).strip()
-                if not name or not _NUMBER.fullmatch(fields[-1].strip()):
+                name, count, label = split_path_line(line, separator)
+                if not name or label is None:
                     raise DataError(
                         f"{place}: a line must be 'path{separator}label' with a number as label; it is '{line}'. "
                         f"DATA.PATH_LABEL_SEPARATOR says what stands between the two, and is now {separator!r}."
                     )
-                yield ListedVideo(place, name, int(fields[-1]), int(fields[1]) if with_count else None)
+                yield ListedVideo(place, name, label, count)
+
+
+def split_path_line(line: str, separator: str) -> tuple[str, int | None, int | None]:
+    """(path, num_frames, label) of a line; what it does not have is None."""
+    quoted = _quoted_fields(line, separator)
+    fields = quoted or [field for field in line.split(separator) if field.strip()]
+    if not fields or not _NUMBER.fullmatch(fields[-1].strip()):
+        return "", None, None
+    with_count = len(fields) == 3 and _NUMBER.fullmatch(fields[1].strip()) is not None
+    before = separator.join(quoted[:-1]) if quoted else line.rpartition(separator)[0].strip(_BLANKS)
+    name = fields[0] if with_count else before
+    return name if quoted else name.strip(_BLANKS), int(fields[1]) if with_count else None, int(fields[-1])
+
+
+def _quoted_fields(line: str, separator: str) -> list[str]:
+    """The fields of a line of csv whose path or label is in quotes; [] where it is none, and quotes belong to names."""
+    if not (line.startswith('"') or line.endswith('"')):
+        return []
+    try:
+        (fields,) = csv.reader([line], delimiter=separator, strict=True)
+    except (csv.Error, ValueError):
+        return []
+    return fields if len(fields) == 2 or (len(fields) == 3 and _NUMBER.fullmatch(fields[1].strip())) else []
+
+
+def not_listable(paths: Sequence[str], separator: str) -> list[str]:
+    """Those of `paths` that a list with this separator, written and read back, would not have as they are."""
+    if _read_back(paths, separator) == list(paths):
+        return []
+    return [path for path in paths if _read_back([path], separator) != [path]]
+
+
+def _read_back(paths: Sequence[str], separator: str) -> list[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder, "list.csv")
+        try:
+            written.write_bytes("".join(f"{path}{separator}0\n" for path in paths).encode())
+            return [video.name for video in read_paths(written, separator)]
+        except (UnicodeEncodeError, DataError):
+            return []
 
 
 def _separator_of(line: str, place: str) -> str:

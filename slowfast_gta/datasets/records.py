@@ -5,13 +5,19 @@ is true of its classes: their names, what a mirror makes of them, which are each
 """
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from slowfast_gta.datasets.mirror import mirror_labels
 from slowfast_gta.errors import DataError
+
+Scores = Mapping[str, Sequence[float]]  # video id -> the probability of each class, all outputs side by side
+LeftOut = Mapping[str, Set[str]]  # split ("train", "val", "test") -> video ids
+
+
+NO_LABEL = -1  # of a video in an official test list: only those who score submissions know it
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,9 @@ class VideoDataset:
     """The base of every data set; the contract is in `datasets/build.py`."""
 
     outputs: tuple[str, ...] = ()  # names of the outputs, where there are several: ("verb", "noun")
-    direction_words: tuple[str, ...] = ()  # whole words of class names, in small letters, that a mirror image belies
+    direction_words: tuple[
+        str, ...
+    ] = ()  # direction words of class names beyond mirror.DIRECTION_WORDS, in small letters
     creates_itself = False  # True: prepare() makes the data where they are missing
 
     def __init__(self, data_dir: str | Path, path_prefix: str | Path = ""):
@@ -59,6 +67,29 @@ class VideoDataset:
     def reversed_pairs(self) -> list[tuple[int, int]]:
         """Labels of the classes that are each other played backwards."""
         return []
+
+    def unlabelled_parts(self) -> dict[str, list[VideoRecord]]:
+        """{part of the official test set: its videos, with the label NO_LABEL}. Raises DataError where there is none.
+
+        `submission_files` says what the server takes for them.
+        """
+        raise DataError(f"{type(self).__name__} has no official test list without labels that is known here.")
+
+    def submission_files(self, parts: Mapping[str, Scores]) -> dict[str, bytes]:
+        """{file name: content} of what is handed in for {part: {video id: its scores (K,)}}."""
+        raise DataError(f"{type(self).__name__} has no format of submissions that is known here.")
+
+    def videos_root(self) -> Path:
+        """The folder that DATA.PATH_PREFIX would name for lists that stand elsewhere."""
+        return self.path_prefix or self.data_dir
+
+    def write_without(self, output: Path, left_out: LeftOut) -> None:
+        """Write the annotation files into the folder `output`, in the format that they have, without the videos of
+        these ids, by split ("train", "val", "test"). Raises DataError where this data set cannot."""
+        raise DataError(
+            f"{type(self).__name__} does not say how its lists are written: it has no method write_without "
+            "(docs/data.md, A layout of your own)."
+        )
 
     def mirror_labels(self) -> list[int | None] | list[list[int | None]]:
         """For every class, the label of its mirror image, or None; with several outputs, a list for each."""

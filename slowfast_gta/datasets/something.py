@@ -3,12 +3,15 @@
 Both are also read from the lists that other codebases made of them: PySlowFast's (v2), mmaction2's, TSM's.
 """
 
+import contextlib
+import csv
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 
 from slowfast_gta.datasets.build import DATASET_REGISTRY
+from slowfast_gta.datasets.cleaned import copy_files, copy_without_lines, line_of
 from slowfast_gta.datasets.lists import (
     FRAME_LIST_HEAD,
     ListedVideo,
@@ -22,15 +25,21 @@ from slowfast_gta.datasets.lists import (
     to_records,
 )
 from slowfast_gta.datasets.records import (
+    NO_LABEL,
+    LeftOut,
     LineFaults,
+    Scores,
     VideoDataset,
     VideoRecord,
     check_folder,
+    check_unique,
     label_of,
     read_text,
 )
+from slowfast_gta.datasets.submission import top_labels
 from slowfast_gta.datasets.tables import read_class_names
 from slowfast_gta.errors import DataError
+from slowfast_gta.files import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -45,9 +54,9 @@ _FOREIGN = {
 class _Something(VideoDataset):
     """What the two versions share: the format of the lists, in `data_dir`, and where the videos are."""
 
-    direction_words = ("left", "right")
     formats: dict[str, ListFormat]
     version: str
+    video_extensions: tuple[str, ...]  # of the files; "" for folders of frames
 
     def __init__(self, data_dir: str | Path, path_prefix: str | Path = "", list_format: str = "auto"):
         super().__init__(data_dir, path_prefix)
@@ -61,17 +70,58 @@ class _Something(VideoDataset):
         if split == "test":  # TSM's test list labels every video 0
             logger.info(f"SS{self.version}: the official test list has no labels; testing on the validation list.")
             split = "val"
-        chosen = find_format(self.data_dir, self.formats, self.list_format)
-        if chosen == "official":
-            source = self._official_path(_WORDS[split])
-        else:
-            source = find_list(self.data_dir, chosen, self.formats[chosen], split)
+        chosen, source = self._source(split)
         root = check_folder(self.path_prefix or self.data_dir / self._folder(chosen, source), "the videos or frames")
         videos = self._videos(chosen, source, root)
         names = self.class_names()
         records = to_records(videos, root, len(names), source)
         logger.info(f"SS{self.version}: {split} is {len(records)} videos of {len(names)} classes, {source} ({chosen}).")
         return records
+
+    def _source(self, split: str) -> tuple[str, Path]:
+        """The format of the lists, and the list of `split` ("train", "val")."""
+        chosen = find_format(self.data_dir, self.formats, self.list_format)
+        if chosen == "official":
+            return chosen, self._official_path(_WORDS[split])
+        return chosen, find_list(self.data_dir, chosen, self.formats[chosen], split)
+
+    def videos_root(self) -> Path:
+        return self.path_prefix or self.data_dir / self._folder(*self._source("val"))
+
+    def write_without(self, output: Path, left_out: LeftOut) -> None:
+        """The lists in the format that they have. Testing is on the validation list, which is one list with it."""
+        ids = {"train": left_out.get("train", set()), "val": {*left_out.get("val", ()), *left_out.get("test", ())}}
+        labels = self._official_path("labels")
+        copy_files([path for path in (labels, self._official_path("test")) if path.exists()], self.data_dir, output)
+        for split in _WORDS:
+            chosen, source = self._source(split)
+            if chosen in ("official", "pyslowfast"):
+                official = self._official_path(_WORDS[split])
+                self._write_official(official, output / official.relative_to(self.data_dir), ids[split])
+                copy_files([source] if source != official else [], self.data_dir, output)
+            else:
+                videos = self.formats[chosen].read(source)
+                dropped = {line_of(video.place) for video in videos if (video.video_id or video.name) in ids[split]}
+                copy_without_lines(source, output / source.relative_to(self.data_dir), dropped)
+
+    def unlabelled_parts(self) -> dict[str, list[VideoRecord]]:
+        """The official test list, of ids alone."""
+        path = self._official_path("test")
+        videos = self._read_ids(path)
+        root = check_folder(self.path_prefix or self.data_dir / self._folder("official", path), "the videos or frames")
+        if not videos:
+            raise DataError(f"{path}: the list is empty.")
+        check_unique((video.place, video.name) for video in videos)
+        located = _with_suffix(videos, root, self.video_extensions)
+        return {"test": [VideoRecord(str(root / one.name), NO_LABEL, one.video_id) for one in located]}
+
+    def _read_ids(self, path: Path) -> list[ListedVideo]:
+        """The videos of the official test list."""
+        raise NotImplementedError
+
+    def _write_official(self, source: Path, target: Path, ids: Set[str]) -> None:
+        """The published list `source` without the videos of these ids."""
+        raise NotImplementedError
 
     def _folder(self, chosen: str, source: Path) -> str:
         """Where a format has the videos, beside its lists."""
@@ -132,6 +182,30 @@ class SSv2(_Something):
                         ListedVideo(place, video_id, label_of(name, labels, f"{place} (id {video_id})", labels_file))
                     )
         return videos
+
+    def _write_official(self, source: Path, target: Path, ids: Set[str]) -> None:
+        entries = _load_json(source, list, "the list of videos")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        kept = [entry for entry in entries if str(entry["id"]) not in ids]
+        write_whole(target, json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+
+    def _read_ids(self, path: Path) -> list[ListedVideo]:
+        videos = []
+        with LineFaults() as faults:
+            for number, entry in enumerate(_load_json(path, list, "the list of test videos")):
+                with faults.of_a_line():
+                    if not isinstance(entry, dict) or "id" not in entry:
+                        raise DataError(f'{path}, entry {number}: an entry must be an object with "id"; it is {entry}.')
+                    videos.append(ListedVideo(f"{path}, entry {number}", str(entry["id"]), NO_LABEL))
+        return videos
+
+    def submission_files(self, parts: Mapping[str, Scores]) -> dict[str, bytes]:
+        """`id;first;second;third;fourth;fifth`: the numbers of the five most likely classes, as TSM's test_models.py
+        writes them for --csv_file. What the server itself said of the format could not be looked up any more."""
+        lines = [
+            f"{video_id};{';'.join(map(str, top_labels(scores, 5)))}" for video_id, scores in parts["test"].items()
+        ]
+        return {"something-something-v2-test-unscored.csv": "".join(f"{line}\n" for line in lines).encode()}
 
     def _official_path(self, word: str) -> Path:
         """The file of the first release, or of the newer one where only that is there."""
@@ -204,6 +278,7 @@ class SSv1(_Something):
     """
 
     version = "v1"
+    video_extensions = ("",)
     formats = {"official": ListFormat(("something-something-v1-{split}.csv",)), **_FOREIGN}
 
     def __init__(
@@ -244,10 +319,36 @@ class SSv1(_Something):
         with LineFaults() as faults:
             for place, line in numbered_lines(path):
                 with faults.of_a_line():
-                    video_id, separator, name = (part.strip() for part in line.partition(";"))
-                    if not (video_id and separator and name):
+                    video_id, name = _id_and_label(line)
+                    if not (video_id and name):
                         raise DataError(f"{place}: a line must be 'id;label'; it is '{line}'.")
                     yield ListedVideo(place, video_id, label_of(name, labels, place, labels_file))
 
+    def _write_official(self, source: Path, target: Path, ids: Set[str]) -> None:
+        lines = numbered_lines(source)
+        copy_without_lines(source, target, {line_of(place) for place, line in lines if _id_and_label(line)[0] in ids})
+
+    def _read_ids(self, path: Path) -> list[ListedVideo]:
+        return [
+            ListedVideo(place, line.partition(";")[0].strip(' "'), NO_LABEL) for place, line in numbered_lines(path)
+        ]
+
+    def submission_files(self, parts: Mapping[str, Scores]) -> dict[str, bytes]:
+        """`id;class`: the name of the most likely class, as TSM's test_models.py writes it for --csv_file. What the
+        server itself said of the format could not be looked up any more."""
+        names = self.class_names()
+        lines = [f"{video_id};{names[top_labels(scores, 1)[0]]}" for video_id, scores in parts["test"].items()]
+        return {"something-something-v1-test-unscored.csv": "".join(f"{line}\n" for line in lines).encode()}
+
     def _official_path(self, word: str) -> Path:
         return self.data_dir / f"something-something-v1-{word}.csv"
+
+
+def _id_and_label(line: str) -> tuple[str, str]:
+    """The fields of a line `id;label`, either of which csv may have put in quotes; "" for what is not there."""
+    fields = []
+    if '"' in line:
+        with contextlib.suppress(csv.Error, ValueError):
+            (fields,) = csv.reader([line], delimiter=";", strict=True)
+    video_id, name = fields if len(fields) == 2 else line.partition(";")[::2]
+    return video_id.strip(), name.strip()

@@ -1,5 +1,6 @@
 """Annotation files that are csv: lines of fields, with quotes round what holds a comma."""
 
+import contextlib
 import csv
 import io
 from collections.abc import Iterator, Sequence
@@ -45,9 +46,18 @@ def read_rows(path: Path, what: str, columns: Sequence[str]) -> Iterator[tuple[s
 
 def read_class_names(path: Path) -> list[str]:
     """The lines of a file with one class a line. Raises DataError where there is none, or one comes twice."""
-    lines = enumerate(read_text(path, "the list of classes").splitlines(), start=1)
-    names = [(f"{path}:{number}", line.strip()) for number, line in lines if line.strip()]
+    lines = enumerate(read_text(path, "the list of classes").split("\n"), start=1)
+    names = [(f"{path}:{number}", _unquoted(line.strip())) for number, line in lines if line.strip()]
     if not names:
         raise DataError(f"{path}: the list of classes is empty.")
     check_unique(names, "class")
     return [name for _, name in names]
+
+
+def _unquoted(line: str) -> str:
+    """A field that csv has put in quotes, since a comma or a quote is in it, without them."""
+    if len(line) > 1 and line[0] == line[-1] == '"':
+        with contextlib.suppress(csv.Error, ValueError):
+            ((field,),) = csv.reader([line], strict=True)
+            return field
+    return line

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from slowfast_gta.errors import RunError
 
 
-def load_num_gpus(cfg) -> int:
+def num_gpus_from_cfg(cfg) -> int:
     """How many GPUs NUM_GPUS means on this machine. Raises RunError where it asks for more than there are."""
     present = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if cfg.NUM_GPUS == "auto":
@@ -26,9 +26,9 @@ def load_num_gpus(cfg) -> int:
     return cfg.NUM_GPUS
 
 
-def load_device(cfg) -> torch.device:
+def device_from_cfg(cfg) -> torch.device:
     """The device of this process: its own GPU, or the CPU."""
-    return torch.device("cuda", torch.cuda.current_device()) if load_num_gpus(cfg) else torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device()) if num_gpus_from_cfg(cfg) else torch.device("cpu")
 
 
 def peak_memory_gib(device: torch.device) -> float:
@@ -39,7 +39,7 @@ def peak_memory_gib(device: torch.device) -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30, 3)
 
 
-def check_deterministic(cfg) -> None:
+def set_deterministic(cfg) -> None:
     """With DETERMINISTIC, choose the algorithms that give the same bits every time; what has none warns."""
     torch.use_deterministic_algorithms(cfg.DETERMINISTIC, warn_only=True)
     torch.backends.cudnn.deterministic = cfg.DETERMINISTIC

@@ -17,6 +17,7 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
+from slowfast_gta.config.check import check_output_dir
 from slowfast_gta.loading.batch import BadVideo
 
 
@@ -86,6 +87,7 @@ class Task:
 
     def check(self, cfg: CfgNode) -> None:
         """Before anything is started: raises UserError where paths or files of `cfg` cannot be right."""
+        check_output_dir(cfg)
 
     def prepare(self, cfg: CfgNode, splits: Sequence[str]) -> None:
         """On the main process, while the others wait: check or make the data of `splits` ("train", "val", "test")."""

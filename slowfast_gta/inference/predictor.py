@@ -9,10 +9,11 @@ from torch import nn
 
 from slowfast_gta.datasets.build import DATASET_REGISTRY
 from slowfast_gta.datasets.records import VideoRecord
-from slowfast_gta.engine.device import Normalize, build_normalize, device_of, load_device
+from slowfast_gta.engine.device import Normalize, build_normalize, device_from_cfg, device_of
 from slowfast_gta.engine.outputs import side_by_side
 from slowfast_gta.errors import DataError
 from slowfast_gta.loading.clips import TestViews
+from slowfast_gta.loading.loader import build_frame_pattern
 from slowfast_gta.loading.sampling import ClipSampling
 from slowfast_gta.loading.transforms import TestTransform
 from slowfast_gta.models.build import build_model
@@ -37,13 +38,7 @@ class Predictor:
 
         With several outputs, of the k most likely combinations: {"class": "open door", "label": [2, 8], ...}.
         """
-        self.views.records = [VideoRecord(str(path), 0, str(path))]
-        item = self.views[0]
-        if item.frames is None:
-            raise DataError(item.errors[0].reason)
-        parts, device = item.frames.split(self.batch_size), device_of(self.model)
-        views = [side_by_side(self.model(self.normalize(part.to(device)))) for part in parts]
-        answers = torch.cat(views).float().mean(0)
+        answers = self.scores(VideoRecord(str(path), 0, str(path)))
         if isinstance(self.class_names, dict):
             return self._combinations(answers, k)
         top = answers.topk(min(k, len(answers)))
@@ -51,6 +46,18 @@ class Predictor:
             {"class": self.class_names[label], "label": label, "probability": round(value, 6)}
             for value, label in zip(top.values.tolist(), top.indices.tolist(), strict=True)
         ]
+
+    @torch.no_grad()
+    def scores(self, record: VideoRecord) -> torch.Tensor:
+        """(K,): the probability of each class, all outputs side by side, the mean over the views of a video, or of a
+        part of one. Raises DataError where it cannot be read."""
+        self.views.records = [record]
+        item = self.views[0]
+        if item.frames is None:
+            raise DataError(item.errors[0].reason)
+        parts, device = item.frames.split(self.batch_size), device_of(self.model)
+        views = [side_by_side(self.model(self.normalize(part.to(device)))) for part in parts]
+        return torch.cat(views).float().mean(0)
 
     def _combinations(self, answers: torch.Tensor, k: int) -> list[dict]:
         """The same for the products of what each output gives its classes; `answers` has them side by side."""
@@ -71,7 +78,7 @@ class Predictor:
 
 def build_predictor(cfg, weights: str | Path) -> Predictor:
     """The network of `cfg` with `weights`, the views of cfg.TEST, and the names of its classes."""
-    device = load_device(cfg)
+    device = device_from_cfg(cfg)
     model = build_model(cfg)
     report = load_weights_for(cfg, model, weights, fine_tune=False)
     views = TestViews(
@@ -80,16 +87,17 @@ def build_predictor(cfg, weights: str | Path) -> Predictor:
         TestTransform.from_cfg(cfg, cfg.TEST.NUM_SPATIAL_CROPS),
         cfg.TEST.NUM_ENSEMBLE_VIEWS,
     )
+    views.frame_pattern = build_frame_pattern(cfg)
     return Predictor(
         pack_(fold_batch_norms(model)).to(device),
         build_normalize(cfg),
         views,
-        report.class_names or load_class_names(cfg),
+        report.class_names or class_names_from_cfg(cfg),
         cfg.TEST.BATCH_SIZE,
     )
 
 
-def load_class_names(cfg) -> list[str] | dict[str, list[str]]:
+def class_names_from_cfg(cfg) -> list[str] | dict[str, list[str]]:
     """The data set's class names, for weights that do not carry them; "class 17" where its folder is not given."""
     if cfg.DATA.PATH_TO_DATA_DIR:
         return DATASET_REGISTRY.find(cfg.TEST.DATASET, "TEST.DATASET").from_cfg(cfg).class_names()

@@ -46,6 +46,8 @@ class Item:
 class _Clips(Dataset):
     """Records, and how one is opened."""
 
+    frame_pattern = ""  # which files of a folder are its frames, as DATA.FRAME_PATTERN
+
     def __init__(self, records: Sequence[VideoRecord], watch: Watch | None):
         """`watch` has the time limit and notes what is read."""
         self.records = records
@@ -59,7 +61,8 @@ class _Clips(Dataset):
         """Record `index`, to read from. Raises DataError."""
         record = self.records[index]
         limit_sec = self.watch.limit_sec or None
-        with self.watch.reading(index), open_video(record.path, record.span, timeout_sec=limit_sec) as video:
+        how = {"frame_pattern": self.frame_pattern} if self.frame_pattern else {}
+        with self.watch.reading(index), open_video(record.path, record.span, timeout_sec=limit_sec, **how) as video:
             yield video
 
 

@@ -24,6 +24,7 @@ from slowfast_gta.loading.sampling import ClipSampling
 from slowfast_gta.loading.transforms import TestTransform, TrainTransform
 from slowfast_gta.loading.watch import Watch
 from slowfast_gta.processes.workers import shielded, start_method, start_worker
+from slowfast_gta.video.frame_names import parse_pattern
 
 logger = logging.getLogger(__name__)
 
@@ -167,6 +168,7 @@ def build_train_loader(cfg, dataset: VideoDataset | None = None) -> ClipLoader:
     clips = TrainClips(
         records, ClipSampling.from_cfg(cfg), transform, mirror_labels, cfg.RNG_SEED, replace, build_watch(cfg)
     )
+    clips.frame_pattern = build_frame_pattern(cfg)
     if num_left := len(records) % batch_size:
         logger.info(
             f"An epoch is {len(records) // batch_size} steps of TRAIN.BATCH_SIZE {batch_size}; the last {num_left} of "
@@ -191,11 +193,19 @@ def build_test_loader(cfg, split: str, dataset: VideoDataset | None = None) -> C
     if split != "test":
         sampling = sampling.centred()
     clips = TestViews(records, sampling, TestTransform.from_cfg(cfg, num_crops), num_clips, build_watch(cfg))
+    clips.frame_pattern = build_frame_pattern(cfg)
     videos_per_batch = max(1, cfg.TEST.BATCH_SIZE // clips.num_views)
     if cfg.TEST.FULL_RESOLUTION:
         videos_per_batch = 1  # each may have a shape of its own
     order = TestOrder(len(records), videos_per_batch, get_rank(), get_world_size())
     return ClipLoader(clips, order, cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.PIN_MEMORY)
+
+
+def build_frame_pattern(cfg) -> str:
+    """DATA.FRAME_PATTERN, said in the log. Raises ConfigError where it is none."""
+    if pattern := parse_pattern(cfg.DATA.FRAME_PATTERN):
+        logger.info(f"Frames of folders are {pattern} (DATA.FRAME_PATTERN); other files in them are passed over.")
+    return cfg.DATA.FRAME_PATTERN
 
 
 def build_watch(cfg) -> Watch:

@@ -1,20 +1,21 @@
 """Lists and a config from class folders: DIR/<class>/<video>, or DIR/{train,val,test}/<class>/<video>."""
 
 import os
-import re
-import shlex
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from slowfast_gta.datasets.folders import ClassFolders, find_classes
+from slowfast_gta.datasets.lists import not_listable
+from slowfast_gta.datasets.mirror import directed_labels
+from slowfast_gta.datasets.splits import source_of
 from slowfast_gta.errors import ConfigError, DataError
 from slowfast_gta.files import write_whole
+from slowfast_gta.preparation.machine import Machine
+from slowfast_gta.preparation.recipe import Videos, recipes
 
-BASE = "configs/Kinetics/OwnVideos_R2D50_GTA.yaml"
-_BATCH_SIZE = 16  # BASE's: a training needs that many videos
-_DIRECTIONS = re.compile(r"(?i)(?<![a-z])(left|right|(anti|counter)?clockwise)(?![a-z])")
+SPLITS = ("train", "val", "test")
+_NAMES = {"train": "to train with", "val": "for validation", "test": "for testing"}
 
 
 @dataclass(frozen=True)
@@ -30,76 +31,112 @@ class WrittenLists:
         """The config that trains on the lists."""
         return self.folder / "train.yaml"
 
+    @property
+    def baseline(self) -> Path:
+        """The config that trains the same network without attention."""
+        return self.folder / "train_r2d.yaml"
+
     def num_videos(self, split: str) -> int:
         """How many videos there are in "train", "val" or "test"."""
         return sum(map(len, self.found.splits[split].values()))
 
 
-def write_lists(root: Path, output: Path, val_fraction: float, seed: int, overwrite: bool) -> WrittenLists:
-    """train.csv, val.csv, test.csv, classes.txt and train.yaml in `output`, for the class folders of `root`.
+def write_lists(
+    root: Path,
+    output: Path,
+    val_fraction: float,
+    test_fraction: float,
+    seed: int,
+    overwrite: bool,
+    machine: Machine,
+    wanted: str | None = None,
+) -> WrittenLists:
+    """train.csv, val.csv, test.csv, classes.txt, train.yaml and train_r2d.yaml in `output`, for the class folders of
+    `root`; the recipe for `machine`, or for `wanted` ("cpu", "gpu").
 
-    Raises DataError; where files of other content are there, unless `overwrite`.
+    Raises ConfigError for fractions that leave nothing, DataError for folders that are something else, too few videos,
+    and, unless `overwrite`, where files of other content are there.
     """
-    if not 0 < val_fraction < 1:
-        raise ConfigError(f"--val-fraction is {val_fraction}; it must be more than 0 and less than 1.")
+    _check_fractions(val_fraction, test_fraction)
     if not root.is_dir():
         state = "is not a folder" if root.exists() else "does not exist"
         raise DataError(f"{root} {state}; name the folder that holds one folder for each class.")
-    found = find_classes(root, val_fraction, seed)
+    found = find_classes(root, val_fraction, test_fraction, seed)
     written = WrittenLists(found, output, notes := [])
-    if not written.num_videos("val"):
-        raise DataError(f"{root}: no class has two videos, one to train with and one to test with. Add some.")
+    _check_enough(root, found)
     separator = _separator(found)
     contents = {"classes.txt": "".join(f"{name}\n" for name in found.classes)}
+    labels = {name: label for label, name in enumerate(found.classes)}
     for split, classes in found.splits.items():
-        labels = {name: label for label, name in enumerate(found.classes)}
         contents[f"{split}.csv"] = "".join(
             f"{video}{separator}{labels[name]}\n" for name, videos in sorted(classes.items()) for video in videos
         )
-    contents["train.yaml"] = _config(root, written, notes)
+    directed = [found.classes[label] for label in directed_labels(found.classes)]
+    counts = {split: written.num_videos(split) for split in SPLITS}
+    videos = Videos(output, root, len(found.classes), counts, bool(directed))
+    contents |= recipes(videos, machine, wanted)
     _write(output, contents, overwrite)
-    notes += _notes(found, separator)
+    notes += _notes(found, separator, directed)
     return written
+
+
+def _check_fractions(val_fraction: float, test_fraction: float) -> None:
+    if not 0 < val_fraction < 1:
+        raise ConfigError(f"--val-fraction is {val_fraction}; it must be more than 0 and less than 1.")
+    if not 0 <= test_fraction < 1:
+        raise ConfigError(
+            f"--test-fraction is {test_fraction}; it must be from 0 (test on the validation videos) to below 1."
+        )
+    if val_fraction + test_fraction >= 1:
+        raise ConfigError(
+            f"--val-fraction {val_fraction} and --test-fraction {test_fraction} leave nothing to train with; together "
+            "they must be less than 1."
+        )
+
+
+def _check_enough(root: Path, found: ClassFolders) -> None:
+    """Raises DataError unless every class has what the splits need: one source in each, where they were drawn."""
+    if len(found.classes) < 2:
+        raise DataError(
+            f"{root}: '{found.classes[0]}' is the only class, and a network that knows one class learns nothing. Add a "
+            "folder of another class, as one of videos that show something else."
+        )
+    if not found.drawn:
+        return
+    needed = 2 + (found.tested_on == "test")
+    short = {}
+    for name in found.classes:
+        videos = [video for split in found.splits.values() for video in split[name]]
+        if any(not split[name] for split in found.splits.values()):
+            short[name] = (len(set(videos)), len({source_of(video, name) for video in videos}))
+    if not short:
+        return
+    name, (count, sources) = next(iter(short.items()))
+    cut = f", cut from {sources} source{'s' * (sources > 1)} by their names" if sources < count else ""
+    others = f" So have {len(short) - 1} other classes: {', '.join(list(short)[1:6])}." if len(short) > 1 else ""
+    instead = " --test-fraction 0 tests on the validation videos instead." if needed == 3 and sources > 1 else ""
+    raise DataError(
+        f"{root}: the class '{name}' has {count} video{'s' * (count > 1)}{cut}: too few for the {needed} splits, which "
+        f"share no source.{others} Add videos, or move such folders elsewhere.{instead}"
+    )
 
 
 def _separator(found: ClassFolders) -> str:
     """What stands between path and label: a space, as in PySlowFast, and a tab where paths have spaces in them.
 
-    Raises DataError for a name that no list can hold.
+    Raises DataError for a name that our own reader would not read back from the list.
     """
     names = [video for classes in found.splits.values() for videos in classes.values() for video in videos]
-    for name in names:
-        try:
-            fits = name.encode().decode().isprintable() and name == name.strip()
-        except UnicodeEncodeError:
-            fits = False
-        if not fits:
-            raise DataError(
-                f"{os.fsencode(name)!r}: this name cannot stand in a list, for a tab, a line break, a space at an end "
-                "or bytes that are not UTF-8. Rename it."
-            )
-    return "\t" if any(" " in name for name in names) else " "
-
-
-def _config(root: Path, written: WrittenLists, notes: list[str]) -> str:
-    """The text of a YAML that trains on the lists."""
-    keys = {
-        "_BASE_": BASE,
-        "MODEL": {"NUM_CLASSES": len(written.found.classes)},
-        "DATA": {"PATH_TO_DATA_DIR": str(written.folder.resolve()), "PATH_PREFIX": str(root.resolve())},
-        "OUTPUT_DIR": f"runs/{written.folder.name}",
-    }
-    directed = [name for name in written.found.classes if _DIRECTIONS.search(name.replace("_", " "))]
-    if directed:
-        keys["DATA"]["RANDOM_FLIP"] = False
-        notes.append(
-            f"Classes with a direction in their name: {len(directed)}, as '{directed[0]}'; no clip is mirrored."
+    separator = "\t" if any(" " in name for name in names) else " "
+    lost = not_listable(names, separator) + [f"{name}/" for name in found.classes if not_listable([f"{name}/x"], "\t")]
+    if lost:
+        raise DataError(
+            f"{os.fsencode(lost[0])!r}: this name does not come out of a list as it went in: it has a line break or a "
+            "tab in it, a space at an end, quotes round it, or is not UTF-8. Rename it."
+            + f" {len(lost) - 1} more names are like that."
+            * (len(lost) > 1)
         )
-    if (num_train := written.num_videos("train")) < _BATCH_SIZE:
-        keys["TRAIN"] = {"BATCH_SIZE": num_train}
-        notes.append(f"{num_train} videos to train with are few; the batch size is {num_train} (TRAIN.BATCH_SIZE).")
-    text = yaml.safe_dump(keys, sort_keys=False, allow_unicode=True)
-    return f"# Videos in class folders.\n#   python tools/run_net.py --cfg {shlex.quote(str(written.config))}\n{text}"
+    return separator
 
 
 def _write(output: Path, contents: dict[str, str], overwrite: bool) -> None:
@@ -113,17 +150,42 @@ def _write(output: Path, contents: dict[str, str], overwrite: bool) -> None:
         write_whole(output / name, content)
 
 
-def _notes(found: ClassFolders, separator: str) -> list[str]:
-    """What else a user should know."""
+def _notes(found: ClassFolders, separator: str, directed: list[str]) -> list[str]:
+    """What somebody should know about the lists, a sentence each."""
     notes = []
-    single = [name for name in found.classes if not found.splits["val"].get(name)]
-    if single:
-        notes.append(f"Classes without a video for validation: {len(single)}, as '{single[0]}'.")
+    if found.drawn and (sources := _num_sources(found)):
+        notes.append(f"{sources} By their names; no source is in two splits.")
+    if found.tested_on != "test":
+        notes.append(
+            "Testing uses the validation videos: a number on videos that were also used to choose epochs or settings "
+            "flatters. A folder test, or --test-fraction, gives videos of its own."
+        )
+    elif found.splits["val"] is found.splits["test"]:
+        notes.append("Validation uses the test videos: whoever chooses by validation chooses by the test.")
+    for split in () if found.drawn else ("val", "test"):
+        if empty := [name for name in found.classes if not found.splits[split].get(name)]:
+            notes.append(f"Classes without a video {_NAMES[split]}: {len(empty)}, for example '{empty[0]}'.")
+    if directed:
+        notes.append(
+            f"Classes with a direction in their name: {len(directed)}, for example '{directed[0]}'; no clip is flipped."
+        )
     if found.unused:
-        notes.append(f"Folders that are no classes: {len(found.unused)}, as '{found.unused[0]}'.")
+        notes.append(f"Folders that are no classes: {len(found.unused)}, for example '{found.unused[0]}'.")
     if found.others:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(found.others.items()))
         notes.append(f"Other files, left out: {kinds}.")
     if separator == "\t":
         notes.append("Paths have spaces in them, so a tab stands before the label.")
     return notes
+
+
+def _num_sources(found: ClassFolders) -> str:
+    """How many sources the videos were cut from, by split; "" where each video is its own."""
+    sources, videos = Counter(), Counter()
+    for split, classes in found.splits.items():
+        sources[split] = len({source_of(video, name) for name, of_class in classes.items() for video in of_class})
+        videos[split] = sum(map(len, classes.values()))
+    if sources == videos:
+        return ""
+    parts = ", ".join(f"{sources[split]} {_NAMES[split]}" for split in SPLITS)
+    return f"Videos share sources (recordings, films): {parts}."

@@ -7,6 +7,7 @@ refused whatever their name says.
 import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 from av.stream import Disposition
@@ -32,6 +33,14 @@ def open_container(path: str, deadline: Deadline) -> av.container.InputContainer
         raise deadline.passed() from None
     except av.error.FFmpegError as fault:
         raise DataError(f"{path}: this is not a video that can be read ({fault.strerror}).") from None
+
+
+def open_container_of(source: BinaryIO, name: str) -> av.container.InputContainer:
+    """The container that `source` gives, a file that is open or a pipe. Raises DataError."""
+    try:
+        return av.open(source, options=_OPTIONS, **_TEXT_OPTIONS)
+    except (av.error.FFmpegError, OSError, ValueError) as fault:
+        raise DataError(f"{name}: this is not a video that can be read ({fault}).") from None
 
 
 def video_stream(container: av.container.InputContainer, path: str) -> av.VideoStream:

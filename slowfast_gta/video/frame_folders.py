@@ -4,38 +4,36 @@ T frame, H W space.
 """
 
 import os
-import re
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from slowfast_gta.errors import DataError
+from slowfast_gta.video.frame_names import FramePattern, FrameSequence, find_sequence, parse_pattern
 from slowfast_gta.video.images import read_image
 from slowfast_gta.video.limits import Deadline, empty_frames
 
-_SUFFIXES = (".jpg", ".jpeg", ".png")
-_NUMBERED = re.compile(r"(.*?)(\d+)(\.\w+)")  # frame_0000000017.jpg
-_LAST_NUMBER = re.compile(r".*?(\d+)\D*\.\w+")  # 78687_000001.jpg
-_DIGITS = re.compile(r"(\d+)")
+_MAX_KNOWN_FOLDERS = 4096
+_known_patterns: OrderedDict[tuple[str, int, str], FramePattern] = OrderedDict()  # of folders that were listed
 
 
 class FrameFolder:
-    """A folder of extracted frames, in the order of the numbers in their names: 2.jpg comes before 10.jpg."""
+    """A folder of extracted frames, in the order of the numbers in their names: 2.jpg comes before 10.jpg.
+
+    `pattern` says which files are its frames, as DATA.FRAME_PATTERN; empty: the only naming pattern there is.
+    """
 
     fps = times_sec = None  # a folder does not know them
     num_repeated = 0
 
-    def __init__(self, path: str | Path, timeout_sec: float | None = None):
+    def __init__(self, path: str | Path, timeout_sec: float | None = None, pattern: str = ""):
         self.path = str(path)
         self._deadline = Deadline(self.path, timeout_sec)
-        try:
-            files = (file for file in Path(self.path).iterdir() if file.suffix.lower() in _SUFFIXES)
-            self._files = sorted(files, key=_by_numbers)
-        except OSError as fault:
-            raise DataError(f"{self.path}: the folder cannot be read ({fault.strerror}).") from None
-        if not self._files:
-            raise DataError(f"{self.path}: there are no frames ({', '.join(_SUFFIXES)}) in this folder.")
+        names = _list_frames(self.path, parse_pattern(pattern)).names
+        self._numbers = list(names)
+        self._files = [Path(self.path, name) for name in names.values()]
 
     def __enter__(self) -> "FrameFolder":
         return self
@@ -73,8 +71,7 @@ class FrameFolder:
     @property
     def num_gaps(self) -> int:
         """How many numbers between the first and the last frame's have no file."""
-        numbers = [int(name[1]) for file in self.files if (name := _LAST_NUMBER.fullmatch(file.name))]
-        return max(numbers) - min(numbers) + 1 - len(set(numbers)) if numbers else 0
+        return self._numbers[-1] - self._numbers[0] + 1 - len(self._numbers)
 
     def _file(self, index: int) -> Path:
         return self._files[index]
@@ -83,34 +80,26 @@ class FrameFolder:
 class FrameRange(FrameFolder):
     """The frames from number `first` to number `last`, both included, of a folder that may hold a whole day.
 
-    It is not listed: one name shows how the frames are named. A number that has no file is replaced by a near one,
-    and counted in `num_repeated`: the lists of some data sets go a little beyond the frames that were extracted.
+    It is listed once, to find out how its frames are named. A number that has no file is replaced by a near one, and
+    counted in `num_repeated`: the lists of some data sets go a little beyond the frames that were extracted.
     """
 
     _NEAR = (-1, 1, -2, 2, -3, 3)
 
-    def __init__(self, path: str | Path, first: int, last: int, timeout_sec: float | None = None):
+    def __init__(self, path: str | Path, first: int, last: int, timeout_sec: float | None = None, pattern: str = ""):
         self.path, self._first, self._last = str(path), first, last
         self._deadline = Deadline(self.path, timeout_sec)
         self.num_repeated = 0
-        self._name = self._pattern()
+        self._pattern = _known_pattern(self.path, pattern)
 
     @property
     def num_frames(self) -> int:
         return self._last - self._first + 1
 
-    def _pattern(self) -> str:
-        """How a number becomes a file name, as frame_{:010d}.jpg."""
-        try:
-            with os.scandir(self.path) as entries:
-                for entry in entries:
-                    name = _NUMBERED.fullmatch(entry.name)
-                    if name and name[3].lower() in _SUFFIXES:
-                        literal = [part.replace("{", "{{").replace("}", "}}") for part in (name[1], name[3])]
-                        return f"{literal[0]}{{:0{len(name[2])}d}}{literal[1]}"
-        except OSError as fault:
-            raise DataError(f"{self.path}: the folder cannot be read ({fault.strerror}).") from None
-        raise DataError(f"{self.path}: there are no numbered frames ({', '.join(_SUFFIXES)}) in this folder.")
+    @property
+    def num_gaps(self) -> int:
+        """How many of the numbers have no file."""
+        return sum(not _is_file(self._path(number)) for number in range(self._first, self._last + 1))
 
     def _file(self, index: int) -> Path:
         wanted = self._path(self._first + index)
@@ -126,12 +115,37 @@ class FrameRange(FrameFolder):
         )
 
     def _path(self, number: int) -> Path:
-        return Path(self.path, self._name.format(number))
+        return Path(self.path, self._pattern.name(number))
 
 
-def _by_numbers(file: Path) -> list[str | int]:
-    """Text and numbers in turn, for sorting."""
-    return [int(part) if place % 2 else part for place, part in enumerate(_DIGITS.split(file.name))]
+def _list_frames(path: str, pattern: FramePattern | None) -> FrameSequence:
+    """Raises DataError."""
+    try:
+        with os.scandir(path) as entries:
+            names = [entry.name for entry in entries]
+    except (OSError, ValueError) as fault:
+        raise DataError(f"{path}: the folder cannot be read ({getattr(fault, 'strerror', fault)}).") from None
+    return find_sequence(path, names, pattern)
+
+
+def _known_pattern(path: str, pattern: str) -> FramePattern:
+    """How the frames of a folder are named, which is looked up once as long as it does not change: it may hold a
+    whole day. Raises DataError."""
+    try:
+        key = (path, os.stat(path).st_mtime_ns, pattern)  # noqa: PTH116 - Path.stat does not take every path
+    except (OSError, ValueError) as fault:
+        raise DataError(f"{path}: the folder cannot be read ({getattr(fault, 'strerror', fault)}).") from None
+    if key not in _known_patterns:
+        sequence = _list_frames(path, parse_pattern(pattern))
+        if sequence.pattern is None:
+            raise DataError(
+                f"{path}: more than one number changes in the names of the frames, as in {sequence}, so that none can "
+                f"be found by its number. Rename them 00001.jpg, 00002.jpg, ..."
+            )
+        _known_patterns[key] = sequence.pattern
+        while len(_known_patterns) > _MAX_KNOWN_FOLDERS:
+            _known_patterns.popitem(last=False)
+    return _known_patterns[key]
 
 
 def _is_file(path: Path) -> bool:

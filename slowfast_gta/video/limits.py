@@ -9,7 +9,9 @@ from slowfast_gta.errors import DataError, ReadTimeoutError
 
 MAX_PIXELS = 4096 * 4096  # of one frame
 MAX_FRAMES_BYTES = 4 * 2**30  # of the RGB frames that are read at once
-MAX_PACKETS_BYTES = 2**30  # of a video as it is stored, which is kept in memory while it is read
+MAX_KEPT_BYTES = 2**26  # of a video as it is stored: of one that is larger, what a clip needs is read again
+MAX_KEPT_PACKETS = 2**14  # or one that has more
+MAX_PART_BYTES = 2**30  # of a part of a video as it is stored, which is kept in memory while it is read
 
 
 class Deadline:
@@ -42,12 +44,12 @@ def check_frame_size(path: str | Path, width: int, height: int) -> None:
         )
 
 
-def check_packets_size(path: str | Path, num_bytes: int) -> None:
-    """Raises DataError when a video is too large to be kept in memory while it is read."""
-    if num_bytes > MAX_PACKETS_BYTES:
+def check_part_size(path: str | Path, num_bytes: int) -> None:
+    """Raises DataError when a part of a video is too large to be kept in memory while it is read."""
+    if num_bytes > MAX_PART_BYTES:
         raise DataError(
-            f"{path}: this video is larger than {MAX_PACKETS_BYTES // 2**30} GiB. Cut it into parts, list parts of "
-            f"it by their times, or make it smaller (ffmpeg -i IN -vf scale=-2:480 OUT)."
+            f"{path}: a part of this video in the list is larger than {MAX_PART_BYTES // 2**30} GiB. List shorter "
+            f"parts, or make the video smaller (ffmpeg -i IN -vf scale=-2:480 OUT)."
         )
 
 

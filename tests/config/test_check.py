@@ -162,9 +162,11 @@ def test_independent_faults_come_together():
 
 
 def path_faults(changes: dict, splits=("train", "val", "test")) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
+    """What is wrong with the folders that a run reads, and with the one that it writes."""
+    with pytest.raises(ConfigError) as told:
         check_data_paths(config(changes), splits)
-    return str(caught.value).splitlines()
+    assert told.value.keys[0] in str(told.value)
+    return str(told.value).splitlines()
 
 
 def test_missing_folders_are_told_together(tmp_path):

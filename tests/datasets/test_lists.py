@@ -231,8 +231,9 @@ def test_class_folders_are_a_data_set(tmp_path, caplog, splits):
             write(tmp_path / splits[n == 0] / name / f"{n}.mp4", "")
     dataset = Kinetics(tmp_path)
     assert dataset.class_names() == ["air drumming", "zumba"]
-    train, val = dataset.records("train"), dataset.records("val")
-    assert (len(train), len(val)) == (18, 2) and dataset.records("test") == val
+    train, val, test = (dataset.records(split) for split in ("train", "val", "test"))
+    assert (len(train), len(val), len(test)) == ((18, 2, 2) if splits[0] else (16, 2, 2))
+    assert (test == val) == (splits[0] != "")
     assert {record.video_id for record in train}.isdisjoint(record.video_id for record in val)
     assert all(("zumba" in record.path) == record.label for record in train)
     assert ("a tenth of each class is held out" in caplog.text) == (splits[0] == "")

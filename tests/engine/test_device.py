@@ -5,7 +5,7 @@ import torch
 from miniatures import CFG, TINY
 
 from slowfast_gta import load_config
-from slowfast_gta.engine.device import Normalize, build_normalize, load_device, load_num_gpus
+from slowfast_gta.engine.device import Normalize, build_normalize, device_from_cfg, num_gpus_from_cfg
 from slowfast_gta.errors import RunError
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -31,15 +31,15 @@ def test_normalize_reads_the_config():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_auto_is_the_cpu_where_there_is_no_gpu():
-    assert load_num_gpus(load_config(CFG, TINY)) == 0
-    assert load_device(load_config(CFG, TINY)) == torch.device("cpu")
+    assert num_gpus_from_cfg(load_config(CFG, TINY)) == 0
+    assert device_from_cfg(load_config(CFG, TINY)) == torch.device("cpu")
 
 
 @pytest.mark.parametrize("present", [0, 1, 4])
 def test_auto_is_one_gpu_and_more_must_be_asked_for(monkeypatch, present):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: present > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: present)
-    assert load_num_gpus(load_config(CFG, TINY)) == min(present, 1)
-    assert load_num_gpus(load_config(CFG, [*TINY, "NUM_GPUS", present])) == present
+    assert num_gpus_from_cfg(load_config(CFG, TINY)) == min(present, 1)
+    assert num_gpus_from_cfg(load_config(CFG, [*TINY, "NUM_GPUS", present])) == present
     with pytest.raises(RunError, match=f"NUM_GPUS is {present + 1}, but PyTorch sees {present} CUDA GPUs"):
-        load_num_gpus(load_config(CFG, [*TINY, "NUM_GPUS", present + 1]))
+        num_gpus_from_cfg(load_config(CFG, [*TINY, "NUM_GPUS", present + 1]))

@@ -64,7 +64,7 @@ def test_single_frames_of_a_part(long_video):
 
 def test_only_the_part_is_demultiplexed(long_video):
     with open_video(long_video, (5.0, 5.5)) as video:
-        assert len(video._packets) < 40
+        assert len(video._index.table) < 40
 
 
 def test_a_part_beyond_the_end_is_refused_but_for_a_little(long_video):
@@ -102,7 +102,7 @@ def test_missing_numbers_are_replaced_by_near_ones_inside_the_part_and_counted(t
 
 def test_folders_that_hold_no_part(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"empty: there are no numbered frames"):
+    with pytest.raises(DataError, match=r"empty: there are no frames"):
         open_video(tmp_path / "empty", (1, 2))
 
 

@@ -63,8 +63,7 @@ def _epoch(cfg, epoch: int = 0, start_step: int = 0) -> list[dict]:
 
 def _same(one: list[dict], other: list[dict]) -> bool:
     return len(one) == len(other) and all(
-        a["video_id"] == b["video_id"] and torch.equal(a["frames"], b["frames"])
-        for a, b in zip(one, other, strict=True)
+        a.video_id == b.video_id and torch.equal(a.frames, b.frames) for a, b in zip(one, other, strict=True)
     )
 
 
@@ -212,7 +211,7 @@ def test_test_batches_hold_all_views_of_a_video(cfg):
         assert batch.frames.shape == (12, 3, 4, 32, 32)
         assert batch.view_id.tolist() == [0, 1, 2, 3, 4, 5] * 2
         assert batch.label.tolist() == [int(video_id) % 3 for video_id in batch.video_id]
-    seen = Counter((i, v) for b in batches for i, v in zip(b["video_id"], b["view_id"].tolist(), strict=True))
+    seen = Counter((i, v) for b in batches for i, v in zip(b.video_id, b.view_id.tolist(), strict=True))
     assert len(seen) == NUM_VAL * 6 and set(seen.values()) == {1}
 
 
@@ -268,7 +267,7 @@ def test_a_broken_video_is_replaced_within_its_class(cfg, tmp_path):
     assert not {"3", "6"} & set(batch.video_id)
     assert {bad.video_id for bad in batch.errors} == {"3", "6"}
     (again,) = _epoch(cfg)
-    assert again["video_id"] == batch.video_id
+    assert again.video_id == batch.video_id
 
 
 def test_testing_lists_what_it_cannot_read(cfg, tmp_path):
@@ -277,7 +276,7 @@ def test_testing_lists_what_it_cannot_read(cfg, tmp_path):
     batches = list(build_test_loader(cfg, "test"))
     assert [bad.video_id for batch in batches for bad in batch.errors] == ["15", "16", "17"]
     assert {video_id for batch in batches for video_id in batch.video_id} == {"14", "18", "19", "20"}
-    assert batches[1]["frames"] is None and len(batches[1]["label"]) == 0  # 16 and 17
+    assert batches[1].frames is None and len(batches[1].label) == 0  # 16 and 17
 
 
 def test_too_few_videos_for_a_batch(cfg):

@@ -291,9 +291,9 @@ def test_limits_of_size(tmp_path, monkeypatch):
         assert read_frames(good, [0, 1, 2, 3]).shape == (4, 48, 64, 3)
         with pytest.raises(DataError, match=rf"{good}: 5 frames of 64 x 48 pixels take more than"):
             read_frames(good, [0, 1, 2, 3, 4])
-    monkeypatch.setattr(limits, "MAX_PACKETS_BYTES", 100)
-    with pytest.raises(DataError, match=r"a\.mp4: this video is larger than"):
-        count_frames(path)
+    monkeypatch.setattr(limits, "MAX_PART_BYTES", 100)
+    with pytest.raises(DataError, match=r"a\.mp4: a part of this video in the list is larger than"):
+        open_video(path, (0.1, 0.5))
     monkeypatch.setattr(limits, "MAX_PIXELS", 48 * 64 - 1)
     with pytest.raises(DataError, match=r"a\.mp4: its frames are 64 x 48 pixels; up to"):
         count_frames(path)

@@ -60,7 +60,6 @@ class Settings:
 class Synthetic(SSv2):
     """18 classes: eight pairs that are each other's reversal, and two pretended actions."""
 
-    direction_words = ("left", "right", "clockwise", "anticlockwise")
     creates_itself = True
 
     def __init__(self, data_dir: str | Path, settings: Settings):

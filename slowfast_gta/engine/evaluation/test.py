@@ -11,7 +11,7 @@ from torch import nn
 from slowfast_gta import distributed
 from slowfast_gta.engine.bad_files import BadFiles, counts_sentence
 from slowfast_gta.engine.checkpoint.checkpoint import list_checkpoints
-from slowfast_gta.engine.device import load_device
+from slowfast_gta.engine.device import device_from_cfg
 from slowfast_gta.engine.evaluation.results import write_results
 from slowfast_gta.engine.task import Task
 from slowfast_gta.engine.writers import build_writer
@@ -23,7 +23,7 @@ logger = logging.getLogger("slowfast_gta")
 def test(cfg: CfgNode, task: Task) -> dict[str, Any] | None:
     """Test a checkpoint; writes results.json and scores.npz into OUTPUT_DIR, on the main process, which gets them."""
     begin = time.perf_counter()
-    device = load_device(cfg)
+    device = device_from_cfg(cfg)
     loader = task.build_loader(cfg, "test")
     model = task.build_model(cfg, starting=False)
     checkpoint = load_test_weights(cfg, task, model)

@@ -144,7 +144,7 @@ class Learner:
         saved = self.task.saved(self.network)
         return {key: value for key, value in network.state_dict().items() if saved is None or key in saved}
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
+    def restore_state(self, state: Mapping[str, Any]) -> None:
         """Go back to a `state()`. Raises RunError where it is another network's."""
         try:
             self._load(self.network, state["model_state"])

@@ -20,9 +20,9 @@ class Schedule:
 
 
 def build_schedule(cfg) -> Schedule:
-    """The schedule of cfg.SOLVER, its learning rates times `load_lr_scale`."""
+    """The schedule of cfg.SOLVER, its learning rates times `lr_scale_from_cfg`."""
     solver = cfg.SOLVER
-    scale = load_lr_scale(cfg)
+    scale = lr_scale_from_cfg(cfg)
     return Schedule(
         policy=solver.LR_POLICY,
         base_lr=solver.BASE_LR * scale,
@@ -31,12 +31,12 @@ def build_schedule(cfg) -> Schedule:
         relative_lrs=tuple(solver.LRS),
         gamma=solver.GAMMA,
         end_lr=solver.COSINE_END_LR * scale,
-        warmup_epochs=solver.WARMUP_EPOCHS,
+        warmup_epochs=min(solver.WARMUP_EPOCHS, solver.WARMUP_MAX_FRACTION * solver.MAX_EPOCH),
         warmup_start_lr=solver.WARMUP_START_LR * scale,
     )
 
 
-def load_lr_scale(cfg) -> float:
+def lr_scale_from_cfg(cfg) -> float:
     """What learning rates are multiplied by: TRAIN.BATCH_SIZE / SOLVER.BASE_BATCH_SIZE (the linear rule), NUM_SHARDS
     with BASE_LR_SCALE_NUM_SHARDS, else 1."""
     if cfg.SOLVER.BASE_BATCH_SIZE:

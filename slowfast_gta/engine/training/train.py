@@ -24,7 +24,7 @@ from slowfast_gta.engine.checkpoint.checkpoint import (
 from slowfast_gta.engine.checkpoint.random_state import restore_random_state, seed_process, seed_step
 from slowfast_gta.engine.checkpoint.resume import build_origin, check_builds_on, check_origin, check_starts_anew
 from slowfast_gta.engine.checkpoint.saving import Saver
-from slowfast_gta.engine.device import load_device, peak_memory_gib
+from slowfast_gta.engine.device import device_from_cfg, peak_memory_gib
 from slowfast_gta.engine.logging import Progress
 from slowfast_gta.engine.task import Loader, Task, TaskBatch
 from slowfast_gta.engine.training.bad_steps import bad_step_sentence
@@ -60,7 +60,7 @@ class Training:
 
 def train(cfg: CfgNode, task: Task) -> None:
     """Train as `cfg` says, from where OUTPUT_DIR's newest checkpoint stands; Ctrl-C saves and stops."""
-    device = load_device(cfg)
+    device = device_from_cfg(cfg)
     seed_process(cfg.RNG_SEED)
     loader = task.build_loader(cfg, "train")
     val_loader = task.build_loader(cfg, "val")
@@ -73,7 +73,7 @@ def train(cfg: CfgNode, task: Task) -> None:
         task.check_resumed(cfg, found[1])
     learner = build_learner(cfg, task, device, found is not None)
     origin = build_origin(cfg, task, loader)
-    position, content = load_position(cfg, learner, found, origin)
+    position, content = restore_position(cfg, learner, found, origin)
     steps_before = position.epoch * content["origin"]["steps of an epoch"] + position.step
     if cfg.LOG_MODEL_INFO:
         _log_network(cfg, learner)
@@ -240,7 +240,7 @@ def validate(cfg: CfgNode, run: Training, epochs: int) -> None:
         logger.info("Validation: %s.", told)
 
 
-def load_position(
+def restore_position(
     cfg: CfgNode, learner: Learner, found: tuple[Position, dict[str, Any]] | None, origin: dict[str, Any]
 ) -> tuple[Position, dict[str, Any]]:
     """Where to go on, and that checkpoint's content: the one that was `found`, loaded into `learner`; else the start.
@@ -252,7 +252,7 @@ def load_position(
     position, content = found
     content = {"origin": origin, "meter": None} | content  # those of earlier versions have none
     check_builds_on(cfg, learner.task, learner.network, content)
-    learner.load_state(content)
+    learner.restore_state(content)
     check_origin(content["origin"], origin, position)
     if "random_state" in content:
         restore_random_state(content["random_state"])

@@ -152,7 +152,7 @@ def test_a_state_goes_back_into_a_learner_exactly():
     keys = ("EMA.ENABLE", True, "SOLVER.OPTIMIZING_METHOD", "adamw", "SOLVER.BASE_LR", 1e-3)
     first, second = learner_of(*keys), learner_of(*keys, "RNG_SEED", 2)
     first.step(batch(), lr=1e-3)
-    second.load_state(copy.deepcopy(first.state()))
+    second.restore_state(copy.deepcopy(first.state()))
     for learner in (first, second):
         learner.step(batch(), lr=1e-3)
     for part in ("model_state", "ema_state"):
@@ -164,7 +164,7 @@ def test_a_state_goes_back_into_a_learner_exactly():
 def test_a_state_of_another_network_is_a_sentence(overrides):
     state = learner_of(*overrides).state()
     with pytest.raises(RunError, match="of another network or optimiser than the config describes"):
-        learner_of().load_state(state)
+        learner_of().restore_state(state)
 
 
 def test_precise_statistics_are_the_means_over_the_batches(ssv2):

@@ -1,16 +1,16 @@
 """A project's own sections, for one load; and the stages' and blocks' faults at the very line that is to blame."""
 
 import textwrap
-from pathlib import Path
 
 import pytest
+from miniatures import ROOT
 
 from slowfast_gta.config.arguments import load_configs
 from slowfast_gta.config.defaults import get_defaults
 from slowfast_gta.config.extension import ConfigExtension
 from slowfast_gta.config.load import load_config, save_config
 from slowfast_gta.config.settings import Fault, where_set
-from slowfast_gta.config.stages import load_stages
+from slowfast_gta.config.stages import build_stages
 from slowfast_gta.errors import ConfigError
 
 SMALL = """\
@@ -138,7 +138,7 @@ def test_stages_have_the_extra_keys_with_their_checks(write):
         """
     )
     cfg = load_config(path, extra=MINE)
-    first, second = load_stages(cfg, MINE)
+    first, second = build_stages(cfg, MINE)
     assert (first.cfg.MY.MARGIN, second.cfg.MY.MARGIN) == (None, 2.0)
     assert (first.cfg.MY.LOSS.WEIGHT, second.cfg.MY.LOSS.WEIGHT) == (0.5, 2.0)
     fault = refusal(write("STAGES:\n  first:\n    MY:\n      NUM_SNIPPETS: 0\n"))
@@ -234,7 +234,7 @@ def test_an_optimiser_is_named_in_any_case(write, word, name):
 
 def test_the_extension_of_the_docs_works_as_printed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = (Path(__file__).parent.parent / "docs" / "config.md").read_text()
+    text = (ROOT / "docs" / "config.md").read_text()
     [block] = [part for part in text.split("```python\n")[1:] if "ConfigExtension" in part]
     names: dict = {}
     exec(block.split("```")[0], names)

@@ -1,0 +1,102 @@
+"""A way out of a broken copy: the lists of a data set without the videos that the check has found to be at fault."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from slowfast_gta.config.load import save_config
+from slowfast_gta.data_check.rules import KINDS, Finding, Records
+from slowfast_gta.datasets.cleaned import MARK, sentence, write_mark
+from slowfast_gta.datasets.records import VideoDataset
+from slowfast_gta.errors import DataError
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What was written, and how much of each split is left."""
+
+    folder: Path
+    mark: dict
+    unsolved: dict[str, int]  # kinds of faults that leaving videos out does not mend: their number
+
+    @property
+    def config(self) -> Path:
+        """The YAML that reads the lists."""
+        return self.folder / "clean.yaml"
+
+    def __str__(self) -> str:
+        left = "".join(f" {count} of the kind '{kind}' stay as they are." for kind, count in self.unsolved.items())
+        return f"{self.folder}: {sentence(self.mark)}.{left} They are read by {self.config}."
+
+
+def check_target(output: Path) -> None:
+    """Raises DataError unless the folder is new, empty, or one of an earlier call."""
+    if output.exists() and not output.is_dir():
+        raise DataError(f"{output} is not a folder. Name a new one for the cleaned lists.")
+    if output.is_dir() and any(output.iterdir()) and not (output / MARK).exists():
+        raise DataError(f"{output} is not empty, and no cleaned lists are in it. Name a new folder.")
+
+
+def left_out_by(findings: Sequence[Finding], splits: Records) -> dict[str, set[str]]:
+    """{"train" | "val" | "test": ids of the videos that are at fault}."""
+    left_out: dict[str, set[str]] = {split: set() for name in splits for split in name.split(", ")}
+    for finding in findings:
+        for name, video_id in finding.videos if KINDS[finding.kind].is_fault else ():
+            for split in name.split(", "):  # "val, test": one list for both
+                left_out[split].add(video_id)
+    return left_out
+
+
+def save_clean(
+    cfg, datasets: Mapping[str, VideoDataset], splits: Records, findings: Sequence[Finding], output: Path
+) -> Cleaned:
+    """Write into `output` the lists of `cfg`'s data set without what was found, and a YAML that reads them.
+
+    Raises DataError where a list could not be read in the first place, where the splits are of several data sets, or
+    where nothing would be left of one.
+    """
+    if broken := [finding for finding in findings if finding.kind == "list"]:
+        raise DataError(
+            f"No cleaned lists are written, since a list cannot be read: {broken[0].sentence} Correct it first."
+        )
+    kinds = {type(dataset) for dataset in datasets.values()}
+    if len(kinds) != 1:
+        raise DataError("No cleaned lists are written: TRAIN.DATASET and TEST.DATASET differ. Set both to one of them.")
+    check_target(output)
+    dataset, left_out = next(iter(datasets.values())), left_out_by(findings, splits)
+    counts = {split: len(records) for name, records in splits.items() for split in name.split(", ")}
+    if empty := [split for split, count in counts.items() if count and len(left_out[split]) >= count]:
+        raise DataError(f"No cleaned lists are written: nothing would be left of {' and '.join(empty)}.")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        dataset.write_without(output, left_out)
+        mark = write_mark(output, dataset.data_dir.resolve(), counts, left_out)
+        cleaned = Cleaned(output, mark, _unsolved(findings))
+        save_config(_build_config(cfg, dataset, output), cleaned.config)
+    except OSError as fault:
+        raise DataError(
+            f"{fault.filename or output}: the cleaned lists cannot be written ({fault.strerror})."
+        ) from None
+    return cleaned
+
+
+def _unsolved(findings: Sequence[Finding]) -> dict[str, int]:
+    kinds = [one.kind for one in findings if KINDS[one.kind].is_fault and not one.videos]
+    return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
+
+
+def _build_config(cfg, dataset: VideoDataset, output: Path):
+    """`cfg` for the lists in `output`."""
+    cleaned = cfg.clone()
+    cleaned.defrost()
+    cleaned.DATA.PATH_TO_DATA_DIR = str(output.resolve())
+    linked = any(path.is_symlink() for path in output.iterdir())  # to the videos, beside the lists
+    cleaned.DATA.PATH_PREFIX = "" if linked else str(dataset.videos_root().resolve())
+    if dataset.creates_itself:  # it would make the whole lists again
+        name = next(base.__name__ for base in type(dataset).__mro__ if not getattr(base, "creates_itself", False))
+        cleaned.TRAIN.DATASET = cleaned.TEST.DATASET = name
+    if cleaned.DATA.LIST_FORMAT == "folders":
+        cleaned.DATA.LIST_FORMAT = "pyslowfast"
+    cleaned.OUTPUT_DIR = str(Path("runs", output.resolve().name))
+    cleaned.freeze()
+    return cleaned

@@ -1,0 +1,53 @@
+"""What this machine has to train with: cores, memory, a GPU. For recipes that say what they were written for."""
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from slowfast_gta.processes.parallel import num_cores
+
+_GIB = 2**30
+# A container's own limit: cgroup v2, then v1. "max", or a number beyond any machine's, is no limit.
+_CGROUP_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """`memory_gib` and `gpu_memory_gib` are what there is in all, not what is free; None: not known, or no GPU."""
+
+    num_cores: int
+    memory_gib: float | None
+    gpu: str = ""
+    gpu_memory_gib: float | None = None
+
+    def __str__(self) -> str:
+        memory = "an unknown amount of" if self.memory_gib is None else f"{self.memory_gib:.0f} GiB of"
+        gpu = f"a GPU ({self.gpu}, {self.gpu_memory_gib:.0f} GiB)" if self.gpu else "no GPU"
+        return f"{self.num_cores} core{'s' * (self.num_cores > 1)}, {memory} memory, {gpu}"
+
+
+def this_machine() -> Machine:
+    """What is here: of the cores and the memory, what this process may use."""
+    gpu, gpu_memory_gib = _gpu()
+    return Machine(num_cores(), _memory_gib(), gpu, gpu_memory_gib)
+
+
+def _memory_gib() -> float | None:
+    sizes = []
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sizes.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for file in _CGROUP_FILES:
+        with contextlib.suppress(OSError, ValueError):
+            sizes.append(int(Path(file).read_text()))
+    return min(sizes) / _GIB if sizes else None
+
+
+def _gpu() -> tuple[str, float | None]:
+    """Name and GiB of the first GPU that PyTorch sees."""
+    import torch  # not above: --help needs none of it
+
+    if not torch.cuda.is_available():
+        return "", None
+    properties = torch.cuda.get_device_properties(0)
+    return properties.name, properties.total_memory / _GIB

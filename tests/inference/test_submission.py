@@ -1,0 +1,47 @@
+"""predict --submission: a file for the server, complete or said not to be, and never called a score."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from made_videos import write_video
+from miniatures import TINY, keys, make_ssv2
+
+from slowfast_gta import build_model, load_config
+from slowfast_gta.commands import run_command
+
+
+@pytest.fixture
+def run(tmp_path):
+    data = make_ssv2(tmp_path / "ssv2", 2, 2)
+    words = keys(*TINY, "DATA.PATH_TO_DATA_DIR", data, "NUM_GPUS", 0, "TEST.NUM_SPATIAL_CROPS", 1)
+    cfg = load_config("configs/SSv2/R2D50.yaml", words)
+    torch.save({"model_state": build_model(cfg).state_dict()}, tmp_path / "weights.pyth")
+    command = ["--weights", str(tmp_path / "weights.pyth"), "--submission", str(tmp_path / "out"), "--json"]
+    return data, [*command, "--cfg", "configs/SSv2/R2D50.yaml", *words]
+
+
+def test_the_test_list_is_answered(run, capsys):
+    data, command = run
+    write_video(data / "20bn-something-something-v2" / "9000.webm", 12)
+    assert run_command("predict", command) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["scored"], answer["num_videos"], answer["missing"]) == (False, 1, {})
+    (line,) = Path(answer["files"][0]).read_text().splitlines()
+    assert line.startswith("9000;") and sorted(line.split(";")[1:]) == ["0", "1", "2"]
+
+
+def test_a_missing_video_makes_it_incomplete(run, capsys):
+    data, command = run
+    write_video(data / "20bn-something-something-v2" / "9000.webm", 12)
+    (data / "something-something-v2-test.json").write_text('[{"id": "9000"}, {"id": "9001"}]')
+    assert run_command("predict", command) == 1
+    assert list(json.loads(capsys.readouterr().out)["missing"]) == ["9001"]
+
+
+def test_not_one_video_is_a_sentence_and_both_ways_at_once_are_refused(run, tmp_path):
+    _, command = run
+    assert run_command("predict", command) == 1
+    assert not (tmp_path / "out").exists()
+    assert run_command("predict", [*command[:2], *command[5:]]) == 2
