@@ -23,7 +23,7 @@ def log_likelihoods(
 ) -> Tensor:
     """(B, K): the log probability of each class name, with its EOS, as the answer; `chunk` of them at a time.
 
-    per_token: divided by the number of tokens, which favours long names less strongly against.
+    per_token: divided by the number of tokens, so that long names are not at a disadvantage.
     """
     rows = []
     for tokens, prompt in zip(visual_tokens.split(1), prompts, strict=True):

@@ -274,7 +274,7 @@ def _inputs_of(model_dir: Path, max_prompt_tokens: int) -> tuple[PromptBuilder, 
     """What makes a model's inputs; not part of the task, which goes to other processes."""
     config = read_config(model_dir)
     processor = load_processor(model_dir, config)
-    is_encoder_decoder = config["text_config"].get("model_type") == "t5"
+    is_encoder_decoder = config.get("text_config", {}).get("model_type") == "t5"
     builder = PromptBuilder(processor, config["image_token_index"], is_encoder_decoder, max_prompt_tokens)
     return builder, FrameTransform(processor.image_processor)
 
