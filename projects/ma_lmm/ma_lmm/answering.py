@@ -4,6 +4,7 @@ Q questions, N visual tokens each, D channels of the language model.
 """
 
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -116,7 +117,9 @@ def generate(model, visual_tokens: Tensor, prompts: Prompts, **options) -> Tenso
     lengths count the answer.
     """
     embeds = model.put_into_prompt(visual_tokens, prompts.input_ids)
-    return model.language_model.generate(inputs_embeds=embeds, attention_mask=prompts.attention_mask, **options)
+    with warnings.catch_warnings():  # that the penalty leaves the prompt out, which is what is wanted
+        warnings.filterwarnings("ignore", category=UserWarning, module="transformers.generation")
+        return model.language_model.generate(inputs_embeds=embeds, attention_mask=prompts.attention_mask, **options)
 
 
 def middle_frames(path: str | Path, spans: list[tuple[int, int]], indices: list[int]) -> Iterator[np.ndarray]:
