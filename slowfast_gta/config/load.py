@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from fvcore.common.config import CfgNode
@@ -82,11 +83,11 @@ class _PlainDumper(yaml.SafeDumper):
     def ignore_aliases(self, data: object) -> bool:
         return True
 
-    def represent_mapping(self, tag: str, mapping, flow_style=None) -> yaml.Node:
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
         return super().represent_mapping(tag, mapping, flow_style=not mapping)
 
 
-def _plain_dict(node: object) -> object:
+def _plain_dict(node: Any) -> Any:
     return {key: _plain_dict(value) for key, value in node.items()} if isinstance(node, dict) else node
 
 

@@ -111,7 +111,7 @@ def _put_into_stage(cfg: CfgNode, setting: Setting) -> Fault | None:
 
 def flattened(keys: Mapping, prefix: str = "") -> dict[str, object]:
     """{dotted name: value} of nested sections."""
-    flat = {}
+    flat: dict[str, object] = {}
     for key, value in keys.items():
         flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
@@ -130,7 +130,7 @@ def near_keys(key: str, root: CfgNode) -> list[str]:
 
 def dotted_keys(node: CfgNode, prefix: str = "") -> list[str]:
     """Every key below `node`, but for sections, by its dotted name."""
-    keys = []
+    keys: list[str] = []
     for name, value in node.items():
         keys += dotted_keys(value, f"{prefix}{name}.") if isinstance(value, CfgNode) else [prefix + name]
     return keys

@@ -56,7 +56,8 @@ class EgoGesture(VideoDataset):
         labels = check_folder(self.data_dir / "labels-final-revised1", "the lists of gestures")
         frames = self._frame_folders()
         lists = sorted((key, path) for key, path in _find_lists(labels) if key[0] in SUBJECTS[split])
-        records, dropped = [], []
+        records: list[VideoRecord] = []
+        dropped: list[str] = []
         with LineFaults() as faults:
             for (subject, scene, group), path in lists:
                 inside = Path(f"Subject{subject:02d}", f"Scene{scene}", "Color", f"rgb{group}")

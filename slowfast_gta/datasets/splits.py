@@ -66,7 +66,9 @@ def draw_splits(
                 split_of[source] = split
                 drawn += size
                 left.subtract(dict.fromkeys(size, 1))
-    splits = {split: {name: [] for name in classes} for split in ("train", "val", "test")}
+    splits: dict[str, dict[str, list[str]]] = {
+        split: {name: [] for name in classes} for split in ("train", "val", "test")
+    }
     for source, by_class in members.items():
         for name, videos in by_class.items():
             splits[split_of.get(source, "train")][name] += videos

@@ -17,7 +17,7 @@ from slowfast_gta.datasets.records import VideoRecord
 _NOT_SAID = -1  # a number of frames that the list does not have
 
 
-class VideoRecords(Sequence):
+class VideoRecords(Sequence[VideoRecord]):
     """A list of VideoRecord that is kept as arrays; a record is made when it is asked for."""
 
     def __init__(self, records: Sequence[VideoRecord]):

@@ -7,6 +7,7 @@ it, so that a batch holds the same videos however many they are. In testing ever
 import logging
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -240,7 +241,7 @@ def _mirrored_by_output(dataset: VideoDataset) -> list[tuple[list[str], list[int
     return list(zip(names.values(), labels, strict=True)) if isinstance(names, dict) else [(names, labels)]
 
 
-def _restore(handler) -> None:
+def _restore(handler: Any) -> None:
     """Puts back the SIGCHLD handler that torch has replaced by one that raises."""
     if signal.getsignal(signal.SIGCHLD) is not handler:
         signal.signal(signal.SIGCHLD, handler)

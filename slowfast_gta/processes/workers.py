@@ -57,5 +57,7 @@ def start_worker(number: int) -> None:
 def end_with_main_process() -> None:
     """Ends this worker when the main process is gone, killed perhaps: torch watches the server process instead, and a
     job in isolation may never end."""
-    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    main = multiprocessing.parent_process()
+    assert main is not None, "a worker has a main process"
+    multiprocessing.connection.wait([main.sentinel])
     os._exit(1)

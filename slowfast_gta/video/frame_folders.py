@@ -38,7 +38,7 @@ class FrameFolder:
     def __enter__(self) -> "FrameFolder":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         pass
 
     @property

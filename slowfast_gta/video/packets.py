@@ -78,7 +78,7 @@ class PacketReader:
         return Part(self._index, 0, self._index.num_frames)
 
     def _read_index(self, key: index_cache.Key | None) -> None:
-        writer, ends = _TableWriter(self._stream.codec_context.name), {}
+        writer, ends = _TableWriter(self._stream.codec_context.name), dict[av.stream.Stream, int]()
         try:
             for packet in self._container.demux():
                 self._deadline.check()

@@ -61,7 +61,7 @@ class VideoFile(FrameDecoder):
     def __enter__(self) -> "VideoFile":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def close(self) -> None:

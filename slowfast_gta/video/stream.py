@@ -50,7 +50,7 @@ class VideoStream:
     def __enter__(self) -> "VideoStream":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -86,7 +86,7 @@ class FolderStream:
     def __enter__(self) -> "FolderStream":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         pass
 
     def __iter__(self) -> Iterator[StreamedFrame]:
@@ -128,7 +128,7 @@ class LiveStream:
     def __enter__(self) -> "LiveStream":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def close(self) -> None:
