@@ -166,7 +166,7 @@ def check_locations(cfg: CfgNode) -> Iterator[Fault]:
             continue
         fault = _shape_fault(location, num_pathways)
         if fault:
-            example = [[[]] * num_pathways] * 4
+            example: list[list[list[int]]] = [[[]] * num_pathways] * 4
             yield Fault(key, f"{key} is {location}; {fault}, as {example}.")
             continue
         for stage, num_blocks, pathways in zip(_STAGES, BLOCKS[cfg.RESNET.DEPTH], location, strict=True):

@@ -113,7 +113,7 @@ def _find_lists(labels: Path) -> list[tuple[tuple[int, int, int], Path]]:
             if path.suffix.lower() == ".csv":
                 raise DataError(f"{path}: a list of gestures must be named as subject02/Scene1/Group3.csv.")
             continue
-        key = tuple(map(int, match.groups()))
+        key = (int(match[1]), int(match[2]), int(match[3]))
         if key in found:
             raise DataError(f"{path}: {found[key]} is the list of the same frames. Remove one of the two.")
         found[key] = path

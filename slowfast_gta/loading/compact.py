@@ -34,11 +34,11 @@ class VideoRecords(Sequence[VideoRecord]):
     def __len__(self) -> int:
         return len(self._num_frames)
 
-    def __getitem__(self, index: int) -> VideoRecord:
+    def __getitem__(self, index: int) -> VideoRecord:  # type: ignore[override]  # no slices: nobody asks for them
         if not 0 <= index < len(self):
             raise IndexError(f"There is no record {index}; there are {len(self)}.")
         label = self._labels[index].tolist()
-        count = self._num_frames[index].item()
+        count = int(self._num_frames[index])
         span = None if self._spans is None else tuple(self._spans[index].tolist())
         return VideoRecord(
             self._paths[index],

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from fvcore.common.config import CfgNode
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from slowfast_gta.datasets.build import build_dataset
 from slowfast_gta.datasets.mirror import directed_names, exchanged_names, unmirrored_names, without_exchange
@@ -79,7 +79,7 @@ class ClipLoader:
 
     def __init__(
         self,
-        clips: Dataset,
+        clips: TrainClips | TestViews,
         order: TrainOrder | TestOrder,
         num_workers: int,
         pin_memory: bool = False,
@@ -88,7 +88,7 @@ class ClipLoader:
         self.order = order
         self.num_workers = num_workers
         self._pin_memory = pin_memory
-        self._batches = None
+        self._batches: DataLoader[Batch] | None = None
 
     def __len__(self) -> int:
         """Batches in an epoch of this process."""

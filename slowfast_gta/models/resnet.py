@@ -78,7 +78,7 @@ class Basic(nn.Module):
         return self.b_bn(self.b(x))
 
 
-TRANSFORMS = {"bottleneck_transform": Bottleneck, "basic_transform": Basic}
+TRANSFORMS: dict[str, type[Bottleneck | Basic]] = {"bottleneck_transform": Bottleneck, "basic_transform": Basic}
 
 
 class ResBlock(nn.Module):
@@ -178,7 +178,7 @@ def build_nonlocal(cfg: CfgNode, place: Place) -> nn.Module:
     where = f"NONLOCAL at {place.where}"
     block = build_attention("NL", place.dim, place.num_frames, None, options, where, "NONLOCAL")
     if not cfg.RESNET.ZERO_INIT_FINAL_BN:
-        nn.init.ones_(block.bn.weight)
+        nn.init.ones_(block.get_submodule("bn").get_parameter("weight"))
     return block
 
 

@@ -28,7 +28,7 @@ _WITHOUT_RATE = float("nan")  # the time of a frame where nobody knows it
 
 
 class StreamedFrame(NamedTuple):
-    index: int  # from 0, as for open_video
+    index: int  # type: ignore[assignment]  # from 0, as for open_video; nobody looks for a value in this tuple
     time_sec: float  # after the first frame; NaN where nobody knows
     image: np.ndarray  # uint8 (H, W, 3), RGB
 
