@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -145,7 +146,7 @@ class _OneVideo(VideoDataset):
 class _Stopwatch:
     """The seconds of each stage: those since the last lap."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.seconds = dict.fromkeys(STAGES, 0.0)
         self._last = time.perf_counter()
 
@@ -162,13 +163,13 @@ class _Timed:
         self._transform = transform
         self.watch = _Stopwatch()
 
-    def __call__(self, *arguments):
+    def __call__(self, *arguments: Any) -> Any:
         self.watch.lap("decode")
         result = self._transform(*arguments)
         self.watch.lap("transform")
         return result
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._transform, name)
 
 

@@ -10,8 +10,9 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +48,9 @@ _PLAIN = {Conv3d: nn.Conv3d, Projection: nn.Conv3d, Stem: _PlainStem, ResBlock: 
 class _PlainOperations(TorchFunctionMode):
     """Clips stay in the memory they come in, and attention is a softmax between two products."""
 
-    def __torch_function__(self, function, types, arguments=(), options=None):
+    def __torch_function__(
+        self, function: Any, types: Any, arguments: Sequence[Any] = (), options: dict[str, Any] | None = None
+    ) -> Any:
         options = options or {}
         if function is Tensor.contiguous:
             return arguments[0]
@@ -110,7 +113,7 @@ def _bf16_speedups(plain: nn.Module, ours: nn.Module, clip: Tensor, pairs: int) 
     }
 
 
-def build_variant(cfg: CfgNode, attention: str):
+def build_variant(cfg: CfgNode, attention: str) -> nn.Module:
     """`cfg` with no attention but the block named: after every other block of res3 and res4, in the first pathway."""
     cfg = cfg.clone()
     cfg.defrost()

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import yaml
 
@@ -41,7 +42,7 @@ def fitted_value(key: str, value: object, default: object, key_types: KeyTypes =
     """`value` in the type that `key` has. Raises ValueError with a sentence about what is allowed."""
     types, choices = key_types.types.get(key, (type(default),)), key_types.choices.get(key)
     try:
-        fitted = _fitted(value, types)
+        fitted: Any = _fitted(value, types)
         if key == "PLUGINS" and not all(isinstance(item, str) for item in fitted):
             raise TypeError
     except TypeError:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from fvcore.common.config import CfgNode
 
@@ -223,7 +224,7 @@ def _describe(dataset: VideoDataset, split: str, records: Sequence[VideoRecord],
 
 def _by_kind(findings: Sequence[Finding]) -> dict:
     """The findings as {"faults": {kind: {"count", "advice", "findings"}}, "remarks": the same, "clean"}."""
-    answer = {"faults": {}, "remarks": {}}
+    answer: dict[str, Any] = {"faults": {}, "remarks": {}}
     for name, kind in KINDS.items():
         found = [[one.split, one.sentence] for one in findings if one.kind == name]
         if found:

@@ -150,13 +150,13 @@ class LineFaults:
                 ...
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._sentences: list[str] = []
 
     def __enter__(self) -> "LineFaults":
         return self
 
-    def __exit__(self, kind, *_) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None and self._sentences:
             raise ListError(self._sentences)
 

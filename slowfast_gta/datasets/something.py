@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
+from typing import Any
 
 from fvcore.common.config import CfgNode
 
@@ -261,7 +262,7 @@ def _with_frames(videos: list[ListedVideo], source: Path) -> list[ListedVideo]:
     return located
 
 
-def _load_json(path: Path, kind: type, what: str):
+def _load_json(path: Path, kind: type, what: str) -> Any:
     """The content of a json file that must hold a `kind`. Raises DataError with file:line."""
     try:
         content = json.loads(read_text(path, what))

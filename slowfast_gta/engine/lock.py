@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 from slowfast_gta.errors import RunError
 
@@ -40,7 +41,7 @@ def lock_output(output_dir: Path, patience_sec: float = 10.0) -> Iterator[None]:
         yield
 
 
-def _wait(file, patience_sec: float) -> None:
+def _wait(file: IO[Any], patience_sec: float) -> None:
     limit = time.monotonic() + patience_sec
     said = False
     while True:

@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterable, Iterator
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from slowfast_gta import distributed
-from slowfast_gta.engine.task import TaskBatch
 
 logger = logging.getLogger("slowfast_gta")
 
@@ -84,7 +84,7 @@ class Progress:
     After each batch `clips_per_sec` and `data_share` (the part of the time spent waiting for data) are up to date.
     """
 
-    def __init__(self, batches: Iterable[TaskBatch], total: int, title: str, start: int = 0):
+    def __init__(self, batches: Iterable[Any], total: int, title: str, start: int = 0):
         self.batches, self.total, self.title, self.start = batches, total, title, start
         self.clips_per_sec = 0.0
         self.data_share = 0.0
@@ -95,7 +95,7 @@ class Progress:
         """Show `text` (loss, learning rate) beside the bar."""
         self._note = text
 
-    def __iter__(self) -> Iterator[TaskBatch]:
+    def __iter__(self) -> Iterator[Any]:
         begin, waited, clips = time.perf_counter(), 0.0, 0
         on_terminal = sys.stderr.isatty() and distributed.is_main()
         done, next_line = self.start, _LINE_SEC

@@ -13,6 +13,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fvcore.common.config import CfgNode
 
@@ -34,7 +35,7 @@ def build_writer(cfg: CfgNode, after_step: int | None = None) -> "MetricsWriter"
     return MetricsWriter(output_dir, cfg.TENSORBOARD.ENABLE, after_step, own)
 
 
-def _make(name: str, output_dir: Path, config: str):
+def _make(name: str, output_dir: Path, config: str) -> Any:
     own = METRICS_WRITER_REGISTRY.find(name, "METRICS_WRITERS")
     try:
         return own(output_dir, config)

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from fvcore.common.config import CfgNode
 from tqdm import tqdm
@@ -21,8 +22,9 @@ def build_submission(cfg: CfgNode, weights: str | Path, folder: Path) -> dict:
     dataset = build_dataset(cfg, "test")
     parts = dataset.unlabelled_parts()
     predictor = build_predictor(cfg, weights)
-    answers, missing = {}, {}
-    seldom = {} if sys.stderr.isatty() else {"mininterval": 30.0}
+    answers: dict[str, dict[str, list[float]]] = {}
+    missing: dict[str, str] = {}
+    seldom: dict[str, Any] = {} if sys.stderr.isatty() else {"mininterval": 30.0}
     for part, records in parts.items():
         answers[part] = {}
         for record in tqdm(records, desc=part, unit="video", **seldom):

@@ -7,11 +7,12 @@ it, so that a batch holds the same videos however many they are. In testing ever
 import logging
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from fvcore.common.config import CfgNode
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from slowfast_gta.datasets.build import build_dataset
 from slowfast_gta.datasets.mirror import directed_names, exchanged_names, unmirrored_names, without_exchange
@@ -83,7 +84,7 @@ class ClipLoader:
 
     def __init__(
         self,
-        clips: Dataset,
+        clips: TrainClips | TestViews,
         order: TrainOrder | TestOrder,
         num_workers: int,
         pin_memory: bool = False,
@@ -92,7 +93,7 @@ class ClipLoader:
         self.order = order
         self.num_workers = num_workers
         self._pin_memory = pin_memory
-        self._batches = None
+        self._batches: DataLoader[Batch] | None = None
 
     def __len__(self) -> int:
         """Batches in an epoch of this process."""
@@ -247,7 +248,7 @@ def _mirrored_by_output(dataset: VideoDataset) -> list[tuple[list[str], list[int
     return list(zip(names.values(), labels, strict=True)) if isinstance(names, dict) else [(names, labels)]
 
 
-def _restore(handler) -> None:
+def _restore(handler: Any) -> None:
     """Puts back the SIGCHLD handler that torch has replaced by one that raises."""
     if signal.getsignal(signal.SIGCHLD) is not handler:
         signal.signal(signal.SIGCHLD, handler)

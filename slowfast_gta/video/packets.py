@@ -38,7 +38,7 @@ _MAX_EMPTY_BYTES = 64  # a packet without a picture is small
 class Part(NamedTuple):
     """The frames of a video, or of a part of one, among those of an index."""
 
-    index: PacketIndex
+    index: PacketIndex  # type: ignore[assignment]  # nobody looks for a value in this tuple
     first: int
     num_frames: int
 
@@ -67,19 +67,21 @@ class PacketReader:
         self._reorders = bool(stream.codec_context.has_b_frames) or not stores_order
         self._slack_sec = NEAR_FRAMES / float(stream.average_rate or 1)
         self._kept: list[av.Packet] | None = None  # all packets of the index, where they are few
-        self._index: PacketIndex | None = None
+        self._index: PacketIndex  # as whole() or part() finds it
         self._seeks = True  # as long as seeking leads to where it should
 
     def whole(self) -> Part:
         """The whole video. Raises DataError."""
         key = index_cache.key_of(self._path)
-        self._index = index_cache.load(key, self._timed, self._reorders) if key else None
-        if self._index is None:
+        known = index_cache.load(key, self._timed, self._reorders) if key else None
+        if known is None:
             self._read_index(key)
+        else:
+            self._index = known
         return Part(self._index, 0, self._index.num_frames)
 
     def _read_index(self, key: index_cache.Key | None) -> None:
-        writer, ends = _TableWriter(self._stream.codec_context.name), {}
+        writer, ends = _TableWriter(self._stream.codec_context.name), dict[av.stream.Stream, int]()
         try:
             for packet in self._container.demux():
                 self._deadline.check()
@@ -289,8 +291,8 @@ class _TableWriter:
             self.kept.append(packet)
 
     def table(self) -> PacketTable:
-        columns = (np.frombuffer(column, np.int64) for column in self._columns)
-        return PacketTable(*columns, np.frombuffer(self._flags, np.uint8))
+        pts, dts, pos, size = (np.frombuffer(column, np.int64) for column in self._columns)
+        return PacketTable(pts, dts, pos, size, np.frombuffer(self._flags, np.uint8))
 
 
 def has_picture(packet: av.Packet, codec: str) -> bool:
