@@ -19,14 +19,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
-from slowfast_gta.models.build import build_model
+from slowfast_gta.models.build import build_model, inserted_blocks
 from slowfast_gta.models.fold import fold_batch_norms_
+from slowfast_gta.models.refine import AFR
 
 # torch's formulas lack the attention kernel of CPUs.
 _CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -107,7 +109,7 @@ class Meter(TorchDispatchMode):
         self._alive_bytes -= size
 
 
-def build_complexity(cfg) -> dict:
+def build_complexity(cfg: CfgNode) -> dict:
     """The cost of one view (one clip at DATA.TEST_CROP_SIZE) of the network that `cfg` describes.
 
     {"gmacs", "params_m", "activations_m", "peak_memory_mb", "num_views", "gmacs_all_views", "input": [3, T, H, W],
@@ -124,7 +126,8 @@ def build_complexity(cfg) -> dict:
     num_views = cfg.TEST.NUM_ENSEMBLE_VIEWS * cfg.TEST.NUM_SPATIAL_CROPS
     counts = {"gmacs": (meter.macs, 1e9), "params_m": (params, 1e6), "activations_m": (meter.activations, 1e6)}
     total = _cost("", counts)
-    blocks = [name for name, _ in model.named_modules() if _is_attention(name)]
+    # AFR is among the stages.
+    blocks = [name for name, block in inserted_blocks(model).items() if not isinstance(block, AFR)]
     return {
         **{key: total[key] for key in counts},
         "peak_memory_mb": round(meter.peak_bytes / 1e6, 1),
@@ -134,11 +137,6 @@ def build_complexity(cfg) -> dict:
         "stages": [_cost(name, counts) for name, _ in model.named_children()],
         "attention": [_cost(name, counts) for name in blocks],
     }
-
-
-def _is_attention(name: str) -> bool:
-    """s3.pathway0_attention1, s3.pathway0_nonlocal1; not what is inside of them."""
-    return name.count(".") == 1 and ("_attention" in name or "_nonlocal" in name)
 
 
 def _cost(prefix: str, counts: dict[str, tuple[Counter[str], float]]) -> dict:

@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from fvcore.common.config import CfgNode
 from torch.utils.data import default_collate
 
 from slowfast_gta.benchmarks.network import describe_machine
@@ -34,7 +35,7 @@ Load = Callable[[int], Seconds]  # does the work of pair number N
 Pair = tuple[Seconds | None, Seconds]  # PySlowFast's way and ours
 
 
-def build_loader_benchmark(cfg, files: Sequence[str] = (), pairs: int = 5) -> dict:
+def build_loader_benchmark(cfg: CfgNode, files: Sequence[str] = (), pairs: int = 5) -> dict:
     """Time the loading that `cfg` asks for, of `files` or of two that are made for it. Raises DataError.
 
     A speed-up is the median over `pairs` of (seconds of PySlowFast's way / seconds of ours); None where `cfg` samples
@@ -63,7 +64,7 @@ def build_loader_benchmark(cfg, files: Sequence[str] = (), pairs: int = 5) -> di
     return answer | {"pairs": pairs, "num_views": num_views, "num_frames": cfg.DATA.NUM_FRAMES, "machine": machine}
 
 
-def _build_ours(cfg, path: str, split: str) -> Load:
+def _build_ours(cfg: CfgNode, path: str, split: str) -> Load:
     """The work of a worker of the loader: one video in all its views, or one batch of training clips."""
     cfg = cfg.clone()
     cfg.defrost()
@@ -94,7 +95,7 @@ def _build_ours(cfg, path: str, split: str) -> Load:
     return load
 
 
-def _build_plain(cfg, path: str, split: str) -> Load:
+def _build_plain(cfg: CfgNode, path: str, split: str) -> Load:
     """The same videos and clips in PySlowFast's way."""
     plain = PlainLoading.from_cfg(cfg)
     num_clips, num_crops = cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -72,7 +73,7 @@ class PlainForm(nn.Module):
             return self.network(clip)
 
 
-def build_benchmark(cfg, pairs: int = 10, batch_size: int = 1) -> dict:
+def build_benchmark(cfg: CfgNode, pairs: int = 10, batch_size: int = 1) -> dict:
     """Time the network of `cfg` without attention (R2D, for short) and with GTA, on cfg.NUM_GPUS's device.
 
     A speed-up is the median over `pairs` of (seconds of the plain form / seconds of ours). For bf16 the plain form
@@ -109,7 +110,7 @@ def _bf16_speedups(plain: nn.Module, ours: nn.Module, clip: Tensor, pairs: int) 
     }
 
 
-def build_variant(cfg, attention: str):
+def build_variant(cfg: CfgNode, attention: str):
     """`cfg` with no attention but the block named: after every other block of res3 and res4, in the first pathway."""
     cfg = cfg.clone()
     cfg.defrost()

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 
+from fvcore.common.config import CfgNode
+
 from slowfast_gta.data_check.clean import build_clean, check_target
 from slowfast_gta.data_check.examine import DECODE, Look, examine, stamp_of
 from slowfast_gta.data_check.rules import (
@@ -36,7 +38,7 @@ Say = Callable[[str], None]
 
 
 def check_data(
-    cfg,
+    cfg: CfgNode,
     output: Path,
     decode: str,
     workers: int,
@@ -86,7 +88,7 @@ def check_data(
     return report
 
 
-def _load_splits(cfg, findings: list[Finding]) -> tuple[dict[str, VideoDataset], Records]:
+def _load_splits(cfg: CfgNode, findings: list[Finding]) -> tuple[dict[str, VideoDataset], Records]:
     """The data set and the records of every split that `cfg` uses; what cannot be read is a finding."""
     names = {"train": cfg.TRAIN.DATASET, "val": cfg.TRAIN.DATASET} if cfg.TRAIN.ENABLE else {}
     names |= {"test": cfg.TEST.DATASET} if cfg.TEST.ENABLE else {}
@@ -113,7 +115,7 @@ def _load_splits(cfg, findings: list[Finding]) -> tuple[dict[str, VideoDataset],
     return datasets, splits
 
 
-def _check_classes(cfg, dataset: VideoDataset) -> list[Finding]:
+def _check_classes(cfg: CfgNode, dataset: VideoDataset) -> list[Finding]:
     """Findings on the classes alone."""
     findings = list(order_findings(dataset))
     count = num_classes_of(dataset)
@@ -124,7 +126,7 @@ def _check_classes(cfg, dataset: VideoDataset) -> list[Finding]:
     return findings
 
 
-def _build_clip_frames(cfg) -> Callable[[float | None], int]:
+def _build_clip_frames(cfg: CfgNode) -> Callable[[float | None], int]:
     """How many frames of a video of a given fps a clip spans."""
     data = cfg.DATA
     if data.SAMPLING != "dense":

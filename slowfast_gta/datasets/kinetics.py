@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from fvcore.common.config import CfgNode
+
 from slowfast_gta.datasets.build import DATASET_REGISTRY
 from slowfast_gta.datasets.cleaned import copy_files, copy_without_lines, line_of
 from slowfast_gta.datasets.folders import class_folders, find_classes, find_videos
@@ -63,7 +65,7 @@ class Kinetics(VideoDataset):
         self.list_format = list_format
 
     @classmethod
-    def from_cfg(cls, cfg) -> "Kinetics":
+    def from_cfg(cls, cfg: CfgNode) -> "Kinetics":
         data = cfg.DATA
         return cls(
             data.PATH_TO_DATA_DIR, data.PATH_PREFIX, cfg.MODEL.NUM_CLASSES, data.PATH_LABEL_SEPARATOR, data.LIST_FORMAT

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from fvcore.common.config import CfgNode
+
 from slowfast_gta.datasets.mirror import mirror_labels
 from slowfast_gta.errors import DataError
 
@@ -51,7 +53,7 @@ class VideoDataset:
         self.path_prefix = Path(path_prefix) if path_prefix else None
 
     @classmethod
-    def from_cfg(cls, cfg) -> "VideoDataset":
+    def from_cfg(cls, cfg: CfgNode) -> "VideoDataset":
         return cls(cfg.DATA.PATH_TO_DATA_DIR, cfg.DATA.PATH_PREFIX)
 
     def prepare(self) -> None:

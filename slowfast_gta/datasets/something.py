@@ -10,6 +10,8 @@ import logging
 from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 
+from fvcore.common.config import CfgNode
+
 from slowfast_gta.datasets.build import DATASET_REGISTRY
 from slowfast_gta.datasets.cleaned import copy_files, copy_without_lines, line_of
 from slowfast_gta.datasets.lists import (
@@ -63,7 +65,7 @@ class _Something(VideoDataset):
         self.list_format = list_format
 
     @classmethod
-    def from_cfg(cls, cfg) -> "_Something":
+    def from_cfg(cls, cfg: CfgNode) -> "_Something":
         return cls(cfg.DATA.PATH_TO_DATA_DIR, cfg.DATA.PATH_PREFIX, cfg.DATA.LIST_FORMAT)
 
     def records(self, split: str) -> list[VideoRecord]:
@@ -292,7 +294,7 @@ class SSv1(_Something):
         self.label_order = label_order
 
     @classmethod
-    def from_cfg(cls, cfg) -> "SSv1":
+    def from_cfg(cls, cfg: CfgNode) -> "SSv1":
         data = cfg.DATA
         return cls(data.PATH_TO_DATA_DIR, data.PATH_PREFIX, data.LIST_FORMAT, data.LABEL_ORDER)
 

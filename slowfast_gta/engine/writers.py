@@ -14,6 +14,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from fvcore.common.config import CfgNode
+
 from slowfast_gta import distributed
 from slowfast_gta.errors import RunError
 from slowfast_gta.files import write_whole
@@ -24,7 +26,7 @@ logger = logging.getLogger("slowfast_gta")
 METRICS_WRITER_REGISTRY = Registry("METRICS_WRITER")
 
 
-def build_writer(cfg, after_step: int | None = None) -> "MetricsWriter":
+def build_writer(cfg: CfgNode, after_step: int | None = None) -> "MetricsWriter":
     """The writers that `cfg` names; `after_step`: training goes on from there (None: this is no training)."""
     names = cfg.METRICS_WRITERS if distributed.is_main() else []
     output_dir, text = Path(cfg.OUTPUT_DIR), cfg.dump()

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from fvcore.common.config import CfgNode
 from tqdm import tqdm
 
 from slowfast_gta.datasets.build import build_dataset
@@ -11,7 +12,7 @@ from slowfast_gta.files import write_whole
 from slowfast_gta.inference.predictor import build_predictor
 
 
-def build_submission(cfg, weights: str | Path, folder: Path) -> dict:
+def build_submission(cfg: CfgNode, weights: str | Path, folder: Path) -> dict:
     """Write what TEST.DATASET's server takes into `folder`, with TEST's views of each video.
 
     Returns {"scored": False, "files": [path], "num_videos": answered ones, "missing": {id: reason}}. Raises DataError

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from fvcore.common.config import CfgNode
 from torch.utils.data import DataLoader, Dataset
 
 from slowfast_gta.datasets.build import build_dataset
@@ -155,7 +156,7 @@ class ClipLoader:
                 ) from None
 
 
-def build_train_loader(cfg, dataset: VideoDataset | None = None) -> ClipLoader:
+def build_train_loader(cfg: CfgNode, dataset: VideoDataset | None = None) -> ClipLoader:
     """Random clips of the training videos, this process's share of each TRAIN.BATCH_SIZE."""
     dataset = dataset or build_dataset(cfg, "train")
     records = VideoRecords(dataset.records("train"))
@@ -186,7 +187,7 @@ def build_train_loader(cfg, dataset: VideoDataset | None = None) -> ClipLoader:
     return ClipLoader(clips, order, workers, pin_memory)
 
 
-def build_test_loader(cfg, split: str, dataset: VideoDataset | None = None) -> ClipLoader:
+def build_test_loader(cfg: CfgNode, split: str, dataset: VideoDataset | None = None) -> ClipLoader:
     """All views of the videos of `split`: one centre view for "val", TEST's views for "test"."""
     dataset = dataset or build_dataset(cfg, split)
     records = VideoRecords(dataset.records(split))
@@ -208,19 +209,19 @@ def build_test_loader(cfg, split: str, dataset: VideoDataset | None = None) -> C
     return ClipLoader(clips, order, cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.PIN_MEMORY)
 
 
-def build_frame_pattern(cfg) -> str:
+def build_frame_pattern(cfg: CfgNode) -> str:
     """DATA.FRAME_PATTERN, said in the log. Raises ConfigError where it is none."""
     if pattern := parse_pattern(cfg.DATA.FRAME_PATTERN):
         logger.info(f"Frames of folders are {pattern} (DATA.FRAME_PATTERN); other files in them are passed over.")
     return cfg.DATA.FRAME_PATTERN
 
 
-def build_watch(cfg) -> Watch:
+def build_watch(cfg: CfgNode) -> Watch:
     """The time limit of DATA_LOADER, for its workers."""
     return Watch(cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.SAMPLE_TIMEOUT_SEC)
 
 
-def build_mirror_labels(cfg, dataset: VideoDataset) -> list[int | None] | list[list[int | None]]:
+def build_mirror_labels(cfg: CfgNode, dataset: VideoDataset) -> list[int | None] | list[list[int | None]]:
     """For every class, the label that a mirrored clip of it has, or None to never mirror it, by DATA.RANDOM_FLIP."""
     by_output = _mirrored_by_output(dataset)
     if cfg.DATA.RANDOM_FLIP != "swap-labels":

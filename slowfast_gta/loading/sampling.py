@@ -7,6 +7,7 @@ always below N; a video that is too short repeats frames.
 from dataclasses import dataclass, replace
 
 import numpy as np
+from fvcore.common.config import CfgNode
 
 
 def segment_indices(num_video_frames: int, num_frames: int, generator: np.random.Generator | None) -> list[int]:
@@ -127,7 +128,7 @@ class ClipSampling:
     positions: str = "exact"  # "exact" | "uniform" | "twice"
 
     @classmethod
-    def from_cfg(cls, cfg) -> "ClipSampling":
+    def from_cfg(cls, cfg: CfgNode) -> "ClipSampling":
         data = cfg.DATA
         return cls(
             data.SAMPLING,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fvcore.common.config import CfgNode
 from tqdm import tqdm
 
 from slowfast_gta.datasets.build import build_dataset
@@ -29,7 +30,7 @@ class Converted:
     missing: dict[str, list[str]] = field(default_factory=dict)
 
 
-def build_lists(cfg, output: Path, list_format: str, skip_missing: bool, overwrite: bool) -> Converted:
+def build_lists(cfg: CfgNode, output: Path, list_format: str, skip_missing: bool, overwrite: bool) -> Converted:
     """Write train, val and test of the data set of `cfg` into `output`, in one of FORMATS. Raises DataError."""
     name, lines_of = FORMATS[list_format]
     converted = Converted()

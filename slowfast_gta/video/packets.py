@@ -31,6 +31,7 @@ _TIMED_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 _KEYED_FORMATS = ("avi", "flv")
 
 _VOP_START = b"\x00\x00\x01\xb6"  # MPEG-4: a picture follows
+_MAY_HAVE_NO_PICTURE = {"mpeg4", "vp8", "libvpx"}  # decoders
 _MAX_EMPTY_BYTES = 64  # a packet without a picture is small
 
 
@@ -262,23 +263,25 @@ class _TableWriter:
     def __init__(self, codec: str, keep_all: bool = False):
         self.kept: list[av.Packet] | None = []
         self.num_frames = 0
-        self._codec, self._keep_all, self._num_bytes = codec, keep_all, 0
+        self._codec = codec if codec in _MAY_HAVE_NO_PICTURE else None
+        self._keep_all, self._num_bytes = keep_all, 0
         self._columns = [array("q") for _ in range(4)]
         self._flags = array("B")
 
     def add(self, packet: av.Packet) -> None:
         """`packet` gets its number as its pts: it must not be looked at for its time afterwards."""
         pts, dts, pos, size = self._columns
+        is_picture = self._codec is None or has_picture(packet, self._codec)
         # An edit list may hide frames that others need to be decoded.
-        is_picture = has_picture(packet, self._codec)
         is_shown = is_picture and not packet.is_discard
         self.num_frames += is_shown
         self._flags.append(IS_KEY * (is_picture and packet.is_keyframe) + IS_SHOWN * is_shown)
+        num_bytes = packet.size
         pts.append(_time(packet.pts))
         dts.append(_time(packet.dts))
         pos.append(_place(packet))
-        size.append(packet.size)
-        self._num_bytes += packet.size
+        size.append(num_bytes)
+        self._num_bytes += num_bytes
         if (self._num_bytes > MAX_KEPT_BYTES or len(pts) > MAX_KEPT_PACKETS) and not self._keep_all:
             self.kept = None
         if self.kept is not None:

@@ -19,8 +19,9 @@ def drawn_frame(number: int, height: int = 144, width: int = 176) -> np.ndarray:
     row = np.repeat(bits * 210 + 20, -(-width // BARS))[:width].astype(np.uint8)
     frame = np.full((height, width, 3), 70, np.uint8)
     frame[height // 3 : 2 * height // 3] = row[None, :, None]
-    left = (5 * number) % (width - 24)
-    frame[4:28, left : left + 24] = (200, 60, 40)
+    side = min(24, height // 4)
+    left = (5 * number) % (width - side)
+    frame[4 : 4 + side, left : left + side] = (200, 60, 40)
     noise = np.random.default_rng(number).integers(60, 120, (height // 12, width // 8), np.uint8)
     frame[-4 * (height // 12) :, : 8 * (width // 8)] = noise.repeat(4, 0).repeat(8, 1)[:, :, None]
     return frame

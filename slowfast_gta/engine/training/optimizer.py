@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import torch
+from fvcore.common.config import CfgNode
 from torch import nn
 
 from slowfast_gta.models.build import inserted_names
@@ -12,7 +13,7 @@ _ADAMS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
-def build_optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """SGD, Adam or AdamW; normalisation layers decay by BN.WEIGHT_DECAY, everything else by SOLVER.WEIGHT_DECAY.
 
     Each group has an "lr_factor": INSERTED_LR_FACTOR for inserted attention blocks, 1 for the rest.
