@@ -4,6 +4,8 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from fvcore.common.config import CfgNode
+
 from slowfast_gta.datasets.build import build_dataset
 from slowfast_gta.datasets.records import VideoDataset, VideoRecord
 from slowfast_gta.errors import ConfigError, DataError
@@ -14,7 +16,7 @@ logger = logging.getLogger(__name__)
 _SHOWN = 3  # reasons, classes
 
 
-def check_splits(cfg, splits: Sequence[str]) -> None:
+def check_splits(cfg: CfgNode, splits: Sequence[str]) -> None:
     """Read the list of every split that a run will use, and one frame of each.
 
     Raises DataError for a list that is missing or wrong, that has not one readable video, or that trains one class
