@@ -10,7 +10,9 @@ import yaml
 from fvcore.common.config import CfgNode
 
 from slowfast_gta.config.extension import Extra, extended_defaults, extended_types, extension_of
+from slowfast_gta.config.paths import resolve_paths
 from slowfast_gta.config.plugins import import_plugin
+from slowfast_gta.config.precedence import settle
 from slowfast_gta.config.pyslowfast import translated
 from slowfast_gta.config.read import find_config, read_file, read_overrides, shown
 from slowfast_gta.config.settings import OPTIONS, Fault, Setting, flattened, put_setting, where_set
@@ -29,8 +31,8 @@ def load_config(path: str | Path, overrides: Sequence | Mapping[str, object] = (
     overrides: KEY, VALUE, KEY, VALUE ..., or {KEY: VALUE}, where a section may hold a dict of its own.
     extra: sections of a project's own, for this load only: their defaults or, with types and checks, a
         ConfigExtension. A config.yaml that was saved with them is loaded with them.
-    PLUGINS are imported. Data paths are not looked at. Raises ConfigError: one report of all faults, each with its file
-    and line.
+    PLUGINS are imported. Paths become absolute (config/paths.py); what lies there is not looked at. Raises ConfigError:
+    one report of all faults, each with its file and line.
     """
     # Not above: they import the networks, hence torch, and --help needs neither. Before the plugins, which may
     # not take a name that is ours.
@@ -42,17 +44,22 @@ def load_config(path: str | Path, overrides: Sequence | Mapping[str, object] = (
     settings, faults = read_file(found, cfg)
     every_file_read = all(fault.key for fault in faults)
     more_settings, more_faults = read_overrides(overrides, cfg)
-    settings, notices, absent = translated(settings + more_settings)
+    settings, notices, absent = translated(list(map(_with_option_in_capitals, settings + more_settings)))
+    settings, dropped = settle(settings)
+    notices += dropped
     faults += more_faults + absent
     key_types = extended_types(extension)
     set_at: dict[str, str] = {}
-    for setting in map(_with_option_in_capitals, settings):
+    for setting in settings:
         fault = put_setting(cfg, setting, key_types)
         if fault:
             faults.append(fault)
         else:
             set_at[setting.key] = setting.where
     notices += _unused_rates(cfg.SOLVER.STEPS, cfg.SOLVER.LRS, set_at)
+    about_paths, wrong_paths = resolve_paths(cfg, found.stem, set_at)
+    notices += about_paths
+    faults += wrong_paths
     faults += _import_plugins(cfg.PLUGINS)
     if every_file_read:
         faults += _unexplained(check_with_extension(cfg, extension), faults)

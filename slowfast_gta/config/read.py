@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 from fvcore.common.config import CfgNode
 
-from slowfast_gta.config.settings import COMMAND_LINE, STAGES, Fault, Setting
+from slowfast_gta.config.settings import COMMAND_LINE, OPTIONS, STAGES, Fault, Setting
 from slowfast_gta.errors import ConfigError
 
 _BASE = "_BASE_"
@@ -104,7 +104,7 @@ def _flat(key: str, value: object, schema: CfgNode) -> Iterator[Setting]:
     node = schema
     for part in key.split("."):
         node = node.get(part) if isinstance(node, CfgNode) else None
-    if isinstance(node, CfgNode) and isinstance(value, dict):
+    if isinstance(node, CfgNode) and isinstance(value, dict) and (value or key != OPTIONS):
         for name, inner in value.items():
             yield from _flat(f"{key}.{name}", inner, schema)
     else:
@@ -142,6 +142,8 @@ def _walk(
             yield Setting(key, {}, where, path.parent)  # a stage is there even where it says nothing
             section = root
         if isinstance(section, CfgNode) and isinstance(value_node, yaml.MappingNode):
+            if not value_node.value and key.endswith(OPTIONS):
+                yield Setting(key, {}, where, path.parent)  # none of those that a file before this one has
             yield from _walk(loader, value_node, section, f"{key}.", path, faults, root)
             continue
         try:

@@ -105,7 +105,10 @@ def _put_into_stage(cfg: CfgNode, setting: Setting) -> Fault | None:
         text = f"STAGES.{name} must hold keys, as START_FROM or SOLVER, not {setting.value!r}."
         return Fault(setting.key, text, (STAGES,), setting.where)
     keys = {rest[0]: setting.value} if rest else setting.value
-    cfg.STAGES.setdefault(name, CfgNode()).update(flattened(keys if isinstance(keys, dict) else {}))
+    stage = cfg.STAGES.setdefault(name, CfgNode())
+    stage.update(flattened(keys if isinstance(keys, dict) else {}))
+    if rest == [OPTIONS] and setting.value == {}:
+        stage[OPTIONS] = {}  # the stage does without those of the whole config
     return None
 
 

@@ -61,7 +61,7 @@ def option_value(value: object, is_text: bool) -> object:
     if is_text and isinstance(value, str):
         try:
             value = yaml.safe_load(value)
-        except yaml.YAMLError:
+        except (RecursionError, yaml.YAMLError):
             return value
     return None if value == "None" else _plain(value)
 
@@ -91,7 +91,7 @@ def _decoded(text: str) -> object:
     for read in (ast.literal_eval, yaml.safe_load):
         try:
             value = read(stripped)
-        except (ValueError, SyntaxError, TypeError, yaml.YAMLError):
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError, yaml.YAMLError):
             continue
         return text if value is None else value
     return text

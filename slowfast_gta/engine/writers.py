@@ -78,7 +78,7 @@ class MetricsWriter:
 
     def rows(self, kind: str) -> list[dict]:
         """What metrics.jsonl has of `kind`, on the main process."""
-        return [row for row in map(_parse, _lines(self._path)) if row and row["kind"] == kind]
+        return [row for row in read_rows(self._path) if row["kind"] == kind]
 
     def close(self) -> None:
         """Write what is buffered."""
@@ -95,6 +95,11 @@ class MetricsWriter:
                 logger.warning(
                     "%s.%s: %s: %s. Going on without it.", type(own).__name__, method, type(fault).__name__, fault
                 )
+
+
+def read_rows(path: Path) -> list[dict]:
+    """Every whole row of a metrics.jsonl; none where it is not there."""
+    return [row for row in map(_parse, _lines(path)) if row]
 
 
 def _lines(path: Path) -> list[str]:

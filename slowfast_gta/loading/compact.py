@@ -6,6 +6,7 @@ Tensors go to another process as a piece of memory that both have: torch moves t
 N records.
 """
 
+import hashlib
 import os
 from collections.abc import Sequence
 
@@ -48,6 +49,17 @@ class VideoRecords(Sequence[VideoRecord]):
             None if span is None or np.isnan(span[0]) else span,
         )
 
+    def digest(self) -> str:
+        """SHA-256 (its first half) of all paths, labels and spans, in order.
+
+        What all paths begin with is left out: a data set that was moved is the same list.
+        """
+        found = hashlib.sha256(f"{len(self)}".encode())
+        spans = [] if self._spans is None else [self._spans]
+        for array in (*self._paths.arrays(), self._labels, *spans):
+            found.update(f" {tuple(array.shape)} ".encode() + array.numpy().tobytes())
+        return found.hexdigest()[:32]
+
     def with_label(self, label: int | tuple[int, ...]) -> np.ndarray:
         """The indices of all records of one label, ascending."""
         same = self._labels.numpy() == np.array(label)
@@ -62,6 +74,10 @@ class _Strings:
         coded = [_encoded(string[len(self._prefix) :]) for string in strings]
         self._ends = torch.from_numpy(np.cumsum([0, *map(len, coded)]))
         self._bytes = torch.from_numpy(np.frombuffer(bytearray(b"".join(coded) + b"\0"), np.uint8))
+
+    def arrays(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where each string ends, and the bytes of all."""
+        return self._ends, self._bytes
 
     def __getitem__(self, index: int) -> str:
         start, end = self._ends[index : index + 2].tolist()

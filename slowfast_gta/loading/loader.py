@@ -95,6 +95,11 @@ class ClipLoader:
         self._pin_memory = pin_memory
         self._batches: DataLoader[Batch] | None = None
 
+    @property
+    def digest(self) -> str:
+        """Of the list that is read: its videos in order, their labels and spans."""
+        return self.clips.records.digest()
+
     def __len__(self) -> int:
         """Batches in an epoch of this process."""
         return len(self.order)
