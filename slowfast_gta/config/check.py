@@ -118,7 +118,7 @@ def check_ranges(cfg: CfgNode) -> Iterator[Fault]:
 
 def check_sizes(cfg: CfgNode) -> Iterator[Fault]:
     """Numbers that are larger than any library takes, wherever they stand."""
-    for key, value in flattened(cfg: CfgNode).items():
+    for key, value in flattened(cfg).items():
         largest = _LARGEST_OF.get(key, _LARGEST)
         if wrong := [number for number in _numbers_in(value) if abs(number) > largest]:
             yield Fault(key, f"{key} has {wrong[0]}, and numbers there are at most {largest}. Set a smaller one.")
