@@ -3,7 +3,7 @@
 PYTHON ?= python3
 RUN := OMP_WAIT_POLICY=PASSIVE .venv/bin/python
 
-.PHONY: demo test test-slow slurm lint bench faults clean
+.PHONY: demo test test-slow slurm lint bench faults asm-loc a2summ ma-lmm clean
 
 demo: .venv/installed
 	@$(RUN) tools/demo.py
@@ -31,7 +31,13 @@ bench: .venv/installed
 	@$(RUN) tools/benchmark.py model --cfg configs/SSv1/R2D50.yaml
 	@$(RUN) tools/benchmark.py loader
 
-.PHONY: ma-lmm
+# A2Summ's two experiments: the alignment on made sequences, and summaries of made videos, end to end.
+a2summ: .venv/installed
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[a2summ]"
+	@cd projects/a2summ && OMP_WAIT_POLICY=PASSIVE PYTHONPATH=../.. ../../.venv/bin/python -m a2summ.synthetic
+	@cd projects/a2summ && OMP_WAIT_POLICY=PASSIVE PYTHONPATH=../.. ../../.venv/bin/python -m a2summ.world \
+		--output ../../runs/a2summ/world
+
 ma-lmm: .venv/installed  # memory that stays flat; the needle among 16 frames, 3 seeds
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[ma_lmm]"
 	@$(RUN) projects/ma_lmm/prove.py memory

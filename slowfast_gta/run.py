@@ -20,9 +20,9 @@ from slowfast_gta.engine.checkpoint.code_version import code_digest
 from slowfast_gta.engine.classification import Classification
 from slowfast_gta.engine.device import num_gpus_from_cfg, set_deterministic
 from slowfast_gta.engine.evaluation.test import test
-from slowfast_gta.engine.lock import lock_output
 from slowfast_gta.engine.logging import setup_logging
 from slowfast_gta.engine.memory import told_when_full
+from slowfast_gta.engine.output import made_folder, run_output
 from slowfast_gta.engine.task import BuildTask, Task
 from slowfast_gta.engine.training.schedule import lr_scale_from_cfg
 from slowfast_gta.engine.training.train import train
@@ -89,11 +89,10 @@ def _train_one(cfg: CfgNode, place: distributed.Place, build_task: BuildTask, ea
     task = build_task(cfg, earlier)
     task.check(cfg)
     output_dir = Path(cfg.OUTPUT_DIR)
-    if place.is_main:
-        output_dir.mkdir(parents=True, exist_ok=True)
     jobs = [train] * cfg.TRAIN.ENABLE + [test] * cfg.TEST.ENABLE
     terms = build_terms(cfg, num_gpus > 0)
-    distributed.launch(_work, (jobs, cfg, here, task, place, terms), place, num_gpus, terms)
+    with made_folder(output_dir) if place.is_main else contextlib.nullcontext():
+        distributed.launch(_work, (jobs, cfg, here, task, place, terms), place, num_gpus, terms)
     if place.is_main and cfg.TEST.ENABLE:
         draw_pictures(task, output_dir)
     return output_dir
@@ -148,17 +147,16 @@ def _splits(cfg: CfgNode) -> list[str]:
 def _work(
     jobs: list[Callable], cfg: CfgNode, here: CfgNode, task: Task, place: distributed.Place, terms: distributed.Terms
 ) -> None:
-    """What each process does: train and test as `here` says. The one that writes has OUTPUT_DIR for itself."""
+    """What each process does: train and test as `here` says. The one that writes has OUTPUT_DIR for itself, and
+    leaves it as it was until a job accepts the run."""
     set_deterministic(cfg)
     if distributed.get_world_size() > 1:
         setup_logging()
         for plugin in cfg.PLUGINS:
             import_plugin(plugin)
     output_dir = Path(cfg.OUTPUT_DIR)
-    with lock_output(output_dir) if distributed.is_main() else contextlib.nullcontext():
-        setup_logging(output_dir / "log.txt")
+    with run_output(output_dir, lambda: save_config(cfg, output_dir / "config.yaml")) as accept:
         if distributed.is_main():
-            save_config(cfg, output_dir / "config.yaml")
             logger.info("%s", _arrangement(here, place, terms))
             if cfg.TRAIN.ENABLE and (scale := lr_scale_from_cfg(here)) != 1:
                 logger.info("SOLVER's learning rates are multiplied by %g: %s.", scale, _reason_of_scale(here))
@@ -166,7 +164,7 @@ def _work(
         distributed.barrier()
         for job in jobs:
             with told_when_full():
-                job(here, task)
+                job(here, task, accept)
 
 
 def _arrangement(cfg: CfgNode, place: distributed.Place, terms: distributed.Terms) -> str:

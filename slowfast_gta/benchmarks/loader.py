@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from fvcore.common.config import CfgNode
 from torch.utils.data import default_collate
 
 from slowfast_gta.benchmarks.network import describe_machine
@@ -34,7 +36,7 @@ Load = Callable[[int], Seconds]  # does the work of pair number N
 Pair = tuple[Seconds | None, Seconds]  # PySlowFast's way and ours
 
 
-def build_loader_benchmark(cfg, files: Sequence[str] = (), pairs: int = 5) -> dict:
+def build_loader_benchmark(cfg: CfgNode, files: Sequence[str] = (), pairs: int = 5) -> dict:
     """Time the loading that `cfg` asks for, of `files` or of two that are made for it. Raises DataError.
 
     A speed-up is the median over `pairs` of (seconds of PySlowFast's way / seconds of ours); None where `cfg` samples
@@ -63,7 +65,7 @@ def build_loader_benchmark(cfg, files: Sequence[str] = (), pairs: int = 5) -> di
     return answer | {"pairs": pairs, "num_views": num_views, "num_frames": cfg.DATA.NUM_FRAMES, "machine": machine}
 
 
-def _build_ours(cfg, path: str, split: str) -> Load:
+def _build_ours(cfg: CfgNode, path: str, split: str) -> Load:
     """The work of a worker of the loader: one video in all its views, or one batch of training clips."""
     cfg = cfg.clone()
     cfg.defrost()
@@ -94,7 +96,7 @@ def _build_ours(cfg, path: str, split: str) -> Load:
     return load
 
 
-def _build_plain(cfg, path: str, split: str) -> Load:
+def _build_plain(cfg: CfgNode, path: str, split: str) -> Load:
     """The same videos and clips in PySlowFast's way."""
     plain = PlainLoading.from_cfg(cfg)
     num_clips, num_crops = cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS
@@ -144,7 +146,7 @@ class _OneVideo(VideoDataset):
 class _Stopwatch:
     """The seconds of each stage: those since the last lap."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.seconds = dict.fromkeys(STAGES, 0.0)
         self._last = time.perf_counter()
 
@@ -161,13 +163,13 @@ class _Timed:
         self._transform = transform
         self.watch = _Stopwatch()
 
-    def __call__(self, *arguments):
+    def __call__(self, *arguments: Any) -> Any:
         self.watch.lap("decode")
         result = self._transform(*arguments)
         self.watch.lap("transform")
         return result
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._transform, name)
 
 

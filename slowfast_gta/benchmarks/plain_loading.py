@@ -14,6 +14,7 @@ import av
 import numpy as np
 import torch
 import torch.nn.functional as F
+from fvcore.common.config import CfgNode
 from torch import Tensor
 
 from slowfast_gta.errors import DataError
@@ -33,7 +34,7 @@ class PlainLoading:
     num_slow: int | None  # frames of the slow pathway, where there are two
 
     @classmethod
-    def from_cfg(cls, cfg) -> "PlainLoading":
+    def from_cfg(cls, cfg: CfgNode) -> "PlainLoading":
         data = cfg.DATA
         num_slow = data.NUM_FRAMES // cfg.SLOWFAST.ALPHA if cfg.MODEL.ARCH == "slowfast" else None
         mean, std = tuple(data.MEAN), tuple(data.STD)

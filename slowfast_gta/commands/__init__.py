@@ -9,11 +9,16 @@ import importlib
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 
-from slowfast_gta.errors import DISK_ERRNOS, Interrupted, UserError
+from slowfast_gta.errors import DISK_ERRNOS, Interrupted, RunError, UserError
+
+LONGEST_TMPDIR = 70
+"""Bytes; multiprocessing and torch put up to 36 behind it."""
 
 COMMANDS = {
     "run_net": "train and test what a config describes",
@@ -50,10 +55,12 @@ def run_command(name: str, arguments: Sequence[str] | None = None, package: str 
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     # Of processes that were killed; ours are told of by a sentence.
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
+    open_standard_streams()
     _interrupt_at_warnings()
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold bytes that are no text
     try:
+        shorten_tmpdir()
         return importlib.import_module(f"{package}.{name}").main(arguments)
     except Interrupted as stop:
         print(f"{stop} The same command goes on from there.", file=sys.stderr)
@@ -73,6 +80,38 @@ def run_command(name: str, arguments: Sequence[str] | None = None, package: str 
         what = f": {fault.filename}" if fault.filename else ""
         print(f"error: {fault.strerror}{what}. {_CANNOT_BE_WRITTEN[fault.errno]}.", file=sys.stderr)
         return 1
+
+
+def open_standard_streams() -> None:
+    """Where whoever started this has closed one (2>&-), the next file would get its number, and what is meant for people
+    would be written into it: /dev/null takes its place."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDONLY if mode == "r" else os.O_WRONLY)  # the lowest that is free
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - as long as the process
+
+
+def shorten_tmpdir() -> None:
+    """Processes talk through sockets in TMPDIR, whose whole path Unix limits to 107 bytes: /tmp, where it is too long.
+
+    Raises RunError where /tmp cannot be used.
+    """
+    folder = tempfile.gettempdir()
+    if len(os.fsencode(folder)) <= LONGEST_TMPDIR:
+        return
+    told = f"TMPDIR, {folder}, is too long for the sockets of processes (at most {LONGEST_TMPDIR} bytes)"
+    short = Path("/tmp")
+    if not os.access(short, os.W_OK | os.X_OK):
+        raise RunError(f"{told}, and nothing can be written in {short}. Set TMPDIR to a shorter path.")
+    os.environ["TMPDIR"] = tempfile.tempdir = str(short)
+    print(f"{told}: {short} is used.", file=sys.stderr)
 
 
 def _interrupt_at_warnings() -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from slowfast_gta.config.arguments import add_config_arguments, load_configs, parse_arguments
 from slowfast_gta.errors import ConfigError, Interrupted, RunError
@@ -41,7 +42,7 @@ class Training:
         if code:
             raise RunError(f"The training ended with exit code {code}; its own words are above.")
 
-    def checkpoint(self):
+    def checkpoint(self) -> Any:
         """What submitit asks for at the warning, once on the first node: this again, when the training has saved."""
         from submitit.helpers import DelayedSubmission
 
@@ -133,7 +134,7 @@ def run_net_command(args: argparse.Namespace) -> list[str]:
     return [sys.executable, "-m", "slowfast_gta", "run_net", "--cfg", *args.cfg, *pairs]
 
 
-def build_executor(log_dir: Path, max_restarts: int):
+def build_executor(log_dir: Path, max_restarts: int) -> Any:
     """submitit's, for SLURM. Raises RunError where there is none."""
     try:
         import submitit
@@ -145,7 +146,7 @@ def build_executor(log_dir: Path, max_restarts: int):
     return submitit.AutoExecutor(log_dir, cluster="slurm", slurm_max_num_timeout=max_restarts)
 
 
-def submit(executor, training: Training):
+def submit(executor: Any, training: Training) -> Any:
     """The job. Raises RunError with what sbatch says."""
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 

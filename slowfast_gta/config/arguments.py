@@ -4,6 +4,7 @@ import argparse
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from fvcore.common.config import CfgNode
 
@@ -25,7 +26,13 @@ Several files run one after the other, each with the same KEY VALUE pairs. docs/
 class _Collect(argparse.Action):
     """Adds what follows to the tokens found so far, so that overrides may stand in several places."""
 
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
         setattr(namespace, self.dest, [*(getattr(namespace, self.dest) or []), *values])
 
 

@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
+from fvcore.common.config import CfgNode
+
 from slowfast_gta import datasets, models  # noqa: F401 - importing them registers their names
 from slowfast_gta.config.check_network import check_network
-from slowfast_gta.config.settings import Fault
+from slowfast_gta.config.paths import WEIGHTS, is_reference
+from slowfast_gta.config.settings import Fault, flattened
 from slowfast_gta.datasets.build import DATASET_REGISTRY
 from slowfast_gta.errors import ConfigError
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
@@ -62,13 +65,31 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
 )
 
 
-def check_config(cfg) -> list[Fault]:
+# What NumPy, torch and the operating system's clocks take; nothing sensible is beyond. Any number, if not named below.
+_LARGEST = 2**31 - 1
+_LARGEST_OF = {
+    **dict.fromkeys(("RNG_SEED", "SYNTHETIC.SEED"), 2**63 - 1),
+    **dict.fromkeys(("DIST_TIMEOUT_SEC", "DIST_WAIT_SEC", "DATA_LOADER.SAMPLE_TIMEOUT_SEC"), 10**6),
+    **dict.fromkeys(("DATA_LOADER.NUM_WORKERS", "NUM_GPUS", "NUM_SHARDS"), 10**5),
+}
+
+
+def check_config(cfg: CfgNode) -> list[Fault]:
     """Every fault between the keys of `cfg`. PLUGINS are already imported."""
-    rules = (check_names, check_ranges, check_outputs, check_data, check_views, check_schedule, check_processes)
+    rules = (
+        check_names,
+        check_ranges,
+        check_sizes,
+        check_outputs,
+        check_data,
+        check_views,
+        check_schedule,
+        check_processes,
+    )
     return list(dict.fromkeys(fault for rule in (*rules, check_network) for fault in rule(cfg)))
 
 
-def check_names(cfg) -> Iterator[Fault]:
+def check_names(cfg: CfgNode) -> Iterator[Fault]:
     """Names that nobody registered."""
     named = [
         ("MODEL.MODEL_NAME", cfg.MODEL.MODEL_NAME, MODEL_REGISTRY),
@@ -84,7 +105,7 @@ def check_names(cfg) -> Iterator[Fault]:
             yield Fault(key, str(error), ("PLUGINS",))
 
 
-def check_ranges(cfg) -> Iterator[Fault]:
+def check_ranges(cfg: CfgNode) -> Iterator[Fault]:
     """Single numbers outside of what makes sense."""
     for allowed, holds, keys in _RANGES:
         for key in keys.split():
@@ -95,7 +116,24 @@ def check_ranges(cfg) -> Iterator[Fault]:
                 yield Fault(key, f"{key} is {value}; it must be {allowed}.")
 
 
-def check_outputs(cfg) -> Iterator[Fault]:
+def check_sizes(cfg: CfgNode) -> Iterator[Fault]:
+    """Numbers that are larger than any library takes, wherever they stand."""
+    for key, value in flattened(cfg: CfgNode).items():
+        largest = _LARGEST_OF.get(key, _LARGEST)
+        if wrong := [number for number in _numbers_in(value) if abs(number) > largest]:
+            yield Fault(key, f"{key} has {wrong[0]}, and numbers there are at most {largest}. Set a smaller one.")
+
+
+def _numbers_in(value: object) -> Iterator[float]:
+    """The numbers in `value`, however deep in lists."""
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _numbers_in(item)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
+
+
+def check_outputs(cfg: CfgNode) -> Iterator[Fault]:
     """The number of classes, of one output or of several."""
     classes, names = cfg.MODEL.NUM_CLASSES, cfg.MODEL.OUTPUTS
     several = isinstance(classes, list)
@@ -112,12 +150,16 @@ def check_outputs(cfg) -> Iterator[Fault]:
         )
 
 
-def check_data(cfg) -> Iterator[Fault]:
+def check_data(cfg: CfgNode) -> Iterator[Fault]:
     """Sizes and statistics of the frames."""
     data = cfg.DATA
     for key, values in (("DATA.MEAN", data.MEAN), ("DATA.STD", data.STD)):
         if not _are_numbers(values) or len(values) != 3:
             yield Fault(key, f"{key} is {values}; it must be three numbers, one each for red, green and blue.")
+    for key, values in (("DATA.MEAN", data.MEAN), ("DATA.STD", data.STD)):
+        if _are_numbers(values) and any(not 0 <= value <= 1 for value in values):
+            hint = f" Divided by 255 they are {[round(value / 255, 4) for value in values]}." if max(values) > 1 else ""
+            yield Fault(key, f"{key} is {values}; pixels are from 0 to 1 here, not to 255, and so are these.{hint}")
     if _are_numbers(data.STD) and not all(value > 0 for value in data.STD):
         yield Fault("DATA.STD", f"DATA.STD is {data.STD}; frames are divided by it, so each must be more than 0.")
     if any(channels != 3 for channels in data.INPUT_CHANNEL_NUM):
@@ -168,7 +210,7 @@ def _resize_faults(resize: list, train_crop: int, test_crop: int) -> Iterator[Fa
             )
 
 
-def check_views(cfg) -> Iterator[Fault]:
+def check_views(cfg: CfgNode) -> Iterator[Fault]:
     """Where the clips and crops of a test lie."""
     data, test = cfg.DATA, cfg.TEST
     if test.CLIP_POSITIONS == "twice" and (data.SAMPLING == "dense" or test.NUM_ENSEMBLE_VIEWS != 2):
@@ -194,7 +236,7 @@ def check_views(cfg) -> Iterator[Fault]:
         )
 
 
-def check_schedule(cfg) -> Iterator[Fault]:
+def check_schedule(cfg: CfgNode) -> Iterator[Fault]:
     """Learning rates over the epochs, and what the optimizers refuse."""
     solver = cfg.SOLVER
     if solver.WARMUP_EPOCHS > solver.MAX_EPOCH and solver.WARMUP_MAX_FRACTION == 1:
@@ -259,7 +301,7 @@ def _step_faults(policy: str, steps: list, rates: list) -> Iterator[Fault]:
         )
 
 
-def check_processes(cfg) -> Iterator[Fault]:
+def check_processes(cfg: CfgNode) -> Iterator[Fault]:
     """Machines that train together."""
     if cfg.SHARD_ID >= cfg.NUM_SHARDS >= 1:
         yield Fault(
@@ -276,7 +318,7 @@ def check_processes(cfg) -> Iterator[Fault]:
         )
 
 
-def check_data_paths(cfg, splits: Iterable[str]) -> None:
+def check_data_paths(cfg: CfgNode, splits: Iterable[str]) -> None:
     """Raises ConfigError unless the folders that `splits` ("train", "val", "test") read and OUTPUT_DIR are there.
 
     OUTPUT_DIR and the folder of a data set that makes its own files need not exist, only be possible to make.
@@ -291,10 +333,21 @@ def check_data_paths(cfg, splits: Iterable[str]) -> None:
         text = f"DATA.PATH_PREFIX is {prefix}, and there is no such folder.{_near(prefix)}"
         faults.append(Fault("DATA.PATH_PREFIX", text))
     faults += _not_writable("OUTPUT_DIR", cfg.OUTPUT_DIR)
+    faults += _missing_weights(cfg)
     _refuse(faults)
 
 
-def check_output_dir(cfg) -> None:
+def _missing_weights(cfg: CfgNode) -> Iterator[Fault]:
+    """Files of weights that the run will need, however late."""
+    for key in WEIGHTS:
+        section, name = key.split(".")
+        path = cfg[section][name] if cfg[section].ENABLE else ""
+        if path and not is_reference(path) and not Path(path).is_file():
+            what = "a folder" if Path(path).is_dir() else "no file"
+            yield Fault(key, f"{key} is {path}, and there is {what} of that name. Name a file of weights.")
+
+
+def check_output_dir(cfg: CfgNode) -> None:
     """Raises ConfigError unless OUTPUT_DIR is there or can be made."""
     _refuse(_not_writable("OUTPUT_DIR", cfg.OUTPUT_DIR))
 

@@ -10,7 +10,7 @@ _C = CfgNode()
 
 _C.STAGES = CfgNode(new_allowed=True)  # a training in several parts, by name; see config/stages.py and docs/stages.md
 _C.PLUGINS = []  # modules (my_pkg.my_block) or files (./my_block.py, relative to the YAML) to import first
-_C.OUTPUT_DIR = "."  # where a run leaves everything it writes
+_C.OUTPUT_DIR = ""  # where a run leaves everything it writes; empty: runs/<name of the YAML>
 _C.RNG_SEED = 1  # seed of every random choice: weights, sampling, order, dropout
 _C.LOG_PERIOD = 10  # steps between two lines of metrics.jsonl (log.txt: one a minute, and each epoch's)
 _C.DETERMINISTIC = False  # only algorithms that give the same bits each time (docs/resume.md); slower on GPUs
@@ -124,6 +124,9 @@ _C.TRAIN = CfgNode()
 _C.TRAIN.ENABLE = True  # train before testing
 _C.TRAIN.DATASET = "Kinetics"  # a registered one: SSv1 | SSv2 | Kinetics | EgoGesture | EPIC | Synthetic | your own
 _C.TRAIN.BATCH_SIZE = 64  # clips a step, over all processes
+_C.TRAIN.DROP_LAST = (
+    True  # leave out videos that do not fill a last batch, other ones each epoch; False: a smaller batch
+)
 _C.TRAIN.EVAL_PERIOD = 10  # epochs between evaluations on the validation split
 _C.TRAIN.CHECKPOINT_PERIOD = 10  # epochs between checkpoints
 _C.TRAIN.CHECKPOINT_PERIOD_STEPS = 1000  # steps between checkpoints inside an epoch; 0 for none

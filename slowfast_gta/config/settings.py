@@ -105,13 +105,16 @@ def _put_into_stage(cfg: CfgNode, setting: Setting) -> Fault | None:
         text = f"STAGES.{name} must hold keys, as START_FROM or SOLVER, not {setting.value!r}."
         return Fault(setting.key, text, (STAGES,), setting.where)
     keys = {rest[0]: setting.value} if rest else setting.value
-    cfg.STAGES.setdefault(name, CfgNode()).update(flattened(keys or {}))
+    stage = cfg.STAGES.setdefault(name, CfgNode())
+    stage.update(flattened(keys if isinstance(keys, dict) else {}))
+    if rest == [OPTIONS] and setting.value == {}:
+        stage[OPTIONS] = {}  # the stage does without those of the whole config
     return None
 
 
 def flattened(keys: Mapping, prefix: str = "") -> dict[str, object]:
     """{dotted name: value} of nested sections."""
-    flat = {}
+    flat: dict[str, object] = {}
     for key, value in keys.items():
         flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
@@ -130,7 +133,7 @@ def near_keys(key: str, root: CfgNode) -> list[str]:
 
 def dotted_keys(node: CfgNode, prefix: str = "") -> list[str]:
     """Every key below `node`, but for sections, by its dotted name."""
-    keys = []
+    keys: list[str] = []
     for name, value in node.items():
         keys += dotted_keys(value, f"{prefix}{name}.") if isinstance(value, CfgNode) else [prefix + name]
     return keys

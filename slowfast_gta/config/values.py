@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import yaml
 
@@ -41,7 +42,7 @@ def fitted_value(key: str, value: object, default: object, key_types: KeyTypes =
     """`value` in the type that `key` has. Raises ValueError with a sentence about what is allowed."""
     types, choices = key_types.types.get(key, (type(default),)), key_types.choices.get(key)
     try:
-        fitted = _fitted(value, types)
+        fitted: Any = _fitted(value, types)
         if key == "PLUGINS" and not all(isinstance(item, str) for item in fitted):
             raise TypeError
     except TypeError:
@@ -60,7 +61,7 @@ def option_value(value: object, is_text: bool) -> object:
     if is_text and isinstance(value, str):
         try:
             value = yaml.safe_load(value)
-        except yaml.YAMLError:
+        except (RecursionError, yaml.YAMLError):
             return value
     return None if value == "None" else _plain(value)
 
@@ -90,7 +91,7 @@ def _decoded(text: str) -> object:
     for read in (ast.literal_eval, yaml.safe_load):
         try:
             value = read(stripped)
-        except (ValueError, SyntaxError, TypeError, yaml.YAMLError):
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError, yaml.YAMLError):
             continue
         return text if value is None else value
     return text

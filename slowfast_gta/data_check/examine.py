@@ -8,6 +8,7 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -49,7 +50,7 @@ def examine(look: Look) -> dict:
     """The facts, ready for JSON: stamp, digest, num_frames, fps, sizes (H, W), num_repeated, num_gaps; where something
     is wrong, `kind` (as in doctor.py) and the sentence `fault`."""
     cv2.setNumThreads(0)  # the processes are the parallelism
-    facts = {"decode": look.decode, "stamp": stamp_of(look.path), "kind": None, "fault": None}
+    facts: dict[str, Any] = {"decode": look.decode, "stamp": stamp_of(look.path), "kind": None, "fault": None}
     if facts["stamp"] is None:
         reason = "there is no such file or folder" if not os.path.lexists(look.path) else "it leads nowhere"
         return facts | {"kind": "missing", "fault": f"{look.path}: {reason}."}

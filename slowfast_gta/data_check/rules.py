@@ -171,7 +171,7 @@ def video_findings(
     split: str, records: Sequence[VideoRecord], facts: Facts, clip_frames: Callable
 ) -> Iterator[Finding]:
     """What examining the videos has shown. `clip_frames(fps)`: frames of a video that a clip spans."""
-    sizes = Counter()
+    sizes: Counter[tuple[int, int]] = Counter()
     for record in records:
         found = facts(record)
         if found.get("kind"):

@@ -56,7 +56,8 @@ class EgoGesture(VideoDataset):
         labels = check_folder(self.data_dir / "labels-final-revised1", "the lists of gestures")
         frames = self._frame_folders()
         lists = sorted((key, path) for key, path in _find_lists(labels) if key[0] in SUBJECTS[split])
-        records, dropped = [], []
+        records: list[VideoRecord] = []
+        dropped: list[str] = []
         with LineFaults() as faults:
             for (subject, scene, group), path in lists:
                 inside = Path(f"Subject{subject:02d}", f"Scene{scene}", "Color", f"rgb{group}")
@@ -94,6 +95,7 @@ class EgoGesture(VideoDataset):
             copy_without_lines(path, output / path.relative_to(self.data_dir), lines)
         if len(frames := self._frame_folders()) > 1:
             for part in frames:
+                (output / part.name).unlink(missing_ok=True)  # of an earlier call
                 (output / part.name).symlink_to(part.resolve(), target_is_directory=True)
 
     def _frame_folders(self) -> list[Path]:
@@ -112,7 +114,7 @@ def _find_lists(labels: Path) -> list[tuple[tuple[int, int, int], Path]]:
             if path.suffix.lower() == ".csv":
                 raise DataError(f"{path}: a list of gestures must be named as subject02/Scene1/Group3.csv.")
             continue
-        key = tuple(map(int, match.groups()))
+        key = (int(match[1]), int(match[2]), int(match[3]))
         if key in found:
             raise DataError(f"{path}: {found[key]} is the list of the same frames. Remove one of the two.")
         found[key] = path

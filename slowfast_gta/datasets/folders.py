@@ -88,7 +88,8 @@ def find_classes(root: Path, val_fraction: float = 0.1, test_fraction: float = 0
     """
     folders, unused = _split_folders(root)
     folders = folders or {"train": root}
-    splits, others = {}, Counter()
+    splits: dict[str, dict[str, list[str]]] = {}
+    others: Counter[str] = Counter()
     for split, folder in folders.items():
         splits[split] = {}
         for class_folder in class_folders(folder):

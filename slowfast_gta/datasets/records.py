@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from fvcore.common.config import CfgNode
+
 from slowfast_gta.datasets.mirror import mirror_labels
 from slowfast_gta.errors import DataError
 
@@ -42,6 +44,7 @@ class VideoDataset:
     direction_words: tuple[
         str, ...
     ] = ()  # direction words of class names beyond mirror.DIRECTION_WORDS, in small letters
+    knows_its_classes = True  # False: MODEL.NUM_CLASSES alone says how many there are
     creates_itself = False  # True: prepare() makes the data where they are missing
 
     def __init__(self, data_dir: str | Path, path_prefix: str | Path = ""):
@@ -50,7 +53,7 @@ class VideoDataset:
         self.path_prefix = Path(path_prefix) if path_prefix else None
 
     @classmethod
-    def from_cfg(cls, cfg) -> "VideoDataset":
+    def from_cfg(cls, cfg: CfgNode) -> "VideoDataset":
         return cls(cfg.DATA.PATH_TO_DATA_DIR, cfg.DATA.PATH_PREFIX)
 
     def prepare(self) -> None:
@@ -147,13 +150,13 @@ class LineFaults:
                 ...
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._sentences: list[str] = []
 
     def __enter__(self) -> "LineFaults":
         return self
 
-    def __exit__(self, kind, *_) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None and self._sentences:
             raise ListError(self._sentences)
 

@@ -9,6 +9,9 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
+from typing import Any
+
+from fvcore.common.config import CfgNode
 
 from slowfast_gta.datasets.build import DATASET_REGISTRY
 from slowfast_gta.datasets.cleaned import copy_files, copy_without_lines, line_of
@@ -63,7 +66,7 @@ class _Something(VideoDataset):
         self.list_format = list_format
 
     @classmethod
-    def from_cfg(cls, cfg) -> "_Something":
+    def from_cfg(cls, cfg: CfgNode) -> "_Something":
         return cls(cfg.DATA.PATH_TO_DATA_DIR, cfg.DATA.PATH_PREFIX, cfg.DATA.LIST_FORMAT)
 
     def records(self, split: str) -> list[VideoRecord]:
@@ -259,7 +262,7 @@ def _with_frames(videos: list[ListedVideo], source: Path) -> list[ListedVideo]:
     return located
 
 
-def _load_json(path: Path, kind: type, what: str):
+def _load_json(path: Path, kind: type, what: str) -> Any:
     """The content of a json file that must hold a `kind`. Raises DataError with file:line."""
     try:
         content = json.loads(read_text(path, what))
@@ -292,7 +295,7 @@ class SSv1(_Something):
         self.label_order = label_order
 
     @classmethod
-    def from_cfg(cls, cfg) -> "SSv1":
+    def from_cfg(cls, cfg: CfgNode) -> "SSv1":
         data = cfg.DATA
         return cls(data.PATH_TO_DATA_DIR, data.PATH_PREFIX, data.LIST_FORMAT, data.LABEL_ORDER)
 

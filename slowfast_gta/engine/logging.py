@@ -1,18 +1,18 @@
 """What a run says: console and log.txt, the progress bar. What it writes in numbers is in writers.py."""
 
 import logging
+import logging.handlers
 import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from logging.handlers import WatchedFileHandler
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from slowfast_gta import distributed
-from slowfast_gta.engine.task import TaskBatch
 
 logger = logging.getLogger("slowfast_gta")
 
@@ -20,11 +20,11 @@ _IN_FILES = "%(asctime)s %(levelname)s %(message)s"
 _LINE_SEC = 60.0  # between two lines about an epoch that goes on, where there is no terminal to show a bar
 
 
-def setup_logging(log_file: Path | None = None, is_main: bool = True) -> None:
+def setup_logging(log_file: Path | None = None, is_main: bool = True, held: bool = False) -> None:
     """Plain sentences on stderr, the same with times in `log_file`, on the main process only.
 
     The others write what goes wrong, and nothing else, into log_rank3.txt beside it. is_main: False where this process
-    is to be another one, and they have not met yet.
+    is to be another one, and they have not met yet. held: nothing goes into files before `release_log_file`.
     """
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -32,15 +32,58 @@ def setup_logging(log_file: Path | None = None, is_main: bool = True) -> None:
         handler.close()
         logger.removeHandler(handler)
     if not (is_main and distributed.is_main() and distributed.find_place(os.environ).is_main):
-        logger.addHandler(_rank_file(log_file) if log_file else logging.NullHandler())
+        logger.addHandler(_of_file(_rank_file(log_file), held) if log_file else logging.NullHandler())
         return
     console = _Console()
     console.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(console)
     if log_file is not None:
-        file = _LogFile(log_file)
+        file = _LogFile(log_file, delay=held)
         file.setFormatter(logging.Formatter(_IN_FILES))
-        logger.addHandler(file)
+        logger.addHandler(_of_file(file, held))
+
+
+def release_log_file() -> None:
+    """What was held back goes into its file, and all that follows with it."""
+    for handler in list(logger.handlers):
+        if isinstance(handler, _Held):
+            logger.removeHandler(handler)
+            logger.addHandler(handler.file)
+            handler.write_out()
+
+
+def close_log_file() -> None:
+    """What is logged from now on is for the console alone."""
+    for handler in list(logger.handlers):
+        if isinstance(handler, _LogFile | _Held):
+            logger.removeHandler(handler)
+            handler.close()
+
+
+def log_to_file(level: int, text: str) -> None:
+    """A line that log.txt has and the console has not."""
+    record = logger.makeRecord(logger.name, level, "", 0, text, (), None)
+    for handler in logger.handlers:
+        if isinstance(handler, _LogFile | _Held) and level >= handler.level:
+            handler.handle(record)
+
+
+def _of_file(file: "_LogFile", held: bool) -> logging.Handler:
+    return _Held(file) if held else file
+
+
+class _Held(logging.handlers.MemoryHandler):
+    """Keeps what is logged until its file may be written."""
+
+    def __init__(self, file: "_LogFile"):
+        super().__init__(capacity=10**9, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
+        self.file = file
+        self.setLevel(file.level)
+
+    def write_out(self) -> None:
+        """Into the file with it."""
+        self.setTarget(self.file)
+        self.flush()
 
 
 def _rank_file(log_file: Path) -> logging.Handler:
@@ -62,7 +105,7 @@ class _Console(logging.StreamHandler):
         """StreamHandler sets it once; what it sets is what is read above."""
 
 
-class _LogFile(WatchedFileHandler):
+class _LogFile(logging.handlers.WatchedFileHandler):
     """Made again where somebody removed it. A full disk ends the run with a sentence; logging itself would print a
     traceback and go on."""
 
@@ -84,7 +127,7 @@ class Progress:
     After each batch `clips_per_sec` and `data_share` (the part of the time spent waiting for data) are up to date.
     """
 
-    def __init__(self, batches: Iterable[TaskBatch], total: int, title: str, start: int = 0):
+    def __init__(self, batches: Iterable[Any], total: int, title: str, start: int = 0):
         self.batches, self.total, self.title, self.start = batches, total, title, start
         self.clips_per_sec = 0.0
         self.data_share = 0.0
@@ -95,7 +138,7 @@ class Progress:
         """Show `text` (loss, learning rate) beside the bar."""
         self._note = text
 
-    def __iter__(self) -> Iterator[TaskBatch]:
+    def __iter__(self) -> Iterator[Any]:
         begin, waited, clips = time.perf_counter(), 0.0, 0
         on_terminal = sys.stderr.isatty() and distributed.is_main()
         done, next_line = self.start, _LINE_SEC

@@ -5,6 +5,7 @@ from functools import reduce
 from pathlib import Path
 
 import torch
+from fvcore.common.config import CfgNode
 from torch import nn
 
 from slowfast_gta.datasets.build import DATASET_REGISTRY
@@ -76,7 +77,7 @@ class Predictor:
         ]
 
 
-def build_predictor(cfg, weights: str | Path) -> Predictor:
+def build_predictor(cfg: CfgNode, weights: str | Path) -> Predictor:
     """The network of `cfg` with `weights`, the views of cfg.TEST, and the names of its classes."""
     device = device_from_cfg(cfg)
     model = build_model(cfg)
@@ -97,7 +98,7 @@ def build_predictor(cfg, weights: str | Path) -> Predictor:
     )
 
 
-def class_names_from_cfg(cfg) -> list[str] | dict[str, list[str]]:
+def class_names_from_cfg(cfg: CfgNode) -> list[str] | dict[str, list[str]]:
     """The data set's class names, for weights that do not carry them; "class 17" where its folder is not given."""
     if cfg.DATA.PATH_TO_DATA_DIR:
         return DATASET_REGISTRY.find(cfg.TEST.DATASET, "TEST.DATASET").from_cfg(cfg).class_names()

@@ -31,13 +31,14 @@ _TIMED_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 _KEYED_FORMATS = ("avi", "flv")
 
 _VOP_START = b"\x00\x00\x01\xb6"  # MPEG-4: a picture follows
+_MAY_HAVE_NO_PICTURE = {"mpeg4", "vp8", "libvpx"}  # decoders
 _MAX_EMPTY_BYTES = 64  # a packet without a picture is small
 
 
 class Part(NamedTuple):
     """The frames of a video, or of a part of one, among those of an index."""
 
-    index: PacketIndex
+    index: PacketIndex  # type: ignore[assignment]  # nobody looks for a value in this tuple
     first: int
     num_frames: int
 
@@ -66,19 +67,21 @@ class PacketReader:
         self._reorders = bool(stream.codec_context.has_b_frames) or not stores_order
         self._slack_sec = NEAR_FRAMES / float(stream.average_rate or 1)
         self._kept: list[av.Packet] | None = None  # all packets of the index, where they are few
-        self._index: PacketIndex | None = None
+        self._index: PacketIndex  # as whole() or part() finds it
         self._seeks = True  # as long as seeking leads to where it should
 
     def whole(self) -> Part:
         """The whole video. Raises DataError."""
         key = index_cache.key_of(self._path)
-        self._index = index_cache.load(key, self._timed, self._reorders) if key else None
-        if self._index is None:
+        known = index_cache.load(key, self._timed, self._reorders) if key else None
+        if known is None:
             self._read_index(key)
+        else:
+            self._index = known
         return Part(self._index, 0, self._index.num_frames)
 
     def _read_index(self, key: index_cache.Key | None) -> None:
-        writer, ends = _TableWriter(self._stream.codec_context.name), {}
+        writer, ends = _TableWriter(self._stream.codec_context.name), dict[av.stream.Stream, int]()
         try:
             for packet in self._container.demux():
                 self._deadline.check()
@@ -262,23 +265,25 @@ class _TableWriter:
     def __init__(self, codec: str, keep_all: bool = False):
         self.kept: list[av.Packet] | None = []
         self.num_frames = 0
-        self._codec, self._keep_all, self._num_bytes = codec, keep_all, 0
+        self._codec = codec if codec in _MAY_HAVE_NO_PICTURE else None
+        self._keep_all, self._num_bytes = keep_all, 0
         self._columns = [array("q") for _ in range(4)]
         self._flags = array("B")
 
     def add(self, packet: av.Packet) -> None:
         """`packet` gets its number as its pts: it must not be looked at for its time afterwards."""
         pts, dts, pos, size = self._columns
+        is_picture = self._codec is None or has_picture(packet, self._codec)
         # An edit list may hide frames that others need to be decoded.
-        is_picture = has_picture(packet, self._codec)
         is_shown = is_picture and not packet.is_discard
         self.num_frames += is_shown
         self._flags.append(IS_KEY * (is_picture and packet.is_keyframe) + IS_SHOWN * is_shown)
+        num_bytes = packet.size
         pts.append(_time(packet.pts))
         dts.append(_time(packet.dts))
         pos.append(_place(packet))
-        size.append(packet.size)
-        self._num_bytes += packet.size
+        size.append(num_bytes)
+        self._num_bytes += num_bytes
         if (self._num_bytes > MAX_KEPT_BYTES or len(pts) > MAX_KEPT_PACKETS) and not self._keep_all:
             self.kept = None
         if self.kept is not None:
@@ -286,8 +291,8 @@ class _TableWriter:
             self.kept.append(packet)
 
     def table(self) -> PacketTable:
-        columns = (np.frombuffer(column, np.int64) for column in self._columns)
-        return PacketTable(*columns, np.frombuffer(self._flags, np.uint8))
+        pts, dts, pos, size = (np.frombuffer(column, np.int64) for column in self._columns)
+        return PacketTable(pts, dts, pos, size, np.frombuffer(self._flags, np.uint8))
 
 
 def has_picture(packet: av.Packet, codec: str) -> bool:

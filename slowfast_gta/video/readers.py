@@ -13,6 +13,7 @@ T frame, H W space.
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -61,7 +62,7 @@ class VideoFile(FrameDecoder):
     def __enter__(self) -> "VideoFile":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -90,7 +91,8 @@ class VideoFile(FrameDecoder):
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """The frames `indices` (non-decreasing, repeats allowed) as uint8 (T, H, W, 3), RGB."""
-        out, previous = None, None
+        out: Any = None  # until the first frame tells the size
+        previous = None
         frames = self.frames(indices)
         for place, index in enumerate(indices):
             if index == previous:

@@ -28,7 +28,7 @@ _WITHOUT_RATE = float("nan")  # the time of a frame where nobody knows it
 
 
 class StreamedFrame(NamedTuple):
-    index: int  # from 0, as for open_video
+    index: int  # type: ignore[assignment]  # from 0, as for open_video; nobody looks for a value in this tuple
     time_sec: float  # after the first frame; NaN where nobody knows
     image: np.ndarray  # uint8 (H, W, 3), RGB
 
@@ -50,7 +50,7 @@ class VideoStream:
     def __enter__(self) -> "VideoStream":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -86,7 +86,7 @@ class FolderStream:
     def __enter__(self) -> "FolderStream":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         pass
 
     def __iter__(self) -> Iterator[StreamedFrame]:
@@ -128,7 +128,7 @@ class LiveStream:
     def __enter__(self) -> "LiveStream":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ class StopRequest:
     Not a second one of the others: a cluster may send several on its way to the end of its patience.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.received = False
         self._interrupted = False
         self._previous = {}
