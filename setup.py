@@ -33,6 +33,9 @@ setup(
         "tensorboard>=2.15",
         "tqdm",
     ],
-    extras_require={"slurm": ["submitit>=1.5"], "test": ["pytest>=8", "pytest-xdist", "ruff"]},
+    extras_require={
+        "slurm": ["submitit>=1.5"],
+        "test": ["pytest>=8", "pytest-xdist", "ruff", "mypy", "types-PyYAML", "types-tqdm"],
+    },
     entry_points={"console_scripts": ["slowfast-gta = slowfast_gta.commands:main"]},
 )

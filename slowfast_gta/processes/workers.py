@@ -19,7 +19,7 @@ _LAST_CLIPS_SEC = 30.0  # what a worker that is told to end goes on for: the mai
 
 
 def start_method(preload: str = "slowfast_gta.loading.clips") -> Any:
-    """How multiprocessing starts them: from a clean server process where there is one, which imports `preload` once for all of them."""
+    """How they start: forked from a clean server process where there is one, which imports `preload` once for all."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
