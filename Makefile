@@ -10,6 +10,7 @@ demo: .venv/installed
 
 test: .venv/installed
 	@$(RUN) -m ruff check --quiet .
+	@$(RUN) -m mypy --no-error-summary
 	@$(RUN) -m pytest -n 2 --dist worksteal -q
 
 test-slow: .venv/installed
@@ -23,6 +24,7 @@ slurm: .venv/installed
 lint: .venv/installed
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
 
 faults: .venv/installed  # kill -9 at 50 random moments, on one process and on two
 	@$(RUN) tests/e2e/faults.py --kills 50 --processes 1 2

@@ -92,7 +92,9 @@ def build_benchmark(cfg: CfgNode, pairs: int = 10, batch_size: int = 1) -> dict:
 
     plain = PlainForm(backbone).eval()
     ours, gta = (pack_(fold_batch_norms(network)) for network in (backbone, with_gta))
-    results = {"eval_fp32_speedup": _ratio(_evaluation(plain, clip), _evaluation(ours, clip), pairs)}
+    results: dict[str, float | None] = {
+        "eval_fp32_speedup": _ratio(_evaluation(plain, clip), _evaluation(ours, clip), pairs)
+    }
     results |= _bf16_speedups(plain, ours, clip, pairs)
     results["gta_over_r2d_eval"] = _ratio(_evaluation(gta, clip), _evaluation(ours, clip), pairs)
     del plain, ours, gta
@@ -118,7 +120,7 @@ def build_variant(cfg: CfgNode, attention: str) -> nn.Module:
     cfg = cfg.clone()
     cfg.defrost()
     blocks = BLOCKS[cfg.RESNET.DEPTH]
-    others = [[] for _ in cfg.RESNET.SPATIAL_STRIDES[0][1:]]
+    others: list[list[int]] = [[] for _ in cfg.RESNET.SPATIAL_STRIDES[0][1:]]
     nowhere = [[[], *others] for _ in blocks]
     cfg.NONLOCAL.LOCATION = nowhere
     cfg.ATTENTION.NAME, cfg.ATTENTION.REFINE, cfg.ATTENTION.LOCATION = attention, "none", nowhere
@@ -156,7 +158,8 @@ def training_step(model: nn.Module, clip: Tensor, labels: Tensor) -> Callable[[]
 
 def _ratio(first: Callable[[], None], second: Callable[[], None], pairs: int) -> float:
     """The median of seconds(first) / seconds(second), run in turns; each runs once before that, untimed."""
-    first(), second()
+    first()
+    second()
     return statistics.median(_seconds(first) / _seconds(second) for _ in range(pairs))
 
 

@@ -55,6 +55,8 @@ class Training:
 
     def _has_ended(self) -> bool:
         """Not by Popen's own ways: a signal's handler may interrupt one of them, which then waits for itself."""
+        if self._process is None:
+            return True
         try:
             return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
         except ChildProcessError:

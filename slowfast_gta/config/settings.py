@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fvcore.common.config import CfgNode
 
@@ -91,10 +91,10 @@ def put_setting(cfg: CfgNode, setting: Setting, key_types: KeyTypes = CORE) -> F
         text = f"{key} is a section of keys ({key}.{next(iter(node[name]), 'KEY')}), not {value!r}."
         return Fault(key, text, where=where)
     try:
-        value = fitted_value(key, value, node[name], key_types)
+        fitted: Any = fitted_value(key, value, node[name], key_types)
     except ValueError as error:
         return Fault(key, str(error), where=where)
-    node[name] = [plugin_name(item, folder) for item in value] if key == "PLUGINS" else value
+    node[name] = [plugin_name(item, folder) for item in fitted] if key == "PLUGINS" else fitted
     return None
 
 

@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from slowfast_gta.datasets.build import DATASET_REGISTRY
 from slowfast_gta.datasets.cleaned import copy_files, copy_without_lines
@@ -50,7 +51,8 @@ class EgoGesture(VideoDataset):
 
     def mirror_labels(self) -> list[int | None]:
         """Only directions that classes.txt names are known: all else is None (a check mark mirrored is none)."""
-        return [None if partner == label else partner for label, partner in enumerate(super().mirror_labels())]
+        partners: Any = super().mirror_labels()  # of its one output
+        return [None if partner == label else partner for label, partner in enumerate(partners)]
 
     def records(self, split: str) -> list[VideoRecord]:
         labels = check_folder(self.data_dir / "labels-final-revised1", "the lists of gestures")

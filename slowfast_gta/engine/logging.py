@@ -97,11 +97,11 @@ class _Console(logging.StreamHandler):
     """Writes to what sys.stderr is at that moment: a notebook, or a test, replaces it."""
 
     @property
-    def stream(self):
+    def stream(self) -> Any:
         return sys.stderr
 
     @stream.setter
-    def stream(self, value) -> None:
+    def stream(self, value: Any) -> None:
         """StreamHandler sets it once; what it sets is what is read above."""
 
 
@@ -113,7 +113,7 @@ class _LogFile(logging.handlers.WatchedFileHandler):
         # Names of files may hold bytes that are no text.
         super().__init__(path, encoding="utf-8", errors="backslashreplace", delay=delay)
 
-    def _open(self):
+    def _open(self) -> Any:
         Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
         return super()._open()
 

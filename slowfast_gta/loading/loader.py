@@ -249,7 +249,8 @@ def directed_classes(dataset: VideoDataset) -> list[str]:
 
 def _mirrored_by_output(dataset: VideoDataset) -> list[tuple[list[str], list[int | None]]]:
     """[(names, mirror labels)], one for each output."""
-    names, labels = dataset.class_names(), dataset.mirror_labels()
+    names = dataset.class_names()
+    labels: Any = dataset.mirror_labels()  # a list for each output, where there are several
     return list(zip(names.values(), labels, strict=True)) if isinstance(names, dict) else [(names, labels)]
 
 

@@ -106,7 +106,7 @@ def _tsm(records: list[VideoRecord]) -> Iterator[str]:
 
 def _slowly(records: list[VideoRecord]) -> Iterator[VideoRecord]:
     """The same, with a progress bar."""
-    return iter(tqdm(records, unit="video", **({} if sys.stderr.isatty() else {"mininterval": 30.0})))
+    return iter(tqdm(records, unit="video", mininterval=0.1 if sys.stderr.isatty() else 30.0))
 
 
 FORMATS: dict[str, tuple[str, Callable[[list[VideoRecord]], Iterator[str]]]] = {

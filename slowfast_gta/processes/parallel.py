@@ -40,15 +40,16 @@ def _in_processes(function: Callable, jobs: Sequence, num_processes: int) -> Ite
             report.close()  # the worker holds the only one, so that its end is seen here
     finally:
         signal.signal(signal.SIGINT, previous)
-    running: list[Any] = list(workers)
+    running = list(workers)
     try:
         while running:
-            for reports in wait(running):
+            ready: Any  # of `running`: wait() may be given other things too
+            for ready in wait(running):
                 try:
-                    yield reports.recv()
+                    yield ready.recv()
                 except EOFError:
-                    running.remove(reports)
-                    _check_ended_well(workers[reports])
+                    running.remove(ready)
+                    _check_ended_well(workers[ready])
     finally:
         for worker in workers.values():
             worker.terminate()

@@ -185,7 +185,7 @@ class FrameDecoder:
         with suppress(av.error.FFmpegError):  # it comes again when the frames themselves are decoded, and is told then
             for frame in self._frames_from(start, None, stop_packet):
                 begun = begun or frame.key_frame
-                if begun and first <= self._rank_of(frame) < stop:
+                if begun and first <= self._rank_of(frame) < stop and frame.pts is not None:
                     packets[frame.pts] = None
         return list(packets)
 
@@ -214,7 +214,8 @@ class FrameDecoder:
                 return  # no picture is lost with it
             if not self._tolerant:
                 raise
-            self._broken.add(packet.pts if packet else len(self._index.table))
+            number = packet.pts if packet else None
+            self._broken.add(len(self._index.table) if number is None else number)
 
     def _may_skip(self, start: int) -> bool:
         """Whether frames can be left out on the way. Not where the order is in doubt, or where there seems to be none

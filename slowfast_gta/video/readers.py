@@ -82,7 +82,7 @@ class VideoFile(FrameDecoder):
         if not len(self._index.times):
             return None
         shown = self._index.times[self._first : self._first + self.num_frames]
-        times = (shown - shown[0]).astype(float) * float(self._stream.time_base)
+        times = (shown - shown[0]).astype(float) * float(self._stream.time_base)  # type: ignore[arg-type]  # an open stream has one
         if self.fps:
             even = np.arange(self.num_frames) / self.fps
             if np.abs(times - even).max() <= _ROUNDING_SEC:

@@ -119,9 +119,9 @@ class LiveStream:
         self.path = name
         self.fault: str | None = None
         self.num_missing = self.num_broken = 0
-        given = isinstance(source, av.container.InputContainer)
-        self._container = source if given else open_container_of(source, name)
-        self._is_ours = not given
+        self._is_ours = not isinstance(source, av.container.InputContainer)
+        self._container: av.container.InputContainer
+        self._container = source if isinstance(source, av.container.InputContainer) else open_container_of(source, name)
         self._stream = video_stream(self._container, name)
         self.fps = float(self._stream.average_rate) if self._stream.average_rate else None
 
@@ -146,7 +146,7 @@ class LiveStream:
             time_sec = _time(index, None, self.fps)
             if frame.pts is not None:
                 first_pts = frame.pts if first_pts is None else first_pts
-                time_sec = float((frame.pts - first_pts) * self._stream.time_base)
+                time_sec = float((frame.pts - first_pts) * self._stream.time_base)  # type: ignore[operator]  # an open stream has one
             yield StreamedFrame(index, time_sec, converter.upright_rgb(frame))
         if index < 0:
             raise DataError(f"{self.path}: there is not one frame in this video.")

@@ -29,7 +29,8 @@ def seed_step(*numbers: int) -> None:
 
 def random_states() -> list[dict]:
     """The state of the generators of every process, in the order of ranks. All processes must ask."""
-    kind, words, *rest = np.random.get_state(legacy=True)
+    state_of_numpy: Any = np.random.get_state()  # the tuple that it is without arguments
+    kind, words, *rest = state_of_numpy
     state = {"python": random.getstate(), "numpy": (kind, words.tolist(), *rest), "torch": torch.get_rng_state()}
     if torch.cuda.is_initialized():
         state["cuda"] = torch.cuda.get_rng_state()

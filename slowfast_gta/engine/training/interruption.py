@@ -2,6 +2,7 @@
 
 import signal
 from types import FrameType
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -15,7 +16,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.received = False
         self._interrupted = False
-        self._previous = {}
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
         for number in SIGNALS:
