@@ -3,7 +3,7 @@
 PYTHON ?= python3
 RUN := OMP_WAIT_POLICY=PASSIVE .venv/bin/python
 
-.PHONY: demo test test-slow slurm lint bench faults asm-loc a2summ ma-lmm clean
+.PHONY: demo test test-slow slurm lint bench faults cases a2summ ma-lmm clean
 
 demo: .venv/installed
 	@$(RUN) tools/demo.py
@@ -28,6 +28,9 @@ lint: .venv/installed
 
 faults: .venv/installed  # kill -9 at 50 random moments, on one process and on two
 	@$(RUN) tests/e2e/faults.py --kills 50 --processes 1 2
+
+cases: .venv/installed  # what happened to users of similar tools, tried on this code; needs ../shared/cases
+	@$(RUN) -m pytest -q -m "" -rs tests/e2e/test_cases.py
 
 bench: .venv/installed
 	@$(RUN) tools/benchmark.py model --cfg configs/SSv1/R2D50.yaml

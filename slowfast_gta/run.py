@@ -1,6 +1,7 @@
 """A run: what happens, in order, when a config is given to tools/run_net.py: stages, in each training and testing."""
 
 import contextlib
+import functools
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ from slowfast_gta.engine.training.train import train
 from slowfast_gta.errors import ConfigError
 from slowfast_gta.models.build import inserted_names
 from slowfast_gta.models.weights import check_weights
+from slowfast_gta.processes.parallel import num_cores
 from slowfast_gta.reports.confusion import save_confusion_picture
 
 logger = logging.getLogger("slowfast_gta")
@@ -59,6 +61,8 @@ def _train_stages(stages: list[Stage], cfg: CfgNode, place: distributed.Place, b
     folders = [Path(stage.cfg.OUTPUT_DIR) for stage in stages]
     if not cfg.TRAIN.ENABLE:
         return _train_one(stages[-1].cfg, place, build_task, folders[:-1])
+    for number, stage in enumerate(stages):
+        build_task(stage.cfg, folders[:number]).check(stage.cfg)
     check_stages(stages, build_task)
     files: dict[str, str] = {}
     for number, stage in enumerate(stages):
@@ -112,10 +116,12 @@ def build_launch_context(cfg: CfgNode, init_method: str | None = None) -> distri
 
 
 def build_cfg_of_process(cfg: CfgNode, place: distributed.Place) -> CfgNode:
-    """`cfg` with the machines that there really are and, where the launcher starts every process, one GPU for each."""
+    """`cfg` with the machines that there really are, no more workers than cores and, where the launcher starts every
+    process, one GPU for each."""
     here = cfg.clone()
     here.defrost()
     here.NUM_SHARDS, here.SHARD_ID = place.num_machines, place.machine
+    here.DATA_LOADER.NUM_WORKERS = min(cfg.DATA_LOADER.NUM_WORKERS, num_cores())
     if not place.is_machine and cfg.NUM_GPUS != "auto":
         here.NUM_GPUS = min(cfg.NUM_GPUS, 1)
     here.freeze()
@@ -158,6 +164,8 @@ def _work(
     with run_output(output_dir, lambda: save_config(cfg, output_dir / "config.yaml")) as accept:
         if distributed.is_main():
             logger.info("%s", _arrangement(here, place, terms))
+            if (workers := here.DATA_LOADER.NUM_WORKERS) < cfg.DATA_LOADER.NUM_WORKERS:
+                _say_capped(cfg.DATA_LOADER.NUM_WORKERS, workers)
             if cfg.TRAIN.ENABLE and (scale := lr_scale_from_cfg(here)) != 1:
                 logger.info("SOLVER's learning rates are multiplied by %g: %s.", scale, _reason_of_scale(here))
             task.prepare(cfg, _splits(cfg))
@@ -187,6 +195,12 @@ def _arrangement(cfg: CfgNode, place: distributed.Place, terms: distributed.Term
     return line
 
 
+@functools.cache
+def _say_capped(wanted: int, workers: int) -> None:
+    """Once a process, however many stages it trains."""
+    logger.info("DATA_LOADER.NUM_WORKERS is %d, and this machine has %d cores: %d are used.", wanted, workers, workers)
+
+
 def _reason_of_scale(cfg: CfgNode) -> str:
     if cfg.SOLVER.BASE_BATCH_SIZE:
         return f"TRAIN.BATCH_SIZE {cfg.TRAIN.BATCH_SIZE} over SOLVER.BASE_BATCH_SIZE {cfg.SOLVER.BASE_BATCH_SIZE}"
@@ -209,7 +223,9 @@ def files_of(output_dir: Path) -> list[str]:
 
 def check_stages(stages: list[Stage], build_task: BuildTask = Classification.from_cfg) -> None:
     """Raises ConfigError, before anything is trained, where a stage cannot start or learn from what it names."""
-    if not any(stage.weights or stage.start_from or stage.teacher for stage in stages):
+    last = stages[-1].cfg.TEST
+    tested = last.CHECKPOINT_FILE_PATH if last.ENABLE else ""
+    if not tested and not any(stage.weights or stage.start_from or stage.teacher for stage in stages):
         return
     with torch.device("meta"):
         networks = {stage.name: build_task(stage.cfg, ()).build_model(stage.cfg, starting=False) for stage in stages}
@@ -218,6 +234,8 @@ def check_stages(stages: list[Stage], build_task: BuildTask = Classification.fro
         network = networks[stage.name]
         new = (*inserted_names(network), "head.")
         sources = [("START_FROM", stage.start_from, new), ("TEACHER", stage.teacher, ())]
+        if stage is stages[-1]:
+            sources.append(("TEST.CHECKPOINT_FILE_PATH", tested, ()))
         for key, source, may_miss in [("WEIGHTS", stage.weights, new)] if stage.weights else sources:
             if source in networks:
                 fault = _difference(network, networks[source], may_miss)

@@ -44,7 +44,7 @@ ALLOWED = {
     "engine": {*GROUND, "loading", "models", "datasets", "config", "distributed"},
 }
 ALLOWED |= {room: {*ALLOWED["engine"], "engine", "video", "processes"} for room in ABOVE_ENGINE}
-ALLOWED["run"] = {*ALLOWED["engine"], "engine", "reports"}
+ALLOWED["run"] = {*ALLOWED["engine"], "engine", "reports", "processes"}
 ALLOWED["commands"] = {*ALLOWED, "run"} - {"commands"}
 VERSIONED = PACKAGE / "engine" / "checkpoint" / "code_version.py"  # asks the package for its version and its files
 MOVES_TO_DEVICES = ("engine", "distributed", "inference", "benchmarks")

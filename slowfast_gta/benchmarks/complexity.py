@@ -13,6 +13,7 @@ moment, each from its creation to its end as it really is. What a library alloca
 The network is the one that a test runs, BatchNorm folded into the convolutions; parameters are those that are trained.
 """
 
+import re
 import weakref
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -138,9 +139,15 @@ def build_complexity(cfg: CfgNode) -> dict:
         "num_views": num_views,
         "gmacs_all_views": round(total["gmacs"] * num_views, 2),
         "input": list(shape),
-        "stages": [_cost(name, counts) for name, _ in model.named_children()],
+        "stages": [_cost(name, counts) for name in sorted((name for name, _ in model.named_children()), key=_order)],
         "attention": [_cost(name, counts) for name in blocks],
     }
+
+
+def _order(stage: str) -> tuple[str, bool]:
+    """Sorts stages as a clip goes through them: s1, s1_fuse, s2 ..., and what has another name behind."""
+    numbered = re.match(r"s\d", stage)
+    return (numbered[0] if numbered else "t", stage != (numbered and numbered[0]))
 
 
 def _cost(prefix: str, counts: dict[str, tuple[Counter[str], float]]) -> dict:

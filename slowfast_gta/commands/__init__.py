@@ -4,6 +4,7 @@ What a user can do wrong ends here as one sentence on stderr and an exit code: 0
 usage or config, 130 interrupted.
 """
 
+import difflib
 import errno
 import importlib
 import os
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+import slowfast_gta
 from slowfast_gta.errors import DISK_ERRNOS, Interrupted, RunError, UserError
 
 LONGEST_TMPDIR = 70
@@ -32,6 +34,8 @@ COMMANDS = {
     "submit": "hand a training to a SLURM cluster",
     "demo": "make videos, train R2D and R2D+GTA on them, compare",
 }
+
+_FLAGS = {"--list": "the configs that come with it", "--version": "which version this is"}
 
 _FREE_SPACE = "Free space, or choose another OUTPUT_DIR"
 _OTHER_NAME = "A file or folder of that name is in the way: choose another OUTPUT_DIR, or --output"
@@ -66,7 +70,9 @@ def run_command(name: str, arguments: Sequence[str] | None = None, package: str 
         print(f"{stop} The same command goes on from there.", file=sys.stderr)
         return stop.exit_code
     except UserError as fault:
-        print(f"error: {fault}", file=sys.stderr)
+        from slowfast_gta.config.arguments import as_called
+
+        print(f"error: {as_called(str(fault))}", file=sys.stderr)
         return fault.exit_code
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
@@ -131,9 +137,25 @@ def main() -> int:
     if name in COMMANDS:
         return run_command(name, sys.argv[2:])
     usage = "usage: slowfast-gta COMMAND ...   (COMMAND --help tells more)\n\n"
-    usage += "\n".join(f"  {command:<15}{what}" for command, what in COMMANDS.items())
+    usage += "\n".join(f"  {command:<15}{what}" for command, what in (*COMMANDS.items(), *_FLAGS.items()))
     if name in ("-h", "--help"):
         print(usage)
-        return 0
-    print(f"error: there is no command '{name}'.\n{usage}", file=sys.stderr)
-    return 2
+    elif name == "--version":
+        print(f"slowfast_gta {slowfast_gta.__version__}")
+    elif name == "--list":
+        print("\n".join(list_configs()))
+    else:
+        near = difflib.get_close_matches(name.replace("-", "_").removesuffix(".py"), COMMANDS, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        print(f"error: there is no command '{name}'.{hint}\n{usage}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def list_configs() -> list[str]:
+    """The packaged configs that can be given to --cfg, by the names that it takes: configs/SSv1/R2D50.yaml."""
+    from slowfast_gta.config.read import packaged_configs
+
+    folder = packaged_configs()
+    found = sorted(path.relative_to(folder) for path in folder.rglob("*.yaml"))
+    return [str(Path("configs", path)) for path in found if not path.name.startswith("Base-")]

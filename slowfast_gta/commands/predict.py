@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from slowfast_gta.config.arguments import add_config_arguments, load_configs
+from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_configs
 from slowfast_gta.errors import ConfigError, DataError, WeightsError
 
 _EXAMPLES = """example:
@@ -19,7 +19,7 @@ _WEIGHTS = "a checkpoint of ours or PySlowFast's, or the folder of a run, for it
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when every file was a video, 1 when one was not (the others are answered all the same)."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         "predict", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_config_arguments(parser)

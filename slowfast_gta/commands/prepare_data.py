@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from slowfast_gta.config.arguments import add_config_arguments, load_configs, parse_arguments
+from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_configs, parse_arguments
 from slowfast_gta.errors import ConfigError
 
 _EXAMPLES = """examples:
@@ -24,7 +24,7 @@ beginning.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when everything was made, 1 when some was not, 2 for wrong usage, 130 when interrupted."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         "prepare_data", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="what", required=True, metavar="WHAT")

@@ -12,6 +12,7 @@ from slowfast_gta import datasets, models  # noqa: F401 - importing them registe
 from slowfast_gta.config.check_network import check_network
 from slowfast_gta.config.paths import WEIGHTS, is_reference
 from slowfast_gta.config.settings import Fault, flattened
+from slowfast_gta.config.values import largest_of, numbers_in
 from slowfast_gta.datasets.build import DATASET_REGISTRY
 from slowfast_gta.errors import ConfigError
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
@@ -65,15 +66,6 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
 )
 
 
-# What NumPy, torch and the operating system's clocks take; nothing sensible is beyond. Any number, if not named below.
-_LARGEST = 2**31 - 1
-_LARGEST_OF = {
-    **dict.fromkeys(("RNG_SEED", "SYNTHETIC.SEED"), 2**63 - 1),
-    **dict.fromkeys(("DIST_TIMEOUT_SEC", "DIST_WAIT_SEC", "DATA_LOADER.SAMPLE_TIMEOUT_SEC"), 10**6),
-    **dict.fromkeys(("DATA_LOADER.NUM_WORKERS", "NUM_GPUS", "NUM_SHARDS"), 10**5),
-}
-
-
 def check_config(cfg: CfgNode) -> list[Fault]:
     """Every fault between the keys of `cfg`. PLUGINS are already imported."""
     rules = (
@@ -119,18 +111,9 @@ def check_ranges(cfg: CfgNode) -> Iterator[Fault]:
 def check_sizes(cfg: CfgNode) -> Iterator[Fault]:
     """Numbers that are larger than any library takes, wherever they stand."""
     for key, value in flattened(cfg).items():
-        largest = _LARGEST_OF.get(key, _LARGEST)
-        if wrong := [number for number in _numbers_in(value) if abs(number) > largest]:
+        largest = largest_of(key)
+        if wrong := [number for number in numbers_in(value) if abs(number) > largest]:
             yield Fault(key, f"{key} has {wrong[0]}, and numbers there are at most {largest}. Set a smaller one.")
-
-
-def _numbers_in(value: object) -> Iterator[float]:
-    """The numbers in `value`, however deep in lists."""
-    if isinstance(value, list | tuple):
-        for item in value:
-            yield from _numbers_in(item)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield value
 
 
 def check_outputs(cfg: CfgNode) -> Iterator[Fault]:

@@ -6,12 +6,13 @@ the YAML that names them, as they belong to it.) URLs and registered names of we
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fvcore.common.config import CfgNode
 
 from slowfast_gta.config.settings import COMMAND_LINE, STAGES, Fault
+from slowfast_gta.errors import ConfigError
 
 FOLDERS = ("OUTPUT_DIR", "DATA.PATH_TO_DATA_DIR", "DATA.PATH_PREFIX")
 WEIGHTS = ("TRAIN.CHECKPOINT_FILE_PATH", "TRAIN.TEACHER_FILE_PATH", "TEST.CHECKPOINT_FILE_PATH")
@@ -63,6 +64,20 @@ def resolved_path(path: str) -> str:
             f"there is no home folder of a user {user[1:] or 'here'}. Write ./{user} where a folder has that name."
         )
     return os.path.abspath(expanded)  # noqa: PTH100 - resolve() would follow links that the user did not name
+
+
+def check_separate_outputs(configs: Sequence[CfgNode]) -> None:
+    """Raises ConfigError where two of several runs, or their stages, would write into one folder."""
+    writers: dict[str, int] = {}
+    for number, cfg in enumerate(configs, start=1):
+        for folder in [cfg.OUTPUT_DIR, *(str(Path(cfg.OUTPUT_DIR) / stage) for stage in cfg.STAGES)]:
+            if other := writers.get(folder):
+                raise ConfigError(
+                    f"Config {other} and config {number} of --cfg would both be run in OUTPUT_DIR {folder}, the second "
+                    "over the first. Give each its own OUTPUT_DIR in its YAML, or run them by two commands.",
+                    ["OUTPUT_DIR"],
+                )
+            writers[folder] = number
 
 
 def is_reference(value: str) -> bool:

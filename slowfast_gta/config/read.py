@@ -64,6 +64,8 @@ def read_file(path: Path, schema: CfgNode, chain: tuple[Path, ...] = ()) -> tupl
         return [], [_syntax_fault(path, error)]
     except OSError as error:
         return [], [_unreadable(path, f"the file cannot be read: {error.strerror}.")]
+    except RecursionError:
+        return [], [_unreadable(path, "brackets in it are nested too deep to be read.")]
     except UnicodeDecodeError as error:
         return [], [_unreadable(path, f"this is no text file: byte {error.start} is not UTF-8.")]
     if not isinstance(top, yaml.MappingNode):

@@ -73,6 +73,13 @@ def _is_in(key: str, section: str) -> bool:
 
 def put_setting(cfg: CfgNode, setting: Setting, key_types: KeyTypes = CORE) -> Fault | None:
     """Puts one setting into `cfg`, or says what is wrong with it."""
+    try:
+        return _put(cfg, setting, key_types)
+    except RecursionError:
+        return Fault(setting.key, f"{setting.key}: its value is nested too deep, or in itself.", where=setting.where)
+
+
+def _put(cfg: CfgNode, setting: Setting, key_types: KeyTypes) -> Fault | None:
     key, value, where, folder = setting
     *sections, name = key.split(".")
     if key.startswith(f"{OPTIONS}."):

@@ -14,6 +14,7 @@ The file's other keys are the last network's; a stage says what is different in 
     TEACHER      an earlier stage, or a file: its features are mimicked (W3's mature feature-guided regularisation)
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,9 @@ from slowfast_gta.errors import ConfigError
 OWN_KEYS = ("START_FROM", "WEIGHTS", "TEACHER")
 _NOT_OF_A_STAGE = ("STAGES", "PLUGINS", "OUTPUT_DIR", "NUM_SHARDS", "SHARD_ID", "TRAIN.ENABLE")
 _SAID_TWICE = {"TRAIN.CHECKPOINT_FILE_PATH": "START_FROM", "TRAIN.TEACHER_FILE_PATH": "TEACHER"}
+
+
+_STAGE_NAME = re.compile(r"\w[\w-]*")
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,10 @@ def _stages_and_faults(cfg: CfgNode, extra: Extra) -> tuple[list[Stage], list[Fa
         is_last = number + 1 == len(cfg.STAGES)
         stage_cfg, found = _stage_cfg(cfg, name, settings, is_last, extra)
         own = {key: str(settings.get(key, "")) for key in OWN_KEYS}
+        if not _STAGE_NAME.fullmatch(name):
+            found.append(
+                Fault("OUTPUT_DIR", f"{name!r} names a folder in OUTPUT_DIR: use letters, digits, _ and - only.")
+            )
         found += _source_faults(own, [stage.name for stage in stages])
         faults += [_in_stage(name, fault) for fault in found]
         stages.append(Stage(name, stage_cfg, own["START_FROM"], own["WEIGHTS"], own["TEACHER"]))

@@ -5,7 +5,7 @@ import math
 import numbers
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,27 @@ _TYPE_HINTS: dict[type, str] = {str: " Put it in quotes.", list: " Write it in b
 _WORDS = {"none": None, "null": None, "true": True, "false": False}
 # What YAML 1.1 takes for text, and people for a number: it wants 1.0e-4.
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+
+
+_LARGEST_OF = {
+    **dict.fromkeys(("RNG_SEED", "SYNTHETIC.SEED"), 2**63 - 1),
+    **dict.fromkeys(("DIST_TIMEOUT_SEC", "DIST_WAIT_SEC", "DATA_LOADER.SAMPLE_TIMEOUT_SEC"), 10**6),
+    **dict.fromkeys(("DATA_LOADER.NUM_WORKERS", "NUM_GPUS", "NUM_SHARDS"), 10**5),
+}
+
+
+def largest_of(key: str) -> int:
+    """The largest number that NumPy, torch and the operating system's clocks take for `key`."""
+    return _LARGEST_OF.get(key, 2**31 - 1)
+
+
+def numbers_in(value: object) -> Iterator[float]:
+    """The numbers in `value`, however deep in lists."""
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from numbers_in(item)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
 
 
 def fitted_value(key: str, value: object, default: object, key_types: KeyTypes = CORE) -> object:
