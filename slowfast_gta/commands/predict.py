@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fvcore.common.config import CfgNode
+
 from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_configs
 from slowfast_gta.errors import ConfigError, DataError, WeightsError
 
@@ -77,7 +79,7 @@ def _newest_checkpoint(weights: str) -> Path:
     return found[-1][1]
 
 
-def _submit(cfg, weights: Path, folder: Path, as_json: bool) -> int:
+def _submit(cfg: CfgNode, weights: Path, folder: Path, as_json: bool) -> int:
     from slowfast_gta.inference.submission import build_submission
 
     found = build_submission(cfg, weights, folder)

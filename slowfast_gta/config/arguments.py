@@ -136,8 +136,9 @@ def _each_line_once() -> Iterator[None]:
     said: set[str] = set()
 
     def is_new(record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        return not (text in said or said.add(text))
+        before = len(said)
+        said.add(record.getMessage())
+        return len(said) > before
 
     loggers = [logging.getLogger(f"slowfast_gta.config.{name}") for name in ("read", "load")]
     for logger in loggers:

@@ -86,7 +86,7 @@ class _Held(logging.handlers.MemoryHandler):
         self.flush()
 
 
-def _rank_file(log_file: Path) -> logging.Handler:
+def _rank_file(log_file: Path) -> "_LogFile":
     file = _LogFile(log_file.with_name(f"log_rank{distributed.get_rank()}.txt"), delay=True)  # none without a fault
     file.setLevel(logging.WARNING)
     file.setFormatter(logging.Formatter(_IN_FILES))

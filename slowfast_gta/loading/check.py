@@ -48,9 +48,10 @@ def check_labels(dataset: VideoDataset, records: Sequence[VideoRecord]) -> None:
         return
     unused = [label for label in range(len(names)) if label not in labels]
     if not dataset.knows_its_classes and len(unused) > len(names) / 2:
+        largest = max(label for label in range(len(names)) if label in labels)
         raise ConfigError(
-            f"MODEL.NUM_CLASSES is {len(names)}, and the training list uses {len(labels)} labels, up to {max(labels)}. "
-            f"Set MODEL.NUM_CLASSES {max(labels) + 1}, or write the names of all classes into classes.txt, "
+            f"MODEL.NUM_CLASSES is {len(names)}, and the training list uses {len(labels)} labels, up to {largest}. "
+            f"Set MODEL.NUM_CLASSES {largest + 1}, or write the names of all classes into classes.txt, "
             "a line each, beside the lists."
         )
     if unused:

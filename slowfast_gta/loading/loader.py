@@ -98,7 +98,8 @@ class ClipLoader:
     @property
     def digest(self) -> str:
         """Of the list that is read: its videos in order, their labels and spans."""
-        return self.clips.records.digest()
+        records = self.clips.records
+        return records.digest() if isinstance(records, VideoRecords) else ""
 
     def __len__(self) -> int:
         """Batches in an epoch of this process."""
