@@ -3,7 +3,7 @@
 from slowfast_gta import load_config, build_model, load_weights
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
@@ -25,7 +25,7 @@ _PUBLIC = {
 __all__ = ["build_model", "load_config", "load_weights"]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     """Import the public names when they are first used: `--help` and errors in a config need no torch."""
     import importlib
 

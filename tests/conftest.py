@@ -1,11 +1,18 @@
 """Fixtures that several rooms of the tests share."""
 
+import os
 from pathlib import Path
 
 import pytest
 from miniatures import CFG, TINY, keys, make_ssv2
 
 from slowfast_gta.commands import run_command
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory) -> None:
+    """Nothing is left in, or taken from, the cache of whoever runs the tests."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")

@@ -16,24 +16,28 @@ The network is the one that a test runs, BatchNorm folded into the convolutions;
 import re
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import torch
+from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
-from slowfast_gta.models.build import build_model
+from slowfast_gta.models.build import build_model, inserted_blocks
 from slowfast_gta.models.fold import fold_batch_norms_
+from slowfast_gta.models.refine import AFR
 
 # torch's formulas lack the attention kernel of CPUs.
 _CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 
-def _operations(function, arguments: tuple, options: dict, output) -> int | None:
+def _operations(function: Any, arguments: Sequence[Any], options: dict[str, Any], output: object) -> int | None:
     """Multiplications and additions of one call, or None where they are not counted."""
     if function is _CPU_ATTENTION:
         return sdpa_flop_count(*(part.shape for part in arguments[:3]))
@@ -59,7 +63,9 @@ class Meter(TorchDispatchMode):
         self._names = {module: name for name, module in model.named_modules()}
         self._own(list(model.parameters()) + list(model.buffers()))
 
-    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+    def __torch_dispatch__(
+        self, function: Any, types: Any, arguments: Sequence[Any] = (), options: dict[str, Any] | None = None
+    ) -> Any:
         options = options or {}
         output = function(*arguments, **options)
         self._own(tree_leaves(output))
@@ -84,11 +90,11 @@ class Meter(TorchDispatchMode):
             for hook in hooks:
                 hook.remove()
 
-    def _enter(self, module: nn.Module, _) -> None:
+    def _enter(self, module: nn.Module, _: object) -> None:
         # A module that `model` does not have a name for counts as the one that calls it.
         self._running.append(self._names.get(module, self._running[-1]))
 
-    def _leave(self, *_) -> None:
+    def _leave(self, *_: object) -> None:
         self._running.pop()
 
     def _own(self, values: list) -> None:
@@ -99,16 +105,16 @@ class Meter(TorchDispatchMode):
             storage = value.untyped_storage()
             key, size = id(storage), storage.nbytes()
             if key not in self._alive:
-                self._alive[key] = weakref.ref(storage, lambda _, key=key, size=size: self._free(key, size))
+                self._alive[key] = weakref.ref(storage, partial(self._free, key, size))
                 self._alive_bytes += size
         self.peak_bytes = max(self.peak_bytes, self._alive_bytes)
 
-    def _free(self, key: int, size: int) -> None:
+    def _free(self, key: int, size: int, _: object) -> None:
         del self._alive[key]
         self._alive_bytes -= size
 
 
-def build_complexity(cfg) -> dict:
+def build_complexity(cfg: CfgNode) -> dict:
     """The cost of one view (one clip at DATA.TEST_CROP_SIZE) of the network that `cfg` describes.
 
     {"gmacs", "params_m", "activations_m", "peak_memory_mb", "num_views", "gmacs_all_views", "input": [3, T, H, W],
@@ -125,7 +131,8 @@ def build_complexity(cfg) -> dict:
     num_views = cfg.TEST.NUM_ENSEMBLE_VIEWS * cfg.TEST.NUM_SPATIAL_CROPS
     counts = {"gmacs": (meter.macs, 1e9), "params_m": (params, 1e6), "activations_m": (meter.activations, 1e6)}
     total = _cost("", counts)
-    blocks = [name for name, _ in model.named_modules() if _is_attention(name)]
+    # AFR is among the stages.
+    blocks = [name for name, block in inserted_blocks(model).items() if not isinstance(block, AFR)]
     return {
         **{key: total[key] for key in counts},
         "peak_memory_mb": round(meter.peak_bytes / 1e6, 1),
@@ -141,11 +148,6 @@ def _order(stage: str) -> tuple[str, bool]:
     """Sorts stages as a clip goes through them: s1, s1_fuse, s2 ..., and what has another name behind."""
     numbered = re.match(r"s\d", stage)
     return (numbered[0] if numbered else "t", stage != (numbered and numbered[0]))
-
-
-def _is_attention(name: str) -> bool:
-    """s3.pathway0_attention1, s3.pathway0_nonlocal1; not what is inside of them."""
-    return name.count(".") == 1 and ("_attention" in name or "_nonlocal" in name)
 
 
 def _cost(prefix: str, counts: dict[str, tuple[Counter[str], float]]) -> dict:

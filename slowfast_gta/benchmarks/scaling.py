@@ -9,9 +9,11 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from fvcore.common.config import CfgNode
 
 from slowfast_gta import distributed
 from slowfast_gta.benchmarks.network import describe_machine, training_step
@@ -20,7 +22,7 @@ from slowfast_gta.models.build import build_model
 from slowfast_gta.processes.parallel import num_cores
 
 
-def build_scaling(cfg, num_processes: int | None, pairs: int, batch_size: int) -> dict:
+def build_scaling(cfg: CfgNode, num_processes: int | None, pairs: int, batch_size: int) -> dict:
     """Time steps of `batch_size` clips a process. num_processes: None for one a GPU or, on CPUs, one a core."""
     num_gpus = num_gpus_from_cfg(cfg)
     count = num_gpus or num_processes or num_cores()
@@ -31,7 +33,7 @@ def build_scaling(cfg, num_processes: int | None, pairs: int, batch_size: int) -
         return json.loads(answer.read_text())
 
 
-def _load_and_time(cfg, pairs: int, batch_size: int, answer: Path) -> None:
+def _load_and_time(cfg: CfgNode, pairs: int, batch_size: int, answer: Path) -> None:
     """What each process does; the first one writes the `answer`."""
     rank, device = distributed.get_rank(), device_from_cfg(cfg)
     if device.type == "cpu":
@@ -53,7 +55,7 @@ def _load_and_time(cfg, pairs: int, batch_size: int, answer: Path) -> None:
         answer.write_text(json.dumps(found))
 
 
-def _pair(alone, together, device: torch.device) -> tuple[float, float]:
+def _pair(alone: Callable[[], object], together: Callable[[], object], device: torch.device) -> tuple[float, float]:
     """Seconds of a step of the first process alone, and of all together."""
     distributed.barrier()
     seconds_alone = _seconds(alone, device) if distributed.is_main() else 0.0
@@ -61,7 +63,7 @@ def _pair(alone, together, device: torch.device) -> tuple[float, float]:
     return seconds_alone, max(distributed.gather(_seconds(together, device)))
 
 
-def _seconds(step, device: torch.device) -> float:
+def _seconds(step: Callable[[], object], device: torch.device) -> float:
     begin = time.perf_counter()
     step()
     if device.type == "cuda":

@@ -89,8 +89,8 @@ def run_command(name: str, arguments: Sequence[str] | None = None, package: str 
 
 
 def open_standard_streams() -> None:
-    """/dev/null where whoever started this has closed one (2>&-): the next file would get its number, and what is meant
-    for people would be written into it."""
+    """Put /dev/null where whoever started this has closed one (2>&-): the next file to be opened would get its
+    number, and what is meant for people would be written into it."""
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:
             os.fstat(number)

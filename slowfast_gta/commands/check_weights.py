@@ -4,6 +4,8 @@ import argparse
 import json
 from collections.abc import Sequence
 
+from fvcore.common.config import CfgNode
+
 from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_configs, parse_arguments
 from slowfast_gta.errors import ConfigError, WeightsError
 
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(not answer["fits"])
 
 
-def _check(cfg, file: str, save: str | None) -> tuple[dict, str]:
+def _check(cfg: CfgNode, file: str, save: str | None) -> tuple[dict, str]:
     """The answer for --json, and for people."""
     from slowfast_gta.models.build import build_model
     from slowfast_gta.models.weights import check_weights, load_weights_for, save_safetensors

@@ -6,14 +6,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fvcore.common.config import CfgNode
+
 from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_configs
-from slowfast_gta.errors import ConfigError, DataError
+from slowfast_gta.errors import ConfigError, DataError, WeightsError
 
 _EXAMPLES = """example:
   python tools/predict.py --cfg runs/demo/R2D_GTA/config.yaml \\
       --weights runs/demo/R2D_GTA/checkpoints/checkpoint_epoch_00006.pyth my_video.mp4 another.webm
   python tools/predict.py --cfg runs/gta/config.yaml --weights gta.pyth --submission runs/gta/submission
 """
+_WEIGHTS = "a checkpoint of ours or PySlowFast's, or the folder of a run, for its newest checkpoint"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "predict", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_config_arguments(parser)
-    parser.add_argument("--weights", required=True, metavar="FILE", help="a checkpoint of ours or PySlowFast's")
+    parser.add_argument("--weights", required=True, metavar="FILE", help=_WEIGHTS)
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     parser.add_argument(
         "--submission",
@@ -43,11 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise ConfigError(
             f"predict takes one config, and --cfg names {len(configs)} files. Videos stand after --weights."
         )
+    weights = _newest_checkpoint(args.weights)
     if args.submission:
-        return _submit(configs[0], args.weights, args.submission, args.json)
+        return _submit(configs[0], weights, args.submission, args.json)
     from slowfast_gta.inference.predictor import build_predictor
 
-    predictor = build_predictor(configs[0], args.weights)
+    predictor = build_predictor(configs[0], weights)
     answers = []
     for path in args.videos:
         try:
@@ -61,10 +65,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(any("error" in answer for answer in answers))
 
 
-def _submit(cfg, weights: str, folder: Path, as_json: bool) -> int:
-    from slowfast_gta.inference.submission import save_submission
+def _newest_checkpoint(weights: str) -> Path:
+    """`weights`, or the newest checkpoint of the run whose folder that is."""
+    from slowfast_gta.engine.checkpoint.checkpoint import list_checkpoints
 
-    found = save_submission(cfg, weights, folder)
+    path = Path(weights).expanduser()
+    if not path.is_dir():
+        return path
+    if not (found := list_checkpoints(path)):
+        raise WeightsError(
+            f"{weights} is a folder without checkpoints. Name the folder of a run, or a file of weights."
+        )
+    return found[-1][1]
+
+
+def _submit(cfg: CfgNode, weights: Path, folder: Path, as_json: bool) -> int:
+    from slowfast_gta.inference.submission import build_submission
+
+    found = build_submission(cfg, weights, folder)
     if as_json:
         print(json.dumps(found, indent=2))
     else:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_configs, parse_arguments
 from slowfast_gta.config.paths import check_separate_outputs
@@ -43,7 +44,7 @@ class Training:
         if code:
             raise RunError(f"The training ended with exit code {code}; its own words are above.")
 
-    def checkpoint(self):
+    def checkpoint(self) -> Any:
         """What submitit asks for at the warning, once on the first node: this again, when the training has saved."""
         from submitit.helpers import DelayedSubmission
 
@@ -56,6 +57,8 @@ class Training:
 
     def _has_ended(self) -> bool:
         """Not by Popen's own ways: a signal's handler may interrupt one of them, which then waits for itself."""
+        if self._process is None:
+            return True
         try:
             return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
         except ChildProcessError:
@@ -173,7 +176,7 @@ def run_net_command(args: argparse.Namespace) -> list[str]:
     return [sys.executable, "-m", "slowfast_gta", "run_net", "--cfg", *args.cfg, *pairs]
 
 
-def build_executor(log_dir: Path, max_restarts: int):
+def build_executor(log_dir: Path, max_restarts: int) -> Any:
     """submitit's, for SLURM. Raises RunError where there is none."""
     try:
         import submitit
@@ -187,7 +190,7 @@ def build_executor(log_dir: Path, max_restarts: int):
     return submitit.AutoExecutor(log_dir, cluster="slurm", slurm_max_num_timeout=max_restarts)
 
 
-def submit(executor, training: Training):
+def submit(executor: Any, training: Training) -> Any:
     """The job. Raises RunError with what sbatch says."""
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 

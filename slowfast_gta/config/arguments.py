@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from fvcore.common.config import CfgNode
 
@@ -49,7 +50,13 @@ def as_called(text: str) -> str:
 class _Collect(argparse.Action):
     """Adds what follows to the tokens found so far, so that overrides may stand in several places."""
 
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
         setattr(namespace, self.dest, [*(getattr(namespace, self.dest) or []), *values])
 
 
@@ -129,8 +136,9 @@ def _each_line_once() -> Iterator[None]:
     said: set[str] = set()
 
     def is_new(record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        return not (text in said or said.add(text))
+        before = len(said)
+        said.add(record.getMessage())
+        return len(said) > before
 
     loggers = [logging.getLogger(f"slowfast_gta.config.{name}") for name in ("read", "load")]
     for logger in loggers:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
+from fvcore.common.config import CfgNode
+
 from slowfast_gta import datasets, models  # noqa: F401 - importing them registers their names
 from slowfast_gta.config.check_network import check_network
 from slowfast_gta.config.paths import WEIGHTS, is_reference
@@ -64,7 +66,7 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
 )
 
 
-def check_config(cfg) -> list[Fault]:
+def check_config(cfg: CfgNode) -> list[Fault]:
     """Every fault between the keys of `cfg`. PLUGINS are already imported."""
     rules = (
         check_names,
@@ -79,7 +81,7 @@ def check_config(cfg) -> list[Fault]:
     return list(dict.fromkeys(fault for rule in (*rules, check_network) for fault in rule(cfg)))
 
 
-def check_names(cfg) -> Iterator[Fault]:
+def check_names(cfg: CfgNode) -> Iterator[Fault]:
     """Names that nobody registered."""
     named = [
         ("MODEL.MODEL_NAME", cfg.MODEL.MODEL_NAME, MODEL_REGISTRY),
@@ -95,7 +97,7 @@ def check_names(cfg) -> Iterator[Fault]:
             yield Fault(key, str(error), ("PLUGINS",))
 
 
-def check_ranges(cfg) -> Iterator[Fault]:
+def check_ranges(cfg: CfgNode) -> Iterator[Fault]:
     """Single numbers outside of what makes sense."""
     for allowed, holds, keys in _RANGES:
         for key in keys.split():
@@ -106,7 +108,7 @@ def check_ranges(cfg) -> Iterator[Fault]:
                 yield Fault(key, f"{key} is {value}; it must be {allowed}.")
 
 
-def check_sizes(cfg) -> Iterator[Fault]:
+def check_sizes(cfg: CfgNode) -> Iterator[Fault]:
     """Numbers that are larger than any library takes, wherever they stand."""
     for key, value in flattened(cfg).items():
         largest = largest_of(key)
@@ -114,7 +116,7 @@ def check_sizes(cfg) -> Iterator[Fault]:
             yield Fault(key, f"{key} has {wrong[0]}, and numbers there are at most {largest}. Set a smaller one.")
 
 
-def check_outputs(cfg) -> Iterator[Fault]:
+def check_outputs(cfg: CfgNode) -> Iterator[Fault]:
     """The number of classes, of one output or of several."""
     classes, names = cfg.MODEL.NUM_CLASSES, cfg.MODEL.OUTPUTS
     several = isinstance(classes, list)
@@ -131,7 +133,7 @@ def check_outputs(cfg) -> Iterator[Fault]:
         )
 
 
-def check_data(cfg) -> Iterator[Fault]:
+def check_data(cfg: CfgNode) -> Iterator[Fault]:
     """Sizes and statistics of the frames."""
     data = cfg.DATA
     for key, values in (("DATA.MEAN", data.MEAN), ("DATA.STD", data.STD)):
@@ -191,7 +193,7 @@ def _resize_faults(resize: list, train_crop: int, test_crop: int) -> Iterator[Fa
             )
 
 
-def check_views(cfg) -> Iterator[Fault]:
+def check_views(cfg: CfgNode) -> Iterator[Fault]:
     """Where the clips and crops of a test lie."""
     data, test = cfg.DATA, cfg.TEST
     if test.CLIP_POSITIONS == "twice" and (data.SAMPLING == "dense" or test.NUM_ENSEMBLE_VIEWS != 2):
@@ -217,7 +219,7 @@ def check_views(cfg) -> Iterator[Fault]:
         )
 
 
-def check_schedule(cfg) -> Iterator[Fault]:
+def check_schedule(cfg: CfgNode) -> Iterator[Fault]:
     """Learning rates over the epochs, and what the optimizers refuse."""
     solver = cfg.SOLVER
     if solver.WARMUP_EPOCHS > solver.MAX_EPOCH and solver.WARMUP_MAX_FRACTION == 1:
@@ -282,7 +284,7 @@ def _step_faults(policy: str, steps: list, rates: list) -> Iterator[Fault]:
         )
 
 
-def check_processes(cfg) -> Iterator[Fault]:
+def check_processes(cfg: CfgNode) -> Iterator[Fault]:
     """Machines that train together."""
     if cfg.SHARD_ID >= cfg.NUM_SHARDS >= 1:
         yield Fault(
@@ -299,7 +301,7 @@ def check_processes(cfg) -> Iterator[Fault]:
         )
 
 
-def check_data_paths(cfg, splits: Iterable[str]) -> None:
+def check_data_paths(cfg: CfgNode, splits: Iterable[str]) -> None:
     """Raises ConfigError unless the folders that `splits` ("train", "val", "test") read and OUTPUT_DIR are there.
 
     OUTPUT_DIR and the folder of a data set that makes its own files need not exist, only be possible to make.
@@ -318,7 +320,7 @@ def check_data_paths(cfg, splits: Iterable[str]) -> None:
     _refuse(faults)
 
 
-def _missing_weights(cfg) -> Iterator[Fault]:
+def _missing_weights(cfg: CfgNode) -> Iterator[Fault]:
     """Files of weights that the run will need, however late."""
     for key in WEIGHTS:
         section, name = key.split(".")
@@ -328,7 +330,7 @@ def _missing_weights(cfg) -> Iterator[Fault]:
             yield Fault(key, f"{key} is {path}, and there is {what} of that name. Name a file of weights.")
 
 
-def check_output_dir(cfg) -> None:
+def check_output_dir(cfg: CfgNode) -> None:
     """Raises ConfigError unless OUTPUT_DIR is there or can be made."""
     _refuse(_not_writable("OUTPUT_DIR", cfg.OUTPUT_DIR))
 

@@ -3,17 +3,18 @@
 from collections.abc import Callable, Iterator
 
 import torch
+from fvcore.common.config import CfgNode
 
 from slowfast_gta.config.settings import Fault
 from slowfast_gta.errors import ConfigError
-from slowfast_gta.models.attention.build import ATTENTION_REGISTRY, accepted_options, build_attention
+from slowfast_gta.models.attention.build import ATTENTION_REGISTRY, choose_attention, unknown_options
 from slowfast_gta.models.layout import BLOCKS, TEMPORAL_POOL, StageLayout, attention_places, build_layout
 from slowfast_gta.models.resnet import build_nonlocal
 
 _STAGES = ("res2", "res3", "res4", "res5")
 
 
-def check_network(cfg) -> Iterator[Fault]:
+def check_network(cfg: CfgNode) -> Iterator[Fault]:
     """Faults of ResNet and SlowFast and of the blocks in them. A network of the user's own checks itself."""
     yield from check_attention_choice(cfg)
     if cfg.MODEL.MODEL_NAME not in ("ResNet", "SlowFast"):
@@ -30,7 +31,7 @@ def check_network(cfg) -> Iterator[Fault]:
             yield from check_nonlocal_blocks(cfg)
 
 
-def check_attention_choice(cfg) -> Iterator[Fault]:
+def check_attention_choice(cfg: CfgNode) -> Iterator[Fault]:
     """ATTENTION's keys against each other and against the options that the block has."""
     node = cfg.ATTENTION
     placed = any(indices for stage in node.LOCATION if isinstance(stage, list) for indices in stage)
@@ -59,17 +60,11 @@ def check_attention_choice(cfg) -> Iterator[Fault]:
             ("ATTENTION.LOCATION",),
         )
     if node.NAME in ATTENTION_REGISTRY:
-        accepted = accepted_options(node.NAME)
-        for option in node.OPTIONS:
-            if option not in accepted:
-                known = ", ".join(sorted(accepted)) or "none"
-                yield Fault(
-                    f"ATTENTION.OPTIONS.{option}",
-                    f"ATTENTION.OPTIONS.{option}: {node.NAME} has no option {option}. It accepts {known}.",
-                )
+        for option, sentence in unknown_options(node.NAME, node.OPTIONS).items():
+            yield Fault(f"ATTENTION.OPTIONS.{option}", f"ATTENTION.OPTIONS.{option}: {sentence}")
 
 
-def check_refine(cfg) -> Iterator[Fault]:
+def check_refine(cfg: CfgNode) -> Iterator[Fault]:
     """ATTENTION.REFINE needs masks, of one pathway."""
     handing = [name for name, block in ATTENTION_REGISTRY if getattr(block, "hands_mask", False)]
     if cfg.ATTENTION.NAME not in handing:
@@ -88,7 +83,7 @@ def check_refine(cfg) -> Iterator[Fault]:
         )
 
 
-def check_arch(cfg) -> Iterator[Fault]:
+def check_arch(cfg: CfgNode) -> Iterator[Fault]:
     """MODEL_NAME with ARCH, and the number of frames."""
     arch, name, frames = cfg.MODEL.ARCH, cfg.MODEL.MODEL_NAME, cfg.DATA.NUM_FRAMES
     if (arch == "slowfast") != (name == "SlowFast"):
@@ -113,7 +108,7 @@ def check_arch(cfg) -> Iterator[Fault]:
         )
 
 
-def check_widths(cfg) -> Iterator[Fault]:
+def check_widths(cfg: CfgNode) -> Iterator[Fault]:
     """Channels that must divide."""
     resnet, fast = cfg.RESNET, cfg.SLOWFAST
     if resnet.TRANS_FUNC == "basic_transform" and resnet.NUM_GROUPS != 1:
@@ -142,7 +137,7 @@ def check_widths(cfg) -> Iterator[Fault]:
         )
 
 
-def check_lists(cfg) -> Iterator[Fault]:
+def check_lists(cfg: CfgNode) -> Iterator[Fault]:
     """RESNET's lists with one whole number for each stage and pathway."""
     num_pathways = 2 if cfg.MODEL.ARCH == "slowfast" else 1
     resnet = cfg.RESNET
@@ -163,7 +158,7 @@ def check_lists(cfg) -> Iterator[Fault]:
             )
 
 
-def check_locations(cfg) -> Iterator[Fault]:
+def check_locations(cfg: CfgNode) -> Iterator[Fault]:
     """The places of attention blocks: one list of block indices for each stage and pathway."""
     num_pathways = 2 if cfg.MODEL.ARCH == "slowfast" else 1
     for key, location in (("ATTENTION.LOCATION", cfg.ATTENTION.LOCATION), ("NONLOCAL.LOCATION", cfg.NONLOCAL.LOCATION)):
@@ -171,7 +166,7 @@ def check_locations(cfg) -> Iterator[Fault]:
             continue
         fault = _shape_fault(location, num_pathways)
         if fault:
-            example = [[[]] * num_pathways] * 4
+            example: list[list[list[int]]] = [[[]] * num_pathways] * 4
             yield Fault(key, f"{key} is {location}; {fault}, as {example}.")
             continue
         for stage, num_blocks, pathways in zip(_STAGES, BLOCKS[cfg.RESNET.DEPTH], location, strict=True):
@@ -181,7 +176,7 @@ def check_locations(cfg) -> Iterator[Fault]:
             yield from check_nonlocal(cfg)
 
 
-def check_nonlocal(cfg) -> Iterator[Fault]:
+def check_nonlocal(cfg: CfgNode) -> Iterator[Fault]:
     """GROUP and POOL where NONLOCAL.LOCATION, whose shape is right, names a place."""
     node = cfg.NONLOCAL
     for number, pathways in enumerate(node.LOCATION):
@@ -200,11 +195,12 @@ def check_nonlocal(cfg) -> Iterator[Fault]:
                     yield Fault(key, f"{key} is {value}; each must be three numbers [T, H, W], as [1, 2, 2].")
 
 
-def check_blocks(cfg) -> Iterator[Fault]:
+def check_blocks(cfg: CfgNode) -> Iterator[Fault]:
     """What the block itself refuses, at the places that there are: each distinct one is built once, without memory."""
-    name, options = cfg.ATTENTION.NAME, dict(cfg.ATTENTION.OPTIONS)
-    if name not in ATTENTION_REGISTRY or not set(options) <= set(accepted_options(name)):
+    name, options = cfg.ATTENTION.NAME, cfg.ATTENTION.OPTIONS
+    if name not in ATTENTION_REGISTRY or unknown_options(name, options):  # check_attention_choice says so
         return
+    choice = choose_attention(name, options)
     layout = build_layout(cfg)
     tried = set()
     for place in attention_places(layout, _places_there_are(cfg.ATTENTION.LOCATION, layout)):
@@ -212,16 +208,16 @@ def check_blocks(cfg) -> Iterator[Fault]:
         if size not in tried:
             tried.add(size)
             where = f"ATTENTION.OPTIONS at {place.where}"
-            yield from _faults_of("ATTENTION.NAME", build_attention, name, *size, options, where)
+            yield from _faults_of("ATTENTION.NAME", choice.build, *size, where)
 
 
-def check_nonlocal_blocks(cfg) -> Iterator[Fault]:
+def check_nonlocal_blocks(cfg: CfgNode) -> Iterator[Fault]:
     """The same for PySlowFast's NONLOCAL."""
     for place in attention_places(build_layout(cfg), cfg.NONLOCAL.LOCATION):
         yield from _faults_of("NONLOCAL.LOCATION", build_nonlocal, cfg, place)
 
 
-def _faults_of(chosen_by: str, build: Callable, *arguments) -> Iterator[Fault]:
+def _faults_of(chosen_by: str, build: Callable[..., object], *arguments: object) -> Iterator[Fault]:
     """What a block refuses: its options are to blame before the key that it is chosen by."""
     try:
         with torch.device("meta"):

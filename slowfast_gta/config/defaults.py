@@ -124,6 +124,9 @@ _C.TRAIN = CfgNode()
 _C.TRAIN.ENABLE = True  # train before testing
 _C.TRAIN.DATASET = "Kinetics"  # a registered one: SSv1 | SSv2 | Kinetics | EgoGesture | EPIC | Synthetic | your own
 _C.TRAIN.BATCH_SIZE = 64  # clips a step, over all processes
+_C.TRAIN.DROP_LAST = (
+    True  # leave out videos that do not fill a last batch, other ones each epoch; False: a smaller batch
+)
 _C.TRAIN.EVAL_PERIOD = 10  # epochs between evaluations on the validation split
 _C.TRAIN.CHECKPOINT_PERIOD = 10  # epochs between checkpoints
 _C.TRAIN.CHECKPOINT_PERIOD_STEPS = 1000  # steps between checkpoints inside an epoch; 0 for none

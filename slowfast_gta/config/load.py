@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from fvcore.common.config import CfgNode
@@ -89,11 +90,11 @@ class _PlainDumper(yaml.SafeDumper):
     def ignore_aliases(self, data: object) -> bool:
         return True
 
-    def represent_mapping(self, tag: str, mapping, flow_style=None) -> yaml.Node:
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
         return super().represent_mapping(tag, mapping, flow_style=not mapping)
 
 
-def _plain_dict(node: object) -> object:
+def _plain_dict(node: Any) -> Any:
     return {key: _plain_dict(value) for key, value in node.items()} if isinstance(node, dict) else node
 
 
@@ -129,14 +130,20 @@ def _unexplained(found: list[Fault], faults: list[Fault]) -> list[Fault]:
     return [fault for fault in found if not any(fault.is_about(key) for key in explained)]
 
 
+def _file_and_line(where: str) -> tuple[str, int]:
+    found = _LINE.fullmatch(where)
+    return (found[1], int(found[2] or 0)) if found else (where, 0)
+
+
 def _report(path: Path, faults: list[Fault], set_at: Mapping[str, str]) -> str:
     """All faults, those of one file together and in the order of its lines."""
     found = [(where_set(fault, set_at), fault.text) for fault in faults]
-    files = [_LINE.fullmatch(where)[1] for where, _ in found]
+    places = {where: _file_and_line(where) for where, _ in found}
+    files = [places[where][0] for where, _ in found]
 
     def position(place: tuple[str, str]) -> tuple[int, int]:
-        file, line = _LINE.fullmatch(place[0]).groups()
-        return files.index(file), int(line or 0)
+        file, line = places[place[0]]
+        return files.index(file), line
 
     lines = [f"{where}: {text}" for where, text in sorted(found, key=position)]
     lines = list(dict.fromkeys(lines))

@@ -53,7 +53,7 @@ def _import_file(path: Path) -> None:
     if not path.is_file():
         raise ConfigError(f"there is no plugin file {path}. A relative one is relative to the YAML that names it.")
     spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None:
+    if spec is None or spec.loader is None:
         raise ImportError("a plugin file's name ends with .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module

@@ -80,7 +80,8 @@ def _mapping(value: object) -> dict | None:
 
 def _source(setting: Setting) -> str:
     """The file of a setting, or the command line."""
-    return _WHERE.fullmatch(setting.where)[1]
+    found = _WHERE.fullmatch(setting.where)
+    return found[1] if found else setting.where
 
 
 def _stages(settings: Iterable[Setting]) -> list[str]:

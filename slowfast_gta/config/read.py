@@ -120,7 +120,13 @@ def _compose(path: Path) -> tuple[yaml.Node | None, yaml.SafeLoader]:
 
 
 def _walk(
-    loader, node, schema: CfgNode, prefix: str, path: Path, faults: list[Fault], root: CfgNode
+    loader: yaml.SafeLoader,
+    node: yaml.MappingNode,
+    schema: CfgNode,
+    prefix: str,
+    path: Path,
+    faults: list[Fault],
+    root: CfgNode,
 ) -> Iterator[Setting]:
     """The settings of one mapping, descending where `schema` has a section of that name; a stage's is all of `root`."""
     lines: dict[str, int] = {}
@@ -168,8 +174,8 @@ def _base_files(base: Setting, faults: list[Fault]) -> Iterator[Path]:
 def _syntax_fault(path: Path, error: yaml.YAMLError) -> Fault:
     if isinstance(error, yaml.reader.ReaderError):
         return _unreadable(path, f"this is no text file: character {error.position} is not one that text has.")
-    mark = error.problem_mark
-    return _unreadable(path, f"this is not YAML: {error.problem}.", mark.line + 1)
+    problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+    return _unreadable(path, f"this is not YAML: {problem or error}.", mark.line + 1 if mark else None)
 
 
 def _unreadable(path: Path, text: str, line: int | None = None) -> Fault:

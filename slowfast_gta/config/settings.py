@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fvcore.common.config import CfgNode
 
@@ -101,10 +101,10 @@ def _put(cfg: CfgNode, setting: Setting, key_types: KeyTypes) -> Fault | None:
         text = f"{key} is a section of keys ({key}.{next(iter(node[name]), 'KEY')}), not {value!r}."
         return Fault(key, text, where=where)
     try:
-        value = fitted_value(key, value, node[name], key_types)
+        fitted: Any = fitted_value(key, value, node[name], key_types)
     except ValueError as error:
         return Fault(key, str(error), where=where)
-    node[name] = [plugin_name(item, folder) for item in value] if key == "PLUGINS" else value
+    node[name] = [plugin_name(item, folder) for item in fitted] if key == "PLUGINS" else fitted
     return None
 
 
@@ -116,7 +116,7 @@ def _put_into_stage(cfg: CfgNode, setting: Setting) -> Fault | None:
         return Fault(setting.key, text, (STAGES,), setting.where)
     keys = {rest[0]: setting.value} if rest else setting.value
     stage = cfg.STAGES.setdefault(name, CfgNode())
-    stage.update(flattened(keys or {}))
+    stage.update(flattened(keys if isinstance(keys, dict) else {}))
     if rest == [OPTIONS] and setting.value == {}:
         stage[OPTIONS] = {}  # the stage does without those of the whole config
     return None
@@ -124,7 +124,7 @@ def _put_into_stage(cfg: CfgNode, setting: Setting) -> Fault | None:
 
 def flattened(keys: Mapping, prefix: str = "") -> dict[str, object]:
     """{dotted name: value} of nested sections."""
-    flat = {}
+    flat: dict[str, object] = {}
     for key, value in keys.items():
         flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
@@ -143,7 +143,7 @@ def near_keys(key: str, root: CfgNode) -> list[str]:
 
 def dotted_keys(node: CfgNode, prefix: str = "") -> list[str]:
     """Every key below `node`, but for sections, by its dotted name."""
-    keys = []
+    keys: list[str] = []
     for name, value in node.items():
         keys += dotted_keys(value, f"{prefix}{name}.") if isinstance(value, CfgNode) else [prefix + name]
     return keys

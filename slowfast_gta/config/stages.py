@@ -73,7 +73,8 @@ def check_stages(cfg: CfgNode, extra: Extra = None) -> list[Fault]:
 
 
 def _stages_and_faults(cfg: CfgNode, extra: Extra) -> tuple[list[Stage], list[Fault]]:
-    stages, faults = [], []
+    stages: list[Stage] = []
+    faults: list[Fault] = []
     for number, (name, settings) in enumerate(cfg.STAGES.items()):
         is_last = number + 1 == len(cfg.STAGES)
         stage_cfg, found = _stage_cfg(cfg, name, settings, is_last, extra)
@@ -131,7 +132,7 @@ def _stage_cfg(cfg: CfgNode, name: str, settings: CfgNode, is_last: bool, extra:
             continue
         if key in _NOT_OF_A_STAGE or key.split(".")[0] in _NOT_OF_A_STAGE:
             faults.append(Fault(key, f"{key} is the same for all stages; set it outside of STAGES."))
-        elif value and settings.get(same := _SAID_TWICE.get(key)):
+        elif value and (same := _SAID_TWICE.get(key)) and settings.get(same):
             faults.append(Fault(same, f"{same} and {key} say the same of a stage; keep one of them.", (key,)))
         elif fault := put_setting(stage, Setting(key, value, name, Path.cwd()), extended_types(extension)):
             faults.append(fault)

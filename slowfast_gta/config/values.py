@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import yaml
 
@@ -31,7 +32,7 @@ _TYPE_NAMES = {
     list: "a list",
     type(None): "None",
 }
-_TYPE_HINTS = {str: " Put it in quotes.", list: " Write it in brackets, as [1, 2]."}
+_TYPE_HINTS: dict[type, str] = {str: " Put it in quotes.", list: " Write it in brackets, as [1, 2]."}
 _WORDS = {"none": None, "null": None, "true": True, "false": False}
 # What YAML 1.1 takes for text, and people for a number: it wants 1.0e-4.
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
@@ -62,7 +63,7 @@ def fitted_value(key: str, value: object, default: object, key_types: KeyTypes =
     """`value` in the type that `key` has. Raises ValueError with a sentence about what is allowed."""
     types, choices = key_types.types.get(key, (type(default),)), key_types.choices.get(key)
     try:
-        fitted = _fitted(value, types)
+        fitted: Any = _fitted(value, types)
         if key == "PLUGINS" and not all(isinstance(item, str) for item in fitted):
             raise TypeError
     except TypeError:

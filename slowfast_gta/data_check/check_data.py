@@ -9,8 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
-from slowfast_gta.data_check.clean import check_target, save_clean
+from fvcore.common.config import CfgNode
+
+from slowfast_gta.data_check.clean import build_clean, check_target
 from slowfast_gta.data_check.examine import DECODE, Look, examine, stamp_of
 from slowfast_gta.data_check.rules import (
     KINDS,
@@ -36,13 +39,13 @@ Say = Callable[[str], None]
 
 
 def check_data(
-    cfg,
+    cfg: CfgNode,
     output: Path,
     decode: str,
     workers: int,
     timeout_sec: float,
     say: Say,
-    look=examine,
+    look: Callable[[Look], dict] = examine,
     clean_folder: Path | None = None,
 ) -> dict:
     """The report, as it is written to `output`. `look` examines one video, in a process of its own. Lists without what
@@ -79,14 +82,14 @@ def check_data(
     }
     write_whole(output, json.dumps(report, indent=1))
     if clean_folder:
-        cleaned = save_clean(cfg, datasets, splits, findings, clean_folder)
+        cleaned = build_clean(cfg, datasets, splits, findings, clean_folder)
         say(str(cleaned))
         report["cleaned"] = cleaned.mark | {"config": str(cleaned.config), "unsolved": cleaned.unsolved}
         write_whole(output, json.dumps(report, indent=1))
     return report
 
 
-def _load_splits(cfg, findings: list[Finding]) -> tuple[dict[str, VideoDataset], Records]:
+def _load_splits(cfg: CfgNode, findings: list[Finding]) -> tuple[dict[str, VideoDataset], Records]:
     """The data set and the records of every split that `cfg` uses; what cannot be read is a finding."""
     names = {"train": cfg.TRAIN.DATASET, "val": cfg.TRAIN.DATASET} if cfg.TRAIN.ENABLE else {}
     names |= {"test": cfg.TEST.DATASET} if cfg.TEST.ENABLE else {}
@@ -113,7 +116,7 @@ def _load_splits(cfg, findings: list[Finding]) -> tuple[dict[str, VideoDataset],
     return datasets, splits
 
 
-def _check_classes(cfg, dataset: VideoDataset) -> list[Finding]:
+def _check_classes(cfg: CfgNode, dataset: VideoDataset) -> list[Finding]:
     """Findings on the classes alone."""
     findings = list(order_findings(dataset))
     count = num_classes_of(dataset)
@@ -124,7 +127,7 @@ def _check_classes(cfg, dataset: VideoDataset) -> list[Finding]:
     return findings
 
 
-def _build_clip_frames(cfg) -> Callable[[float | None], int]:
+def _build_clip_frames(cfg: CfgNode) -> Callable[[float | None], int]:
     """How many frames of a video of a given fps a clip spans."""
     data = cfg.DATA
     if data.SAMPLING != "dense":
@@ -132,7 +135,9 @@ def _build_clip_frames(cfg) -> Callable[[float | None], int]:
     return lambda fps: round(data.NUM_FRAMES * data.SAMPLING_RATE * (fps or data.TARGET_FPS) / data.TARGET_FPS)
 
 
-def _examine(looks: Sequence[Look], journal: "_Journal", workers: int, timeout_sec: float, say: Say, look) -> int:
+def _examine(
+    looks: Sequence[Look], journal: "_Journal", workers: int, timeout_sec: float, say: Say, look: Callable[[Look], dict]
+) -> int:
     """Fill the journal with the facts on `looks`; returns how many it had before. Raises Interrupted."""
     todo = [one for one in looks if not journal.knows(one)]
     num_known = len(looks) - len(todo)
@@ -221,7 +226,7 @@ def _describe(dataset: VideoDataset, split: str, records: Sequence[VideoRecord],
 
 def _by_kind(findings: Sequence[Finding]) -> dict:
     """The findings as {"faults": {kind: {"count", "advice", "findings"}}, "remarks": the same, "clean"}."""
-    answer = {"faults": {}, "remarks": {}}
+    answer: dict[str, Any] = {"faults": {}, "remarks": {}}
     for name, kind in KINDS.items():
         found = [[one.split, one.sentence] for one in findings if one.kind == name]
         if found:

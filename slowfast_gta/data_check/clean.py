@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fvcore.common.config import CfgNode
+
 from slowfast_gta.config.load import save_config
 from slowfast_gta.data_check.rules import KINDS, Finding, Records
 from slowfast_gta.datasets.cleaned import MARK, sentence, write_mark
@@ -47,8 +49,8 @@ def left_out_by(findings: Sequence[Finding], splits: Records) -> dict[str, set[s
     return left_out
 
 
-def save_clean(
-    cfg, datasets: Mapping[str, VideoDataset], splits: Records, findings: Sequence[Finding], output: Path
+def build_clean(
+    cfg: CfgNode, datasets: Mapping[str, VideoDataset], splits: Records, findings: Sequence[Finding], output: Path
 ) -> Cleaned:
     """Write into `output` the lists of `cfg`'s data set without what was found, and a YAML that reads them.
 
@@ -85,7 +87,7 @@ def _unsolved(findings: Sequence[Finding]) -> dict[str, int]:
     return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
 
 
-def _build_config(cfg, dataset: VideoDataset, output: Path):
+def _build_config(cfg: CfgNode, dataset: VideoDataset, output: Path) -> CfgNode:
     """`cfg` for the lists in `output`."""
     cleaned = cfg.clone()
     cleaned.defrost()

@@ -13,6 +13,8 @@ It is constructed with plain arguments by `build_dataset(cfg, ...)`, through its
 A data set that can make its own files says `creates_itself = True` and does so in `prepare()`.
 """
 
+from fvcore.common.config import CfgNode
+
 from slowfast_gta.datasets.records import VideoDataset
 from slowfast_gta.errors import ConfigError
 from slowfast_gta.registry import Registry
@@ -21,7 +23,7 @@ DATASET_REGISTRY = Registry("DATASET")
 _CLASSES = "MODEL.NUM_CLASSES"
 
 
-def build_dataset(cfg, split: str) -> VideoDataset:
+def build_dataset(cfg: CfgNode, split: str) -> VideoDataset:
     """The data set of `split`: TRAIN.DATASET for "train" and "val", TEST.DATASET for "test"; prepared.
 
     Raises ConfigError when its classes are not MODEL.NUM_CLASSES many, DataError when its files are not there.
@@ -40,7 +42,7 @@ def build_dataset(cfg, split: str) -> VideoDataset:
     return dataset
 
 
-def check_outputs(cfg, name: str, outputs: tuple[str, ...]) -> None:
+def check_outputs(cfg: CfgNode, name: str, outputs: tuple[str, ...]) -> None:
     """Raises ConfigError unless the network's outputs are those of the data set `name`."""
     wanted = tuple(cfg.MODEL.OUTPUTS) if isinstance(cfg.MODEL.NUM_CLASSES, list) else ()
     if wanted != outputs:

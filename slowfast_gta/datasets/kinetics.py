@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from fvcore.common.config import CfgNode
+
 from slowfast_gta.datasets.build import DATASET_REGISTRY
 from slowfast_gta.datasets.cleaned import copy_files, copy_without_lines, line_of
 from slowfast_gta.datasets.folders import class_folders, find_classes, find_videos
@@ -63,11 +65,17 @@ class Kinetics(VideoDataset):
         self.list_format = list_format
 
     @classmethod
-    def from_cfg(cls, cfg) -> "Kinetics":
+    def from_cfg(cls, cfg: CfgNode) -> "Kinetics":
         data = cfg.DATA
         return cls(
             data.PATH_TO_DATA_DIR, data.PATH_PREFIX, cfg.MODEL.NUM_CLASSES, data.PATH_LABEL_SEPARATOR, data.LIST_FORMAT
         )
+
+    @property
+    def knows_its_classes(self) -> bool:
+        """Whether there are names of classes, from whatever file or folder."""
+        named = any(True for name in _CLASS_FILES for _ in self.data_dir.glob(name))
+        return named or self._format() in ("folders", "official")
 
     @property
     def root(self) -> Path:
@@ -94,7 +102,7 @@ class Kinetics(VideoDataset):
             if chosen == "official":
                 videos = list(self._from_official(source, names))
             else:
-                videos = list(self.formats[chosen].read(source))
+                videos = list(self.formats[chosen].read(source))  # type: ignore[misc]  # only official lists have no reader, and are read above
         records = to_records(videos, self.root, len(names), source)
         logger.info(f"Kinetics: {split} is {len(records)} videos of {len(names)} classes, {source} ({chosen}).")
         return records
@@ -113,7 +121,7 @@ class Kinetics(VideoDataset):
         for split, ids in left_out.items():
             source = self._list(chosen, split)
             read = partial(self._from_official, names=self.class_names()) if chosen == "official" else None
-            for video in (read or self.formats[chosen].read)(source):
+            for video in (read or self.formats[chosen].read)(source):  # type: ignore[misc]  # only official lists have no reader, and are given one
                 dropped[source] |= {line_of(video.place)} if (video.video_id or video.name) in ids else set()
         for split in WORDS:
             for source in self.formats[chosen].find(self.data_dir, split):
@@ -155,6 +163,8 @@ class Kinetics(VideoDataset):
                 "validation, another tenth for testing, always the same. tools/prepare_data.py from-folders writes "
                 "lists of other parts."
             )
+            if empty := [name for name, videos in found.splits[split].items() if not videos]:
+                logger.warning(f"Kinetics: {len(empty)} classes have too few videos for {split}, as '{empty[0]}'.")
         elif split == "test" and found.tested_on != "test":
             logger.info(f"Kinetics: {self.root} has no folder test: testing on the validation videos.")
         labels = {name: label for label, name in enumerate(names)}

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from fvcore.common.config import CfgNode
+
 from slowfast_gta.datasets.mirror import mirror_labels
 from slowfast_gta.errors import DataError
 
@@ -50,8 +52,13 @@ class VideoDataset:
         self.path_prefix = Path(path_prefix) if path_prefix else None
 
     @classmethod
-    def from_cfg(cls, cfg) -> "VideoDataset":
+    def from_cfg(cls, cfg: CfgNode) -> "VideoDataset":
         return cls(cfg.DATA.PATH_TO_DATA_DIR, cfg.DATA.PATH_PREFIX)
+
+    @property
+    def knows_its_classes(self) -> bool:
+        """Whether its files name the classes; False: MODEL.NUM_CLASSES alone says how many there are."""
+        return True
 
     def prepare(self) -> None:
         """Make what is missing, for a data set that creates itself."""
@@ -147,13 +154,13 @@ class LineFaults:
                 ...
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._sentences: list[str] = []
 
     def __enter__(self) -> "LineFaults":
         return self
 
-    def __exit__(self, kind, *_) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None and self._sentences:
             raise ListError(self._sentences)
 

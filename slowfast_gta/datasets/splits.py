@@ -43,31 +43,47 @@ def draw_splits(
     fraction of 0 draws nothing.
     """
     fractions = {"test": test_fraction, "val": val_fraction}
-    members: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    members: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))  # source -> class -> its clips
     for name, videos in classes.items():
         for video in videos:
             members[source_of(video, name)][name].append(video)
-    sizes = {source: Counter({name: len(of_class) for name, of_class in by_class.items()})
-             for source, by_class in members.items()}  # fmt: skip
-    left = Counter(name for by_class in members.values() for name in by_class)  # sources of a class not drawn yet
-    order = sorted(
-        members, key=lambda source: hashlib.sha256(f"{seed}/{source}".encode(errors="surrogateescape")).digest()
-    )
+    sizes = {source: Counter({name: len(clips) for name, clips in of.items()}) for source, of in members.items()}
+    rest = dict(sorted(sizes.items(), key=lambda item: _rank(item[0], seed)))
     split_of: dict[str, str] = {}
     for number, split in enumerate(_HELD_OUT):
-        later = sum(fractions[one] > 0 for one in _HELD_OUT[number + 1 :]) + 1  # splits that still need a source
-        wanted = {name: max(1, round(len(videos) * fractions[split])) for name, videos in classes.items()}
-        drawn: Counter = Counter()
-        for source in order if fractions[split] else ():
-            size = sizes[source]
-            useful = sum(min(size[name], max(0, wanted[name] - drawn[name])) for name in size)
-            helps = 2 * useful >= size.total() or any(not drawn[name] for name in size)
-            if source not in split_of and useful and helps and all(left[name] > later for name in size):
+        if fractions[split]:
+            later = 1 + sum(fractions[one] > 0 for one in _HELD_OUT[number + 1 :])  # splits that still need a source
+            wanted = {name: max(1, round(len(videos) * fractions[split])) for name, videos in classes.items()}
+            for source in _drawn(rest, wanted, later):
                 split_of[source] = split
-                drawn += size
-                left.subtract(dict.fromkeys(size, 1))
-    splits = {split: {name: [] for name in classes} for split in ("train", "val", "test")}
-    for source, by_class in members.items():
-        for name, videos in by_class.items():
+                del rest[source]
+    splits: dict[str, dict[str, list[str]]] = {
+        split: {name: [] for name in classes} for split in ("train", "val", "test")
+    }
+    for source, of_class in members.items():
+        for name, videos in of_class.items():
             splits[split_of.get(source, "train")][name] += videos
-    return {split: {name: sorted(found) for name, found in classes.items()} for split, classes in splits.items()}
+    return {split: {name: sorted(found) for name, found in of.items()} for split, of in splits.items()}
+
+
+def _rank(source: str, seed: int) -> bytes:
+    return hashlib.sha256(f"{seed}/{source}".encode(errors="surrogateescape")).digest()
+
+
+def _drawn(sizes: Mapping[str, Counter], wanted: Mapping[str, int], later: int) -> list[str]:
+    """The first sources that give each class about as many clips as it wants, and at least one.
+
+    `sizes`: {source: clips of each class}, in the order of drawing. A class keeps `later` sources. A source is taken
+    where at least half of its clips are still wanted, or a class has none yet.
+    """
+    left = Counter(name for size in sizes.values() for name in size)
+    drawn: Counter = Counter()
+    sources = []
+    for source, size in sizes.items():
+        useful = sum(min(count, max(0, wanted[name] - drawn[name])) for name, count in size.items())
+        helps = 2 * useful >= size.total() or any(not drawn[name] for name in size)
+        if useful and helps and all(left[name] > later for name in size):
+            sources.append(source)
+            drawn += size
+            left.subtract(dict.fromkeys(size, 1))
+    return sources

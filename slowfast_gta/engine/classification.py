@@ -23,6 +23,7 @@ from slowfast_gta.engine.task import Evaluation, Losses, Task
 from slowfast_gta.engine.teacher import Teacher, build_teacher
 from slowfast_gta.errors import WeightsError
 from slowfast_gta.loading.batch import VIDEO_COUNTS, Batch
+from slowfast_gta.loading.check import check_splits
 from slowfast_gta.loading.loader import ClipLoader, build_test_loader, build_train_loader
 from slowfast_gta.models.build import build_model
 from slowfast_gta.models.fold import fold_batch_norms
@@ -88,9 +89,9 @@ class Classification(Task):
 
     def prepare(self, cfg: CfgNode, splits: Sequence[str]) -> None:
         check_data_paths(cfg, splits)
-        datasets = {split: build_dataset(cfg, split) for split in splits}
+        check_splits(cfg, splits)
         if "train" in splits and "test" in splits and cfg.TEST.CHECKPOINT_FILE_PATH:
-            check_test_weights(cfg, datasets["test"].class_names())
+            check_test_weights(cfg, build_dataset(cfg, "test").class_names())
 
     def build_loader(self, cfg: CfgNode, split: str) -> ClipLoader:
         if split == "train" or self._dataset is None or split == "test":

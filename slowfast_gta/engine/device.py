@@ -7,12 +7,13 @@ import sys
 from collections.abc import Sequence
 
 import torch
+from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast_gta.errors import RunError
 
 
-def num_gpus_from_cfg(cfg) -> int:
+def num_gpus_from_cfg(cfg: CfgNode) -> int:
     """How many GPUs NUM_GPUS means on this machine. Raises RunError where it asks for more than there are."""
     present = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if cfg.NUM_GPUS == "auto":
@@ -26,7 +27,7 @@ def num_gpus_from_cfg(cfg) -> int:
     return cfg.NUM_GPUS
 
 
-def device_from_cfg(cfg) -> torch.device:
+def device_from_cfg(cfg: CfgNode) -> torch.device:
     """The device of this process: its own GPU, or the CPU."""
     return torch.device("cuda", torch.cuda.current_device()) if num_gpus_from_cfg(cfg) else torch.device("cpu")
 
@@ -39,7 +40,7 @@ def peak_memory_gib(device: torch.device) -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30, 3)
 
 
-def set_deterministic(cfg) -> None:
+def set_deterministic(cfg: CfgNode) -> None:
     """With DETERMINISTIC, choose the algorithms that give the same bits every time; what has none warns."""
     torch.use_deterministic_algorithms(cfg.DETERMINISTIC, warn_only=True)
     torch.backends.cudnn.deterministic = cfg.DETERMINISTIC
@@ -70,6 +71,6 @@ class Normalize:
         return normalized.flip(1) if self.reverse else normalized
 
 
-def build_normalize(cfg) -> Normalize:
+def build_normalize(cfg: CfgNode) -> Normalize:
     """Normalize with DATA.MEAN, DATA.STD and DATA.REVERSE_INPUT_CHANNEL."""
     return Normalize(cfg.DATA.MEAN, cfg.DATA.STD, cfg.DATA.REVERSE_INPUT_CHANNEL)

@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from slowfast_gta.errors import RunError
 
@@ -68,7 +68,7 @@ def _put_back(file: IO[str], path: Path, before: str | None, times_ns: tuple[int
     os.utime(path, ns=times_ns)
 
 
-def _wait(file: IO[str], patience_sec: float) -> None:
+def _wait(file: IO[Any], patience_sec: float) -> None:
     limit = time.monotonic() + patience_sec
     said = False
     while True:

@@ -7,12 +7,12 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from slowfast_gta import distributed
-from slowfast_gta.engine.task import TaskBatch
 
 logger = logging.getLogger("slowfast_gta")
 
@@ -86,7 +86,7 @@ class _Held(logging.handlers.MemoryHandler):
         self.flush()
 
 
-def _rank_file(log_file: Path) -> logging.Handler:
+def _rank_file(log_file: Path) -> "_LogFile":
     file = _LogFile(log_file.with_name(f"log_rank{distributed.get_rank()}.txt"), delay=True)  # none without a fault
     file.setLevel(logging.WARNING)
     file.setFormatter(logging.Formatter(_IN_FILES))
@@ -97,11 +97,11 @@ class _Console(logging.StreamHandler):
     """Writes to what sys.stderr is at that moment: a notebook, or a test, replaces it."""
 
     @property
-    def stream(self):
+    def stream(self) -> Any:
         return sys.stderr
 
     @stream.setter
-    def stream(self, value) -> None:
+    def stream(self, value: Any) -> None:
         """StreamHandler sets it once; what it sets is what is read above."""
 
 
@@ -113,7 +113,7 @@ class _LogFile(logging.handlers.WatchedFileHandler):
         # Names of files may hold bytes that are no text.
         super().__init__(path, encoding="utf-8", errors="backslashreplace", delay=delay)
 
-    def _open(self):
+    def _open(self) -> Any:
         Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
         return super()._open()
 
@@ -127,7 +127,7 @@ class Progress:
     After each batch `clips_per_sec` and `data_share` (the part of the time spent waiting for data) are up to date.
     """
 
-    def __init__(self, batches: Iterable[TaskBatch], total: int, title: str, start: int = 0):
+    def __init__(self, batches: Iterable[Any], total: int, title: str, start: int = 0):
         self.batches, self.total, self.title, self.start = batches, total, title, start
         self.clips_per_sec = 0.0
         self.data_share = 0.0
@@ -138,7 +138,7 @@ class Progress:
         """Show `text` (loss, learning rate) beside the bar."""
         self._note = text
 
-    def __iter__(self) -> Iterator[TaskBatch]:
+    def __iter__(self) -> Iterator[Any]:
         begin, waited, clips = time.perf_counter(), 0.0, 0
         on_terminal = sys.stderr.isatty() and distributed.is_main()
         done, next_line = self.start, _LINE_SEC

@@ -13,6 +13,9 @@ import logging
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from fvcore.common.config import CfgNode
 
 from slowfast_gta import distributed
 from slowfast_gta.errors import RunError
@@ -24,7 +27,7 @@ logger = logging.getLogger("slowfast_gta")
 METRICS_WRITER_REGISTRY = Registry("METRICS_WRITER")
 
 
-def build_writer(cfg, after_step: int | None = None) -> "MetricsWriter":
+def build_writer(cfg: CfgNode, after_step: int | None = None) -> "MetricsWriter":
     """The writers that `cfg` names; `after_step`: training goes on from there (None: this is no training)."""
     names = cfg.METRICS_WRITERS if distributed.is_main() else []
     output_dir, text = Path(cfg.OUTPUT_DIR), cfg.dump()
@@ -32,7 +35,7 @@ def build_writer(cfg, after_step: int | None = None) -> "MetricsWriter":
     return MetricsWriter(output_dir, cfg.TENSORBOARD.ENABLE, after_step, own)
 
 
-def _make(name: str, output_dir: Path, config: str):
+def _make(name: str, output_dir: Path, config: str) -> Any:
     own = METRICS_WRITER_REGISTRY.find(name, "METRICS_WRITERS")
     try:
         return own(output_dir, config)

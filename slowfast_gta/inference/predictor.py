@@ -5,8 +5,10 @@ from functools import reduce
 from pathlib import Path
 
 import torch
+from fvcore.common.config import CfgNode
 from torch import nn
 
+from slowfast_gta.class_names import ClassNames
 from slowfast_gta.datasets.build import DATASET_REGISTRY
 from slowfast_gta.datasets.records import VideoRecord
 from slowfast_gta.engine.device import Normalize, build_normalize, device_from_cfg, device_of
@@ -29,7 +31,7 @@ class Predictor:
     model: nn.Module
     normalize: Normalize
     views: TestViews
-    class_names: list[str] | dict[str, list[str]]
+    class_names: ClassNames
     batch_size: int
 
     @torch.no_grad()
@@ -61,6 +63,7 @@ class Predictor:
 
     def _combinations(self, answers: torch.Tensor, k: int) -> list[dict]:
         """The same for the products of what each output gives its classes; `answers` has them side by side."""
+        assert isinstance(self.class_names, dict), "with several outputs"
         names = list(self.class_names.values())
         outputs = answers.cpu().split([len(of_output) for of_output in names])
         products = reduce(lambda table, one: table[..., None] * one, outputs)
@@ -76,7 +79,7 @@ class Predictor:
         ]
 
 
-def build_predictor(cfg, weights: str | Path) -> Predictor:
+def build_predictor(cfg: CfgNode, weights: str | Path) -> Predictor:
     """The network of `cfg` with `weights`, the views of cfg.TEST, and the names of its classes."""
     device = device_from_cfg(cfg)
     model = build_model(cfg)
@@ -97,7 +100,7 @@ def build_predictor(cfg, weights: str | Path) -> Predictor:
     )
 
 
-def class_names_from_cfg(cfg) -> list[str] | dict[str, list[str]]:
+def class_names_from_cfg(cfg: CfgNode) -> ClassNames:
     """The data set's class names, for weights that do not carry them; "class 17" where its folder is not given."""
     if cfg.DATA.PATH_TO_DATA_DIR:
         return DATASET_REGISTRY.find(cfg.TEST.DATASET, "TEST.DATASET").from_cfg(cfg).class_names()

@@ -2,7 +2,9 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
+from fvcore.common.config import CfgNode
 from tqdm import tqdm
 
 from slowfast_gta.datasets.build import build_dataset
@@ -11,7 +13,7 @@ from slowfast_gta.files import write_whole
 from slowfast_gta.inference.predictor import build_predictor
 
 
-def save_submission(cfg, weights: str | Path, folder: Path) -> dict:
+def build_submission(cfg: CfgNode, weights: str | Path, folder: Path) -> dict:
     """Write what TEST.DATASET's server takes into `folder`, with TEST's views of each video.
 
     Returns {"scored": False, "files": [path], "num_videos": answered ones, "missing": {id: reason}}. Raises DataError
@@ -20,8 +22,9 @@ def save_submission(cfg, weights: str | Path, folder: Path) -> dict:
     dataset = build_dataset(cfg, "test")
     parts = dataset.unlabelled_parts()
     predictor = build_predictor(cfg, weights)
-    answers, missing = {}, {}
-    seldom = {} if sys.stderr.isatty() else {"mininterval": 30.0}
+    answers: dict[str, dict[str, list[float]]] = {}
+    missing: dict[str, str] = {}
+    seldom: dict[str, Any] = {} if sys.stderr.isatty() else {"mininterval": 30.0}
     for part, records in parts.items():
         answers[part] = {}
         for record in tqdm(records, desc=part, unit="video", **seldom):

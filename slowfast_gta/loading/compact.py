@@ -18,7 +18,7 @@ from slowfast_gta.datasets.records import VideoRecord
 _NOT_SAID = -1  # a number of frames that the list does not have
 
 
-class VideoRecords(Sequence):
+class VideoRecords(Sequence[VideoRecord]):
     """A list of VideoRecord that is kept as arrays; a record is made when it is asked for."""
 
     def __init__(self, records: Sequence[VideoRecord]):
@@ -35,11 +35,11 @@ class VideoRecords(Sequence):
     def __len__(self) -> int:
         return len(self._num_frames)
 
-    def __getitem__(self, index: int) -> VideoRecord:
+    def __getitem__(self, index: int) -> VideoRecord:  # type: ignore[override]  # no slices: nobody asks for them
         if not 0 <= index < len(self):
             raise IndexError(f"There is no record {index}; there are {len(self)}.")
         label = self._labels[index].tolist()
-        count = self._num_frames[index].item()
+        count = int(self._num_frames[index])
         span = None if self._spans is None else tuple(self._spans[index].tolist())
         return VideoRecord(
             self._paths[index],

@@ -7,10 +7,12 @@ it, so that a batch holds the same videos however many they are. In testing ever
 import logging
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from fvcore.common.config import CfgNode
+from torch.utils.data import DataLoader
 
 from slowfast_gta.datasets.build import build_dataset
 from slowfast_gta.datasets.mirror import directed_names, exchanged_names, unmirrored_names, without_exchange
@@ -30,22 +32,27 @@ logger = logging.getLogger(__name__)
 
 
 class TrainOrder:
-    """The batches of one epoch for one process: lists of (epoch, index). The last, incomplete batch is dropped."""
+    """The batches of one epoch for one process: lists of (epoch, index).
 
-    def __init__(self, num_videos: int, batch_size: int, seed: int, rank: int, world_size: int):
+    The last batch, where it is incomplete, is dropped, or else shared as the others are: of one with fewer clips than
+    there are processes, some have none.
+    """
+
+    def __init__(self, num_videos: int, batch_size: int, seed: int, rank: int, world_size: int, drop_last: bool = True):
         """`batch_size` is over all processes."""
         self.num_videos, self.batch_size, self.seed = num_videos, batch_size, seed
-        self.share = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
+        self.rank, self.world_size, self.drop_last = rank, world_size, drop_last
         self.epoch = self.start_step = 0
 
     def __len__(self) -> int:
-        return self.num_videos // self.batch_size
+        return self.num_videos // self.batch_size if self.drop_last else -(-self.num_videos // self.batch_size)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_videos)
         for step in range(self.start_step, len(self)):
             batch = order[step * self.batch_size : (step + 1) * self.batch_size]
-            yield [(self.epoch, index) for index in batch[self.share].tolist()]
+            share = slice(self.rank * len(batch) // self.world_size, (self.rank + 1) * len(batch) // self.world_size)
+            yield [(self.epoch, index) for index in batch[share].tolist()]
 
 
 class TestOrder:
@@ -77,7 +84,7 @@ class ClipLoader:
 
     def __init__(
         self,
-        clips: Dataset,
+        clips: TrainClips | TestViews,
         order: TrainOrder | TestOrder,
         num_workers: int,
         pin_memory: bool = False,
@@ -86,12 +93,13 @@ class ClipLoader:
         self.order = order
         self.num_workers = num_workers
         self._pin_memory = pin_memory
-        self._batches = None
+        self._batches: DataLoader[Batch] | None = None
 
     @property
     def digest(self) -> str:
         """Of the list that is read: its videos in order, their labels and spans."""
-        return self.clips.records.digest()
+        records = self.clips.records
+        return records.digest() if isinstance(records, VideoRecords) else ""
 
     def __len__(self) -> int:
         """Batches in an epoch of this process."""
@@ -155,17 +163,17 @@ class ClipLoader:
                 ) from None
 
 
-def build_train_loader(cfg, dataset: VideoDataset | None = None) -> ClipLoader:
+def build_train_loader(cfg: CfgNode, dataset: VideoDataset | None = None) -> ClipLoader:
     """Random clips of the training videos, this process's share of each TRAIN.BATCH_SIZE."""
     dataset = dataset or build_dataset(cfg, "train")
     records = VideoRecords(dataset.records("train"))
     batch_size, world_size = cfg.TRAIN.BATCH_SIZE, get_world_size()
     if batch_size < world_size:
         raise ConfigError(f"TRAIN.BATCH_SIZE is {batch_size}, fewer clips than there are processes, {world_size}.")
-    if len(records) < batch_size:
+    if len(records) < batch_size and cfg.TRAIN.DROP_LAST:
         raise DataError(
             f"There are {len(records)} training videos, fewer than TRAIN.BATCH_SIZE {batch_size}: "
-            f"an epoch would have no step. Set TRAIN.BATCH_SIZE to {len(records)} at most."
+            f"an epoch would have no step. Set TRAIN.BATCH_SIZE to {len(records)} at most, or TRAIN.DROP_LAST False."
         )
     transform = TrainTransform.from_cfg(cfg)
     mirror_labels = build_mirror_labels(cfg, dataset)
@@ -175,16 +183,18 @@ def build_train_loader(cfg, dataset: VideoDataset | None = None) -> ClipLoader:
     )
     clips.frame_pattern = build_frame_pattern(cfg)
     if num_left := len(records) % batch_size:
-        logger.info(
-            f"An epoch is {len(records) // batch_size} steps of TRAIN.BATCH_SIZE {batch_size}; the last {num_left} of "
-            f"the {len(records)} videos in its order, other ones each epoch, do not fill another and are left out."
-        )
-    order = TrainOrder(len(records), batch_size, cfg.RNG_SEED, get_rank(), world_size)
+        num_steps, last = len(records) // batch_size, f"the last {num_left} of the {len(records)} videos in its order"
+        whole = f"An epoch is {num_steps} steps of TRAIN.BATCH_SIZE {batch_size}"
+        if cfg.TRAIN.DROP_LAST:
+            logger.info(f"{whole}; {last}, other ones each epoch, do not fill another and are left out.")
+        else:
+            logger.info(f"{whole}, and one of {last} (TRAIN.DROP_LAST False).")
+    order = TrainOrder(len(records), batch_size, cfg.RNG_SEED, get_rank(), world_size, cfg.TRAIN.DROP_LAST)
     workers, pin_memory = cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.PIN_MEMORY
     return ClipLoader(clips, order, workers, pin_memory)
 
 
-def build_test_loader(cfg, split: str, dataset: VideoDataset | None = None) -> ClipLoader:
+def build_test_loader(cfg: CfgNode, split: str, dataset: VideoDataset | None = None) -> ClipLoader:
     """All views of the videos of `split`: one centre view for "val", TEST's views for "test"."""
     dataset = dataset or build_dataset(cfg, split)
     records = VideoRecords(dataset.records(split))
@@ -206,19 +216,19 @@ def build_test_loader(cfg, split: str, dataset: VideoDataset | None = None) -> C
     return ClipLoader(clips, order, cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.PIN_MEMORY)
 
 
-def build_frame_pattern(cfg) -> str:
+def build_frame_pattern(cfg: CfgNode) -> str:
     """DATA.FRAME_PATTERN, said in the log. Raises ConfigError where it is none."""
     if pattern := parse_pattern(cfg.DATA.FRAME_PATTERN):
         logger.info(f"Frames of folders are {pattern} (DATA.FRAME_PATTERN); other files in them are passed over.")
     return cfg.DATA.FRAME_PATTERN
 
 
-def build_watch(cfg) -> Watch:
+def build_watch(cfg: CfgNode) -> Watch:
     """The time limit of DATA_LOADER, for its workers."""
     return Watch(cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.SAMPLE_TIMEOUT_SEC)
 
 
-def build_mirror_labels(cfg, dataset: VideoDataset) -> list[int | None] | list[list[int | None]]:
+def build_mirror_labels(cfg: CfgNode, dataset: VideoDataset) -> list[int | None] | list[list[int | None]]:
     """For every class, the label that a mirrored clip of it has, or None to never mirror it, by DATA.RANDOM_FLIP."""
     by_output = _mirrored_by_output(dataset)
     if cfg.DATA.RANDOM_FLIP != "swap-labels":
@@ -240,11 +250,12 @@ def directed_classes(dataset: VideoDataset) -> list[str]:
 
 def _mirrored_by_output(dataset: VideoDataset) -> list[tuple[list[str], list[int | None]]]:
     """[(names, mirror labels)], one for each output."""
-    names, labels = dataset.class_names(), dataset.mirror_labels()
+    names = dataset.class_names()
+    labels: Any = dataset.mirror_labels()  # a list for each output, where there are several
     return list(zip(names.values(), labels, strict=True)) if isinstance(names, dict) else [(names, labels)]
 
 
-def _restore(handler) -> None:
+def _restore(handler: Any) -> None:
     """Puts back the SIGCHLD handler that torch has replaced by one that raises."""
     if signal.getsignal(signal.SIGCHLD) is not handler:
         signal.signal(signal.SIGCHLD, handler)

@@ -7,6 +7,7 @@ always below N; a video that is too short repeats frames.
 from dataclasses import dataclass, replace
 
 import numpy as np
+from fvcore.common.config import CfgNode
 
 
 def segment_indices(num_video_frames: int, num_frames: int, generator: np.random.Generator | None) -> list[int]:
@@ -127,7 +128,7 @@ class ClipSampling:
     positions: str = "exact"  # "exact" | "uniform" | "twice"
 
     @classmethod
-    def from_cfg(cls, cfg) -> "ClipSampling":
+    def from_cfg(cls, cfg: CfgNode) -> "ClipSampling":
         data = cfg.DATA
         return cls(
             data.SAMPLING,
@@ -173,6 +174,6 @@ class ClipSampling:
     def _step(self, fps: float | None, times_sec: np.ndarray | None) -> tuple[float, np.ndarray | None]:
         """How many frames of the video SAMPLING_RATE are, and `uneven_times`."""
         shown_at = uneven_times(times_sec, fps)
-        if shown_at is not None:
+        if shown_at is not None and times_sec is not None:
             fps = (len(times_sec) - 1) / times_sec[-1]
         return self.sampling_rate * (fps or self.target_fps) / self.target_fps, shown_at

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
+from fvcore.common.config import CfgNode
 
 Box = tuple[float, float, float, float]
 
@@ -113,7 +114,7 @@ class TrainTransform:
     flip: bool
 
     @classmethod
-    def from_cfg(cls, cfg) -> "TrainTransform":
+    def from_cfg(cls, cfg: CfgNode) -> "TrainTransform":
         data = cfg.DATA
         return cls(
             crop_size=data.TRAIN_CROP_SIZE,
@@ -151,7 +152,7 @@ class TestTransform:
     full_resolution: bool = False
 
     @classmethod
-    def from_cfg(cls, cfg, num_crops: int) -> "TestTransform":
+    def from_cfg(cls, cfg: CfgNode, num_crops: int) -> "TestTransform":
         data = cfg.DATA
         return cls(data.TEST_CROP_SIZE, tuple(data.RESIZE) or None, num_crops, cfg.TEST.FULL_RESOLUTION)
 

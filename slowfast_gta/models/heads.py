@@ -29,8 +29,9 @@ class ResNetBasicHead(nn.Module):
         self.pool_sizes = pool_sizes
         self.act = act
         self.dropout = nn.Dropout(dropout_rate)
-        self.outputs = tuple(num_classes) if isinstance(num_classes, dict) else ()
-        if self.outputs:
+        self.outputs: tuple[str, ...] = ()
+        if isinstance(num_classes, dict):
+            self.outputs = tuple(num_classes)
             for output, count in num_classes.items():
                 self.add_module(f"projection_{output}", nn.Linear(sum(dims), count))
         else:
@@ -61,4 +62,7 @@ def _average(x: Tensor, size: tuple[int, int, int]) -> Tensor:
     """Mean over windows of `size`, one position apart; over everything where x is no larger than that."""
     if all(have <= want for have, want in zip(x.shape[2:], size, strict=True)):
         return x.mean((2, 3, 4), keepdim=True)
-    return F.avg_pool3d(x, [min(pair) for pair in zip(x.shape[2:], size, strict=True)], stride=1)
+    window = [min(pair) for pair in zip(x.shape[2:], size, strict=True)]
+    if x.is_cpu:  # where PyTorch has no avg_pool3d of 16-bit numbers
+        return F.avg_pool3d(x.to(torch.promote_types(x.dtype, torch.float32)), window, stride=1).to(x.dtype)
+    return F.avg_pool3d(x, window, stride=1)

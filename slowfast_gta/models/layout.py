@@ -7,6 +7,8 @@ one pathway (ResNet) or two (SlowFast: 0 slow, 1 fast).
 import math
 from dataclasses import dataclass
 
+from fvcore.common.config import CfgNode
+
 # Blocks of res2..res5. 14 and 18 also take bottlenecks: small networks for small machines.
 BLOCKS = {14: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
@@ -57,7 +59,7 @@ class Place:
         return f"res{self.stage}, block {self.index}, pathway {self.pathway}"
 
 
-def build_layout(cfg) -> list[list[StageLayout]]:
+def build_layout(cfg: CfgNode) -> list[list[StageLayout]]:
     """[stage res2..res5][pathway] for the network that `cfg` describes."""
     arch, resnet = cfg.MODEL.ARCH, cfg.RESNET
     widths, frames, fused = [resnet.WIDTH_PER_GROUP], [cfg.DATA.NUM_FRAMES], 0

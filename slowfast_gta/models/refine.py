@@ -7,6 +7,7 @@ Legend: B batch, C channel, T frame, H W space, N stages with masks.
 
 import torch
 import torch.nn.functional as F
+from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast_gta.models.layout import StageLayout, attention_places
@@ -24,11 +25,13 @@ class AFR(nn.Module):
 
     def forward(self, x: Tensor, masks: list[Tensor]) -> Tensor:
         """x (B, C, T, H, W), N masks (B, 1, T', H', W') -> the shape of x."""
-        aligned = torch.cat([F.adaptive_avg_pool3d(mask, x.shape[2:]) for mask in masks], dim=1)
+        aligned = torch.cat(
+            [F.adaptive_avg_pool3d(mask, (x.shape[2], x.shape[3], x.shape[4])) for mask in masks], dim=1
+        )
         return x + F.relu(self.conv(aligned)).to(x.dtype)
 
 
-def build_refine(cfg, layout: list[list[StageLayout]]) -> AFR | None:
+def build_refine(cfg: CfgNode, layout: list[list[StageLayout]]) -> AFR | None:
     """What cfg.ATTENTION.REFINE names, for one pathway; N stages have a block, and the last block's mask counts."""
     if cfg.ATTENTION.REFINE == "none":
         return None

@@ -9,10 +9,11 @@ Legend: B batch, C channel, T frame, H W space, K classes.
 
 import torch
 import torch.nn.functional as F
+from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
-from slowfast_gta.models.attention.build import build_attention
-from slowfast_gta.models.build import MODEL_REGISTRY
+from slowfast_gta.models.attention.build import build_attention, choose_attention
+from slowfast_gta.models.build import MODEL_REGISTRY, Host
 from slowfast_gta.models.heads import ResNetBasicHead
 from slowfast_gta.models.layers import Conv3d, add, max_pool_frames
 from slowfast_gta.models.layout import TEMPORAL_KERNELS, Place, StageLayout, attention_places, build_layout
@@ -77,7 +78,7 @@ class Basic(nn.Module):
         return self.b_bn(self.b(x))
 
 
-TRANSFORMS = {"bottleneck_transform": Bottleneck, "basic_transform": Basic}
+TRANSFORMS: dict[str, type[Bottleneck | Basic]] = {"bottleneck_transform": Bottleneck, "basic_transform": Basic}
 
 
 class ResBlock(nn.Module):
@@ -85,11 +86,10 @@ class ResBlock(nn.Module):
 
     def __init__(self, dim: int, stage: StageLayout, stride: int, branch2: nn.Module, shift_div: int):
         super().__init__()
+        self.branch1: Conv3d | None = None
         if dim != stage.dim_out or stride != 1:
             self.branch1 = Conv3d(dim, stage.dim_out, (1, 1), stride=stride)
             self.branch1_bn = nn.BatchNorm3d(stage.dim_out)
-        else:
-            self.branch1 = None
         self.branch2 = branch2
         self.shift_div = shift_div
 
@@ -99,7 +99,7 @@ class ResBlock(nn.Module):
         return F.relu(add(shortcut, residual), inplace=True)
 
 
-class ResStage(nn.Module):
+class ResStage(Host):
     """One of s2..s5, all its pathways: blocks, each followed by the attention blocks placed after it."""
 
     def __init__(self, pathways: list[list[ResBlock]]):
@@ -117,18 +117,17 @@ class ResStage(nn.Module):
         """Place `block` after the place's residual block; its state-dict name is pathway{p}_{kind}{index}."""
         name = f"pathway{place.pathway}_{kind}{place.index}"
         self.add_module(name, block)
+        self.mark_inserted(name)
         order = self._order[place.pathway]
         order.insert(order.index(f"pathway{place.pathway}_res{place.index}") + 1, name)
 
     def forward(self, pathways: list[Tensor], masks: list[Tensor] | None = None) -> list[Tensor]:
-        """[(B, C, T, H, W)] -> the same. Where `masks` is given, the mask of the last attention block joins it."""
+        """[(B, C, T, H, W)] -> the same. Where `masks` is given, that of the last block which hands one joins it."""
         out = []
         for x, names in zip(pathways, self._order, strict=True):
-            asked = (
-                next((name for name in reversed(names) if "_attention" in name), None) if masks is not None else None
-            )
+            asked = None if masks is None else self._last_with_mask(names)
             for name in names:
-                if name == asked:
+                if masks is not None and name == asked:
                     x, mask = getattr(self, name)(x, return_mask=True)
                     masks.append(mask)
                 else:
@@ -136,8 +135,11 @@ class ResStage(nn.Module):
             out.append(x)
         return out
 
+    def _last_with_mask(self, names: list[str]) -> str | None:
+        return next((name for name in reversed(names) if getattr(self.get_submodule(name), "hands_mask", False)), None)
 
-def build_stages(cfg, layout: list[list[StageLayout]]) -> list[ResStage]:
+
+def build_stages(cfg: CfgNode, layout: list[list[StageLayout]]) -> list[ResStage]:
     """s2..s5 with the attention blocks of cfg.NONLOCAL and cfg.ATTENTION in place."""
     transform = TRANSFORMS[cfg.RESNET.TRANS_FUNC]
     shift_div = cfg.TSM.FOLD_DIV if cfg.TSM.ENABLE else 0
@@ -155,20 +157,15 @@ def build_stages(cfg, layout: list[list[StageLayout]]) -> list[ResStage]:
     for place in attention_places(layout, cfg.NONLOCAL.LOCATION):
         stages[place.stage - 2].insert("nonlocal", place, build_nonlocal(cfg, place))
     if cfg.ATTENTION.NAME != "none":
+        choice = choose_attention(cfg.ATTENTION.NAME, cfg.ATTENTION.OPTIONS)
         for place in attention_places(layout, cfg.ATTENTION.LOCATION):
-            attention = build_attention(
-                cfg.ATTENTION.NAME,
-                place.dim,
-                place.num_frames,
-                place.spatial_size,
-                dict(cfg.ATTENTION.OPTIONS),
-                where=f"ATTENTION at {place.where}",
-            )
+            where = f"ATTENTION at {place.where}"
+            attention = choice.build(place.dim, place.num_frames, place.spatial_size, where)
             stages[place.stage - 2].insert("attention", place, attention)
     return stages
 
 
-def build_nonlocal(cfg, place: Place) -> nn.Module:
+def build_nonlocal(cfg: CfgNode, place: Place) -> nn.Module:
     """PySlowFast's own non-local block: NL, pooled before the projections, biases, its option names."""
     node = cfg.NONLOCAL
     options = {
@@ -181,11 +178,11 @@ def build_nonlocal(cfg, place: Place) -> nn.Module:
     where = f"NONLOCAL at {place.where}"
     block = build_attention("NL", place.dim, place.num_frames, None, options, where, "NONLOCAL")
     if not cfg.RESNET.ZERO_INIT_FINAL_BN:
-        nn.init.ones_(block.bn.weight)
+        nn.init.ones_(block.get_submodule("bn").get_parameter("weight"))
     return block
 
 
-def build_head(cfg, last: list[StageLayout]) -> ResNetBasicHead:
+def build_head(cfg: CfgNode, last: list[StageLayout]) -> ResNetBasicHead:
     """The classifier for the last stage's pathways."""
     num_classes = cfg.MODEL.NUM_CLASSES
     if isinstance(num_classes, list):
@@ -215,7 +212,7 @@ def check_clip(clip: Tensor, num_frames: int) -> None:
 
 
 @MODEL_REGISTRY.register()
-class ResNet(nn.Module):
+class ResNet(Host):
     """One pathway: R2D, C2D, I3D or Slow, with or without TSM and attention; `refine` is given the blocks' masks."""
 
     def __init__(
@@ -231,12 +228,14 @@ class ResNet(nn.Module):
         self.num_frames = num_frames
         self.temporal_pool = temporal_pool
         self.refine = refine
+        if refine is not None:
+            self.mark_inserted("refine")
         self.s1 = nn.ModuleDict({"pathway0_stem": stem})
         self.s2, self.s3, self.s4, self.s5 = stages
         self.head = head
 
     @classmethod
-    def from_cfg(cls, cfg) -> "ResNet":
+    def from_cfg(cls, cfg: CfgNode) -> "ResNet":
         layout = build_layout(cfg)
         stem = Stem(cfg.RESNET.WIDTH_PER_GROUP, TEMPORAL_KERNELS[cfg.MODEL.ARCH][0][0][0])
         pool = cfg.DATA.NUM_FRAMES // layout[1][0].num_frames
@@ -247,7 +246,7 @@ class ResNet(nn.Module):
         """(B, 3, T, H, W) -> what the head is given: [(B, C, T', H', W')], one for each pathway."""
         check_clip(clip, self.num_frames)
         x = self.s1["pathway0_stem"](clip.contiguous(memory_format=torch.channels_last_3d))
-        masks = None if self.refine is None else []
+        masks: list[Tensor] | None = None if self.refine is None else []
         pathways = self.s2([x], masks)
         if self.temporal_pool > 1:
             pathways = [F.max_pool3d(pathways[0], (self.temporal_pool, 1, 1))]

@@ -6,6 +6,7 @@ Parameter names and the choice of the slow pathway's frames are PySlowFast's.
 
 import torch
 import torch.nn.functional as F
+from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast_gta.models.build import MODEL_REGISTRY
@@ -55,7 +56,7 @@ class SlowFast(nn.Module):
         self.head = head
 
     @classmethod
-    def from_cfg(cls, cfg) -> "SlowFast":
+    def from_cfg(cls, cfg: CfgNode) -> "SlowFast":
         layout, node = build_layout(cfg), cfg.SLOWFAST
         widths = [cfg.RESNET.WIDTH_PER_GROUP, cfg.RESNET.WIDTH_PER_GROUP // node.BETA_INV]
         stems = [

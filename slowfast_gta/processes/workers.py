@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from types import FrameType
+from typing import Any
 
 import cv2
 
@@ -17,8 +18,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 _LAST_CLIPS_SEC = 30.0  # what a worker that is told to end goes on for: the main process may need its step's clips
 
 
-def start_method(preload: str = "slowfast_gta.loading.clips") -> multiprocessing.context.BaseContext:
-    """Forked from a clean server process where there is one, which imports `preload` once for all of them."""
+def start_method(preload: str = "slowfast_gta.loading.clips") -> Any:
+    """How multiprocessing starts them: from a clean server process where there is one, which imports `preload` once."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -57,5 +58,7 @@ def start_worker(number: int) -> None:
 def end_with_main_process() -> None:
     """Ends this worker when the main process is gone, killed perhaps: torch watches the server process instead, and a
     job in isolation may never end."""
-    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    main = multiprocessing.parent_process()
+    assert main is not None, "a worker has a main process"
+    multiprocessing.connection.wait([main.sentinel])
     os._exit(1)

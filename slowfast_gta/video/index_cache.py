@@ -28,7 +28,7 @@ _HEADER = struct.Struct("<32sQI")  # digest of the video, number of packets, che
 _COLUMNS = ("<i8", "<i8", "<i8", "<i8", "<u1")  # those of PacketTable
 
 _MIN_PACKETS = 2000  # videos of fewer are demultiplexed as fast as their index is found
-_MIN_FILE_BYTES = 2**18  # and files smaller than this have no more
+_MIN_FILE_BYTES = 2**21  # smaller files are not looked for: they are read in no time
 _MAX_PACKETS = 2**24  # more than six days of film
 MAX_CACHE_BYTES = 2**30  # of all files together
 _MAX_IN_MEMORY = 4  # indices of this process

@@ -57,10 +57,11 @@ class PacketIndex:
         num_before[order] = np.cumsum(shown[order]) - shown[order]
         self.ranks = np.where(shown, num_before, -1)  # int64 (P,): the frame it becomes, or -1 for none
         keys = np.flatnonzero(table.flags & IS_KEY)
-        starts = np.concatenate([[0], keys[keys > 0]])
+        starts = np.concatenate([[0], keys[keys > 0]])[: len(table)]
         first_ranks = np.where(starts == 0, 0, num_before[starts])
         later_ranks = np.minimum.accumulate(first_ranks[::-1])[::-1]
-        is_best = np.append(first_ranks[:-1] < later_ranks[1:], True)  # no later packet serves as many frames
+        # No later packet serves as many frames.
+        is_best = np.append(first_ranks[:-1] < later_ranks[1:], True)[: len(table)]
         self._starts, self._first_ranks = starts[is_best], first_ranks[is_best]  # both ascending
 
     def start_of(self, rank: int) -> int:
@@ -120,8 +121,8 @@ def _agree(table: PacketTable, order: np.ndarray) -> bool:
     if (table.dts == NO_TIME).any():
         return True
     dts = np.sort(table.dts)
-    shifts = pts - dts
-    if shifts.max() - shifts.min() <= 1:
+    shifts = (pts - dts)[2:]  # the first two are often put together
+    if not len(shifts) or shifts.max() - shifts.min() <= 1:
         return True
     # At an uneven rate each frame is decoded when one a few places before it is shown.
     delays = range(1, min(_MAX_DELAY, len(pts) - 1) + 1)

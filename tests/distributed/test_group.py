@@ -14,7 +14,6 @@ from group_jobs import (
     fail_on_one,
     interrupted_by_all,
     network,
-    out_of_memory,
     trained,
     wait_for_a_signal,
 )
@@ -115,10 +114,3 @@ def test_on_one_process_everything_does_nothing():
     done = []
     distributed.launch(done.append, (1,), Place(), 1, Terms())
     assert done == [1]
-
-
-def test_memory_that_is_full_is_a_sentence_on_one_process_too():
-    with pytest.raises(
-        RunError, match=r"This machine has no memory left for this step .tried to allocate .*SOLVER\.ACCUMULATE_STEPS"
-    ):
-        distributed.launch(out_of_memory, (), Place(), 1, Terms())

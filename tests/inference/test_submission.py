@@ -45,3 +45,15 @@ def test_not_one_video_is_a_sentence_and_both_ways_at_once_are_refused(run, tmp_
     assert run_command("predict", command) == 1
     assert not (tmp_path / "out").exists()
     assert run_command("predict", [*command[:2], *command[5:]]) == 2
+
+
+def test_weights_may_be_the_folder_of_a_run(run, tmp_path, capsys):
+    _, command = run
+    folder = tmp_path / "run" / "checkpoints"
+    folder.mkdir(parents=True)
+    words = [*command[4:], "--weights", str(tmp_path / "run"), str(write_video(tmp_path / "a.webm", 12))]
+    assert run_command("predict", words) == 1
+    (tmp_path / "weights.pyth").rename(folder / "checkpoint_epoch_00002.pyth")
+    (folder / "checkpoint_epoch_00001.pyth").write_bytes(b"an older one")
+    assert run_command("predict", words) == 0
+    assert len(json.loads(capsys.readouterr().out)[0]["top5"]) == 3

@@ -42,6 +42,18 @@ def test_training_gives_logits_the_mean_over_positions(sides):
     np.testing.assert_allclose(head.train()(features).detach().numpy(), expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("sides", [(3, 3), (5, 4)])
+def test_16_bits_are_averaged_on_a_cpu_too(sides, dtype):
+    """PyTorch has no avg_pool3d of them there; the average is of float32, rounded once."""
+    head, features = head_and_features("none", sides)
+    found = head.eval().to(dtype)([x.to(dtype) for x in features])
+    rounded = [x.to(dtype).double() for x in features]
+    expected = naive_scores(head.double(), rounded, sides).mean(0)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found.detach().float().numpy(), expected, atol=0.05)
+
+
 @pytest.mark.parametrize("sides", SIDES)
 @pytest.mark.parametrize("act", ["softmax", "sigmoid", "none"])
 def test_eval_answers_at_every_position_and_then_takes_the_mean(act, sides):

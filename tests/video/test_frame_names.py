@@ -2,26 +2,16 @@
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
-from made_videos import number_of, numbered_frame
+from made_videos import number_of
+from numbered_images import write_images
 
 from slowfast_gta.errors import ConfigError, DataError
 from slowfast_gta.video.frame_names import FramePattern, find_sequence
 from slowfast_gta.video.readers import open_video
 
 SPANS = (None, (3, 8))
-
-
-def write(folder: Path, names: str, numbers=range(1, 13), shift: int = 0) -> Path:
-    """Images called `names`, each with its number + `shift`."""
-    folder.mkdir(exist_ok=True)
-    for number in numbers:
-        name = names.format(number)
-        content = cv2.imencode(Path(name).suffix, numbered_frame(number + shift)[:, :, ::-1])[1].tobytes()
-        (folder / name).write_bytes(content)
-    return folder
 
 
 def numbers_in(folder: Path, span=None, pattern: str = "") -> list[int]:
@@ -31,7 +21,7 @@ def numbers_in(folder: Path, span=None, pattern: str = "") -> list[int]:
 
 @pytest.mark.parametrize("names", ["{:05d}.jpg", "img_{:05d}.jpg", "78687_{:06d}.png", "{}.jpeg", "frame{}.JPG"])
 def test_strangers_are_passed_over(tmp_path, names):
-    folder = write(tmp_path / "a", names)
+    folder = write_images(tmp_path / "a", names)
     for stranger in (".DS_Store", "._" + names.format(3), "." + names.format(4), "Thumbs.db", "notes.txt", "1.txt"):
         (folder / stranger).write_bytes(b"\0\5\26\7 no image")
     for stranger in ("thumbnail.jpg", "cover.png", "einschließlich.jpg"):
@@ -45,9 +35,9 @@ def test_strangers_are_passed_over(tmp_path, names):
 
 @pytest.mark.parametrize("span", SPANS)
 def test_several_patterns_are_refused_and_one_can_be_chosen(tmp_path, span):
-    folder = write(tmp_path / "a", "flow_x_{:05d}.jpg", shift=50)
-    write(folder, "img_{:05d}.jpg")
-    write(folder, "flow_y_{:05d}.jpg", range(1, 12), shift=80)
+    folder = write_images(tmp_path / "a", "flow_x_{:05d}.jpg", shift=50)
+    write_images(folder, "img_{:05d}.jpg")
+    write_images(folder, "flow_y_{:05d}.jpg", range(1, 12), shift=80)
     with pytest.raises(DataError) as caught:
         numbers_in(folder, span)
     for name in (
@@ -77,7 +67,7 @@ def test_several_patterns_are_refused_and_one_can_be_chosen(tmp_path, span):
     ],
 )
 def test_patterns_that_differ_a_little(tmp_path, names):
-    folder = write(write(tmp_path / "a", names[0]), names[1], shift=50)
+    folder = write_images(write_images(tmp_path / "a", names[0]), names[1], shift=50)
     for span in SPANS:
         with pytest.raises(DataError, match="named in 2 ways"):
             numbers_in(folder, span)
@@ -86,17 +76,17 @@ def test_patterns_that_differ_a_little(tmp_path, names):
 
 
 def test_numbers_with_and_without_zeros(tmp_path):
-    folder = write(tmp_path / "a", "{}.jpg", [*range(1, 13), 101])
+    folder = write_images(tmp_path / "a", "{}.jpg", [*range(1, 13), 101])
     assert numbers_in(folder) == [*range(1, 13), 101]
     assert numbers_in(folder, (9, 12)) == [9, 10, 11, 12]
     with open_video(folder) as video:
         assert video.num_gaps == 88
-    grown = write(tmp_path / "b", "{:03d}.jpg", [998, 999, 1000, 1001])
+    grown = write_images(tmp_path / "b", "{:03d}.jpg", [998, 999, 1000, 1001])
     with open_video(grown) as video:
         assert [file.name for file in video.files] == ["998.jpg", "999.jpg", "1000.jpg", "1001.jpg"]
     with open_video(grown, (999, 1000)) as video:
         assert [file.name for file in video.files] == ["999.jpg", "1000.jpg"]
-    write(folder, "{:05d}.jpg", [7], shift=90)
+    write_images(folder, "{:05d}.jpg", [7], shift=90)
     for span in SPANS:
         with pytest.raises(DataError, match=r"0*7\.jpg and 0*7\.jpg have the same number"):
             numbers_in(folder, span)
@@ -107,12 +97,12 @@ def test_two_numbers_in_a_name(tmp_path):
     folder = tmp_path / "times"
     folder.mkdir()
     for number in range(1, 13):
-        write(folder, f"frame_{{:04d}}_{number * 40:05d}ms.jpg", [number])
+        write_images(folder, f"frame_{{:04d}}_{number * 40:05d}ms.jpg", [number])
     assert numbers_in(folder) == list(range(1, 13))
     with pytest.raises(DataError, match="more than one number changes"):
         numbers_in(folder, (3, 8))
-    assert numbers_in(write(tmp_path / "of", "{:04d}_of_0300.jpg"), (3, 8)) == list(range(3, 9))
-    assert numbers_in(write(tmp_path / "size", "a_{:04d}_256x256.jpg")) == list(range(1, 13))
+    assert numbers_in(write_images(tmp_path / "of", "{:04d}_of_0300.jpg"), (3, 8)) == list(range(3, 9))
+    assert numbers_in(write_images(tmp_path / "size", "a_{:04d}_256x256.jpg")) == list(range(1, 13))
 
 
 def test_digits_of_other_scripts_and_no_digits(tmp_path):
@@ -132,9 +122,9 @@ def test_digits_of_other_scripts_and_no_digits(tmp_path):
 
 
 def test_a_folder_that_changes_is_looked_at_again(tmp_path):
-    folder = write(tmp_path / "a", "{:05d}.jpg")
+    folder = write_images(tmp_path / "a", "{:05d}.jpg")
     assert numbers_in(folder, (3, 4)) == [3, 4]
-    write(folder, "flow_{:05d}.jpg")
+    write_images(folder, "flow_{:05d}.jpg")
     with pytest.raises(DataError, match="named in 2 ways"):
         numbers_in(folder, (3, 4))
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from drawn_videos import decoded_in_order, number_in, write_drawn, write_long
 from made_videos import remux, write_frames
-from test_frame_names import write as write_images
+from numbered_images import write_images
 
 from slowfast_gta.errors import DataError
 from slowfast_gta.video import packets

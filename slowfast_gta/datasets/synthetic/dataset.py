@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from fvcore.common.config import CfgNode
 from tqdm import tqdm
 
 from slowfast_gta.datasets.build import DATASET_REGISTRY
@@ -68,7 +69,7 @@ class Synthetic(SSv2):
         self.video_extensions = ("." + CODECS[settings.codec][0],)
 
     @classmethod
-    def from_cfg(cls, cfg) -> "Synthetic":
+    def from_cfg(cls, cfg: CfgNode) -> "Synthetic":
         return cls(cfg.DATA.PATH_TO_DATA_DIR, Settings(**{key.lower(): value for key, value in cfg.SYNTHETIC.items()}))
 
     def reversed_pairs(self) -> list[tuple[int, int]]:

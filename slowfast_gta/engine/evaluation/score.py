@@ -5,6 +5,7 @@ Legend: B views at a time, V videos, K classes; with several outputs (verb, noun
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,9 @@ def score_videos(
     was_training, device = model.training, device_of(model)
     model.eval()
     views: dict[str, dict[int, np.ndarray]] = {}
-    labels, bad_videos, counts = {}, [], Counter()
+    labels: dict[str, Any] = {}  # a number, or a list of one for each output
+    bad_videos: list[BadVideo] = []
+    counts: Counter[str] = Counter()
     progress = Progress(loader, len(loader), title)
     for batch in progress:
         bad_videos += batch.errors
@@ -61,7 +64,10 @@ def score_videos(
 
 def _gather(views: dict, labels: dict, bad_videos: list[BadVideo], counts: Counter, num_views: int) -> Scores:
     """One row for each video that has all its views; what several processes have is joined, nothing counted twice."""
-    all_views, all_labels, all_bad, all_counts = {}, {}, [], Counter()
+    all_views: dict[str, dict[int, np.ndarray]] = {}
+    all_labels: dict[str, Any] = {}
+    all_bad: list[BadVideo] = []
+    all_counts: Counter[str] = Counter()
     for part_views, part_labels, part_bad, part_counts in distributed.gather((views, labels, bad_videos, counts)):
         for video_id, answers in part_views.items():
             all_views.setdefault(video_id, {}).update(answers)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import torch
+from fvcore.common.config import CfgNode
 from torch import nn
 
 from slowfast_gta.models.build import inserted_names
@@ -12,7 +13,7 @@ _ADAMS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
-def build_optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """SGD, Adam or AdamW; normalisation layers decay by BN.WEIGHT_DECAY, everything else by SOLVER.WEIGHT_DECAY.
 
     Each group has an "lr_factor": INSERTED_LR_FACTOR for inserted attention blocks, 1 for the rest.
@@ -25,13 +26,13 @@ def build_optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
         decay = cfg.BN.WEIGHT_DECAY if is_norm else 0.0 if is_vector else solver.WEIGHT_DECAY
         factor = solver.INSERTED_LR_FACTOR if name.startswith(inserted) else 1.0
         groups.setdefault((decay, factor), []).append(parameter)
-    groups = [
+    options = [
         {"params": found, "weight_decay": decay, "lr_factor": factor} for (decay, factor), found in groups.items()
     ]
     if solver.OPTIMIZING_METHOD != "sgd":
-        return _ADAMS[solver.OPTIMIZING_METHOD](groups, lr=solver.BASE_LR, betas=tuple(solver.BETAS))
+        return _ADAMS[solver.OPTIMIZING_METHOD](options, lr=solver.BASE_LR, betas=tuple(solver.BETAS))
     return torch.optim.SGD(
-        groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, dampening=solver.DAMPENING, nesterov=solver.NESTEROV
+        options, lr=solver.BASE_LR, momentum=solver.MOMENTUM, dampening=solver.DAMPENING, nesterov=solver.NESTEROV
     )
 
 

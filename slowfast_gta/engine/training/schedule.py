@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from fvcore.common.config import CfgNode
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -19,7 +21,7 @@ class Schedule:
     warmup_start_lr: float = 0.0
 
 
-def build_schedule(cfg) -> Schedule:
+def build_schedule(cfg: CfgNode) -> Schedule:
     """The schedule of cfg.SOLVER, its learning rates times `lr_scale_from_cfg`."""
     solver = cfg.SOLVER
     scale = lr_scale_from_cfg(cfg)
@@ -36,7 +38,7 @@ def build_schedule(cfg) -> Schedule:
     )
 
 
-def lr_scale_from_cfg(cfg) -> float:
+def lr_scale_from_cfg(cfg: CfgNode) -> float:
     """What learning rates are multiplied by: TRAIN.BATCH_SIZE / SOLVER.BASE_BATCH_SIZE (the linear rule), NUM_SHARDS
     with BASE_LR_SCALE_NUM_SHARDS, else 1."""
     if cfg.SOLVER.BASE_BATCH_SIZE:

@@ -123,7 +123,7 @@ def train(cfg: CfgNode, task: Task, accept: Callable[[], None] = lambda: None) -
     save_artefacts(Path(cfg.OUTPUT_DIR), task, learner.eval_model, Position(cfg.SOLVER.MAX_EPOCH))
 
 
-def _end_epoch(cfg, run: Training, epochs: int) -> None:
+def _end_epoch(cfg: CfgNode, run: Training, epochs: int) -> None:
     """What follows when `epochs` epochs are complete: statistics, checkpoint, validation, the end if it was asked."""
     last = epochs == cfg.SOLVER.MAX_EPOCH
     evaluating = _is_evaluated(cfg, epochs)
@@ -146,7 +146,7 @@ def _end_epoch(cfg, run: Training, epochs: int) -> None:
         raise Interrupted(f"Stopped after epoch {epochs}, {_saved(path)}.")
 
 
-def train_epoch(cfg, run: Training, epoch: int, first_step: int, meter: Meter) -> None:
+def train_epoch(cfg: CfgNode, run: Training, epoch: int, first_step: int, meter: Meter) -> None:
     """The steps of an epoch from `first_step` on. Raises Interrupted when it is stopped, after saving."""
     schedule = build_schedule(cfg)
     learner, num_steps = run.learner, len(run.loader)
@@ -315,7 +315,7 @@ def _never_empty(batches: Iterable[TaskBatch]) -> Iterator[TaskBatch]:
         yield last
 
 
-def _is_evaluated(cfg, epochs: int) -> bool:
+def _is_evaluated(cfg: CfgNode, epochs: int) -> bool:
     return epochs % cfg.TRAIN.EVAL_PERIOD == 0 or epochs == cfg.SOLVER.MAX_EPOCH
 
 

@@ -25,6 +25,8 @@ A block is a torch.nn.Module registered under its class name:
 """
 
 import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -47,12 +49,57 @@ def accepted_options(name: str) -> dict[str, object]:
     }
 
 
+def unknown_options(name: str, options: Iterable[str]) -> dict[str, str]:
+    """{option that the block `name` does not have: that as a sentence}."""
+    accepted = accepted_options(name)
+    known = ", ".join(sorted(accepted)) or "none"
+    unknown = [option for option in options if option not in accepted]
+    return {option: f"{name} has no option {option}. It accepts {known}." for option in unknown}
+
+
+@dataclass(frozen=True)
+class AttentionChoice:
+    """A block and values of options that it has, to be built wherever it is placed."""
+
+    name: str
+    block: Callable[..., nn.Module]
+    arguments: Mapping[str, object]  # by the words of the block's signature
+    section: str  # of the config that has its options, for errors
+
+    def build(
+        self, dim: int, num_frames: int, spatial_size: tuple[int, int] | None = None, where: str = "ATTENTION"
+    ) -> nn.Module:
+        """The block for (B, dim, num_frames, H, W). Raises ConfigError, which says `where`, for a value it refuses."""
+        takes_size = "spatial_size" in inspect.signature(self.block).parameters
+        size = {"spatial_size": spatial_size} if takes_size else {}
+        try:
+            return self.block(dim, num_frames, **self.arguments, **size)
+        except (TypeError, ValueError) as fault:
+            refused = fault.options if isinstance(fault, OptionError) else ()
+            raise ConfigError(
+                f"{where}: {self.name} with {dim} channels and {num_frames} frames: {fault}",
+                [*(f"{self.section}.{option}" for option in refused), self.section],
+            ) from fault
+
+
+def choose_attention(
+    name: str, options: Mapping[str, object] | None = None, section: str = "ATTENTION.OPTIONS"
+) -> AttentionChoice:
+    """The block `name` with `options`. Raises ConfigError for an unknown name or an option the block does not have."""
+    block = ATTENTION_REGISTRY.find(name, "ATTENTION.NAME")
+    given = {key.upper(): value for key, value in (options or {}).items()}
+    if unknown := unknown_options(name, given):
+        told = "\n".join(f"{section}.{option}: {sentence}" for option, sentence in unknown.items())
+        raise ConfigError(told, [f"{section}.{option}" for option in unknown])
+    return AttentionChoice(name, block, {key.lower(): value for key, value in given.items()}, section)
+
+
 def build_attention(
     name: str,
     dim: int,
     num_frames: int,
     spatial_size: tuple[int, int] | None = None,
-    options: dict[str, object] | None = None,
+    options: Mapping[str, object] | None = None,
     where: str = "ATTENTION",
     section: str = "ATTENTION.OPTIONS",
 ) -> nn.Module:
@@ -62,24 +109,4 @@ def build_attention(
 
     Raises ConfigError for an unknown name, an option the block does not have, or a value it refuses.
     """
-    block = ATTENTION_REGISTRY.find(name, "ATTENTION.NAME")
-    accepted = accepted_options(name)
-    given = {key.upper(): value for key, value in (options or {}).items()}
-    unknown = sorted(set(given) - set(accepted))
-    if unknown:
-        raise ConfigError(
-            f"ATTENTION.OPTIONS: {name} has no option {', '.join(unknown)}. "
-            f"It accepts {', '.join(sorted(accepted)) or 'none'}.",
-            [f"{section}.{option}" for option in unknown],
-        )
-    arguments = {key.lower(): value for key, value in given.items()}
-    if "spatial_size" in inspect.signature(block).parameters:
-        arguments["spatial_size"] = spatial_size
-    try:
-        return block(dim, num_frames, **arguments)
-    except (TypeError, ValueError) as fault:
-        refused = fault.options if isinstance(fault, OptionError) else ()
-        raise ConfigError(
-            f"{where}: {name} with {dim} channels and {num_frames} frames: {fault}",
-            [*(f"{section}.{option}" for option in refused), section],
-        ) from fault
+    return choose_attention(name, options, section).build(dim, num_frames, spatial_size, where)

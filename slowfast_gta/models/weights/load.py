@@ -4,6 +4,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast_gta.class_names import ClassNames, check_classes, difference
@@ -42,7 +43,7 @@ def load_weights(
 
 
 def load_weights_for(
-    cfg, model: nn.Module, path: str | Path, fine_tune: bool, class_names: ClassNames | None = None
+    cfg: CfgNode, model: nn.Module, path: str | Path, fine_tune: bool, class_names: ClassNames | None = None
 ) -> WeightsReport:
     """`load_weights` with what `cfg` permits; notes what its shapes cannot show: the order of colours, TSM, classes.
 
@@ -70,8 +71,8 @@ def _check_source_classes(
 ) -> tuple[Source, list[str]]:
     """The source, without its classifier where that is to be renewed, and what is to be said about its classes."""
     if policy == "renew" and fine_tune:
-        found = "its classes are not known" if source.class_names is None else None
-        if found := found or difference(source.class_names, class_names):
+        theirs = source.class_names
+        if found := "its classes are not known" if theirs is None else difference(theirs, class_names):
             kept = {name: value for name, value in source.tensors.items() if not is_classifier(name)}
             note = f"{found}; TRAIN.CHECKPOINT_OTHER_CLASSES renew starts with a new classifier."
             return replace(source, tensors=kept), [note]
@@ -79,7 +80,7 @@ def _check_source_classes(
     return source, [note] if note else []
 
 
-def check_weights(cfg, model: nn.Module, path: str | Path, fine_tune: bool = True) -> WeightsReport:
+def check_weights(cfg: CfgNode, model: nn.Module, path: str | Path, fine_tune: bool = True) -> WeightsReport:
     """What `load_weights_for` would report, fit or not; `model` stays as it is, and may be on the meta device."""
     source = read_weights(path)
     inflate, resample = cfg.TRAIN.CHECKPOINT_INFLATE, cfg.TRAIN.CHECKPOINT_RESAMPLE_TIME
@@ -88,7 +89,7 @@ def check_weights(cfg, model: nn.Module, path: str | Path, fine_tune: bool = Tru
     return report
 
 
-def check_input(cfg, source: Source) -> list[str]:
+def check_input(cfg: CfgNode, source: Source) -> list[str]:
     """Sentences on what no shape can show: the order of colours that `cfg` gives the network, TSM."""
     notes = []
     reverse = cfg.DATA.REVERSE_INPUT_CHANNEL

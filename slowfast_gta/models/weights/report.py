@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from slowfast_gta.class_names import fingerprint
+from slowfast_gta.class_names import ClassNames, fingerprint
 
 OUTCOMES = {
     "loaded": "as they are",
@@ -74,7 +74,7 @@ class WeightsReport:
     renewed: list[Mismatch] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    class_names: list[str] | dict[str, list[str]] | None = None  # the latter with several outputs
+    class_names: ClassNames | None = None  # the latter with several outputs
 
     @property
     def class_fingerprint(self) -> str | None:

@@ -104,7 +104,8 @@ def save_safetensors(model: nn.Module, path: str | Path, metadata: dict[str, str
     path = Path(path).expanduser()
     # The widest first, so that every tensor begins at a multiple of its numbers' size.
     tensors = sorted(model.state_dict().items(), key=lambda item: (-item[1].element_size(), item[0]))
-    header, end = {"__metadata__": {"format": "pt"} | (metadata or {})}, 0
+    header: dict[str, object] = {"__metadata__": {"format": "pt"} | (metadata or {})}
+    end = 0
     for name, value in tensors:
         begin, end = end, end + value.numel() * value.element_size()
         header[name] = {"dtype": _NAMES[value.dtype], "shape": list(value.shape), "data_offsets": [begin, end]}

@@ -287,7 +287,7 @@ def test_refinement_is_absent_unless_asked_for():
 )
 def test_refinement_without_masks_or_with_two_pathways_is_a_sentence(keys, sentence):
     faults = list(check_network(config(SMALL | AFR_EVERYWHERE | {"ATTENTION.LOCATION": [[[0]]] * 4} | keys)))
-    assert len([fault for fault in faults if re.search(sentence, fault)]) == 1, faults
+    assert len([fault for fault in faults if re.search(sentence, fault.text)]) == 1, faults
 
 
 def test_slowfast_gives_the_features_of_both_pathways():

@@ -3,12 +3,15 @@
 B bars (bits of the number), H W space.
 """
 
+import random
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+
+from slowfast_gta.video.readers import open_video
 
 BARS = 10
 
@@ -19,8 +22,9 @@ def drawn_frame(number: int, height: int = 144, width: int = 176) -> np.ndarray:
     row = np.repeat(bits * 210 + 20, -(-width // BARS))[:width].astype(np.uint8)
     frame = np.full((height, width, 3), 70, np.uint8)
     frame[height // 3 : 2 * height // 3] = row[None, :, None]
-    left = (5 * number) % (width - 24)
-    frame[4:28, left : left + 24] = (200, 60, 40)
+    side = min(24, height // 4)
+    left = (5 * number) % (width - side)
+    frame[4 : 4 + side, left : left + side] = (200, 60, 40)
     noise = np.random.default_rng(number).integers(60, 120, (height // 12, width // 8), np.uint8)
     frame[-4 * (height // 12) :, : 8 * (width // 8)] = noise.repeat(4, 0).repeat(8, 1)[:, :, None]
     return frame
@@ -97,3 +101,29 @@ def write_long(source: Path, target: Path, num_repeats: int, filler_bytes: int =
                     packet.is_keyframe = is_key
                     writer.mux(packet)
     return target
+
+
+def requests(num_frames: int, seed: int) -> list[list[int]]:
+    """Frame numbers without the first: spread, next to each other, repeated, single, near the end."""
+    draw = random.Random(seed)
+    numbers = range(1, num_frames)
+    first = draw.randrange(1, num_frames - 6)
+    return [
+        sorted(draw.sample(numbers, min(6, len(numbers)))),
+        [first, first + 1, first + 2, first + 4],
+        [first, first, first],
+        [draw.choice(numbers)],
+        [num_frames - 3, num_frames - 1],
+    ]
+
+
+def assert_exact(path: Path, plain: list[np.ndarray], num_rounds: int = 2) -> None:
+    """Whatever is asked for, it is what decoding the whole file gave, and nothing is said to be missing."""
+    for seed in range(num_rounds):
+        for indices in requests(len(plain), seed):
+            with open_video(path) as video:
+                assert video.num_frames == len(plain)
+                frames = video.read(indices)
+                assert video.num_repeated == 0, f"{indices}: frames that are there are said not to decode"
+            wrong = [index for index, frame in zip(indices, frames, strict=True) if (frame != plain[index]).any()]
+            assert not wrong, f"{indices}: {[(number, number_in(plain[number])) for number in wrong]}"

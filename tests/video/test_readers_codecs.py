@@ -3,13 +3,11 @@
 No request has frame 0: what is toggled while a decoder is at work shows only then.
 """
 
-import random
 from pathlib import Path
 
 import av
-import numpy as np
 import pytest
-from drawn_videos import decoded_in_order, number_in, write_drawn
+from drawn_videos import assert_exact, decoded_in_order, number_in, write_drawn
 
 from slowfast_gta.video import decoding
 from slowfast_gta.video.readers import open_video
@@ -73,32 +71,6 @@ KINDS = {
     "gif": ("a.gif", "gif", {}),
 }
 PIXELS = {"mjpeg": "yuvj420p", "gif": "rgb8"}
-
-
-def requests(num_frames: int, seed: int) -> list[list[int]]:
-    """Frame numbers without the first: spread, next to each other, repeated, single, near the end."""
-    draw = random.Random(seed)
-    numbers = range(1, num_frames)
-    first = draw.randrange(1, num_frames - 6)
-    return [
-        sorted(draw.sample(numbers, min(6, len(numbers)))),
-        [first, first + 1, first + 2, first + 4],
-        [first, first, first],
-        [draw.choice(numbers)],
-        [num_frames - 3, num_frames - 1],
-    ]
-
-
-def assert_exact(path: Path, plain: list[np.ndarray], num_rounds: int = 2) -> None:
-    """Whatever is asked for, it is what decoding the whole file gave, and nothing is said to be missing."""
-    for seed in range(num_rounds):
-        for indices in requests(len(plain), seed):
-            with open_video(path) as video:
-                assert video.num_frames == len(plain)
-                frames = video.read(indices)
-                assert video.num_repeated == 0, f"{indices}: frames that are there are said not to decode"
-            wrong = [index for index, frame in zip(indices, frames, strict=True) if (frame != plain[index]).any()]
-            assert not wrong, f"{indices}: {[(number, number_in(plain[number])) for number in wrong]}"
 
 
 def write(folder: Path, name: str, codec: str, options: dict, **kwargs) -> Path:

@@ -28,7 +28,7 @@ import cv2
 import numpy as np
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FIXTURE = ROOT / "tests" / "fixtures" / "runs"
 COMMIT = "55a7b7a2bc7c"  # whose code made the fixture
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from drawn_videos import decoded_in_order, number_in, write_drawn
-from test_codecs import assert_exact
+from drawn_videos import assert_exact, decoded_in_order, number_in, write_drawn
 
 from slowfast_gta.video.packet_index import IS_KEY, IS_SHOWN, PacketIndex, PacketTable
 from slowfast_gta.video.readers import VideoFile, open_video
@@ -225,6 +224,12 @@ def test_the_index_where_times_are_no_help():
     apart = PacketIndex(table([*range(200, 400), *range(200)]), has_times=True, reorders=True)
     assert not apart.is_ordered
     assert not PacketIndex(table([0, 1]), has_times=False, reorders=True).is_ordered
+
+
+def test_an_index_of_nothing():
+    for reorders in (False, True):
+        index = PacketIndex(table([]), has_times=True, reorders=reorders)
+        assert index.num_frames == 0 and len(index.times) == 0
 
 
 def test_an_answer_does_not_depend_on_what_was_asked_before(tmp_path):

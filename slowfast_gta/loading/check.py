@@ -1,0 +1,79 @@
+"""What must hold of the lists before a training begins, and would otherwise be found after it, or never."""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from fvcore.common.config import CfgNode
+
+from slowfast_gta.datasets.build import build_dataset
+from slowfast_gta.datasets.records import VideoDataset, VideoRecord
+from slowfast_gta.errors import ConfigError, DataError
+from slowfast_gta.video.readers import open_video
+
+logger = logging.getLogger(__name__)
+
+_SHOWN = 3  # reasons, classes
+
+
+def check_splits(cfg: CfgNode, splits: Sequence[str]) -> None:
+    """Read the list of every split that a run will use, and one frame of each.
+
+    Raises DataError for a list that is missing or wrong, that has not one readable video, or that trains one class
+    only; ConfigError where MODEL.NUM_CLASSES is far more than the labels that the lists use.
+    """
+    found: dict[str, Sequence[VideoRecord]] = {}
+    how = {"timeout_sec": cfg.DATA_LOADER.SAMPLE_TIMEOUT_SEC or None, "frame_pattern": cfg.DATA.FRAME_PATTERN}
+    for split in splits:
+        dataset = build_dataset(cfg, split)
+        records = dataset.records(split)
+        if records not in found.values():  # Something-Something validates and tests on one list
+            _check_one_is_readable(split, records, how)
+        found[split] = records
+        if split == "train":
+            check_labels(dataset, records)
+
+
+def check_labels(dataset: VideoDataset, records: Sequence[VideoRecord]) -> None:
+    """Whether the training videos are of more than one class, and of most of them. Raises DataError, ConfigError."""
+    labels = Counter(record.label for record in records)
+    names = dataset.class_names()
+    if len(labels) == 1 and _num_classes(names) > 1:
+        (label,) = labels
+        raise DataError(
+            f"All {len(records)} training videos have the label {label}. A network that sees one class learns nothing: "
+            "check the labels in the training list."
+        )
+    if isinstance(names, dict):
+        return
+    unused = [label for label in range(len(names)) if label not in labels]
+    if not dataset.knows_its_classes and len(unused) > len(names) / 2:
+        largest = max(label for label in range(len(names)) if label in labels)
+        raise ConfigError(
+            f"MODEL.NUM_CLASSES is {len(names)}, and the training list uses {len(labels)} labels, up to {largest}. "
+            f"Set MODEL.NUM_CLASSES {largest + 1}, or write the names of all classes into classes.txt, "
+            "a line each, beside the lists."
+        )
+    if unused:
+        some = ", ".join(f"{label} ({names[label]})" for label in unused[:_SHOWN]) + " ..." * (len(unused) > _SHOWN)
+        logger.warning(f"{len(unused)} of {len(names)} classes have no training video: {some}.")
+
+
+def _num_classes(names: Sequence[str] | dict[str, list[str]]) -> int:
+    return max(map(len, names.values())) if isinstance(names, dict) else len(names)
+
+
+def _check_one_is_readable(split: str, records: Sequence[VideoRecord], how: Mapping) -> None:
+    """Raises DataError where not one of the videos can be read; mostly the first can."""
+    reasons = []
+    for record in records:
+        try:
+            with open_video(record.path, record.span, **how) as video:
+                video.read([0])
+                return
+        except DataError as fault:
+            reasons.append(str(fault))
+    raise DataError(
+        f"Not one of the {len(records)} videos of the split {split} can be read. {' '.join(reasons[:_SHOWN])} "
+        "DATA.PATH_PREFIX says where the videos are; tools/check_data.py names all that is wrong."
+    )

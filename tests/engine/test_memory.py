@@ -1,0 +1,19 @@
+"""Memory that is full ends a run with the keys to change."""
+
+import pytest
+import torch
+
+from slowfast_gta.engine.memory import told_when_full
+from slowfast_gta.errors import RunError
+
+
+def test_memory_that_is_full_is_a_sentence():
+    with pytest.raises(RunError) as told, told_when_full():
+        torch.empty(2**50)
+    assert "SOLVER.ACCUMULATE_STEPS" in str(told.value) and "TRAIN.BATCH_SIZE" in str(told.value)
+
+
+def test_other_faults_stay_as_they_are():
+    with pytest.raises(RuntimeError, match="mat1") as other, told_when_full():
+        torch.ones(2, 3) @ torch.ones(2, 3)
+    assert not isinstance(other.value, RunError)
