@@ -61,8 +61,8 @@ def _train_stages(stages: list[Stage], cfg: CfgNode, place: distributed.Place, b
     folders = [Path(stage.cfg.OUTPUT_DIR) for stage in stages]
     if not cfg.TRAIN.ENABLE:
         return _train_one(stages[-1].cfg, place, build_task, folders[:-1])
-    for number, stage in enumerate(stages):
-        build_task(stage.cfg, folders[:number]).check(stage.cfg)
+    for stage in stages:
+        build_task(stage.cfg, ()).check(stage.cfg)
     check_stages(stages, build_task)
     files: dict[str, str] = {}
     for number, stage in enumerate(stages):

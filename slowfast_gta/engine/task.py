@@ -167,4 +167,6 @@ class Task:
 
 
 BuildTask = Callable[[CfgNode, Sequence[Path]], Task]
-"""(config of a stage, output folders of the stages before it) -> its Task. At module level: it goes to processes."""
+"""(config of a stage, output folders of the stages before it) -> its Task. At module level: it goes to processes.
+
+Where a stage is only looked at, before any is trained, it is given no folders."""
