@@ -25,11 +25,12 @@ from slowfast_gta.distributed.group import (
     weight_of_sample,
 )
 from slowfast_gta.distributed.launch import Terms, launch
-from slowfast_gta.distributed.norms import synchronize_norms
+from slowfast_gta.distributed.norms import SyncBatchNorm3d, synchronize_norms
 from slowfast_gta.distributed.place import Place, find_place
 
 __all__ = [
     "Place",
+    "SyncBatchNorm3d",
     "Terms",
     "any_process",
     "barrier",

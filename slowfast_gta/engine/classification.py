@@ -120,6 +120,9 @@ class Classification(Task):
         if cfg.TRAIN.TEACHER_FILE_PATH:
             self.teacher = build_teacher(cfg, model)
 
+    def blank(self, cfg: CfgNode) -> Tensor:
+        return torch.empty(1, 3, *self.clip_shape, device="meta")
+
     def loss(self, model: nn.Module, batch: Batch) -> Losses:
         clips = self._clips(model, batch)
         logits = model(clips)

@@ -107,6 +107,11 @@ class Task:
     def start(self, cfg: CfgNode, model: nn.Module) -> None:
         """In training, once `model` is on its device: whatever else the loss needs there (a teacher)."""
 
+    def blank(self, cfg: CfgNode) -> Tensor | None:
+        """One blank sample as the network is called with it in training (B = 1), on the meta device: what a step needs
+        is found from it before the first. None: nothing is found out."""
+        return None
+
     def loss(self, model: nn.Module, batch: Any) -> Losses:
         """The loss of a batch that is on the device of `model`. With no sample: `model` runs on something blank and
         the total is 0 times its output, since every process takes part in every step."""

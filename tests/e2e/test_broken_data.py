@@ -10,7 +10,8 @@ from miniatures import make_ssv2, metrics
 from shards import ALIKE, assert_well, ends, start_shards
 
 from slowfast_gta.engine.bad_files import BadFiles
-from slowfast_gta.engine.training.train import _never_empty
+from slowfast_gta.engine.training.train import _enough
+from slowfast_gta.errors import DataError
 from slowfast_gta.loading.batch import BadVideo
 
 VIDEOS = "20bn-something-something-v2"
@@ -139,10 +140,13 @@ def test_two_processes_of_which_one_may_have_nothing_left(partly_broken, tmp_pat
 
 
 def test_statistics_need_as_many_batches_of_every_process():
-    sizes = [0, 2, 0, 3]
+    sizes = [0, 1, 0, 2, 1, 0, 3]
     batches = [batch_of(torch.zeros(size, 3, 1, 1, 1), torch.zeros(size, dtype=torch.long)) for size in sizes]
-    found = list(_never_empty(batches))
-    assert [batch.num_samples for batch in found] == [0, 2, 2, 3] and found[2] is batches[1]
+    assert [batch.num_samples for batch in _enough(batches, 1)] == [1, 1, 1, 2, 1, 1, 3]
+    assert [batch.num_samples for batch in _enough(batches, 2)] == [2, 2, 2, 2, 2, 2, 3]
+    assert [batch.num_samples for batch in _enough(batches[:1], 1)] == [0]
+    with pytest.raises(DataError):
+        list(_enough(batches[:3], 2))
 
 
 def test_nothing_left_for_any_of_two_processes_ends_both(tmp_path):

@@ -21,7 +21,8 @@ def task_of(clip_shape: tuple[int, int, int] = (4, 32, 32), label_smoothing: flo
 def learner_of(cfg_file, overrides) -> Learner:
     """The learner of a config, on the CPU, for clips that are normalised already."""
     cfg = load_config(cfg_file, overrides)
-    task = task_of(label_smoothing=cfg.TRAIN.LABEL_SMOOTHING)
+    size = cfg.DATA.TRAIN_CROP_SIZE
+    task = task_of((cfg.DATA.NUM_FRAMES, size, size), cfg.TRAIN.LABEL_SMOOTHING)
     return build_learner(cfg, task, torch.device("cpu"))
 
 

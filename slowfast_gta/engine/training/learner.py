@@ -14,6 +14,7 @@ from slowfast_gta import distributed
 from slowfast_gta.engine.task import Losses, Task, TaskBatch
 from slowfast_gta.engine.training.freezing import freeze_backbone, freeze_norms
 from slowfast_gta.engine.training.optimizer import build_optimizer, clip_gradients, gradient_norm, set_lr
+from slowfast_gta.engine.training.trial import check_batch_size, try_sample
 from slowfast_gta.errors import DataError, RunError
 from slowfast_gta.models.norms import split_norms
 
@@ -27,6 +28,7 @@ class StepResult:
     num_samples: int
     grad_norm: float  # of the whole gradient, over all processes, before clipping
     skipped: bool  # the gradient was not finite: weights, statistics and optimiser are as they were
+    too_few: bool = False  # on some process there were fewer samples than BatchNorm needs: nothing was computed
 
 
 class Learner:
@@ -43,14 +45,17 @@ class Learner:
         ema_decay: float | None = None,
         frozen: Sequence[nn.Module] = (),
         num_parts: int = 1,
+        fewest_samples: int = 1,
     ):
         """`model` is `network`, or what averages its gradients over processes; `frozen` modules stay in eval mode.
 
         num_parts: gradient accumulation steps; a batch is computed in so many parts.
+        fewest_samples: that a part must have, for BatchNorm to have more than one value.
         """
         self.task, self.network, self.model, self.optimizer = task, network, model, optimizer
         self.device = next(network.parameters()).device
         self.amp_dtype, self.clip, self.frozen, self.num_parts = amp_dtype, clip, frozen, num_parts
+        self.fewest_samples = fewest_samples
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=amp_dtype == torch.float16)
         self.ema = None
         if ema_decay is not None:
@@ -66,14 +71,16 @@ class Learner:
         """One step on a batch that is on the device.
 
         A process whose batch has no sample, where others have some, takes part in the step and counts nothing.
-        Raises DataError where no process has one.
+        Raises DataError where no process has one. Where some process has too few for BatchNorm, none computes anything.
         """
         set_lr(self.optimizer, lr)
-        buffers = [buffer.clone() for buffer in self.network.buffers()]
-        self.optimizer.zero_grad(set_to_none=True)
         weight = distributed.weight_of_sample(batch.num_samples)
         if weight is None:
             raise DataError("Not one sample of this step could be read; bad_files.txt in OUTPUT_DIR has the reasons.")
+        if self.fewest_samples > 1 and distributed.any_process(batch.num_samples < self.fewest_samples):
+            return StepResult(0.0, {}, 0, 0.0, skipped=False, too_few=True)
+        buffers = [buffer.clone() for buffer in self.network.buffers()]
+        self.optimizer.zero_grad(set_to_none=True)
         *first_parts, last_part = batch.split(self._common_num_parts(batch))
         with distributed.unsynchronized(self.model):
             losses: list[tuple[Any, Mapping[str, float]]] = [self._backward(part, weight) for part in first_parts]
@@ -100,7 +107,7 @@ class Learner:
         """The parts to compute `batch` in: where BatchNorm is over all processes, they meet in each part."""
         if self.num_parts == 1:
             return 1
-        return distributed.least(min(self.num_parts, max(batch.num_samples, 1)))
+        return distributed.least(min(self.num_parts, max(batch.num_samples // self.fewest_samples, 1)))
 
     def _backward(self, part: TaskBatch, weight: float) -> tuple[Tensor, Mapping[str, float]]:
         """Adds the gradient of a part of the batch, each sample counting `weight`; returns the sum of its losses."""
@@ -185,6 +192,11 @@ def build_learner(cfg: CfgNode, task: Task, device: torch.device, resuming: bool
     frozen = freeze_norms(network, "all" if cfg.MODEL.FROZEN_BN else cfg.BN.FREEZE)
     if cfg.TRAIN.FREEZE_BACKBONE:
         frozen += freeze_backbone(network)
+    network.train()
+    for module in frozen:  # as in training: they take one value
+        module.eval()
+    trial = try_sample(network, task.blank(cfg))
+    check_batch_size(cfg, trial)
     learner = Learner(
         task,
         network,
@@ -195,6 +207,7 @@ def build_learner(cfg: CfgNode, task: Task, device: torch.device, resuming: bool
         ema_decay=cfg.EMA.DECAY if cfg.EMA.ENABLE else None,
         frozen=frozen,
         num_parts=cfg.SOLVER.ACCUMULATE_STEPS,
+        fewest_samples=trial.fewest_samples,
     )
     task.start(cfg, network)
     return learner

@@ -26,7 +26,7 @@ class Meter:
         """`metrics` and `counts`: those of the Task; `total`: what `Meter.total` was when the checkpoint was made."""
         self.recent_loss = 0.0
         self._digits = dict(metrics or {})
-        counted = ["broken_videos", "repeated_frames", "skipped_steps"]
+        counted = ["broken_videos", "repeated_frames", "skipped_steps", "steps_of_too_few"]
         self._counts = [*(name for name in counts if name not in counted), *counted]
         self._names = ["loss", *self._digits, "samples", "grad_norm", "steps", *self._counts]
         self._sums = torch.zeros(len(self._names), dtype=torch.float64)
@@ -38,9 +38,12 @@ class Meter:
             self._sums[self._names.index(name)] += value
 
     def add(self, step: StepResult) -> None:
-        """What a step gave. One that was skipped, on all processes together, is counted once, and nothing else."""
+        """What a step gave. One that was left out, on all processes together, is counted once, and nothing else."""
         if step.skipped:
             self._add(skipped_steps=distributed.is_main())
+            return
+        if step.too_few:
+            self._add(steps_of_too_few=distributed.is_main())
             return
         self._add(grad_norm=step.grad_norm, steps=1)
         if step.num_samples:

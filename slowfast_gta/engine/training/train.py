@@ -158,7 +158,9 @@ def train_epoch(cfg: CfgNode, run: Training, epoch: int, first_step: int, meter:
         lr = lr_at(epoch + step / num_steps, schedule)
         _check_items(cfg, run, batch.errors)
         result = learner.step(batch.to(learner.device), lr)
-        if result.skipped:
+        if result.too_few:
+            _warn_of_too_few(learner, Position(epoch, step))
+        elif result.skipped:
             _leave_out(cfg, run, Position(epoch, step), meter, result, batch)
         else:
             run.bad_steps = 0
@@ -175,6 +177,12 @@ def train_epoch(cfg: CfgNode, run: Training, epoch: int, first_step: int, meter:
         if done < num_steps:
             _between_steps(run, Position(epoch, done), meter, cfg.TRAIN.CHECKPOINT_PERIOD_STEPS)
     numbers = meter.summary()
+    if numbers["steps_of_too_few"] == num_steps:
+        raise DataError(
+            f"Not one step of epoch {epoch + 1} had the {learner.fewest_samples} samples that BatchNorm needs here on "
+            "each process. Mend the broken videos (bad_files.txt in OUTPUT_DIR), raise TRAIN.BATCH_SIZE, or let "
+            "DATA.ON_ERROR replace take others in their place."
+        )
     logger.info(
         "%s: %s, %.1f clips/s, %.0f %% of the time waiting for data, %.1f GiB of memory%s.",
         title,
@@ -200,7 +208,20 @@ def _sentence(task: Task, values: Mapping[str, float]) -> str:
     parts = [f"loss {values['loss']:.4f}", task.format_metrics(values), f"gradient {values['grad_norm']:.3g}"]
     if values["skipped_steps"]:
         parts.append(f"{values['skipped_steps']} steps left out (loss or gradient not a number)")
+    if values["steps_of_too_few"]:
+        parts.append(f"{values['steps_of_too_few']} steps left out (too few clips for BatchNorm)")
     return ", ".join(part for part in parts if part)
+
+
+def _warn_of_too_few(learner: Learner, position: Position) -> None:
+    """Each time: it comes from broken videos, or from a last batch (TRAIN.DROP_LAST False)."""
+    logger.warning(
+        "Epoch %d, step %d has fewer than the %d samples that BatchNorm needs here, on one process at least: it is "
+        "left out, and counted (steps_of_too_few).",
+        position.epoch + 1,
+        position.step + 1,
+        learner.fewest_samples,
+    )
 
 
 def _between_steps(run: Training, position: Position, meter: Meter, period: int) -> None:
@@ -299,7 +320,8 @@ class _Forward(nn.Module):
 def update_precise_statistics(cfg: CfgNode, run: Training, epoch: int) -> None:
     """BatchNorm statistics of the weights as they are now, over fresh training batches (BN.NUM_BATCHES_PRECISE)."""
     learner = run.learner
-    batches = (batch.to(learner.device) for batch in _never_empty(run.loader.epoch(epoch, 0)))
+    enough = _enough(run.loader.epoch(epoch, 0), learner.fewest_samples)
+    batches = (batch.to(learner.device) for batch in enough)
     learner.train_mode()
     with torch.no_grad():
         forward = _Forward(run.task, learner.eval_model.train())
@@ -307,12 +329,22 @@ def update_precise_statistics(cfg: CfgNode, run: Training, epoch: int) -> None:
         distributed.pool_statistics(learner.eval_model)
 
 
-def _never_empty(batches: Iterable[TaskBatch]) -> Iterator[TaskBatch]:
-    """Each batch; where none of it could be read, the one before once more: every process must come with as many."""
-    last = None
+def _enough(batches: Iterable[TaskBatch], fewest: int) -> Iterator[TaskBatch]:
+    """Each batch; in the place of one of fewer than `fewest` samples, another: every process must come with as many."""
+    last, owed = None, 0
     for batch in batches:
-        last = batch if batch.num_samples or last is None else last
-        yield last
+        last = batch if batch.num_samples >= fewest else last
+        owed += 1
+        if last is not None:
+            yield from [last] * owed
+            owed = 0
+    if owed and fewest == 1:  # not one video of this process could be read, and the blank clips of empty batches do
+        yield from [batch] * owed
+    elif owed:
+        raise DataError(
+            f"Not one batch for BN.USE_PRECISE_STATS had the {fewest} samples that it needs; bad_files.txt in "
+            "OUTPUT_DIR has the reasons."
+        )
 
 
 def _is_evaluated(cfg: CfgNode, epochs: int) -> bool:
