@@ -10,6 +10,7 @@ from a2summ.model import A2Summ
 from a2summ.released import load_released, model_of
 from a2summ.samples import Batch, alignment_of, collate
 from a2summ_made import DIM_VIDEO, make_model, make_sample
+from a2summ_stand_ins import released_state
 from torch import nn
 
 from slowfast_gta.errors import DataError, WeightsError
@@ -177,31 +178,6 @@ def test_a_batch_splits_into_its_samples():
 
 
 # The release's names of what a layer and a head hold; written out here, not taken from the code under test.
-def released_state(dim_video=12, dim_text=7, dim=16, num_layers=2, anchor_free=True, aligned=True, rows=50) -> dict:
-    torch.manual_seed(1)
-    linear = lambda name, i, o: {f"{name}.weight": torch.randn(o, i), f"{name}.bias": torch.randn(o)}  # noqa: E731
-    norm = lambda name: {f"{name}.weight": torch.randn(dim), f"{name}.bias": torch.randn(dim)}  # noqa: E731
-    state = {**linear("proj_fc_video.0", dim_video, dim), **linear("proj_fc_text.0", dim_text, dim)}
-    state |= {f"pos_embed_{name}": torch.randn(1, rows, dim) for name in ("video", "text")}
-    state |= {name: torch.randn(1, 1, dim) for name in ("type_video", "type_text", "cls_token_video", "cls_token_text")}
-    if aligned:
-        state["pos_embed_segment"] = torch.randn(1, 20, dim)
-    layer = {**norm("norm1_fused"), **norm("norm2_video"), **norm("norm2_text")}
-    for name in "qkvm":
-        layer |= linear(f"attn_fusion.{name}", dim, dim)
-    for side in ("video", "text"):
-        layer |= linear(f"ffn_{side}.fc1", dim, 4 * dim) | linear(f"ffn_{side}.fc2", 4 * dim, dim)
-        state |= norm(f"norm_{side}") | linear(f"fc_{side}.0", dim, dim)
-        if anchor_free:
-            state |= norm(f"fc_{side}.3") | linear(f"fc_{side}_cls", dim, 1)
-            state |= linear(f"fc_{side}_loc", dim, 2) | linear(f"fc_{side}_ctr", dim, 1)
-        else:
-            state |= linear(f"fc_{side}.3", dim, 1)
-    for index in range(num_layers):
-        state |= {f"multiway_list.{index}.{name}": value for name, value in layer.items()}
-    return state
-
-
 @pytest.mark.parametrize(("anchor_free", "aligned"), [(True, True), (False, True), (False, False)])
 def test_a_released_checkpoint_loads(tmp_path, anchor_free, aligned):
     state = released_state(anchor_free=anchor_free, aligned=aligned)

@@ -9,8 +9,8 @@ from a2summ import command_line, world
 from a2summ.data.own import Segment, load_own, prepare_features, read_annotations, split_keys, target_frames
 from a2summ.frames import PlainDescriptor
 from a2summ.shots.choose import Timeline
+from a2summ_stand_ins import Letters
 from a2summ_videos import make_video
-from test_summarize import Letters
 
 from slowfast_gta.errors import DataError
 

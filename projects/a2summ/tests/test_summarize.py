@@ -17,24 +17,12 @@ from a2summ.model import A2Summ
 from a2summ.plan import divide_shots
 from a2summ.summarize import Request, main, summarize
 from a2summ.summarizer import Inputs, TrainedSummarizer, load_summarizer, save_summarizer
+from a2summ_stand_ins import Letters
 from a2summ_videos import make_video, read_flashes, read_tones
 
 from slowfast_gta.errors import ConfigError, DataError, RunError, WeightsError
 
 TEXTS = ["<b>Tom</b> & Ann meet.", "They walk home.", "It rains <script>alert(1)</script> a lot.", "Ünïcödé ends it."]
-
-
-class Letters:
-    """A text encoder for tests: counts of letters. No model is loaded."""
-
-    name, digest, dim = "letters", "letters-1", 26
-
-    def __init__(self, folder=None):
-        pass
-
-    def encode(self, texts):
-        rows = [[text.lower().count(chr(97 + i)) for i in range(26)] for text in texts]
-        return torch.nn.functional.normalize(torch.tensor(rows, dtype=torch.float32).reshape(-1, 26), dim=1)
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from a2summ.loading import SampleLoader, hold_out, with_shuffled_text
 from a2summ.model import A2Summ
 from a2summ_made import make_model, make_sample
 from a2summ_packs import make_articles, make_summe_tvsum
-from test_model import released_state
+from a2summ_stand_ins import released_state
 
 from slowfast_gta import load_config
 from slowfast_gta.errors import ConfigError
