@@ -32,7 +32,7 @@ def test_keys_after_the_files_count(capsys):
 def test_people_get_a_table(capsys):
     assert run_command("complexity", ["--cfg", GTA]) == 0
     text = capsys.readouterr().out
-    assert "s3.pathway0_attention" in text and "views of a video" in text
+    assert "pathway0_attention1" in text and "views of a video" in text
 
 
 def test_rows_of_the_paper(capsys):
