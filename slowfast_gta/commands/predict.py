@@ -47,17 +47,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     weights = _newest_checkpoint(args.weights)
     if args.submission:
         return _submit(configs[0], weights, args.submission, args.json)
+    from slowfast_gta.engine.logging import above_bar, progress_of
     from slowfast_gta.inference.predictor import build_predictor
 
     predictor = build_predictor(configs[0], weights)
     answers = []
-    for path in args.videos:
+    for path in progress_of(args.videos, "predicting", "video"):
         try:
             answers.append({"video": path, "top5": predictor(path)})
         except DataError as fault:
             answers.append({"video": path, "error": str(fault)})
         if not args.json:
-            _print(answers[-1])
+            with above_bar():
+                _print(answers[-1])
     if args.json:
         print(json.dumps(answers, indent=2))
     return int(any("error" in answer for answer in answers))
