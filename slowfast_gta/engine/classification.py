@@ -24,6 +24,7 @@ from slowfast_gta.engine.teacher import Teacher, build_teacher
 from slowfast_gta.loading.batch import VIDEO_COUNTS, Batch
 from slowfast_gta.loading.check import check_splits
 from slowfast_gta.loading.loader import ClipLoader, build_test_loader, build_train_loader
+from slowfast_gta.loading.shared_memory import check_shared_memory
 from slowfast_gta.models.build import build_model
 from slowfast_gta.models.fold import fold_batch_norms
 from slowfast_gta.models.packed import pack_
@@ -80,6 +81,7 @@ class Classification(Task):
 
     def prepare(self, cfg: CfgNode, splits: Sequence[str]) -> None:
         check_data_paths(cfg, splits)
+        check_shared_memory(cfg, splits)
         check_splits(cfg, splits)
 
     def build_loader(self, cfg: CfgNode, split: str) -> ClipLoader:
