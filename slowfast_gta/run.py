@@ -30,6 +30,7 @@ from slowfast_gta.engine.training.train import train
 from slowfast_gta.errors import ConfigError
 from slowfast_gta.models.build import inserted_names
 from slowfast_gta.models.weights import check_weights
+from slowfast_gta.models.weights.download import local_weights
 from slowfast_gta.processes.parallel import num_cores
 from slowfast_gta.reports.confusion import save_confusion_picture
 
@@ -50,11 +51,27 @@ def train_and_test(
     that `cfg` was loaded with.
     """
     place = place or build_launch_context(cfg)
+    load_published_weights(cfg, extra)
     return (
         _train_stages(build_stages(cfg, extra), cfg, place, build_task)
         if cfg.STAGES
         else _train_one(cfg, place, build_task)
     )
+
+
+def load_published_weights(cfg: CfgNode, extra: Extra = None) -> None:
+    """Download what the run names by URL or name, before its processes meet and count how long one keeps them waiting.
+
+    One process of a machine downloads, the others wait for it. Raises WeightsError."""
+    stages = build_stages(cfg, extra) if cfg.STAGES else []
+    named = {source for stage in stages for source in (stage.start_from, stage.weights, stage.teacher)}
+    for one in (stage.cfg for stage in stages) if stages else (cfg,):
+        trains = one.TRAIN.ENABLE and not list_checkpoints(one.OUTPUT_DIR)  # else they were needed, and are no more
+        named |= {one.TRAIN.CHECKPOINT_FILE_PATH} if trains else set()
+        named |= {one.TRAIN.TEACHER_FILE_PATH} if one.TRAIN.ENABLE else set()
+        named |= {one.TEST.CHECKPOINT_FILE_PATH} if one.TEST.ENABLE else set()
+    for reference in sorted(named - {""}):
+        local_weights(reference)
 
 
 def _train_stages(stages: list[Stage], cfg: CfgNode, place: distributed.Place, build_task: BuildTask) -> Path:

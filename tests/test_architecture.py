@@ -53,7 +53,12 @@ MOVES_TO_DEVICES = ("engine", "distributed", "inference", "benchmarks")
 CFG_READERS = {
     *("train", "test", "train_and_test"),  # what a run consists of, and its steps in the order of the config
     *("train_epoch", "validate", "update_precise_statistics", "restore_position"),
-    *("load_weights_for", "load_test_weights", "load_report"),  # which file, and what the config permits of it
+    *(
+        "load_weights_for",
+        "load_test_weights",
+        "load_report",
+        "load_published_weights",
+    ),  # which file, and what the config permits of it
     "set_deterministic",
 }
 

@@ -16,7 +16,7 @@ _EXAMPLES = """example:
       --weights runs/demo/R2D_GTA/checkpoints/checkpoint_epoch_00006.pyth my_video.mp4 another.webm
   python tools/predict.py --cfg runs/gta/config.yaml --weights gta.pyth --submission runs/gta/submission
 """
-_WEIGHTS = "a checkpoint of ours or PySlowFast's, or the folder of a run, for its newest checkpoint"
+_WEIGHTS = "a checkpoint of ours or PySlowFast's, the folder of a run (its newest one), or a name or URL of weights"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,29 +49,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     weights = _newest_checkpoint(args.weights)
     if args.submission:
         return _submit(configs[0], weights, args.submission, args.json)
+    from slowfast_gta.engine.logging import above_bar, progress_of
     from slowfast_gta.inference.predictor import build_predictor
 
     predictor = build_predictor(configs[0], weights)
     answers = []
-    for path in args.videos:
+    for path in progress_of(args.videos, "predicting", "video"):
         try:
             answers.append({"video": path, "top5": predictor(path)})
         except DataError as fault:
             answers.append({"video": path, "error": str(fault)})
         if not args.json:
-            _print(answers[-1])
+            with above_bar():
+                _print(answers[-1])
     if args.json:
         print(json.dumps(answers, indent=2))
     return int(any("error" in answer for answer in answers))
 
 
-def _newest_checkpoint(weights: str) -> Path:
+def _newest_checkpoint(weights: str) -> str | Path:
     """`weights`, or the newest checkpoint of the run whose folder that is."""
     from slowfast_gta.engine.checkpoint.checkpoint import list_checkpoints
 
     path = Path(weights).expanduser()
     if not path.is_dir():
-        return path
+        return weights  # a file, or the name or URL of published weights
     if not (found := list_checkpoints(path)):
         raise WeightsError(
             f"{weights} is a folder without checkpoints. Name the folder of a run, or a file of weights."
@@ -79,7 +81,7 @@ def _newest_checkpoint(weights: str) -> Path:
     return found[-1][1]
 
 
-def _submit(cfg: CfgNode, weights: Path, folder: Path, as_json: bool) -> int:
+def _submit(cfg: CfgNode, weights: str | Path, folder: Path, as_json: bool) -> int:
     from slowfast_gta.inference.submission import build_submission
 
     found = build_submission(cfg, weights, folder)

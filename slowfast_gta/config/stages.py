@@ -97,9 +97,11 @@ def _in_stage(name: str, fault: Fault) -> Fault:
 
 def _source_faults(own: dict[str, str], earlier: list[str]) -> list[Fault]:
     """START_FROM and TEACHER must be earlier stages or files, WEIGHTS a file."""
+    from slowfast_gta.models.weights.zoo import is_published  # PyTorch comes with it, which --help does without
+
     faults = []
     for key, value in own.items():
-        if not value or Path(value).is_file() or (value in earlier and key != "WEIGHTS"):
+        if not value or Path(value).is_file() or is_published(value) or (value in earlier and key != "WEIGHTS"):
             continue
         what = "a file" if key == "WEIGHTS" else f"an earlier stage ({', '.join(earlier) or 'there is none'}) or a file"
         faults.append(Fault(key, f"{key} is {value}, which is not {what}."))

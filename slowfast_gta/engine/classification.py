@@ -16,7 +16,7 @@ from slowfast_gta.datasets.cleaned import read_mark
 from slowfast_gta.datasets.cleaned import sentence as sentence_of_mark
 from slowfast_gta.datasets.records import VideoDataset
 from slowfast_gta.engine.device import Normalize, build_normalize
-from slowfast_gta.engine.evaluation.results import headline, result_arrays, sentence, summarize
+from slowfast_gta.engine.evaluation.results import headline, mean_loss, result_arrays, sentence, summarize
 from slowfast_gta.engine.evaluation.score import Scores, score_videos
 from slowfast_gta.engine.outputs import cross_entropy, num_right, side_by_side
 from slowfast_gta.engine.task import Evaluation, Losses, Task
@@ -25,6 +25,7 @@ from slowfast_gta.errors import WeightsError
 from slowfast_gta.loading.batch import VIDEO_COUNTS, Batch
 from slowfast_gta.loading.check import check_splits
 from slowfast_gta.loading.loader import ClipLoader, build_test_loader, build_train_loader
+from slowfast_gta.loading.shared_memory import check_shared_memory
 from slowfast_gta.models.build import build_model
 from slowfast_gta.models.fold import fold_batch_norms
 from slowfast_gta.models.packed import pack_
@@ -61,11 +62,13 @@ class Classification(Task):
         batch_size: int,
         num_views: int,
         dataset_name: str,
+        head_act: str = "softmax",
     ):
         """`clip_shape`: T, H, W of a training clip; `batch_size`: views at a time in evaluation; `num_views` of a video
-        in testing; `dataset_name`: what results.json calls the data tested."""
+        in testing; `dataset_name`: what results.json calls the data tested; `head_act`: MODEL.HEAD_ACT."""
         self.normalize, self.clip_shape, self.label_smoothing = normalize, clip_shape, label_smoothing
         self.batch_size, self.num_views, self.dataset_name = batch_size, num_views, dataset_name
+        self.head_act = head_act
         self.teacher: Teacher | None = None
         self._dataset: VideoDataset | None = None
 
@@ -80,6 +83,7 @@ class Classification(Task):
             cfg.TEST.BATCH_SIZE,
             cfg.TEST.NUM_ENSEMBLE_VIEWS * cfg.TEST.NUM_SPATIAL_CROPS,
             cfg.TEST.DATASET,
+            cfg.MODEL.HEAD_ACT,
         )
 
     # ------------------------------------------------------------------------------------------------------ data
@@ -89,6 +93,7 @@ class Classification(Task):
 
     def prepare(self, cfg: CfgNode, splits: Sequence[str]) -> None:
         check_data_paths(cfg, splits)
+        check_shared_memory(cfg, splits)
         check_splits(cfg, splits)
         if "train" in splits and "test" in splits and cfg.TEST.CHECKPOINT_FILE_PATH:
             check_test_weights(cfg, build_dataset(cfg, "test").class_names())
@@ -160,11 +165,13 @@ class Classification(Task):
         num_views = self.num_views if split == "test" else 1
         title = "testing" if split == "test" else "validation"
         found = score_videos(model, loader, self.normalize, self.batch_size, num_views, title)
-        return None if found is None else self._evaluation(found)
+        return None if found is None else self._evaluation(found, split)
 
-    def _evaluation(self, found: Scores) -> Evaluation:
+    def _evaluation(self, found: Scores, split: str) -> Evaluation:
         names, pairs = self.dataset.class_names(), self.dataset.reversed_pairs()
         results = summarize(found, names, pairs)
+        if split != "test":  # a test's answers are means over views, and compared by accuracy
+            results = {"loss": round(mean_loss(found, names, self.head_act), 6)} | results
         remarks = []
         if alike := found.counts.get("num_alike_clips"):
             remarks.append(f"{alike} clips are the same as another: their videos are too short for so many.")

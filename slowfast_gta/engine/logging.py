@@ -4,10 +4,12 @@ import logging
 import logging.handlers
 import os
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -16,8 +18,12 @@ from slowfast_gta import distributed
 
 logger = logging.getLogger("slowfast_gta")
 
+T = TypeVar("T")
+
 _IN_FILES = "%(asctime)s %(levelname)s %(message)s"
-_LINE_SEC = 60.0  # between two lines about an epoch that goes on, where there is no terminal to show a bar
+# Where there is no terminal to show a bar:
+_LINE_SEC = 60.0  # between two lines about an epoch that goes on
+_FIRST_LINE_SEC = 20.0  # until the first one, whether a step is complete or not
 
 
 def setup_logging(log_file: Path | None = None, is_main: bool = True, held: bool = False) -> None:
@@ -124,7 +130,8 @@ class _LogFile(logging.handlers.WatchedFileHandler):
 class Progress:
     """Iterates over batches and knows how fast it goes: a bar on a terminal, a line now and then in a file.
 
-    After each batch `clips_per_sec` and `data_share` (the part of the time spent waiting for data) are up to date.
+    Both say how much time is left. After each batch `clips_per_sec` and `data_share` (the part of the time spent
+    waiting for data) are up to date.
     """
 
     def __init__(self, batches: Iterable[Any], total: int, title: str, start: int = 0):
@@ -133,6 +140,7 @@ class Progress:
         self.data_share = 0.0
         self.seconds = 0.0
         self._note = ""
+        self._waiting = True  # for data, rather than for what is done with them
 
     def note(self, text: str) -> None:
         """Show `text` (loss, learning rate) beside the bar."""
@@ -141,30 +149,102 @@ class Progress:
     def __iter__(self) -> Iterator[Any]:
         begin, waited, clips = time.perf_counter(), 0.0, 0
         on_terminal = sys.stderr.isatty() and distributed.is_main()
-        done, next_line = self.start, _LINE_SEC
-        bar = tqdm(
-            total=self.total, initial=self.start, desc=self.title, disable=not on_terminal, leave=False, unit="step"
-        )
-        with bar, logging_redirect_tqdm([logger]):
+        done, next_line = self.start, _FIRST_LINE_SEC
+        with _bar(self.total, self.title, "step", self.start) as bar, self._first_line(on_terminal) as first:
             iterator = iter(self.batches)
             while True:
                 asked = time.perf_counter()
+                self._waiting = True
                 batch = next(iterator, None)
                 waited += time.perf_counter() - asked
                 if batch is None:
                     break
+                self._waiting = False
                 yield batch
+                first.cancel()
                 clips += batch.num_samples
                 self.seconds = time.perf_counter() - begin
                 self.clips_per_sec = clips / self.seconds
                 self.data_share = waited / self.seconds
                 done += 1
-                if not on_terminal and self.seconds >= next_line:
-                    logger.info("%s: %d/%d, %s", self.title, done, self.total, self._state())
+                if not on_terminal and self.seconds >= next_line and done < self.total:
+                    left = _left(self.seconds, done - self.start, self.total - self.start)
+                    logger.info("%s: %d/%d, %s, %s", self.title, done, self.total, self._state(), left)
                     next_line = self.seconds + _LINE_SEC
                 bar.update()
-                bar.set_postfix_str(self._state())
+                bar.set_postfix_str(self._state(f"{100 * self.data_share:.0f} % data"))
 
-    def _state(self) -> str:
-        speed = f"{self.clips_per_sec:.1f} clips/s, {100 * self.data_share:.0f} % waiting for data"
+    @contextmanager
+    def _first_line(self, on_terminal: bool) -> Iterator[threading.Timer]:
+        """Meanwhile, a line where the first step takes long; it is cancelled when that is complete."""
+        timer = threading.Timer(_FIRST_LINE_SEC, self._say_slow_start)
+        timer.daemon = True
+        if not on_terminal:
+            timer.start()
+        try:
+            yield timer
+        finally:
+            timer.cancel()
+
+    def _say_slow_start(self) -> None:
+        what = "waiting for its data" if self._waiting else "computing"
+        logger.info("%s: the first of %d steps is not complete yet (%s).", self.title, self.total - self.start, what)
+
+    def _state(self, share: str = "") -> str:
+        share = share or f"{100 * self.data_share:.0f} % waiting for data"
+        speed = f"{self.clips_per_sec:.1f} clips/s, {share}"
         return f"{self._note}, {speed}" if self._note else speed
+
+
+def progress_of(items: Sequence[T], title: str, unit: str) -> Iterator[T]:
+    """Each of `items`, with a bar on a terminal, or else a line now and then; none for a single one.
+
+    What is printed meanwhile goes above the bar: inside `above_bar()`.
+    """
+    begin, next_line = time.perf_counter(), _FIRST_LINE_SEC
+    shown = len(items) > 1
+    on_terminal = sys.stderr.isatty()
+    with _bar(len(items), title, unit, shown=shown) as bar:
+        for done, item in enumerate(items, start=1):
+            yield item
+            bar.update()
+            seconds = time.perf_counter() - begin
+            if shown and not on_terminal and seconds >= next_line and done < len(items):
+                left = _left(seconds, done, len(items))
+                logger.info("%s: %d/%d %ss, %s", title, done, len(items), unit, left)
+                next_line = seconds + _LINE_SEC
+
+
+def above_bar() -> AbstractContextManager:
+    """Inside `with`, what is printed does not run into a bar."""
+    return tqdm.external_write_mode(file=sys.stdout)
+
+
+@contextmanager
+def _bar(total: int, title: str, unit: str, start: int = 0, shown: bool = True) -> Iterator[tqdm]:
+    """A bar with the time left on a terminal, of the main process; else one that shows nothing."""
+    disabled = not (shown and sys.stderr.isatty() and distributed.is_main())
+    bar = tqdm(
+        total=total,
+        initial=start,
+        desc=title,
+        disable=disabled,
+        leave=False,
+        unit=unit,
+        dynamic_ncols=True,
+        bar_format="{desc} |{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",  # what 80 columns hold
+    )
+    with bar, logging_redirect_tqdm([logger]):
+        yield bar
+
+
+def _left(seconds: float, done: int, total: int) -> str:
+    """The time left, where `done` of `total` took `seconds`."""
+    return time_left(seconds / done * (total - done))
+
+
+def time_left(seconds: float) -> str:
+    """In words, as exact as such an estimate is."""
+    if seconds >= 5400:
+        return f"about {seconds / 3600:.1f} h left"
+    return f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"

@@ -1,13 +1,11 @@
 """Answers to an official test list, whose labels only its server knows, in the format that the server takes."""
 
-import sys
 from pathlib import Path
-from typing import Any
 
 from fvcore.common.config import CfgNode
-from tqdm import tqdm
 
 from slowfast_gta.datasets.build import build_dataset
+from slowfast_gta.engine.logging import progress_of
 from slowfast_gta.errors import DataError, RunError
 from slowfast_gta.files import write_whole
 from slowfast_gta.inference.predictor import build_predictor
@@ -24,10 +22,9 @@ def build_submission(cfg: CfgNode, weights: str | Path, folder: Path) -> dict:
     predictor = build_predictor(cfg, weights)
     answers: dict[str, dict[str, list[float]]] = {}
     missing: dict[str, str] = {}
-    seldom: dict[str, Any] = {} if sys.stderr.isatty() else {"mininterval": 30.0}
     for part, records in parts.items():
         answers[part] = {}
-        for record in tqdm(records, desc=part, unit="video", **seldom):
+        for record in progress_of(records, part, "video"):
             try:
                 answers[part][record.video_id] = predictor.scores(record).tolist()
             except DataError as fault:

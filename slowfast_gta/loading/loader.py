@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from fvcore.common.config import CfgNode
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 
 from slowfast_gta.datasets.build import build_dataset
 from slowfast_gta.datasets.mirror import directed_names, exchanged_names, unmirrored_names, without_exchange
@@ -23,6 +23,7 @@ from slowfast_gta.loading.batch import Batch
 from slowfast_gta.loading.clips import TestViews, TrainClips, collate
 from slowfast_gta.loading.compact import VideoRecords
 from slowfast_gta.loading.sampling import ClipSampling
+from slowfast_gta.loading.shared_memory import lost_batch_fault
 from slowfast_gta.loading.transforms import TestTransform, TrainTransform
 from slowfast_gta.loading.watch import Watch
 from slowfast_gta.processes.workers import shielded, start_method, start_worker
@@ -120,13 +121,14 @@ class ClipLoader:
         """The torch loader. Its workers are forked from a clean server process: a fork of this one would inherit
         the locks of its threads (OpenCV's, OpenMP's, CUDA's), and could wait for them for ever."""
         in_workers = self.num_workers > 0
+        self.clips.watch.begin()
         return DataLoader(
             self.clips,
             batch_sampler=self.order,
             num_workers=self.num_workers,
             collate_fn=collate,
             pin_memory=self._pin_memory and torch.cuda.is_available(),
-            worker_init_fn=start_worker if in_workers else None,
+            worker_init_fn=_start_worker if in_workers else None,
             multiprocessing_context=start_method() if in_workers else None,
             persistent_workers=in_workers,
         )
@@ -150,17 +152,30 @@ class ClipLoader:
                 with shielded():
                     batches = iter(self._batches)
                 _restore(handler)
-                yield from batches
+                while (batch := self._next(batches)) is not None:
+                    yield batch
         except (RuntimeError, ConnectionError, EOFError) as fault:
             # Without its sender, a batch on the way cannot be taken up: that is the death of a worker too.
             if isinstance(fault, RuntimeError) and "DataLoader worker" not in str(fault):
                 raise
             self._batches = None
+            if watch.lost_after_sec:
+                raise lost_batch_fault(self.num_workers, watch.lost_after_sec) from None
             if len(watch.given_up) == num_given_up:
                 raise RunError(
                     "A process that reads videos was killed. Most often the memory, or /dev/shm, was full: give "
                     f"DATA_LOADER.NUM_WORKERS (now {self.num_workers}) or the batch size a smaller value."
                 ) from None
+
+    def _next(self, batches: Iterator[Batch]) -> Batch | None:
+        with self.clips.watch.waiting():
+            return next(batches, None)
+
+
+def _start_worker(number: int) -> None:
+    start_worker(number)
+    clips: Any = get_worker_info().dataset  # type: ignore[union-attr]  # torch calls this in a worker, which has one
+    clips.watch.started(number)
 
 
 def build_train_loader(cfg: CfgNode, dataset: VideoDataset | None = None) -> ClipLoader:

@@ -4,10 +4,12 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from multiprocessing.queues import Queue
 from types import FrameType
 from typing import Any
 
@@ -52,7 +54,15 @@ def start_worker(number: int) -> None:
     signal.signal(signal.SIGTERM, _end_later)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     cv2.setNumThreads(0)
+    setattr(Queue, "_on_queue_feeder_error", staticmethod(_end_at_lost_batch))  # noqa: B010 - it has no public name
     threading.Thread(target=end_with_main_process, daemon=True).start()
+
+
+def _end_at_lost_batch(fault: Exception, batch: object) -> None:
+    """A thread of the queue could not hand `batch` over (/dev/shm is full, mostly). It would print a traceback, and the
+    main process would wait for ever: it does notice the end of a worker."""
+    print(f"A batch could not be handed over: {' '.join(str(fault).split())[:300]}", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def end_with_main_process() -> None:

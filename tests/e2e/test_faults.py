@@ -50,7 +50,10 @@ def test_a_wrong_key_is_a_sentence_of_exit_code_2(run_tiny, pairs, words):
     [
         (("TRAIN.BATCH_SIZE", 13), ["12 training videos, fewer than TRAIN.BATCH_SIZE 13", "Set TRAIN.BATCH_SIZE"]),
         (("TRAIN.ENABLE", False), ["nothing to test", "TEST.CHECKPOINT_FILE_PATH"]),
-        (("SOLVER.BASE_LR", 1e9, "SOLVER.WEIGHT_DECAY", 1e9), ["The loss is nan", "step 3", "videos 10", "SOLVER.BASE_LR"]),
+        (
+            ("SOLVER.BASE_LR", 1e9, "SOLVER.WEIGHT_DECAY", 1e9),
+            ["The loss is nan", "step 3", "videos 10", "SOLVER.BASE_LR"],
+        ),
         pytest.param(
             ("NUM_GPUS", 1),
             ["NUM_GPUS is 1", "PyTorch sees 0 CUDA GPUs", "Set NUM_GPUS to 0"],

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from numbered_clips import NumberedClips, NumberedViews, Numbers
+from numbered_clips import NumberedClips, NumberedViews, Numbers, lose, lose_in_silence
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from slowfast_gta.datasets.records import VideoRecord
-from slowfast_gta.errors import ReadTimeoutError
+from slowfast_gta.errors import ReadTimeoutError, RunError
 from slowfast_gta.loading import clips as clips_module
 from slowfast_gta.loading import loader as loader_module
 from slowfast_gta.loading import watch as watch_module
@@ -89,14 +89,22 @@ def test_a_test_lists_the_video(loader_of):
     assert {video_id for batch in found for video_id in batch.video_id} == set(map(str, range(12))) - {"5"}
 
 
-def test_without_a_limit_or_workers_nobody_looks(monkeypatch):
+def test_without_workers_nobody_looks(monkeypatch):
     looking = threading.Event()
     monkeypatch.setattr(Watch, "_look_until", lambda *arguments: looking.set())
-    for watch in (Watch(2, 0.0), Watch(0, 1.0)):
-        with watch.ending_stuck_workers([]):
-            assert not looking.is_set()
-    with Watch(2, 1.0).ending_stuck_workers([]):
+    with Watch(0, 1.0).ending_stuck_workers([]):
+        assert not looking.is_set()
+    with Watch(2, 0.0).ending_stuck_workers([]):  # without a limit too: a batch may be lost
         assert looking.wait(60)
+
+
+@pytest.mark.parametrize(("collate", "told"), [(lose, "was killed"), (lose_in_silence, "A batch is lost")])
+def test_a_batch_that_is_lost_on_its_way_is_not_waited_for(loader_of, monkeypatch, collate, told):
+    """What a full /dev/shm does: the worker lives, and reads on."""
+    monkeypatch.setattr(loader_module, "collate", collate)
+    monkeypatch.setattr(watch_module, "_IDLE_SEC", 1.0)
+    with pytest.raises(RunError, match=told):
+        list(loader_of([], 2).epoch(0))
 
 
 def test_what_is_noted_while_a_record_is_read():

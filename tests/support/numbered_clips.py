@@ -1,11 +1,13 @@
 """Clips of videos that are not there, each frame of which says its video's number; workers of any kind find them."""
 
 import os
+from multiprocessing.queues import Queue
 from pathlib import Path
 
 import numpy as np
 
 from slowfast_gta.loading import clips as clips_module
+from slowfast_gta.loading.batch import Batch
 from slowfast_gta.loading.clips import TestViews, TrainClips
 
 
@@ -45,3 +47,23 @@ class NumberedClips(OfNumbers, TrainClips):
 
 class NumberedViews(OfNumbers, TestViews):
     __test__ = False
+
+
+class Lost:
+    """What cannot be handed over to another process."""
+
+    def __reduce__(self):
+        raise OSError("No space left on device")
+
+
+def lose(items) -> Lost | Batch:
+    """In the place of `collate`: the batch with video 4 is lost on its way."""
+    batch = clips_module.collate(items)
+    return Lost() if "4" in batch.video_id else batch
+
+
+def lose_in_silence(items) -> Lost | Batch:
+    """The same, and its worker does not notice."""
+    Queue._on_queue_feeder_error = staticmethod(lambda fault, batch: None)  # before the first batch is handed over
+    batch = clips_module.collate(items)
+    return Lost() if "4" in batch.video_id else batch

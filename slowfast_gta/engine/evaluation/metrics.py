@@ -8,6 +8,8 @@ from functools import reduce
 
 import numpy as np
 
+_SMALLEST = float(np.finfo(np.float32).smallest_normal)  # a probability of 0 is one that float32 could not hold
+
 
 def topk_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
     """Percent of rows of scores (V, K) whose label is among the k highest; ties and NaN count against us."""
@@ -68,3 +70,21 @@ def pair_accuracy(scores: np.ndarray, labels: np.ndarray, pairs: Sequence[tuple[
         "right_pair": 100.0 * float(((best == labels) | (best == partner[labels])).mean()),
         "num_videos": len(labels),
     }
+
+
+def mean_cross_entropy(answers: np.ndarray, labels: np.ndarray, act: str = "softmax") -> float:
+    """The mean over V videos of -log p of the right class, without label smoothing; p is at least what float32 holds.
+
+    answers (V, K), labels (V,). act: what made `answers` of the network's scores (MODEL.HEAD_ACT): softmax, sigmoid or
+    none. It is undone, so that the loss is always that of the softmax, which is trained with.
+    """
+    values = answers.astype(np.float64)
+    if act == "none":
+        log_probs = values - values.max(1, keepdims=True)
+    elif act == "sigmoid":
+        log_probs = np.log(np.maximum(values, _SMALLEST)) - np.log(np.maximum(1 - values, _SMALLEST))
+        log_probs -= log_probs.max(1, keepdims=True)
+    else:
+        log_probs = np.log(np.maximum(values, _SMALLEST))
+    log_probs -= np.log(np.exp(log_probs).sum(1, keepdims=True))
+    return float(-log_probs[np.arange(len(labels)), labels].mean())

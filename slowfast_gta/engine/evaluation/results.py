@@ -15,6 +15,7 @@ from slowfast_gta.engine.evaluation.metrics import (
     class_accuracy,
     confusion_matrix,
     joint_topk_accuracy,
+    mean_cross_entropy,
     pair_accuracy,
     topk_accuracy,
 )
@@ -88,9 +89,16 @@ def split_outputs(found: Scores, class_names: dict[str, list[str]]) -> dict[str,
     return dict(zip(class_names, zip(scores, found.labels.T, strict=True), strict=True))
 
 
+def mean_loss(found: Scores, class_names: ClassNames, act: str) -> float:
+    """The cross-entropy of one view of each video, as training has it without label smoothing; of several outputs, the
+    sum of theirs. `act`: MODEL.HEAD_ACT."""
+    outputs = split_outputs(found, class_names) if isinstance(class_names, dict) else {"": (found.scores, found.labels)}
+    return sum(mean_cross_entropy(scores, labels, act) for scores, labels in outputs.values())
+
+
 def headline(results: dict) -> dict:
     """The few numbers of `results` that metrics.jsonl and TensorBoard get."""
-    few = {key: value for key, value in results.items() if key in ("top1", "top5") or key.startswith("num_")}
+    few = {key: value for key, value in results.items() if key in ("loss", "top1", "top5") or key.startswith("num_")}
     few["repeated_frames"] = results["repeated_frames"]
     for output, values in results.get("outputs", {}).items():
         few |= {f"{output}_top1": values["top1"], f"{output}_top5": values["top5"]}
@@ -99,7 +107,8 @@ def headline(results: dict) -> dict:
 
 def sentence(results: dict) -> str:
     """One line that a person can quote; with videos missing, it says so and does not call itself final."""
-    line = f"top-1 {results['top1']:.2f} %, top-5 {results['top5']:.2f} %, {results['num_videos']} videos"
+    line = f"loss {results['loss']:.4f}, " if "loss" in results else ""
+    line += f"top-1 {results['top1']:.2f} %, top-5 {results['top5']:.2f} %, {results['num_videos']} videos"
     line += f" x {results['num_views']} views"
     for output, values in results.get("outputs", {}).items():
         line += f"; {output} top-1 {values['top1']:.2f} %, top-5 {values['top5']:.2f} %"

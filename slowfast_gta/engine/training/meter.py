@@ -14,6 +14,10 @@ _SUMS_OF_0_1 += ("num_requested", "num_decoded", "num_skipped", "num_replaced", 
 _SUMS_OF_0_1 += ("broken_videos", "repeated_frames", "skipped_steps")
 
 
+# The sums when the last period began: checkpoints hold them, so that a resumed period has the same mean.
+_BEFORE = ("loss_before", "samples_before")
+
+
 class Meter:
     """Sums since the epoch's start. An interrupted epoch continues with those of its checkpoint."""
 
@@ -28,7 +32,7 @@ class Meter:
         self._digits = dict(metrics or {})
         counted = ["broken_videos", "repeated_frames", "skipped_steps", "steps_of_too_few"]
         self._counts = [*(name for name in counts if name not in counted), *counted]
-        self._names = ["loss", *self._digits, "samples", "grad_norm", "steps", *self._counts]
+        self._names = ["loss", *self._digits, "samples", "grad_norm", "steps", *self._counts, *_BEFORE]
         self._sums = torch.zeros(len(self._names), dtype=torch.float64)
         if total is not None and distributed.is_main():
             self._add(**{name: value for name, value in _by_name(total).items() if name in self._names})
@@ -49,6 +53,17 @@ class Meter:
         if step.num_samples:
             self.recent_loss = step.loss
             self._add(loss=step.loss * step.num_samples, samples=step.num_samples, **step.sums)
+
+    def period(self) -> dict[str, float]:
+        """ "loss_recent": the mean since the last call, of all processes, which must call it at the same step; nothing
+        where no sample came since."""
+        total = self.total()
+        samples = total["samples"] - total["samples_before"]
+        loss = total["loss"] - total["loss_before"]
+        if distributed.is_main():
+            for name in ("loss", "samples"):
+                self._sums[self._names.index(f"{name}_before")] = total[name]
+        return {"loss_recent": round(loss / samples, 6)} if samples else {}
 
     def count(self, batch: TaskBatch) -> None:
         """What became of the samples that `batch` was to be made of."""

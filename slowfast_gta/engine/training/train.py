@@ -33,7 +33,7 @@ from slowfast_gta.engine.checkpoint.resume import (
 )
 from slowfast_gta.engine.checkpoint.saving import Saver
 from slowfast_gta.engine.device import device_from_cfg, peak_memory_gib
-from slowfast_gta.engine.logging import Progress
+from slowfast_gta.engine.logging import Progress, time_left
 from slowfast_gta.engine.task import Loader, Task, TaskBatch
 from slowfast_gta.engine.training.bad_steps import bad_step_sentence
 from slowfast_gta.engine.training.interruption import StopRequest
@@ -170,7 +170,8 @@ def train_epoch(cfg: CfgNode, run: Training, epoch: int, first_step: int, meter:
         done = step + 1
         progress.note(f"loss {meter.recent_loss:.3f}, lr {lr:.2g}")
         if done % cfg.LOG_PERIOD == 0 or done == num_steps:
-            numbers = meter.summary() | _speed(progress) | {"memory_gib": peak_memory_gib(learner.device)}
+            numbers = meter.summary() | meter.period() | _speed(progress)
+            numbers["memory_gib"] = peak_memory_gib(learner.device)
             run.writer.write("train", run.global_step, {"epoch": epoch + 1} | learner.lrs() | numbers)
             if numbers["broken_videos"]:
                 run.bad_files.gather()
@@ -366,4 +367,4 @@ def _speed(progress: Progress) -> dict[str, float]:
 
 def _time_left(seconds: float, epochs_done: int, epochs: int) -> str:
     left = seconds * (epochs - epochs_done)
-    return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left" if left > 0 else ""
+    return f", {time_left(left)}" if left > 0 else ""

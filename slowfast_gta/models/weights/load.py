@@ -14,6 +14,7 @@ from slowfast_gta.models.weights.fit import fit, time_axes
 from slowfast_gta.models.weights.names import is_classifier
 from slowfast_gta.models.weights.read import Source, read_weights
 from slowfast_gta.models.weights.report import Mismatch, MismatchKind, WeightsReport
+from slowfast_gta.models.weights.zoo import find_published
 
 logger = logging.getLogger("slowfast_gta")
 
@@ -31,7 +32,8 @@ def load_weights(
     """Load a file's weights and BatchNorm statistics into `model`, and say what became of each.
 
     path: a checkpoint of PySlowFast's or ours (.pyth), a caffe2 file of the PySlowFast zoo (.pkl), a ResNet of
-        torchvision or timm, a checkpoint of TSM or mmaction2; any but .pkl also as .safetensors.
+        torchvision or timm, a checkpoint of TSM or mmaction2; any but .pkl also as .safetensors. Or the name of
+        published weights (zoo.ZOO: "torchvision/resnet50") or an https URL, downloaded once.
     inflate: allow 2D kernels to be repeated along time, divided by their number.
     fine_tune: allow inserted attention blocks, and a classifier of another size, to stay as initialised; False where
         the network is to answer as it is: its new blocks would be the identity, its new classifier random.
@@ -52,7 +54,7 @@ def load_weights_for(
     """
     source = read_weights(path, ema=cfg.EMA.ENABLE and not fine_tune)
     inflate, resample = cfg.TRAIN.CHECKPOINT_INFLATE, cfg.TRAIN.CHECKPOINT_RESAMPLE_TIME
-    notes = check_input(cfg, source)
+    notes = check_input(cfg, source) + check_range(cfg, path)
     if class_names is not None and _has_classifier_for(model, source):
         source, more = _check_source_classes(source, class_names, cfg.TRAIN.CHECKPOINT_OTHER_CLASSES, fine_tune)
         notes += more
@@ -85,8 +87,19 @@ def check_weights(cfg: CfgNode, model: nn.Module, path: str | Path, fine_tune: b
     source = read_weights(path)
     inflate, resample = cfg.TRAIN.CHECKPOINT_INFLATE, cfg.TRAIN.CHECKPOINT_RESAMPLE_TIME
     report, _ = _match(model, source, inflate, fine_tune, resample)
-    report.notes = check_input(cfg, source)
+    report.notes = check_input(cfg, source) + check_range(cfg, path)
     return report
+
+
+def check_range(cfg: CfgNode, reference: str | Path) -> list[str]:
+    """A sentence where published weights were trained on numbers of another range than `cfg` gives the network."""
+    published = find_published(reference)
+    wanted = {"DATA.MEAN": published.mean, "DATA.STD": published.std} if published else {}
+    given = {"DATA.MEAN": cfg.DATA.MEAN, "DATA.STD": cfg.DATA.STD}
+    others = [f"{key} {list(value)}" for key, value in wanted.items() if value and list(value) != list(given[key])]
+    return (
+        [f"{reference} was trained with {' and '.join(others)}: set that, or it sees other numbers."] if others else []
+    )
 
 
 def check_input(cfg: CfgNode, source: Source) -> list[str]:

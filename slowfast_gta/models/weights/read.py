@@ -15,6 +15,7 @@ from torch import Tensor
 from slowfast_gta.class_names import ClassNames, plain_class_names
 from slowfast_gta.errors import WeightsError
 from slowfast_gta.models.weights.digest import check_digest
+from slowfast_gta.models.weights.download import local_weights
 from slowfast_gta.models.weights.names import RENAMED, find_kind
 from slowfast_gta.models.weights.pickled import load_pickled
 from slowfast_gta.models.weights.safetensors import load_safetensors
@@ -74,10 +75,12 @@ def _check_present(path: Path) -> None:
 def read_weights(path: str | Path, ema: bool = False) -> Source:
     """The tensors of a file under the names of our networks; `ema`: the averaged ones where it has them.
 
+    path: a file, a name of zoo.ZOO (torchvision/resnet50) or an https URL; what is downloaded stays in a cache.
+
     .pkl is caffe2's, .safetensors its own format, everything else PyTorch's (.pyth, .pth, .pt, .tar).
     Raises WeightsError for a missing, torn, unsafe or unknown file.
     """
-    path = Path(path).expanduser()
+    path = local_weights(path)
     _check_present(path)
     if path.suffix == ".pkl":
         return _read_caffe2(path)

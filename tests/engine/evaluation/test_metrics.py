@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from slowfast_gta.engine.evaluation.metrics import class_accuracy, confusion_matrix, pair_accuracy, topk_accuracy
+from slowfast_gta.engine.evaluation.metrics import (
+    class_accuracy,
+    confusion_matrix,
+    mean_cross_entropy,
+    pair_accuracy,
+    topk_accuracy,
+)
 
 # V = 4 videos, K = 6 classes. The label's rank is 1, 2, 3 and 6.
 SCORES = np.array(
@@ -61,3 +67,18 @@ def test_pairs():
 def test_pairs_without_a_video():
     found = pair_accuracy(np.eye(4)[:1], np.array([0]), [(2, 3)])
     assert found["num_videos"] == 0 and np.isnan(found["choice"]) and np.isnan(found["right_pair"])
+
+
+@pytest.mark.parametrize("act", ["softmax", "sigmoid", "none"])
+def test_the_loss_is_that_of_the_softmax_whatever_the_head_answers(act):
+    logits = np.random.default_rng(0).normal(size=(4, 6)) * 3
+    softmax = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    wanted = np.mean([-np.log(row[label]) for row, label in zip(softmax, LABELS, strict=True)])
+    answers = {"softmax": softmax, "sigmoid": 1 / (1 + np.exp(-logits)), "none": logits}[act]
+    assert mean_cross_entropy(answers, LABELS, act) == pytest.approx(wanted, abs=1e-12)
+
+
+def test_a_probability_of_0_costs_what_the_smallest_float_does():
+    certain = np.eye(6, dtype=np.float32)[[0, 1, 2, 3]]  # right three times, of the last class never
+    smallest = np.finfo(np.float32).smallest_normal
+    assert mean_cross_entropy(certain, LABELS) == pytest.approx(-np.log(smallest) / 4)

@@ -13,12 +13,15 @@ import yaml
 from miniatures import CFG, TINY, metrics
 from torch import nn
 
-from slowfast_gta import load_config
+from slowfast_gta import build_model, load_config, load_weights
 from slowfast_gta.engine.classification import Classification
+from slowfast_gta.engine.device import build_normalize
 from slowfast_gta.engine.training import train
-from slowfast_gta.engine.training.learner import Learner, build_learner
+from slowfast_gta.engine.training.learner import Learner, StepResult, build_learner
+from slowfast_gta.engine.training.meter import Meter
 from slowfast_gta.errors import RunError
 from slowfast_gta.loading.batch import Batch
+from slowfast_gta.loading.loader import build_test_loader
 
 CPU = torch.device("cpu")
 PLAIN = ["MODEL.DROPOUT_RATE", 0.0, "SOLVER.WEIGHT_DECAY", 0.0, "SOLVER.MOMENTUM", 0.0, "SOLVER.NESTEROV", False]
@@ -223,3 +226,36 @@ def test_no_video_of_a_direction_is_mirrored_and_that_is_said(trained):
 def test_results_of_the_trained_network(trained):
     results = json.loads((trained / "results.json").read_text())
     assert results["checkpoint"].endswith("checkpoint_epoch_00002.pyth")
+
+
+def test_the_loss_of_the_last_period_stands_beside_the_epochs_mean(tmp_path):
+    """Of 4 steps of 2 and then 1 samples, logged every second step; a checkpoint in between changes nothing."""
+    steps = [StepResult(float(n), {"top1": 0.0}, 2 if n < 3 else 1, 1.0, False) for n in range(1, 5)]
+    whole = Meter({"top1": 3})
+    rows = []
+    for number, step in enumerate(steps, start=1):
+        whole.add(step)
+        if number == 3:
+            whole = Meter({"top1": 3}, total=whole.total())
+        if number % 2 == 0:
+            rows.append(whole.summary() | whole.period())
+    assert [row["loss"] for row in rows] == [1.5, round((2 * 1 + 2 * 2 + 3 + 4) / 6, 6)]
+    assert [row["loss_recent"] for row in rows] == [1.5, 3.5]
+    assert whole.period() == {}
+
+
+def test_the_validation_loss_is_the_cross_entropy_of_the_centre_view(run_tiny, tmp_path, ssv2):
+    code, _, err = run_tiny("SOLVER.MAX_EPOCH", 1, "TRAIN.LABEL_SMOOTHING", 0.2, "TEST.ENABLE", False)
+    assert code == 0, err
+    row = [row for row in metrics(tmp_path / "run") if row["kind"] == "val"][-1]
+    cfg = load_config(CFG, [*TINY, "DATA.PATH_TO_DATA_DIR", str(ssv2)])
+    network = build_model(cfg)
+    load_weights(network, tmp_path / "run/checkpoints/checkpoint_epoch_00001.pyth")
+    network.eval().head.act = "none"
+    losses = []
+    for views in build_test_loader(cfg, "val"):
+        with torch.no_grad():
+            logits = network(build_normalize(cfg)(views.frames))
+        losses += F.cross_entropy(logits, views.label, reduction="none").tolist()
+    assert row["loss"] == pytest.approx(sum(losses) / len(losses), abs=1e-5)
+    assert f"Validation: loss {row['loss']:.4f}, top-1" in (tmp_path / "run/log.txt").read_text()
