@@ -12,6 +12,7 @@ from fvcore.common.config import CfgNode
 from torch import nn
 
 from slowfast_gta import distributed
+from slowfast_gta.config.check import check_weights_files
 from slowfast_gta.config.extension import Extra
 from slowfast_gta.config.load import flat_from_cfg, save_config
 from slowfast_gta.config.plugins import import_plugin
@@ -79,7 +80,7 @@ def _train_stages(stages: list[Stage], cfg: CfgNode, place: distributed.Place, b
     if not cfg.TRAIN.ENABLE:
         return _train_one(stages[-1].cfg, place, build_task, folders[:-1])
     for stage in stages:
-        build_task(stage.cfg, ()).check(stage.cfg)
+        check_weights_files(stage.cfg)
     check_stages(stages, build_task)
     files: dict[str, str] = {}
     for number, stage in enumerate(stages):

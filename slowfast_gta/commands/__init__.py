@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-import slowfast_gta
 from slowfast_gta.errors import DISK_ERRNOS, Interrupted, RunError, UserError
 
 LONGEST_TMPDIR = 70
@@ -141,7 +140,9 @@ def main() -> int:
     if name in ("-h", "--help"):
         print(usage)
     elif name == "--version":
-        print(f"slowfast_gta {slowfast_gta.__version__}")
+        from slowfast_gta.engine.checkpoint.code_version import code_version
+
+        print(f"slowfast_gta {code_version()}")
     elif name == "--list":
         print("\n".join(list_configs()))
     else:

@@ -84,7 +84,7 @@ def _one_report(answer: dict) -> str:
     for stage in answer["stages"]:
         lines.append(_row(stage["name"], stage))
         inside = [block for block in answer["attention"] if block["name"].startswith(f"{stage['name']}.")]
-        lines += [_row(f"  in it {block['name'].partition('.')[2]}", block) for block in inside]
+        lines += [_row(f"  in it {block['name']}", block) for block in inside]
     lines.append(_row("all, the sum of the above" + " (not of 'in it')" * bool(answer["attention"]), answer))
     lines.append(f"views of a video: {answer['num_views']}, together {answer['gmacs_all_views']:.1f} G multiply-adds")
     lines.append(

@@ -330,6 +330,11 @@ def _missing_weights(cfg: CfgNode) -> Iterator[Fault]:
             yield Fault(key, f"{key} is {path}, and there is {what} of that name. Name a file of weights.")
 
 
+def check_weights_files(cfg: CfgNode) -> None:
+    """Raises ConfigError where a file of weights that the run will need, however late, is not there."""
+    _refuse(list(_missing_weights(cfg)))
+
+
 def check_output_dir(cfg: CfgNode) -> None:
     """Raises ConfigError unless OUTPUT_DIR is there or can be made."""
     _refuse(_not_writable("OUTPUT_DIR", cfg.OUTPUT_DIR))

@@ -102,7 +102,8 @@ def _without_stages_own(settled: list[Setting], given: Setting, notices: list[st
     kept = []
     for setting in settled:
         stage, key = split_stage(setting.key)
-        if not stage or key != given.key or setting.where == COMMAND_LINE:
+        has_no_block = key == NAME and setting.value == "none"  # so that there is none to change: it stays a backbone
+        if not stage or key != given.key or setting.where == COMMAND_LINE or has_no_block:
             kept.append(setting)
         elif str(setting.value) != str(given.value):
             notices.append(

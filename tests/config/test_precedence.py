@@ -136,7 +136,7 @@ def test_the_block_of_one_stage(write):
 
 def test_the_block_of_all_stages(write):
     found = stages("ATTENTION.NAME", "NL")
-    assert {(cfg.ATTENTION.NAME, *cfg.ATTENTION.OPTIONS) for cfg in found.values()} == {("NL",)}
+    assert [(cfg.ATTENTION.NAME, *cfg.ATTENTION.OPTIONS) for cfg in found.values()] == [("none",), ("NL",)]
 
 
 def test_the_options_of_a_stage_cleared(write, tmp_path):

@@ -88,4 +88,4 @@ def test_attention_is_shown_in_its_stage(capsys):
     assert run_command("complexity", ["--cfg", GTA]) == 0
     rows = [line.split()[0:3] for line in capsys.readouterr().out.splitlines()[2:]]
     where = next(number for number, row in enumerate(rows) if row[:2] == ["in", "it"])
-    assert rows[where - 1][0] == "s3" and rows[where][2].startswith("pathway0_attention")
+    assert rows[where - 1][0] == "s3" and rows[where][2].startswith("s3.pathway0_attention")
