@@ -15,6 +15,7 @@ from slowfast_gta.config.extension import Extra
 from slowfast_gta.config.load import flat_from_cfg, save_config
 from slowfast_gta.config.plugins import import_plugin
 from slowfast_gta.config.stages import Stage, build_stages
+from slowfast_gta.config.trust import save_trust
 from slowfast_gta.engine.checkpoint.checkpoint import BEST, checkpoint_dir, list_checkpoints
 from slowfast_gta.engine.checkpoint.code_version import code_digest
 from slowfast_gta.engine.classification import Classification
@@ -159,6 +160,8 @@ def _work(
         setup_logging(output_dir / "log.txt")
         if distributed.is_main():
             save_config(cfg, output_dir / "config.yaml")
+            if cfg.PLUGINS:  # this user's own: predict and extract_features may import them too
+                save_trust(output_dir / "config.yaml")
             logger.info("%s", _arrangement(here, place, terms))
             if cfg.TRAIN.ENABLE and (scale := lr_scale_from_cfg(here)) != 1:
                 logger.info("SOLVER's learning rates are multiplied by %g: %s.", scale, _reason_of_scale(here))
