@@ -40,13 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "none: whole maps (default: %(default)s)",
     )
     parser.add_argument("--preset", choices=("i3d",), help="i3d: windows of 16 frames side by side, at 25 fps")
-    parser.add_argument(
-        "--window", metavar="FRAMES", help="length of a window, or seconds as 2s (default: the config's)"
-    )
+    parser.add_argument("--window", metavar="FRAMES", help="its length, or seconds as 2s (default: the config's)")
     parser.add_argument("--stride", metavar="FRAMES", help="from one window to the next (default: the window)")
-    parser.add_argument(
-        "--fps", type=float, metavar="F", help="frames a second (default: the config's, or the video's)"
-    )
+    parser.add_argument("--fps", type=float, metavar="F", help="frames a second (default: config's or video's)")
     parser.add_argument(
         "--tail", choices=("repeat", "drop"), help="a last window that the video does not fill (default: repeat)"
     )
@@ -57,13 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", default="float32", choices=("float32", "float16"), help="of the files")
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"), help="of the network")
     parser.add_argument("--batch-size", type=int, metavar="B", help="clips at a time (default: TEST.BATCH_SIZE)")
-    parser.add_argument(
-        "--num_shards", type=int, default=1, metavar="N", help="into how many calls the videos are dealt"
-    )
+    parser.add_argument("--num_shards", type=int, default=1, metavar="N", help="how many calls share the videos")
     parser.add_argument("--shard_id", type=int, default=0, metavar="I", help="which of them this is, from 0")
-    parser.add_argument(
-        "--trust-plugins", action="store_true", help="import the PLUGINS of a run folder that is not yours"
-    )
+    parser.add_argument("--trust-plugins", action="store_true", help="import PLUGINS of a run that is not yours")
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
 
 
@@ -77,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if not 0 <= args.shard_id < args.num_shards:
         raise ConfigError(
-            f"--shard_id is {args.shard_id}; with --num_shards {args.num_shards} it is one of 0 to that - 1."
+            f"--shard_id is {args.shard_id}; with --num_shards {args.num_shards} it is 0 to {args.num_shards - 1}."
         )
 
     from slowfast_gta.engine.logging import setup_logging
@@ -148,9 +140,9 @@ def _tell(outcome, args: argparse.Namespace, weights: Path, shard: tuple[int, in
     print(f"{args.output}: {outcome.num_done} of {outcome.num_videos} videos done{there}{of}.")
     if outcome.num_done:
         print(
-            f"{outcome.num_windows} windows, {outcome.video_sec / 3600:.3f} hours of video in {outcome.wall_sec:.1f} s: "
-            f"{speed['videos_per_hour']:.0f} videos, {speed['windows_per_hour']:.0f} windows, "
-            f"{speed['video_hours_per_hour']:.2f} hours of video per hour."
+            f"{outcome.num_windows} windows, {outcome.video_sec / 3600:.3f} hours of video in "
+            f"{outcome.wall_sec:.1f} s: {speed['videos_per_hour']:.0f} videos, "
+            f"{speed['windows_per_hour']:.0f} windows, {speed['video_hours_per_hour']:.2f} hours of video per hour."
         )
     for name, count in outcome.counts.items():
         print(f"{name}: {count}")

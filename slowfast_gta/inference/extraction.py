@@ -207,7 +207,8 @@ def _count(outcome: Outcome, found: VideoFeatures) -> None:
 
 def settings_of(extractor: FeatureExtractor, folder: FeatureFolder) -> dict[str, object]:
     """Everything that decides on the numbers in the files, and what they are numbers of."""
-    network, plan, transform = extractor.network, extractor.plan, extractor.crops.transform
+    network, plan, crops = extractor.network, extractor.reader.plan, extractor.reader.crops
+    transform = crops.transform
     classes = network.class_names
     return {
         "network": network.name,
@@ -221,7 +222,7 @@ def settings_of(extractor: FeatureExtractor, folder: FeatureFolder) -> dict[str,
         "sampling": plan.spread,
         "num_frames": plan.num_frames,
         "crops": transform.num_crops,
-        "mirror": extractor.crops.mirror,
+        "mirror": crops.mirror,
         "keep_views": extractor.keep_views,
         "resize": list(transform.resize) if transform.resize else None,
         "crop_size": transform.crop_size,

@@ -77,7 +77,5 @@ def import_h5py():
     try:
         import h5py
     except ImportError:
-        raise ConfigError(
-            "--format h5 needs h5py, which is not installed: pip install h5py. npz needs nothing."
-        ) from None
+        raise ConfigError("--format h5 needs h5py, which is not installed: pip install h5py. Or take npz.") from None
     return h5py

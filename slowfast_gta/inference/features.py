@@ -30,10 +30,11 @@ from slowfast_gta.inference.network import (
     build_eval_network,
     layer_modules,
 )
-from slowfast_gta.inference.windows import Cut, Span, Window, WindowPlan, build_window_plan, iterate_windows
+from slowfast_gta.inference.reading import Ending, WindowReader
+from slowfast_gta.inference.windows import Span, Window, WindowPlan, plan_windows
 from slowfast_gta.loading.loader import build_frame_pattern
+from slowfast_gta.loading.sampling import ClipSampling
 from slowfast_gta.loading.transforms import TestTransform
-from slowfast_gta.video.stream import open_stream
 
 _SUMMARY_FPS = 2.0
 PRESETS = {
@@ -76,13 +77,10 @@ class FeatureExtractor:
     """A network, and how videos are cut into what it is given. The mean over the views, unless `keep_views`."""
 
     network: EvalNetwork
-    plan: WindowPlan
-    crops: Crops
+    reader: WindowReader
     layer: str
     pool: str
     keep_views: bool
-    frame_pattern: str
-    folder_fps: float  # of folders of frames, which do not say it
     num_threads: int
 
     def __call__(self, video: str | Path) -> VideoFeatures:
@@ -99,31 +97,13 @@ class FeatureExtractor:
         """
         wanted = Wanted(probabilities=False, layer=self.layer, pool=self.pool)
         windows: list[tuple[Window, np.ndarray]] = []
-        items = read_ahead(self._read, videos, self.num_threads)
+        items = read_ahead(self.reader, videos, self.num_threads)
         for item, answers in answer_all(items, self.network, wanted):
-            if isinstance(item, Window):
-                windows.append((_without_clips(item), self._over_views(answers["features"])))
-                continue
-            video, ending = item
-            if not isinstance(ending, DataError):
-                ending = self._joined(windows, *ending)
-            yield video, ending
-            windows = []
-
-    def _read(self, video: str) -> Iterator[tuple[object, np.ndarray | None]]:
-        """The windows of a video, then how it ended: a DataError, or its rate and counts."""
-        cut = Cut()
-        try:
-            with open_stream(video, fps=self.folder_fps, frame_pattern=self.frame_pattern) as stream:
-                for window in iterate_windows(stream, self.plan, self.crops, cut):
-                    yield window, window.clips
-                if not cut.num_windows:
-                    raise DataError(f"{video}: there is not one frame in this video.")
-                counts = {"num_broken": stream.num_broken, "num_missing": stream.num_missing}
-                ending = (stream.fps, cut, counts, stream.fault)
-        except DataError as fault:
-            ending = fault
-        yield (video, ending), None
+            if isinstance(item, Ending):
+                yield item.video, item.fault or self._joined(windows, item)
+                windows = []
+            else:
+                windows.append((item.without_clips(), self._over_views(answers["features"])))
 
     def _over_views(self, features: np.ndarray) -> np.ndarray:
         """(V, ...) -> the mean, or (..., V, C) where the views are kept."""
@@ -131,9 +111,7 @@ class FeatureExtractor:
             return np.moveaxis(features, 0, -2)
         return features[0] if len(features) == 1 else features.mean(0)
 
-    def _joined(
-        self, windows: list[tuple[Window, np.ndarray]], fps: float | None, cut: Cut, counts: dict, fault: str | None
-    ) -> VideoFeatures:
+    def _joined(self, windows: list[tuple[Window, np.ndarray]], ending: Ending) -> VideoFeatures:
         rows, times, frames = [], [], []
         for window, features in windows:
             if self.pool in ("spatial", "space"):
@@ -142,16 +120,9 @@ class FeatureExtractor:
                 rows.append(features)
                 times.append((window.start_sec, window.end_sec))
                 frames.append(window.frames)
-        counts |= {"num_repeated": cut.num_repeated, "num_filled": cut.num_filled, "num_left_out": cut.num_left_out}
-        counts |= {"is_cut_off": int(fault is not None)}
+        times, frames = np.array(times, np.float64), np.array(frames, np.int64)
         return VideoFeatures(
-            np.stack(rows),
-            np.array(times, np.float64),
-            np.array(frames, np.int64),
-            len(windows),
-            fps,
-            cut.end_sec,
-            {name: count for name, count in counts.items() if count},
+            np.stack(rows), times, frames, len(windows), ending.fps, ending.duration_sec, ending.counts
         )
 
     def _add_steps(self, window: Window, features: np.ndarray, rows: list, times: list, frames: list) -> None:
@@ -170,18 +141,6 @@ class FeatureExtractor:
             times.append((start, end))
             stop = first[step + 1] if step + 1 < num_steps else num_frames
             frames.append(window.frames[first[step] : stop])
-
-
-def _without_clips(window: Window) -> Window:
-    return Window(
-        window.number,
-        window.start_sec,
-        window.end_sec,
-        window.frames,
-        window.times,
-        window.num_real,
-        window.clips[:0],
-    )
 
 
 def build_feature_extractor(
@@ -220,22 +179,20 @@ def build_feature_extractor(
         fps = _SUMMARY_FPS
     if pool == "space" and window is None:
         window = cfg.DATA.NUM_FRAMES
-    plan = build_window_plan(cfg, window, stride, fps, tail)
+    plan = plan_windows(ClipSampling.from_cfg(cfg), window, stride, fps, tail)
     _check_frame_rows(plan, pool)
     if network is None:
         network = build_eval_network(cfg, weights, batch_size, precision)
     layer_modules(network.model, layer)
     if not hasattr(network.model, "features"):
         raise ConfigError(f"{type(network.model).__name__} has no features(clip), which extraction asks for.")
+    crops = Crops(TestTransform.from_cfg(cfg, num_crops), mirror)
     return FeatureExtractor(
         network,
-        plan,
-        Crops(TestTransform.from_cfg(cfg, num_crops), mirror),
+        WindowReader(plan, crops, build_frame_pattern(cfg), float(cfg.DATA.TARGET_FPS)),
         layer,
         pool,
         keep_views,
-        build_frame_pattern(cfg),
-        float(cfg.DATA.TARGET_FPS),
         min(cfg.DATA_LOADER.NUM_WORKERS, 8),
     )
 

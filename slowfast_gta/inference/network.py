@@ -131,8 +131,8 @@ def layer_modules(model: nn.Module, layer: str) -> list[nn.Module]:
     if layer not in modules:
         stages = [name for name, _ in model.named_children() if name not in (HEAD, FEATURES)]
         raise ConfigError(
-            f"--layer {layer}: this network has no such layer. It has {', '.join([*stages, FEATURES, HEAD])}, and parts "
-            f"of them such as {next(name for name in modules if name.startswith('s4.'))}."
+            f"--layer {layer}: this network has no such layer. It has {', '.join([*stages, FEATURES, HEAD])}, and "
+            f"parts of them such as {next(name for name in modules if name.startswith('s4.'))}."
         )
     found = modules[layer]
     return list(found.values()) if isinstance(found, nn.ModuleDict) else [found]

@@ -24,11 +24,12 @@ def save_submission(cfg, weights: str | Path, folder: Path) -> dict:
     seldom = {} if sys.stderr.isatty() else {"mininterval": 30.0}
     for part, records in parts.items():
         answers[part] = {}
-        for record in tqdm(records, desc=part, unit="video", **seldom):
-            try:
-                answers[part][record.video_id] = predictor.scores(record).tolist()
-            except DataError as fault:
-                missing[record.video_id] = str(fault)
+        scored = predictor.scores_of(records)
+        for record, found in tqdm(scored, total=len(records), desc=part, unit="video", **seldom):
+            if isinstance(found, DataError):
+                missing[record.video_id] = str(found)
+            else:
+                answers[part][record.video_id] = found.tolist()
     if not any(answers.values()):
         raise DataError(f"Not one of the {len(missing)} test videos could be read. {next(iter(missing.values()), '')}")
     files = []

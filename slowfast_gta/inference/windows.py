@@ -1,8 +1,8 @@
 """Windows over a video: where each begins and ends, and which frames of it the network is given.
 
-A window spans `length` positions, and the next one begins `stride` positions later. Positions are the video's own frames
-or, with a rate, the moments 0, 1 / fps, 2 / fps ... and the frame on display at each. The T frames of the network are
-taken out of a window as the config's own sampling takes them out of a part of a video.
+A window spans `length` positions, and the next one begins `stride` positions later. Positions are the video's own
+frames or, with a rate, the moments 0, 1 / fps, 2 / fps ... and the frame on display at each. The network's T frames
+are taken out of a window as the config's own sampling takes them out of a part of a video.
 
 Windows go on until one of them reaches the end. What is missing in that last one is the last frame again, or with
 tail="drop" it is left out; a video shorter than one window has one window in either case.
@@ -12,13 +12,13 @@ T frame, V views (crops of one window), H W space, S crop size.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from slowfast_gta.errors import ConfigError, DataError
-from slowfast_gta.loading.sampling import dense_views, segment_views
+from slowfast_gta.loading.sampling import ClipSampling, dense_views, segment_views
 from slowfast_gta.video.stream import StreamedFrame
 
 _ROUNDING_SEC = 1e-6
@@ -76,14 +76,14 @@ class WindowPlan:
         return segment_views(length, self.num_frames, 1)[0]
 
 
-def build_window_plan(
-    cfg,
+def plan_windows(
+    sampling: ClipSampling,
     window: int | str | Span | None = None,
     stride: int | str | Span | None = None,
     fps: float | None = None,
     tail: str = "repeat",
 ) -> WindowPlan:
-    """What `cfg` samples by itself, but for what is given. Spans are frames at `fps` (the video's own, if None), or
+    """What a config samples by itself, but for what is given. Spans are frames at `fps` (the video's own, if None), or
     seconds as "0.5s".
 
     DATA.SAMPLING dense: NUM_FRAMES * SAMPLING_RATE frames at TARGET_FPS. segment and uniform: the whole video; with
@@ -94,14 +94,14 @@ def build_window_plan(
         raise ConfigError(f"fps is {fps}; it must be a rate in frames per second, as 25.")
     if tail not in TAILS:
         raise ConfigError(f"tail is {tail!r}; it must be one of {', '.join(TAILS)}.")
-    spread = "dense" if cfg.DATA.SAMPLING == "dense" else "segment"
+    spread = "dense" if sampling.kind == "dense" else "segment"
     if length is None and spread == "dense":
-        length, fps = Span(cfg.DATA.NUM_FRAMES * cfg.DATA.SAMPLING_RATE), fps or float(cfg.DATA.TARGET_FPS)
+        length, fps = Span(sampling.num_frames * sampling.sampling_rate), fps or float(sampling.target_fps)
     elif length is None and fps:
-        length = Span(cfg.DATA.NUM_FRAMES)
+        length = Span(sampling.num_frames)
     elif length is None and step is not None:
         raise ConfigError("A stride without a window: this config samples whole videos. Give a window length too.")
-    return WindowPlan(cfg.DATA.NUM_FRAMES, length, step, fps, spread, tail)
+    return WindowPlan(sampling.num_frames, length, step, fps, spread, tail)
 
 
 class Position(NamedTuple):
@@ -134,6 +134,10 @@ class Window:
     times: tuple[float, ...]  # (T,) seconds: of the positions where they stand
     num_real: int  # of the T, how many are before the end of the video
     clips: np.ndarray  # uint8 (V, T, S, S, 3)
+
+    def without_clips(self) -> "Window":
+        """The same to be kept, while the clips are not."""
+        return replace(self, clips=np.empty(0, np.uint8))  # a view would keep them all
 
 
 def iterate_windows(
@@ -181,7 +185,7 @@ def grid_positions(stream, fps: float, cut: Cut) -> Iterator[Position]:
     for frame in stream:
         if np.isnan(frame.time_sec):
             raise DataError(
-                f"{stream.path}: nobody knows when its frames are shown. Leave fps out to take every frame."
+                f"{stream.path}: when its frames are shown is not known. Leave fps out: every frame counts."
             )
         while last is not None and number / fps + _ROUNDING_SEC < frame.time_sec:
             yield Position(number / fps, last)
