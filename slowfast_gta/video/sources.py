@@ -33,7 +33,8 @@ _MAX_BYTES = 2**30  # of frames that wait
 # Nothing that a playlist could point to on this machine.
 _OPTIONS = {
     "protocol_whitelist": "rtsp,rtp,rtmp,srt,udp,tcp,tls,http,https,httpproxy,crypto",
-    "format_whitelist": "rtsp,rtp,sdp,hls,flv,mpegts,mpeg,mpegvideo,matroska,webm,mov,mp4,avi,ogg,h264,hevc,mpjpeg,mjpeg",
+    "format_whitelist": "rtsp,rtp,sdp,hls,flv,mpegts,mpeg,mpegvideo,matroska,webm,mov,mp4,avi,ogg,h264,hevc,mpjpeg,"
+    "mjpeg",
     "max_pixels": str(MAX_PIXELS),
     "rtsp_transport": "tcp",
 }
