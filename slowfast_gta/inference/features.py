@@ -199,14 +199,14 @@ def build_feature_extractor(
 
 def _check_frame_rows(plan: WindowPlan, pool: str) -> None:
     """With rows in the order of time, windows may not overlap."""
-    if pool not in ("spatial", "space") or plan.stride is None:
+    if pool not in ("spatial", "space"):
         return
-    if plan.stride != plan.length:
+    if plan.stride not in (None, plan.length):
         raise ConfigError(
             f"--pool {pool} gives rows in the order of time, so windows stand side by side: leave --stride "
             f"{plan.stride} out, or make it the window, {plan.length}."
         )
-    if pool == "space" and plan.length and not plan.length.in_seconds and plan.length.value != plan.num_frames:
+    if pool == "space" and plan.length != Span(plan.num_frames):
         raise ConfigError(
             f"--pool space: a row for each frame needs windows of the network's {plan.num_frames} frames, not of "
             f"{plan.length}. Leave --window out; --fps says how many frames a second."
