@@ -219,9 +219,8 @@ def test_killed_twenty_times_and_called_again(whole, weights, videos, tmp_path):
 
 
 def kill_and_go_on(whole: Path, weights: Path, videos: Path, output: Path, num_kills: int) -> None:
-    line = command(
-        *arguments("r2d"), "--weights", weights, "--output", output, *WINDOWS, videos, tool="extract_features"
-    )
+    words = ("--weights", weights, "--output", output, *WINDOWS, videos)
+    line = command(*arguments("r2d"), *words, tool="extract_features")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     draw = random.Random(0)
     for _ in range(num_kills):
@@ -291,8 +290,7 @@ def test_space_pooling_needs_a_network_that_keeps_every_frame(tmp_path):
     weights = write_weights(cfg, tmp_path / "w.pyth")
     video = write_video(tmp_path / "a.mp4", 40, fps=10)
     extract(weights, video, tmp_path / "out", "--pool", "space", name="slowfast", code=2)
-    out = extract(
-        weights, video, tmp_path / "s", "--pool", "spatial", "--fps", 10, "--window", 16, name="slowfast", code=0
-    )
+    words = ("--pool", "spatial", "--fps", 10, "--window", 16)
+    out = extract(weights, video, tmp_path / "s", *words, name="slowfast", code=0)
     arrays, _ = load_features(out / "a.npz")
     assert arrays["frames"].shape[1] == 4 and len(arrays["features"]) == 10, "4 steps a window; 40 frames are 2.5"

@@ -73,13 +73,14 @@ def test_a_layer_in_the_middle(name, tmp_path):
     model.eval()
     clips = clips_for(cfg)[:2]
     for layer in ("s1", "s2", "s4", "s3.pathway0_res0"):
-        seen = []
+        seen: list[torch.Tensor] = []
+
+        def see(module, given, out, seen=seen):
+            seen.extend(out if isinstance(out, list) else [out])
+
         modules = dict(model.named_modules())[layer]
         modules = list(modules.values()) if layer == "s1" else [modules]
-        hooks = [
-            module.register_forward_hook(lambda m, x, out: seen.extend(out if isinstance(out, list) else [out]))
-            for module in modules
-        ]
+        hooks = [module.register_forward_hook(see) for module in modules]
         with torch.no_grad():
             model(network.normalize(to_clips(clips)))
         for hook in hooks:
@@ -120,7 +121,7 @@ def test_what_cannot_be_asked_for(tmp_path):
     weights = write_weights(cfg, tmp_path / "w.pyth")
     network = build_eval_network(cfg, weights)
     for wanted in (Wanted(layer="s9"), Wanted(layer="s5", pool="none"), Wanted(layer="s5.nothing")):
-        with pytest.raises(ConfigError, match="s5|s9"):
+        with pytest.raises(ConfigError, match=r"s5|s9"):
             network(clips_for(cfg)[:1], wanted)
     for wrong in ({"precision": "int8"}, {"batch_size": 0}):
         with pytest.raises(ConfigError):
