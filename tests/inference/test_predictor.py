@@ -159,7 +159,7 @@ def test_wrong_use_is_a_sentence(trained, tmp_path):
     weights = write_weights(cfg, tmp_path / "w.pyth")
     with pytest.raises(ConfigError, match="weights"):
         Predictor(cfg)
-    with pytest.raises(ConfigError, match="config.yaml"):
+    with pytest.raises(ConfigError, match=r"config\.yaml"):
         Predictor(tmp_path)
     shutil.copy(trained / "config.yaml", tmp_path)
     with pytest.raises(WeightsError, match="checkpoints"):
