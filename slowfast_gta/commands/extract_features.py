@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from slowfast_gta.config.arguments import add_config_arguments, load_configs
+from slowfast_gta.config.arguments import add_config_arguments, load_configs, split_sources
 from slowfast_gta.errors import ConfigError
 
 _EXAMPLES = """examples:
@@ -26,7 +26,7 @@ The same command goes on where an earlier call ended. docs/features.md says what
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of this command, but for --cfg."""
-    parser.add_argument("videos", nargs="+", metavar="DIR | LIST | VIDEO", help="folders, lists (.txt, .csv), files")
+    parser.add_argument("videos", nargs="*", metavar="DIR | LIST | VIDEO", help="folders, lists (.txt, .csv), files")
     parser.add_argument("--weights", metavar="FILE", help="a checkpoint of ours or PySlowFast's (default: the newest)")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="where the features go")
     parser.add_argument(
@@ -67,6 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_config_arguments(parser)
     add_arguments(parser)
     args = parser.parse_args(arguments)
+    args.cfg, behind = split_sources(args.cfg)
+    args.videos = [*behind, *args.videos]
+    if not args.videos:
+        raise ConfigError("Name what is to be extracted: folders, lists or files of videos.")
     if not 0 <= args.shard_id < args.num_shards:
         raise ConfigError(
             f"--shard_id is {args.shard_id}; with --num_shards {args.num_shards} it is 0 to {args.num_shards - 1}."
@@ -83,8 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check_plugins(args.cfg, args.trust_plugins)
     configs = load_configs(args)
     if len(configs) > 1:
-        raise ConfigError(
-            f"extract_features takes one config, and --cfg names {len(configs)}. Videos stand after --output."
+        raise ConfigError(f"extract_features takes one config, and --cfg names {len(configs)} files.")}. Videos stand after --output."
         )
     cfg = configs[0]
     rank, world_size, local_rank = place_of_process(os.environ)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from slowfast_gta.config.arguments import add_config_arguments, load_configs
+from slowfast_gta.config.arguments import add_config_arguments, load_configs, split_sources
 from slowfast_gta.errors import ConfigError, DataError
 
 _EXAMPLES = """examples:
@@ -40,9 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check_plugins(args.cfg, args.trust_plugins)
     configs = load_configs(args)
     if len(configs) > 1:
-        raise ConfigError(
-            f"predict takes one config, and --cfg names {len(configs)} files. Videos stand after another flag, or --."
-        )
+        raise ConfigError(f"predict takes one config, and --cfg names {len(configs)} files.")
     weights = find_weights(args.weights, args.cfg, configs[0].OUTPUT_DIR)
     if args.submission:
         return _submit(configs[0], weights, args.submission, args.format == "json")
@@ -85,6 +83,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("videos", nargs="*", metavar="VIDEO", help="files, folders of frames or videos, lists")
     args = parser.parse_args(arguments)
+    args.cfg, behind = split_sources(args.cfg)
+    args.videos = [*behind, *args.videos]
     if bool(args.videos) == bool(args.submission):
         raise ConfigError("predict takes either VIDEOs or --submission DIR: name one of the two.")
     if args.topk < 1:
