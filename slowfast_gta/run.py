@@ -17,6 +17,7 @@ from slowfast_gta.config.extension import Extra
 from slowfast_gta.config.load import flat_from_cfg, save_config
 from slowfast_gta.config.plugins import import_plugin
 from slowfast_gta.config.stages import Stage, build_stages
+from slowfast_gta.config.trust import save_trust
 from slowfast_gta.engine.checkpoint.checkpoint import BEST, checkpoint_dir, list_checkpoints
 from slowfast_gta.engine.checkpoint.code_version import code_digest
 from slowfast_gta.engine.classification import Classification
@@ -179,7 +180,7 @@ def _work(
         for plugin in cfg.PLUGINS:
             import_plugin(plugin)
     output_dir = Path(cfg.OUTPUT_DIR)
-    with run_output(output_dir, lambda: save_config(cfg, output_dir / "config.yaml")) as accept:
+    with run_output(output_dir, lambda: _save_config(cfg, output_dir / "config.yaml")) as accept:
         if distributed.is_main():
             logger.info("%s", _arrangement(here, place, terms))
             if (workers := here.DATA_LOADER.NUM_WORKERS) < cfg.DATA_LOADER.NUM_WORKERS:
@@ -191,6 +192,12 @@ def _work(
         for job in jobs:
             with told_when_full():
                 job(here, task, accept)
+
+
+def _save_config(cfg: CfgNode, path: Path) -> None:
+    save_config(cfg, path)
+    if cfg.PLUGINS:  # this user's own: predict and extract_features may import them too
+        save_trust(path)
 
 
 def _arrangement(cfg: CfgNode, place: distributed.Place, terms: distributed.Terms) -> str:

@@ -24,6 +24,7 @@ LONGEST_TMPDIR = 70
 COMMANDS = {
     "run_net": "train and test what a config describes",
     "predict": "the five most likely classes of any video file",
+    "extract_features": "rows of features over time, with their times, of any number of videos",
     "ensemble": "average the scores of runs that tested the same videos",
     "check_weights": "does a file of weights fit the network of a config",
     "check_data": "what is wrong with a data set: lists, videos, splits",
@@ -136,7 +137,7 @@ def main() -> int:
     if name in COMMANDS:
         return run_command(name, sys.argv[2:])
     usage = "usage: slowfast-gta COMMAND ...   (COMMAND --help tells more)\n\n"
-    usage += "\n".join(f"  {command:<15}{what}" for command, what in (*COMMANDS.items(), *_FLAGS.items()))
+    usage += "\n".join(f"  {command:<18}{what}" for command, what in (*COMMANDS.items(), *_FLAGS.items()))
     if name in ("-h", "--help"):
         print(usage)
     elif name == "--version":

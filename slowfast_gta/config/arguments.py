@@ -150,6 +150,20 @@ def _each_line_once() -> Iterator[None]:
             logger.removeFilter(is_new)
 
 
+def split_sources(tokens: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What --cfg has collected -> (config files and KEY VALUE pairs, the rest: videos that stand behind them)."""
+    settings, sources = list(tokens[:1]), []
+    rest = iter(tokens[1:])
+    for token in rest:
+        if _KEY.fullmatch(token):
+            settings += [token, *([value] if (value := next(rest, None)) is not None else [])]
+        elif token.endswith((".yaml", ".yml")) or _KEY.fullmatch(token.partition("=")[0]):
+            settings.append(token)
+        else:
+            sources.append(token)
+    return settings, sources
+
+
 def split_tokens(tokens: Sequence[str]) -> tuple[list[str], list[str]]:
     """The files among `tokens`, and the KEY, VALUE, KEY, VALUE ... Raises ConfigError for what is neither."""
     files: list[str] = []

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -196,22 +196,22 @@ class Progress:
         return f"{self._note}, {speed}" if self._note else speed
 
 
-def progress_of(items: Sequence[T], title: str, unit: str) -> Iterator[T]:
-    """Each of `items`, with a bar on a terminal, or else a line now and then; none for a single one.
+def progress_of(items: Iterable[T], title: str, unit: str, total: int) -> Iterator[T]:
+    """Each of the `total` items, with a bar on a terminal, or else a line now and then; none for a single one.
 
     What is printed meanwhile goes above the bar: inside `above_bar()`.
     """
     begin, next_line = time.perf_counter(), _FIRST_LINE_SEC
-    shown = len(items) > 1
+    shown = total > 1
     on_terminal = sys.stderr.isatty()
-    with _bar(len(items), title, unit, shown=shown) as bar:
+    with _bar(total, title, unit, shown=shown) as bar:
         for done, item in enumerate(items, start=1):
             yield item
             bar.update()
             seconds = time.perf_counter() - begin
-            if shown and not on_terminal and seconds >= next_line and done < len(items):
-                left = _left(seconds, done, len(items))
-                logger.info("%s: %d/%d %ss, %s", title, done, len(items), unit, left)
+            if shown and not on_terminal and seconds >= next_line and done < total:
+                left = _left(seconds, done, total)
+                logger.info("%s: %d/%d %ss, %s", title, done, total, unit, left)
                 next_line = seconds + _LINE_SEC
 
 

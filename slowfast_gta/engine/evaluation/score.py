@@ -13,6 +13,7 @@ from torch import nn
 
 from slowfast_gta import distributed
 from slowfast_gta.engine.device import Normalize, device_of
+from slowfast_gta.engine.fixed_batch import in_fixed_batches
 from slowfast_gta.engine.logging import Progress
 from slowfast_gta.engine.outputs import side_by_side
 from slowfast_gta.loading.batch import BadVideo
@@ -51,8 +52,11 @@ def score_videos(
         counts.update(batch.counts, num_alike_clips=batch.num_alike)
         if batch.frames is None:
             continue
-        parts = (part.to(device, non_blocking=True) for part in batch.frames.split(batch_size))
-        answers = torch.cat([side_by_side(model(normalize(part))).float() for part in parts]).cpu().numpy()
+
+        def answer(part: torch.Tensor) -> torch.Tensor:
+            return side_by_side(model(normalize(part.to(device, non_blocking=True)))).float()
+
+        answers = in_fixed_batches(answer, batch.frames, batch_size).cpu().numpy()
         rows = zip(batch.video_id, batch.view_id.tolist(), batch.label.tolist(), answers, strict=True)
         for video_id, view_id, label, answer in rows:
             views.setdefault(video_id, {})[view_id] = answer
