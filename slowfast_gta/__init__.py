@@ -1,6 +1,6 @@
 """slowfast_gta: video recognition with Global Temporal Attention, and the networks it is compared with.
 
-from slowfast_gta import load_config, build_model, load_weights, load_clip, Predictor
+from slowfast_gta import load_config, build_model, load_weights, train_and_test, load_clip, Predictor
 """
 
 from typing import TYPE_CHECKING, Any
@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from slowfast_gta.inference.predictor import Predictor
     from slowfast_gta.models.build import build_model
     from slowfast_gta.models.weights.load import load_weights
+    from slowfast_gta.run import train_and_test
 
 _PUBLIC = {
     "load_config": "slowfast_gta.config.load",
     "build_model": "slowfast_gta.models",
     "load_weights": "slowfast_gta.models.weights",
+    "train_and_test": "slowfast_gta.run",
     "load_clip": "slowfast_gta.inference.clip",
     "Predictor": "slowfast_gta.inference.predictor",
     "ATTENTION_REGISTRY": "slowfast_gta.models.attention",
@@ -26,7 +28,7 @@ _PUBLIC = {
     "METRICS_WRITER_REGISTRY": "slowfast_gta.engine.writers",
 }
 
-__all__ = ["Predictor", "build_model", "load_clip", "load_config", "load_weights"]
+__all__ = ["Predictor", "build_model", "load_clip", "load_config", "load_weights", "train_and_test"]
 
 
 def __getattr__(name: str) -> Any:
