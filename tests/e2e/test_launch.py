@@ -218,7 +218,8 @@ def test_one_that_is_stopped_for_too_long_is_the_end_of_both(ssv2, tmp_path, vic
     assert re.search(told, said.splitlines()[-1]), said
     processes[victim].send_signal(signal.SIGCONT)
     said = processes[victim].communicate(timeout=100)[1]
-    assert processes[victim].returncode == 1 and "Traceback" not in said and f"process {other} of 2" in said, said
+    assert processes[victim].returncode == 1 and "Traceback" not in said, said
+    assert f"process {victim} of 2" in said and "DIST_TIMEOUT_SEC" in said, "it hears, once awake, why the run ended"
 
 
 def test_a_signal_to_one_stops_both_after_the_step_and_saves(ssv2, tmp_path):
