@@ -34,7 +34,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):  # noqa: N802 - http.server's name
+    def do_GET(self):
         server, asked = self.server, self.headers["Range"]
         server.requests.append(asked)
         if server.status != 200:
