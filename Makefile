@@ -3,13 +3,14 @@
 PYTHON ?= python3
 RUN := OMP_WAIT_POLICY=PASSIVE .venv/bin/python
 
-.PHONY: demo test test-slow slurm lint bench faults clean
+.PHONY: demo test test-slow slurm lint bench faults cases a2summ ma-lmm clean
 
 demo: .venv/installed
 	@$(RUN) tools/demo.py
 
 test: .venv/installed
 	@$(RUN) -m ruff check --quiet .
+	@$(RUN) -m mypy --no-error-summary
 	@$(RUN) -m pytest -n 2 --dist worksteal -q
 
 test-slow: .venv/installed
@@ -23,13 +24,29 @@ slurm: .venv/installed
 lint: .venv/installed
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
 
 faults: .venv/installed  # kill -9 at 50 random moments, on one process and on two
 	@$(RUN) tests/e2e/faults.py --kills 50 --processes 1 2
 
+cases: .venv/installed  # what happened to users of similar tools, tried on this code; needs ../shared/cases
+	@$(RUN) -m pytest -q -m "" -rs tests/e2e/test_cases.py
+
 bench: .venv/installed
 	@$(RUN) tools/benchmark.py model --cfg configs/SSv1/R2D50.yaml
 	@$(RUN) tools/benchmark.py loader
+
+# A2Summ's two experiments: the alignment on made sequences, and summaries of made videos, end to end.
+a2summ: .venv/installed
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[a2summ]"
+	@cd projects/a2summ && OMP_WAIT_POLICY=PASSIVE PYTHONPATH=../.. ../../.venv/bin/python -m a2summ.synthetic
+	@cd projects/a2summ && OMP_WAIT_POLICY=PASSIVE PYTHONPATH=../.. ../../.venv/bin/python -m a2summ.world \
+		--output ../../runs/a2summ/world
+
+ma-lmm: .venv/installed  # memory that stays flat; the needle among 16 frames, 3 seeds
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[ma_lmm]"
+	@$(RUN) projects/ma_lmm/prove.py memory
+	@$(RUN) projects/ma_lmm/prove.py needle
 
 .venv/installed: setup.py constraints.txt tools/install.sh
 	@sh tools/install.sh $(PYTHON)

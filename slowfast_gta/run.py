@@ -1,6 +1,7 @@
 """A run: what happens, in order, when a config is given to tools/run_net.py: stages, in each training and testing."""
 
 import contextlib
+import functools
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -11,18 +12,20 @@ from fvcore.common.config import CfgNode
 from torch import nn
 
 from slowfast_gta import distributed
+from slowfast_gta.config.check import check_weights_files
 from slowfast_gta.config.extension import Extra
 from slowfast_gta.config.load import flat_from_cfg, save_config
 from slowfast_gta.config.plugins import import_plugin
 from slowfast_gta.config.stages import Stage, build_stages
+from slowfast_gta.config.trust import save_trust
 from slowfast_gta.engine.checkpoint.checkpoint import BEST, checkpoint_dir, list_checkpoints
 from slowfast_gta.engine.checkpoint.code_version import code_digest
 from slowfast_gta.engine.classification import Classification
 from slowfast_gta.engine.device import num_gpus_from_cfg, set_deterministic
 from slowfast_gta.engine.evaluation.test import test
-from slowfast_gta.engine.lock import lock_output
 from slowfast_gta.engine.logging import setup_logging
 from slowfast_gta.engine.memory import told_when_full
+from slowfast_gta.engine.output import made_folder, run_output
 from slowfast_gta.engine.task import BuildTask, Task
 from slowfast_gta.engine.training.schedule import lr_scale_from_cfg
 from slowfast_gta.engine.training.train import train
@@ -31,6 +34,7 @@ from slowfast_gta.errors import ConfigError
 from slowfast_gta.models.build import inserted_names
 from slowfast_gta.models.weights import check_weights
 from slowfast_gta.models.weights.download import local_weights
+from slowfast_gta.processes.parallel import num_cores
 from slowfast_gta.reports.confusion import save_confusion_picture
 
 logger = logging.getLogger("slowfast_gta")
@@ -77,6 +81,8 @@ def _train_stages(stages: list[Stage], cfg: CfgNode, place: distributed.Place, b
     folders = [Path(stage.cfg.OUTPUT_DIR) for stage in stages]
     if not cfg.TRAIN.ENABLE:
         return _train_one(stages[-1].cfg, place, build_task, folders[:-1])
+    for stage in stages:
+        check_weights_files(stage.cfg)
     check_stages(stages, build_task)
     files: dict[str, str] = {}
     for number, stage in enumerate(stages):
@@ -107,11 +113,10 @@ def _train_one(cfg: CfgNode, place: distributed.Place, build_task: BuildTask, ea
     task = build_task(cfg, earlier)
     task.check(cfg)
     output_dir = Path(cfg.OUTPUT_DIR)
-    if place.is_main:
-        output_dir.mkdir(parents=True, exist_ok=True)
     jobs = [train] * cfg.TRAIN.ENABLE + [test] * cfg.TEST.ENABLE
     terms = build_terms(cfg, num_gpus > 0)
-    distributed.launch(_work, (jobs, cfg, here, task, place, terms), place, num_gpus, terms)
+    with made_folder(output_dir) if place.is_main else contextlib.nullcontext():
+        distributed.launch(_work, (jobs, cfg, here, task, place, terms), place, num_gpus, terms)
     if place.is_main and cfg.TEST.ENABLE:
         draw_pictures(task, output_dir)
         add_picture(cfg, "confusion", output_dir / "confusion.png")
@@ -132,10 +137,12 @@ def build_launch_context(cfg: CfgNode, init_method: str | None = None) -> distri
 
 
 def build_cfg_of_process(cfg: CfgNode, place: distributed.Place) -> CfgNode:
-    """`cfg` with the machines that there really are and, where the launcher starts every process, one GPU for each."""
+    """`cfg` with the machines that there really are, no more workers than cores and, where the launcher starts every
+    process, one GPU for each."""
     here = cfg.clone()
     here.defrost()
     here.NUM_SHARDS, here.SHARD_ID = place.num_machines, place.machine
+    here.DATA_LOADER.NUM_WORKERS = min(cfg.DATA_LOADER.NUM_WORKERS, num_cores())
     if not place.is_machine and cfg.NUM_GPUS != "auto":
         here.NUM_GPUS = min(cfg.NUM_GPUS, 1)
     here.freeze()
@@ -167,25 +174,32 @@ def _splits(cfg: CfgNode) -> list[str]:
 def _work(
     jobs: list[Callable], cfg: CfgNode, here: CfgNode, task: Task, place: distributed.Place, terms: distributed.Terms
 ) -> None:
-    """What each process does: train and test as `here` says. The one that writes has OUTPUT_DIR for itself."""
+    """What each process does: train and test as `here` says. The one that writes has OUTPUT_DIR for itself, and
+    leaves it as it was until a job accepts the run."""
     set_deterministic(cfg)
     if distributed.get_world_size() > 1:
         setup_logging()
         for plugin in cfg.PLUGINS:
             import_plugin(plugin)
     output_dir = Path(cfg.OUTPUT_DIR)
-    with lock_output(output_dir) if distributed.is_main() else contextlib.nullcontext():
-        setup_logging(output_dir / "log.txt")
+    with run_output(output_dir, lambda: _save_config(cfg, output_dir / "config.yaml")) as accept:
         if distributed.is_main():
-            save_config(cfg, output_dir / "config.yaml")
             logger.info("%s", _arrangement(here, place, terms))
+            if (workers := here.DATA_LOADER.NUM_WORKERS) < cfg.DATA_LOADER.NUM_WORKERS:
+                _say_capped(cfg.DATA_LOADER.NUM_WORKERS, workers)
             if cfg.TRAIN.ENABLE and (scale := lr_scale_from_cfg(here)) != 1:
                 logger.info("SOLVER's learning rates are multiplied by %g: %s.", scale, _reason_of_scale(here))
             task.prepare(cfg, _splits(cfg))
         distributed.barrier()
         for job in jobs:
             with told_when_full():
-                job(here, task)
+                job(here, task, accept)
+
+
+def _save_config(cfg: CfgNode, path: Path) -> None:
+    save_config(cfg, path)
+    if cfg.PLUGINS:  # this user's own: predict and extract_features may import them too
+        save_trust(path)
 
 
 def _arrangement(cfg: CfgNode, place: distributed.Place, terms: distributed.Terms) -> str:
@@ -206,6 +220,12 @@ def _arrangement(cfg: CfgNode, place: distributed.Place, terms: distributed.Term
     if terms.on_gpu and torch.cuda.device_count() > max(1, processes // machines):
         line += f" {torch.cuda.device_count()} GPUs are here; NUM_GPUS, or the launcher, says how many are used."
     return line
+
+
+@functools.cache
+def _say_capped(wanted: int, workers: int) -> None:
+    """Once a process, however many stages it trains."""
+    logger.info("DATA_LOADER.NUM_WORKERS is %d, and this machine has %d cores: %d are used.", wanted, workers, workers)
 
 
 def _reason_of_scale(cfg: CfgNode) -> str:
@@ -230,7 +250,9 @@ def files_of(output_dir: Path) -> list[str]:
 
 def check_stages(stages: list[Stage], build_task: BuildTask = Classification.from_cfg) -> None:
     """Raises ConfigError, before anything is trained, where a stage cannot start or learn from what it names."""
-    if not any(stage.weights or stage.start_from or stage.teacher for stage in stages):
+    last = stages[-1].cfg.TEST
+    tested = last.CHECKPOINT_FILE_PATH if last.ENABLE else ""
+    if not tested and not any(stage.weights or stage.start_from or stage.teacher for stage in stages):
         return
     with torch.device("meta"):
         networks = {stage.name: build_task(stage.cfg, ()).build_model(stage.cfg, starting=False) for stage in stages}
@@ -239,6 +261,8 @@ def check_stages(stages: list[Stage], build_task: BuildTask = Classification.fro
         network = networks[stage.name]
         new = (*inserted_names(network), "head.")
         sources = [("START_FROM", stage.start_from, new), ("TEACHER", stage.teacher, ())]
+        if stage is stages[-1]:
+            sources.append(("TEST.CHECKPOINT_FILE_PATH", tested, ()))
         for key, source, may_miss in [("WEIGHTS", stage.weights, new)] if stage.weights else sources:
             if source in networks:
                 fault = _difference(network, networks[source], may_miss)

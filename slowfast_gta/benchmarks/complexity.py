@@ -13,10 +13,13 @@ moment, each from its creation to its end as it really is. What a library alloca
 The network is the one that a test runs, BatchNorm folded into the convolutions; parameters are those that are trained.
 """
 
+import re
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import torch
 from fvcore.common.config import CfgNode
@@ -34,7 +37,7 @@ from slowfast_gta.models.refine import AFR
 _CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 
-def _operations(function, arguments: tuple, options: dict, output) -> int | None:
+def _operations(function: Any, arguments: Sequence[Any], options: dict[str, Any], output: object) -> int | None:
     """Multiplications and additions of one call, or None where they are not counted."""
     if function is _CPU_ATTENTION:
         return sdpa_flop_count(*(part.shape for part in arguments[:3]))
@@ -60,7 +63,9 @@ class Meter(TorchDispatchMode):
         self._names = {module: name for name, module in model.named_modules()}
         self._own(list(model.parameters()) + list(model.buffers()))
 
-    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+    def __torch_dispatch__(
+        self, function: Any, types: Any, arguments: Sequence[Any] = (), options: dict[str, Any] | None = None
+    ) -> Any:
         options = options or {}
         output = function(*arguments, **options)
         self._own(tree_leaves(output))
@@ -85,11 +90,11 @@ class Meter(TorchDispatchMode):
             for hook in hooks:
                 hook.remove()
 
-    def _enter(self, module: nn.Module, _) -> None:
+    def _enter(self, module: nn.Module, _: object) -> None:
         # A module that `model` does not have a name for counts as the one that calls it.
         self._running.append(self._names.get(module, self._running[-1]))
 
-    def _leave(self, *_) -> None:
+    def _leave(self, *_: object) -> None:
         self._running.pop()
 
     def _own(self, values: list) -> None:
@@ -100,11 +105,11 @@ class Meter(TorchDispatchMode):
             storage = value.untyped_storage()
             key, size = id(storage), storage.nbytes()
             if key not in self._alive:
-                self._alive[key] = weakref.ref(storage, lambda _, key=key, size=size: self._free(key, size))
+                self._alive[key] = weakref.ref(storage, partial(self._free, key, size))
                 self._alive_bytes += size
         self.peak_bytes = max(self.peak_bytes, self._alive_bytes)
 
-    def _free(self, key: int, size: int) -> None:
+    def _free(self, key: int, size: int, _: object) -> None:
         del self._alive[key]
         self._alive_bytes -= size
 
@@ -134,9 +139,15 @@ def build_complexity(cfg: CfgNode) -> dict:
         "num_views": num_views,
         "gmacs_all_views": round(total["gmacs"] * num_views, 2),
         "input": list(shape),
-        "stages": [_cost(name, counts) for name, _ in model.named_children()],
+        "stages": [_cost(name, counts) for name in sorted((name for name, _ in model.named_children()), key=_order)],
         "attention": [_cost(name, counts) for name in blocks],
     }
+
+
+def _order(stage: str) -> tuple[str, bool]:
+    """Sorts stages as a clip goes through them: s1, s1_fuse, s2 ..., and what has another name behind."""
+    numbered = re.match(r"s\d", stage)
+    return (numbered[0] if numbered else "t", stage != (numbered and numbered[0]))
 
 
 def _cost(prefix: str, counts: dict[str, tuple[Counter[str], float]]) -> dict:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -71,14 +72,15 @@ def _build_ours(cfg: CfgNode, path: str, split: str) -> Load:
     cfg.DATA_LOADER.NUM_WORKERS, cfg.TRAIN.BATCH_SIZE = 0, _BATCH_CLIPS
     testing = split == "test"
     loader = build_test_loader(cfg, "test", _OneVideo(path)) if testing else build_train_loader(cfg, _OneVideo(path))
-    clips = loader.clips
+    clips: Any = loader.clips
     clips.transform = timed = _Timed(clips.transform)
 
     def load(pair: int) -> Seconds:
         keys = [0] if testing else [(pair, number) for number in range(_BATCH_CLIPS)]
         opening = _Stopwatch()
         for _ in keys:
-            open_video(path).close()
+            with open_video(path):
+                pass
         opening.lap("open")
         timed.watch = watch = _Stopwatch()
         items = []
@@ -145,7 +147,7 @@ class _OneVideo(VideoDataset):
 class _Stopwatch:
     """The seconds of each stage: those since the last lap."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.seconds = dict.fromkeys(STAGES, 0.0)
         self._last = time.perf_counter()
 
@@ -162,13 +164,13 @@ class _Timed:
         self._transform = transform
         self.watch = _Stopwatch()
 
-    def __call__(self, *arguments):
+    def __call__(self, *arguments: Any) -> Any:
         self.watch.lap("decode")
         result = self._transform(*arguments)
         self.watch.lap("transform")
         return result
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._transform, name)
 
 
@@ -184,7 +186,10 @@ def _run_pairs(plain: Load | None, ours: Load, pairs: int) -> list[Pair]:
 def _summary(split: str, unit: str, files: Sequence[Sequence[Pair]], num_units: int) -> dict:
     """Over all files together, medians over the pairs: the speed-up, and the seconds of a unit in both ways."""
     ours = [sum(sum(one[1].values()) for one in pair) for pair in zip(*files, strict=True)]
-    answer = {f"{split}_speedup": None, f"{split}_{unit}": statistics.median(ours) / num_units / len(files)}
+    answer: dict[str, Any] = {
+        f"{split}_speedup": None,
+        f"{split}_{unit}": statistics.median(ours) / num_units / len(files),
+    }
     if files[0][0][0]:
         plain = [sum(sum(one[0].values()) for one in pair) for pair in zip(*files, strict=True)]
         answer[f"{split}_speedup"] = _median_ratio(plain, ours)
@@ -195,7 +200,7 @@ def _summary(split: str, unit: str, files: Sequence[Sequence[Pair]], num_units: 
 def _stages(rows: Sequence[Pair], num_clips: int) -> dict:
     """Of one file: its speed-up, and the milliseconds that each stage of a clip takes, medians over the pairs."""
     plain, ours = zip(*rows, strict=True)
-    answer = {"speedup": None, "ms_per_clip": _stage_medians(ours, num_clips)}
+    answer: dict[str, Any] = {"speedup": None, "ms_per_clip": _stage_medians(ours, num_clips)}
     if plain[0]:
         answer["speedup"] = _median_ratio(*([sum(one.values()) for one in way] for way in (plain, ours)))
         answer["plain_ms_per_clip"] = _stage_medians(plain, num_clips)

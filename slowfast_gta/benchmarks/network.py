@@ -10,8 +10,9 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +48,9 @@ _PLAIN = {Conv3d: nn.Conv3d, Projection: nn.Conv3d, Stem: _PlainStem, ResBlock: 
 class _PlainOperations(TorchFunctionMode):
     """Clips stay in the memory they come in, and attention is a softmax between two products."""
 
-    def __torch_function__(self, function, types, arguments=(), options=None):
+    def __torch_function__(
+        self, function: Any, types: Any, arguments: Sequence[Any] = (), options: dict[str, Any] | None = None
+    ) -> Any:
         options = options or {}
         if function is Tensor.contiguous:
             return arguments[0]
@@ -89,7 +92,9 @@ def build_benchmark(cfg: CfgNode, pairs: int = 10, batch_size: int = 1) -> dict:
 
     plain = PlainForm(backbone).eval()
     ours, gta = (pack_(fold_batch_norms(network)) for network in (backbone, with_gta))
-    results = {"eval_fp32_speedup": _ratio(_evaluation(plain, clip), _evaluation(ours, clip), pairs)}
+    results: dict[str, float | None] = {
+        "eval_fp32_speedup": _ratio(_evaluation(plain, clip), _evaluation(ours, clip), pairs)
+    }
     results |= _bf16_speedups(plain, ours, clip, pairs)
     results["gta_over_r2d_eval"] = _ratio(_evaluation(gta, clip), _evaluation(ours, clip), pairs)
     del plain, ours, gta
@@ -110,12 +115,12 @@ def _bf16_speedups(plain: nn.Module, ours: nn.Module, clip: Tensor, pairs: int) 
     }
 
 
-def build_variant(cfg: CfgNode, attention: str):
+def build_variant(cfg: CfgNode, attention: str) -> nn.Module:
     """`cfg` with no attention but the block named: after every other block of res3 and res4, in the first pathway."""
     cfg = cfg.clone()
     cfg.defrost()
     blocks = BLOCKS[cfg.RESNET.DEPTH]
-    others = [[] for _ in cfg.RESNET.SPATIAL_STRIDES[0][1:]]
+    others: list[list[int]] = [[] for _ in cfg.RESNET.SPATIAL_STRIDES[0][1:]]
     nowhere = [[[], *others] for _ in blocks]
     cfg.NONLOCAL.LOCATION = nowhere
     cfg.ATTENTION.NAME, cfg.ATTENTION.REFINE, cfg.ATTENTION.LOCATION = attention, "none", nowhere
@@ -153,7 +158,8 @@ def training_step(model: nn.Module, clip: Tensor, labels: Tensor) -> Callable[[]
 
 def _ratio(first: Callable[[], None], second: Callable[[], None], pairs: int) -> float:
     """The median of seconds(first) / seconds(second), run in turns; each runs once before that, untimed."""
-    first(), second()
+    first()
+    second()
     return statistics.median(_seconds(first) / _seconds(second) for _ in range(pairs))
 
 

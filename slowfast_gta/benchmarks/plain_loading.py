@@ -57,7 +57,7 @@ class PlainLoading:
         if knows_its_length:
             span = max(math.ceil((self.num_frames - 1) * self.sampling_rate / self.target_fps * fps), 1)
             first = start * max(stream.frames - span, 0)
-            first_pts, last_pts = (int(at * stream.duration / stream.frames) for at in (first, first + span - 1))
+            first_pts, last_pts = (int(at * (stream.duration or 0) / stream.frames) for at in (first, first + span - 1))
         images = _images_between(container, first_pts, last_pts)
         begin = 0.0 if knows_its_length else start * max(len(images) - length, 0)
         places = torch.linspace(begin, begin + length - 1, self.num_frames).clamp(0, len(images) - 1)
@@ -99,8 +99,10 @@ def _images_between(container: av.container.InputContainer, first_pts: int, last
     stream = container.streams.video[0]
     with container:
         container.seek(max(first_pts - _SEEK_MARGIN, 0), any_frame=False, backward=True, stream=stream)
-        frames = {}
+        frames: dict[int, av.VideoFrame] = {}
         for frame in container.decode(stream):
+            if frame.pts is None:
+                continue
             if frame.pts >= first_pts:
                 frames[frame.pts] = frame
             if frame.pts > last_pts:

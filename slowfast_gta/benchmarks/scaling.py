@@ -9,6 +9,7 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -54,7 +55,7 @@ def _load_and_time(cfg: CfgNode, pairs: int, batch_size: int, answer: Path) -> N
         answer.write_text(json.dumps(found))
 
 
-def _pair(alone, together, device: torch.device) -> tuple[float, float]:
+def _pair(alone: Callable[[], object], together: Callable[[], object], device: torch.device) -> tuple[float, float]:
     """Seconds of a step of the first process alone, and of all together."""
     distributed.barrier()
     seconds_alone = _seconds(alone, device) if distributed.is_main() else 0.0
@@ -62,7 +63,7 @@ def _pair(alone, together, device: torch.device) -> tuple[float, float]:
     return seconds_alone, max(distributed.gather(_seconds(together, device)))
 
 
-def _seconds(step, device: torch.device) -> float:
+def _seconds(step: Callable[[], object], device: torch.device) -> float:
     begin = time.perf_counter()
     step()
     if device.type == "cuda":

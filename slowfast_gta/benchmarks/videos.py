@@ -9,6 +9,7 @@ H W space.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -47,7 +48,7 @@ def write_benchmark_video(folder: Path, kind: VideoKind) -> Path:
     """Write a video of `kind` into `folder`; always the same one. Takes one to three seconds."""
     path = folder / kind.name
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(kind.encoder, rate=kind.fps, options=kind.options)
+        stream: Any = container.add_stream(kind.encoder, rate=kind.fps, options=kind.options)
         stream.width, stream.height, stream.pix_fmt = kind.width, kind.height, "yuv420p"
         stream.codec_context.thread_count = 1
         for image in _footage(kind.num_frames, kind.height, kind.width, np.random.default_rng(0)):

@@ -4,20 +4,27 @@ What a user can do wrong ends here as one sentence on stderr and an exit code: 0
 usage or config, 130 interrupted.
 """
 
+import difflib
 import errno
 import importlib
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 
-from slowfast_gta.errors import DISK_ERRNOS, Interrupted, UserError
+from slowfast_gta.errors import DISK_ERRNOS, Interrupted, RunError, UserError
+
+LONGEST_TMPDIR = 70
+"""Bytes; multiprocessing and torch put up to 36 behind it."""
 
 COMMANDS = {
     "run_net": "train and test what a config describes",
     "predict": "the five most likely classes of any video file",
+    "extract_features": "rows of features over time, with their times, of any number of videos",
     "ensemble": "average the scores of runs that tested the same videos",
     "check_weights": "does a file of weights fit the network of a config",
     "check_data": "what is wrong with a data set: lists, videos, splits",
@@ -27,6 +34,8 @@ COMMANDS = {
     "submit": "hand a training to a SLURM cluster",
     "demo": "make videos, train R2D and R2D+GTA on them, compare",
 }
+
+_FLAGS = {"--list": "the configs that come with it", "--version": "which version this is"}
 
 _FREE_SPACE = "Free space, or choose another OUTPUT_DIR"
 _OTHER_NAME = "A file or folder of that name is in the way: choose another OUTPUT_DIR, or --output"
@@ -50,16 +59,20 @@ def run_command(name: str, arguments: Sequence[str] | None = None, package: str 
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     # Of processes that were killed; ours are told of by a sentence.
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
+    open_standard_streams()
     _interrupt_at_warnings()
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold bytes that are no text
     try:
+        shorten_tmpdir()
         return importlib.import_module(f"{package}.{name}").main(arguments)
     except Interrupted as stop:
         print(f"{stop} The same command goes on from there.", file=sys.stderr)
         return stop.exit_code
     except UserError as fault:
-        print(f"error: {fault}", file=sys.stderr)
+        from slowfast_gta.config.arguments import as_called
+
+        print(f"error: {as_called(str(fault))}", file=sys.stderr)
         return fault.exit_code
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
@@ -73,6 +86,38 @@ def run_command(name: str, arguments: Sequence[str] | None = None, package: str 
         what = f": {fault.filename}" if fault.filename else ""
         print(f"error: {fault.strerror}{what}. {_CANNOT_BE_WRITTEN[fault.errno]}.", file=sys.stderr)
         return 1
+
+
+def open_standard_streams() -> None:
+    """Put /dev/null where whoever started this has closed one (2>&-): the next file to be opened would get its
+    number, and what is meant for people would be written into it."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDONLY if mode == "r" else os.O_WRONLY)  # the lowest that is free
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - as long as the process
+
+
+def shorten_tmpdir() -> None:
+    """Processes talk through sockets in TMPDIR, whose whole path Unix limits to 107 bytes: /tmp, where it is too long.
+
+    Raises RunError where /tmp cannot be used.
+    """
+    folder = tempfile.gettempdir()
+    if len(os.fsencode(folder)) <= LONGEST_TMPDIR:
+        return
+    told = f"TMPDIR, {folder}, is too long for the sockets of processes (at most {LONGEST_TMPDIR} bytes)"
+    short = Path("/tmp")
+    if not os.access(short, os.W_OK | os.X_OK):
+        raise RunError(f"{told}, and nothing can be written in {short}. Set TMPDIR to a shorter path.")
+    os.environ["TMPDIR"] = tempfile.tempdir = str(short)
+    print(f"{told}: {short} is used.", file=sys.stderr)
 
 
 def _interrupt_at_warnings() -> None:
@@ -92,9 +137,27 @@ def main() -> int:
     if name in COMMANDS:
         return run_command(name, sys.argv[2:])
     usage = "usage: slowfast-gta COMMAND ...   (COMMAND --help tells more)\n\n"
-    usage += "\n".join(f"  {command:<15}{what}" for command, what in COMMANDS.items())
+    usage += "\n".join(f"  {command:<18}{what}" for command, what in (*COMMANDS.items(), *_FLAGS.items()))
     if name in ("-h", "--help"):
         print(usage)
-        return 0
-    print(f"error: there is no command '{name}'.\n{usage}", file=sys.stderr)
-    return 2
+    elif name == "--version":
+        from slowfast_gta.engine.checkpoint.code_version import code_version
+
+        print(f"slowfast_gta {code_version()}")
+    elif name == "--list":
+        print("\n".join(list_configs()))
+    else:
+        near = difflib.get_close_matches(name.replace("-", "_").removesuffix(".py"), COMMANDS, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        print(f"error: there is no command '{name}'.{hint}\n{usage}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def list_configs() -> list[str]:
+    """The packaged configs that can be given to --cfg, by the names that it takes: configs/SSv1/R2D50.yaml."""
+    from slowfast_gta.config.read import packaged_configs
+
+    folder = packaged_configs()
+    found = sorted(path.relative_to(folder) for path in folder.rglob("*.yaml"))
+    return [str(Path("configs", path)) for path in found if not path.name.startswith("Base-")]

@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Sequence
 
-from slowfast_gta.config.arguments import add_config_arguments, load_configs, parse_arguments
+from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_configs, parse_arguments
 from slowfast_gta.errors import ConfigError
 
 _EXAMPLES = """examples:
@@ -33,7 +33,7 @@ _LOADER_CFG = "configs/Kinetics/SLOWFAST_8x8_R50.yaml"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         "benchmark", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=_PAIRS, help="what is timed: network, reading, processes")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from slowfast_gta.config.arguments import add_config_arguments, load_configs, parse_arguments
+from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_configs, parse_arguments
 from slowfast_gta.errors import ConfigError
 
 _EXAMPLES = """examples:
@@ -22,7 +22,7 @@ _SHOWN = 3  # findings of a kind; the report has all
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when the data set is clean, 1 when there are faults, 2 for wrong usage or config."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         "check_data", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_config_arguments(parser)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fvcore.common.config import CfgNode
 
-from slowfast_gta.config.arguments import add_config_arguments, load_configs, parse_arguments
+from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_configs, parse_arguments
 from slowfast_gta.errors import ConfigError, WeightsError
 
 _EXAMPLES = """examples:
@@ -20,7 +20,7 @@ docs/weights.md tells which files are read, and what the words of the table mean
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when a training could start from the file, 1 when not, 2 for wrong usage or config."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         "check_weights", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("file", metavar="FILE", help="weights: .pyth, .pth, .pt, .tar, .pkl (caffe2) or .safetensors")

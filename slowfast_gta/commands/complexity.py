@@ -4,7 +4,13 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from slowfast_gta.config.arguments import add_config_arguments, load_configs, parse_arguments, split_tokens
+from slowfast_gta.config.arguments import (
+    CommandParser,
+    add_config_arguments,
+    load_configs,
+    parse_arguments,
+    split_tokens,
+)
 from slowfast_gta.config.load import load_config
 from slowfast_gta.errors import ConfigError
 
@@ -19,7 +25,7 @@ One clip at DATA.TEST_CROP_SIZE. docs/complexity.md tells what is counted, and w
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         "complexity", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_config_arguments(parser, required=False)
@@ -74,15 +80,21 @@ def _report(answers: list[dict]) -> str:
 def _one_report(answer: dict) -> str:
     channels, frames, height, width = answer["input"]
     lines = [f"{answer['cfg']}: one clip {channels} x {frames} x {height} x {width}"]
-    lines.append(f"{'':<28}{'G mult-adds':>12}{'M parameters':>14}{'M activations':>15}")
-    for row in (*answer["stages"], *answer["attention"], answer | {"name": "all"}):
-        name = f"  {row['name']}" if "." in row["name"] else row["name"]
-        lines.append(f"{name:<28}{row['gmacs']:>12.2f}{row['params_m']:>14.3f}{row['activations_m']:>15.2f}")
+    lines.append(f"{'':<44}{'G mult-adds':>12}{'M parameters':>14}{'M activations':>15}")
+    for stage in answer["stages"]:
+        lines.append(_row(stage["name"], stage))
+        inside = [block for block in answer["attention"] if block["name"].startswith(f"{stage['name']}.")]
+        lines += [_row(f"  in it {block['name']}", block) for block in inside]
+    lines.append(_row("all, the sum of the above" + " (not of 'in it')" * bool(answer["attention"]), answer))
     lines.append(f"views of a video: {answer['num_views']}, together {answer['gmacs_all_views']:.1f} G multiply-adds")
     lines.append(
         f"memory of one clip in testing, computed: {answer['peak_memory_mb']:.0f} MB in fp32, weights included"
     )
     return "\n".join(lines)
+
+
+def _row(name: str, cost: dict) -> str:
+    return f"{name:<44}{cost['gmacs']:>12.2f}{cost['params_m']:>14.3f}{cost['activations_m']:>15.2f}"
 
 
 def _paper_table(answers: list[dict]) -> str:

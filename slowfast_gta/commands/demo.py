@@ -1,11 +1,12 @@
 """demo: make real videos, train R2D and R2D+GTA on them with one recipe, test both, show the difference."""
 
-import argparse
 import json
 import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from slowfast_gta.config.arguments import CommandParser
 
 logger = logging.getLogger("slowfast_gta")
 
@@ -20,7 +21,7 @@ right pair    the highest score is the true class's or that of the same action p
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when both networks are trained and tested."""
-    parser = argparse.ArgumentParser("demo", description=__doc__)
+    parser = CommandParser("demo", description=__doc__)
     parser.add_argument(
         "--output", default="runs/demo", metavar="DIR", help="where everything goes (default: %(default)s)"
     )

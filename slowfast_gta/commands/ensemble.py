@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from slowfast_gta.config.arguments import CommandParser
 from slowfast_gta.errors import ConfigError
 
 logger = logging.getLogger("slowfast_gta")
@@ -20,7 +21,7 @@ docs/data.md, "Views", has the commands of the paper's ensemble.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when the average was written, 1 when the runs cannot be averaged, 2 for wrong usage."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         "ensemble", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a test's scores.npz, or the OUTPUT_DIR it is in")

@@ -1,85 +1,233 @@
-"""predict: the five most likely classes of any video file."""
+"""predict: the most likely classes of any video, as a whole or window by window."""
 
 import argparse
+import contextlib
+import csv
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
-from slowfast_gta.config.arguments import add_config_arguments, load_configs
-from slowfast_gta.errors import ConfigError, DataError, WeightsError
+from slowfast_gta.config.arguments import add_config_arguments, load_configs, split_sources
+from slowfast_gta.errors import ConfigError, DataError
 
-_EXAMPLES = """example:
-  python tools/predict.py --cfg runs/demo/R2D_GTA/config.yaml \\
-      --weights runs/demo/R2D_GTA/checkpoints/checkpoint_epoch_00006.pyth my_video.mp4 another.webm
+_EXAMPLES = """examples:
+  python tools/predict.py --cfg runs/demo/R2D_GTA/config.yaml my_video.mp4 another.webm
+  python tools/predict.py --cfg runs/gta/config.yaml --weights gta.pyth --topk 3 --format csv my_videos list.txt
+  python tools/predict.py --cfg runs/gta/config.yaml --windows --window 2s --stride 1s --format jsonl long.mp4
+  ffmpeg -i long.mp4 -f mpegts - | python tools/predict.py --cfg runs/gta/config.yaml --windows --window 2s -
   python tools/predict.py --cfg runs/gta/config.yaml --weights gta.pyth --submission runs/gta/submission
+
+VIDEO: files, folders of frames, folders of videos, lists (.txt, .csv: a path on each line); with --windows also the
+number of a camera, an RTSP or HTTP URL, and - for standard input. Without --weights the newest checkpoint of the run in
+the config's folder, or in OUTPUT_DIR, is taken. docs/predict.md has more.
 """
-_WEIGHTS = "a checkpoint of ours or PySlowFast's, the folder of a run (its newest one), or a name or URL of weights"
+_COLUMNS = ("video", "start_sec", "end_sec", "rank", "class", "label", "probability", "error")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when every file was a video, 1 when one was not (the others are answered all the same)."""
+    args = _parse(arguments)
+    from slowfast_gta.engine.logging import setup_logging
+
+    setup_logging()
+    from slowfast_gta.inference.predictor import build_predictor
+    from slowfast_gta.inference.run_folder import check_plugins, find_weights
+    from slowfast_gta.inference.videos import named_videos
+    from slowfast_gta.video.sources import is_live
+
+    check_plugins(args.cfg, args.trust_plugins)
+    configs = load_configs(args)
+    if len(configs) > 1:
+        raise ConfigError(f"predict takes one config, and --cfg names {len(configs)} files.")
+    weights = find_weights(args.weights, args.cfg, configs[0].OUTPUT_DIR)
+    if args.submission:
+        return _submit(configs[0], weights, args.submission, args.format == "json")
+    videos = [path for _, path in named_videos(args.videos, is_live if args.windows else lambda source: False)]
+    predictor = build_predictor(configs[0], weights, args.batch_size, args.precision)
+    rows = _window_rows(predictor, videos, args) if args.windows else _video_rows(predictor, videos, args.topk)
+    with contextlib.ExitStack() as stack:
+        out = stack.enter_context(_output(args.output))
+        return _WRITERS[args.format](rows, out, f"top{args.topk}")
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "predict", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_config_arguments(parser)
-    parser.add_argument("--weights", required=True, metavar="FILE", help=_WEIGHTS)
-    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    parser.add_argument("--weights", metavar="FILE", help="a checkpoint of ours or PySlowFast's (default: the newest)")
+    parser.add_argument("--topk", type=int, default=5, metavar="K", help="how many classes (default: %(default)s)")
+    parser.add_argument("--windows", action="store_true", help="an answer for each window along the video")
+    parser.add_argument("--window", metavar="FRAMES", help="its length, or seconds as 2s (default: the config's)")
+    parser.add_argument("--stride", metavar="FRAMES", help="from one window to the next (default: the window)")
+    parser.add_argument("--fps", type=float, metavar="F", help="frames a second (default: config's or video's)")
+    parser.add_argument(
+        "--tail", default="repeat", choices=("repeat", "drop"), help="a last window that is not full (default: repeat)"
+    )
+    parser.add_argument(
+        "--max-latency", type=float, metavar="SEC", help="of a live source: frames that wait longer are dropped"
+    )
+    parser.add_argument("--batch-size", type=int, metavar="B", help="clips at a time (default: TEST.BATCH_SIZE)")
+    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"), help="of the network")
+    parser.add_argument("--format", default="text", choices=tuple(_WRITERS), help="default: %(default)s")
+    parser.add_argument("--json", action="store_true", help="one JSON document and nothing else: --format json")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write there, not on standard output")
+    parser.add_argument("--trust-plugins", action="store_true", help="import PLUGINS of a run that is not yours")
     parser.add_argument(
         "--submission",
         metavar="DIR",
         type=Path,
         help="answer the official test list of TEST.DATASET, which has no labels, in the format of its server",
     )
-    parser.add_argument("videos", nargs="*", metavar="VIDEO", help="video files or folders of frames")
+    parser.add_argument("videos", nargs="*", metavar="VIDEO", help="files, folders of frames or videos, lists")
     args = parser.parse_args(arguments)
+    args.cfg, behind = split_sources(args.cfg)
+    args.videos = [*behind, *args.videos]
     if bool(args.videos) == bool(args.submission):
         raise ConfigError("predict takes either VIDEOs or --submission DIR: name one of the two.")
-
-    from slowfast_gta.engine.logging import setup_logging
-
-    setup_logging()
-    configs = load_configs(args)
-    if len(configs) > 1:
-        raise ConfigError(
-            f"predict takes one config, and --cfg names {len(configs)} files. Videos stand after --weights."
-        )
-    weights = _newest_checkpoint(args.weights)
-    if args.submission:
-        return _submit(configs[0], weights, args.submission, args.json)
-    from slowfast_gta.engine.logging import above_bar, progress_of
-    from slowfast_gta.inference.predictor import build_predictor
-
-    predictor = build_predictor(configs[0], weights)
-    answers = []
-    for path in progress_of(args.videos, "predicting", "video"):
-        try:
-            answers.append({"video": path, "top5": predictor(path)})
-        except DataError as fault:
-            answers.append({"video": path, "error": str(fault)})
-        if not args.json:
-            with above_bar():
-                _print(answers[-1])
+    if args.topk < 1:
+        raise ConfigError(f"--topk is {args.topk}; it must be at least 1.")
+    if not args.windows and (args.window or args.stride or args.fps or args.max_latency is not None):
+        raise ConfigError("--window, --stride, --fps and --max-latency go with --windows.")
+    if args.max_latency is not None and args.max_latency < 0:
+        raise ConfigError(f"--max-latency is {args.max_latency}; it must be a number of seconds.")
     if args.json:
-        print(json.dumps(answers, indent=2))
-    return int(any("error" in answer for answer in answers))
+        args.format = "json"
+    return args
 
 
-def _newest_checkpoint(weights: str) -> str | Path:
-    """`weights`, or the newest checkpoint of the run whose folder that is."""
-    from slowfast_gta.engine.checkpoint.checkpoint import list_checkpoints
+def _video_rows(predictor, videos: list[str], k: int) -> Iterator[dict]:
+    """{"video", "top"} or {"video", "error"}, of each."""
+    from slowfast_gta.datasets.records import VideoRecord
 
-    path = Path(weights).expanduser()
-    if not path.is_dir():
-        return weights  # a file, or the name or URL of published weights
-    if not (found := list_checkpoints(path)):
-        raise WeightsError(
-            f"{weights} is a folder without checkpoints. Name the folder of a run, or a file of weights."
-        )
-    return found[-1][1]
+    for record, found in predictor.scores_of([VideoRecord(path, 0, path) for path in videos]):
+        if isinstance(found, DataError):
+            yield {"video": record.path, "error": str(found)}
+        else:
+            yield {"video": record.path, "top": predictor.top(found, k)}
 
 
-def _submit(cfg, weights: str | Path, folder: Path, as_json: bool) -> int:
+def _window_rows(predictor, videos: list[str], args: argparse.Namespace) -> Iterator[dict]:
+    """{"video", "start_sec", "end_sec", "top"} of each window; at last of each video its counts, or the error."""
+    from slowfast_gta.inference.reading import Ending
+
+    plan = (args.window, args.stride, args.fps, args.tail)
+    for found in predictor.windows_of(videos, *plan, max_latency_sec=args.max_latency):
+        if not isinstance(found, Ending):
+            times = {"start_sec": _seconds(found.start_sec), "end_sec": _seconds(found.end_sec)}
+            yield {"video": found.video, **times, "top": predictor.top(found.probabilities, args.topk)}
+        elif found.fault is not None:
+            yield {"video": found.video, "error": str(found.fault)}
+        else:
+            yield {"video": found.video, "num_windows": found.num_windows, "counts": found.counts, "note": found.note}
+
+
+def _seconds(value: float) -> float | None:
+    return None if value != value else round(value, 4)  # NaN: not known
+
+
+# ------------------------------------------------------------------------------------------------------------ writing
+
+
+@contextlib.contextmanager
+def _output(path: Path | None) -> Iterator[TextIO]:
+    """Standard output, or a file that is whole or not there."""
+    if path is None:
+        yield sys.stdout
+        return
+    from slowfast_gta.files import whole_file
+
+    with whole_file(path, "w") as file:
+        yield file
+
+
+def _write_text(rows: Iterator[dict], out: TextIO, key: str) -> int:
+    failed, last = 0, None
+    for row in rows:
+        if "error" in row:
+            failed = 1
+            print(f"error: {row['error']}", file=sys.stderr)
+        elif "num_windows" in row:
+            _tell_counts(row)
+        elif "start_sec" in row:
+            if row["video"] != last:
+                print(row["video"], file=out)
+                last = row["video"]
+            when = "-".join("   ?  " if row[name] is None else f"{row[name]:8.2f}" for name in ("start_sec", "end_sec"))
+            best = ", ".join(f"{100 * one['probability']:.1f} % {one['class']}" for one in row["top"])
+            print(f"{when} s  {best}", file=out, flush=True)
+        else:
+            print(row["video"], file=out)
+            for one in row["top"]:
+                print(f"  {100 * one['probability']:6.2f} %  {one['class']}", file=out, flush=True)
+    return failed
+
+
+def _write_json(rows: Iterator[dict], out: TextIO, key: str) -> int:
+    """One document: [{"video", "top5"}], or with windows [{"video", "windows": [...], "counts"}]."""
+    answers, windows, failed = [], [], 0
+    for row in rows:
+        if "start_sec" in row:
+            windows.append({"start_sec": row["start_sec"], "end_sec": row["end_sec"], key: row["top"]})
+        elif "num_windows" in row:
+            answers.append({"video": row["video"], "windows": windows, "counts": row["counts"], "note": row["note"]})
+            windows = []
+        elif "error" in row:
+            failed = 1
+            answers.append(row | ({"windows": windows} if windows else {}))
+            windows = []
+        else:
+            answers.append({"video": row["video"], key: row["top"]})
+    print(json.dumps(answers, indent=2), file=out)
+    return failed
+
+
+def _write_jsonl(rows: Iterator[dict], out: TextIO, key: str) -> int:
+    """A line of JSON for each video or window; of a video that cannot be read, {"video", "error"}."""
+    failed = 0
+    for row in rows:
+        if "num_windows" in row:
+            _tell_counts(row)
+            continue
+        failed |= int("error" in row)
+        line = {key if name == "top" else name: value for name, value in row.items()}
+        print(json.dumps(line, ensure_ascii=False), file=out, flush=True)
+    return failed
+
+
+def _write_csv(rows: Iterator[dict], out: TextIO, key: str) -> int:
+    """A line for each class of each video or window; of a video that cannot be read, one with the error."""
+    writer, failed = csv.DictWriter(out, _COLUMNS, restval="", lineterminator="\n"), 0
+    writer.writeheader()
+    for row in rows:
+        if "num_windows" in row:
+            _tell_counts(row)
+            continue
+        failed |= int("error" in row)
+        top = row.pop("top", [{}])
+        for rank, one in enumerate(top, start=1):
+            label = one.get("label", "")
+            label = " ".join(map(str, label)) if isinstance(label, list) else label
+            writer.writerow(row | one | {"label": label} | ({"rank": rank} if one else {}))
+        out.flush()
+    return failed
+
+
+def _tell_counts(row: dict) -> None:
+    """Nothing is dropped silently."""
+    if row["note"]:
+        print(f"note: {row['note']}", file=sys.stderr)
+    if row["counts"]:
+        counts = ", ".join(f"{name} {count}" for name, count in row["counts"].items())
+        print(f"{row['video']}: {row['num_windows']} windows; {counts}", file=sys.stderr)
+
+
+_WRITERS = {"text": _write_text, "json": _write_json, "jsonl": _write_jsonl, "csv": _write_csv}
+
+
+def _submit(cfg, weights: Path, folder: Path, as_json: bool) -> int:
     from slowfast_gta.inference.submission import build_submission
 
     found = build_submission(cfg, weights, folder)
@@ -93,12 +241,3 @@ def _submit(cfg, weights: str | Path, folder: Path, as_json: bool) -> int:
             for video_id, reason in list(found["missing"].items())[:5]:
                 print(f"error: {video_id}: {reason}", file=sys.stderr)
     return int(bool(found["missing"]))
-
-
-def _print(answer: dict) -> None:
-    if "error" in answer:
-        print(f"error: {answer['error']}", file=sys.stderr)
-        return
-    print(answer["video"])
-    for row in answer["top5"]:
-        print(f"  {100 * row['probability']:6.2f} %  {row['class']}")

@@ -6,8 +6,9 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from slowfast_gta.config.arguments import add_config_arguments, load_configs, parse_arguments
+from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_configs, parse_arguments
 from slowfast_gta.errors import ConfigError
 
 _EXAMPLES = """examples:
@@ -23,7 +24,7 @@ beginning.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when everything was made, 1 when some was not, 2 for wrong usage, 130 when interrupted."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         "prepare_data", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return args.run(args)
 
 
-def _add_from_folders(commands) -> None:
+def _add_from_folders(commands: Any) -> None:
     text = "DIR/<class>/<video>, or DIR/{train,val,test}/<class>/<video>: lists, and a config to train with"
     parser = commands.add_parser("from-folders", help=text, description=text)
     parser.add_argument("folder", metavar="DIR", type=Path, help="a folder for each class, with videos or frames")
@@ -88,7 +89,7 @@ def _from_folders(args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_resize(commands) -> None:
+def _add_resize(commands: Any) -> None:
     text = "the same videos smaller: H.264 in .mp4, without sound, the same frames at the same times"
     parser = commands.add_parser("resize", help=text, description=text)
     _add_folders(parser)
@@ -109,7 +110,7 @@ def _resize(args: argparse.Namespace) -> int:
     return _report(args, *resize_videos(args.folder, args.output, args.short_side, _workers(args)))
 
 
-def _add_extract_frames(commands) -> None:
+def _add_extract_frames(commands: Any) -> None:
     text = "a folder of frames for each video: OUT/<path without suffix>/00001.jpg, ..."
     parser = commands.add_parser("extract-frames", help=text, description=text)
     _add_folders(parser)
@@ -131,7 +132,7 @@ def _extract_frames(args: argparse.Namespace) -> int:
     return _report(args, *extract_all(args.folder, args.output, args.fps, args.short_side, args.name, _workers(args)))
 
 
-def _add_lists(commands) -> None:
+def _add_lists(commands: Any) -> None:
     text = "the lists of the data set of a config, in the format of another codebase"
     parser = commands.add_parser("lists", help=text, description=text)
     add_config_arguments(parser)
@@ -184,7 +185,7 @@ def _check_positive(flag: str, value: float, least: float) -> None:
         raise ConfigError(f"{flag} is {value}; it must be at least {least}.")
 
 
-def _report(args: argparse.Namespace, outcome, others) -> int:
+def _report(args: argparse.Namespace, outcome: Any, others: Any) -> int:
     """Say what was made, what was left out and what failed; the exit code."""
     answer = {"made": outcome.num_made, "there": outcome.num_there, "left_out": dict(others)}
     if args.json:

@@ -5,8 +5,9 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from slowfast_gta.config.arguments import add_config_arguments, load_configs, parse_arguments
+from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_configs, parse_arguments
 from slowfast_gta.config.extension import Extra
+from slowfast_gta.config.paths import check_separate_outputs
 
 if TYPE_CHECKING:
     from slowfast_gta.engine.task import BuildTask
@@ -16,8 +17,9 @@ logger = logging.getLogger("slowfast_gta")
 _EXAMPLES = """examples:
   python tools/run_net.py --cfg configs/Synthetic/R2D_GTA.yaml
   python tools/run_net.py --cfg configs/SSv1/R2D50_GTA.yaml DATA.PATH_TO_DATA_DIR /data/ssv1 OUTPUT_DIR runs/gta
-  python tools/run_net.py --cfg a.yaml b.yaml --opts TRAIN.BATCH_SIZE 16       (one after the other)
-  python tools/run_net.py --cfg a.yaml TRAIN.ENABLE False TEST.CHECKPOINT_FILE_PATH weights.pyth
+  python tools/run_net.py --cfg configs/Synthetic/R2D.yaml configs/Synthetic/R2D_GTA.yaml       (one after the other)
+  python tools/run_net.py --cfg configs/Synthetic/R2D_GTA.yaml ATTENTION.NAME NL OUTPUT_DIR runs/R2D_NL
+  python tools/run_net.py --cfg configs/Synthetic/R2D_GTA.yaml TRAIN.ENABLE False
   on each of two machines: ... --num_shards 2 --shard_id 0 (or 1) --init_method tcp://FIRST_MACHINE:9999
 
 The same command again goes on from the newest checkpoint in OUTPUT_DIR. docs/config.md explains the keys.
@@ -35,7 +37,7 @@ def main(
 
     A project's command calls it with its own config section, its Task, and what --help says.
     """
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description=description, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_config_arguments(parser)
@@ -58,6 +60,7 @@ def main(
 
     setup_logging()
     configs = load_configs(args, given, extra)
+    check_separate_outputs(configs)
     # Not above: --help and a faulty config need no torch, and answer at once.
     from slowfast_gta.engine.classification import Classification
     from slowfast_gta.run import build_launch_context, files_of, train_and_test

@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -10,8 +11,10 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from slowfast_gta.config.arguments import add_config_arguments, load_configs, parse_arguments
+from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_configs, parse_arguments
+from slowfast_gta.config.paths import check_separate_outputs
 from slowfast_gta.errors import ConfigError, Interrupted, RunError
 
 _EXAMPLES = """examples:
@@ -41,7 +44,7 @@ class Training:
         if code:
             raise RunError(f"The training ended with exit code {code}; its own words are above.")
 
-    def checkpoint(self):
+    def checkpoint(self) -> Any:
         """What submitit asks for at the warning, once on the first node: this again, when the training has saved."""
         from submitit.helpers import DelayedSubmission
 
@@ -54,6 +57,8 @@ class Training:
 
     def _has_ended(self) -> bool:
         """Not by Popen's own ways: a signal's handler may interrupt one of them, which then waits for itself."""
+        if self._process is None:
+            return True
         try:
             return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
         except ChildProcessError:
@@ -62,7 +67,7 @@ class Training:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when the job is in the queue."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         "submit", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_config_arguments(parser)
@@ -79,6 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--time", required=True, help="time limit: MINUTES, HH:MM:SS or D-HH:MM:SS")
     parser.add_argument("--partition", help="where to queue (default: the cluster's)")
     parser.add_argument("--account", help="who pays")
+    parser.add_argument("--qos", help="quality of service (default: the cluster's)")
+    parser.add_argument("--constraint", metavar="FEATURES", help="which nodes, as 'a100|h100'")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be submitted, and submit nothing")
     parser.add_argument(
         "--signal-sec", type=int, default=180, help="warn so long before the limit (default: %(default)s)"
     )
@@ -94,10 +102,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     minutes = minutes_of(args.time)
     if min(args.nodes, args.signal_sec, args.max_restarts + 1, args.gpus_per_node + 1) < 1:
         raise ConfigError("--nodes and --signal-sec must be at least 1, --gpus-per-node and --max-restarts at least 0.")
-    configs = load_configs(args)  # a faulty config is told here, not by a job that fails at night
-    executor = build_executor(args.log_dir or Path(configs[0].OUTPUT_DIR) / "slurm", args.max_restarts)
+    configs = load_configs(args)
+    check_separate_outputs(configs)  # a faulty config is told here, not by a job that fails at night
+    log_dir = args.log_dir or Path(configs[0].OUTPUT_DIR) / "slurm"
+    if args.dry_run:
+        print("\n".join(dry_run(args, minutes, log_dir)))
+        return 0
+    executor = build_executor(log_dir, args.max_restarts)
     wanted = {"slurm_gpus_per_node": args.gpus_per_node or None, "slurm_cpus_per_task": args.cpus_per_node}
-    wanted |= {"slurm_mem": args.mem, "slurm_partition": args.partition, "slurm_account": args.account}
+    wanted |= {
+        "slurm_qos": args.qos,
+        "slurm_constraint": args.constraint,
+        "slurm_mem": args.mem,
+        "slurm_partition": args.partition,
+        "slurm_account": args.account,
+    }
     executor.update_parameters(
         name=args.job_name,
         nodes=args.nodes,
@@ -112,6 +131,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"Job {job.job_id} is in the queue. What it says: {job.paths.stdout}")
     print(f"  squeue -j {job.job_id}     scancel {job.job_id}     results: {', '.join(c.OUTPUT_DIR for c in configs)}")
     return 0
+
+
+def dry_run(args: argparse.Namespace, minutes: int, log_dir: Path) -> list[str]:
+    """The job as sbatch's options, what each node would run, and where its files would be."""
+    options = {
+        "job-name": args.job_name,
+        "nodes": args.nodes,
+        "ntasks-per-node": 1,
+        "time": minutes,
+        "signal": f"USR2@{args.signal_sec}",
+        "gpus-per-node": args.gpus_per_node or None,
+        "cpus-per-task": args.cpus_per_node,
+        "mem": args.mem,
+        "partition": args.partition,
+        "account": args.account,
+        "qos": args.qos,
+        "constraint": args.constraint,
+    }
+    lines = [f"#SBATCH --{name}={value}" for name, value in options.items() if value is not None]
+    lines += ["#SBATCH --requeue", f"cd {shlex.quote(str(Path.cwd()))}", shlex.join(run_net_command(args))]
+    return [
+        *lines,
+        f"# submitit's files: {log_dir}; queued again {args.max_restarts} times at most. Nothing was submitted.",
+    ]
 
 
 def minutes_of(text: str) -> int:
@@ -133,19 +176,21 @@ def run_net_command(args: argparse.Namespace) -> list[str]:
     return [sys.executable, "-m", "slowfast_gta", "run_net", "--cfg", *args.cfg, *pairs]
 
 
-def build_executor(log_dir: Path, max_restarts: int):
+def build_executor(log_dir: Path, max_restarts: int) -> Any:
     """submitit's, for SLURM. Raises RunError where there is none."""
     try:
         import submitit
     except ImportError:
-        raise RunError("submit.py needs submitit, which is not installed: pip install 'slowfast_gta[slurm]'.") from None
+        raise RunError(
+            "tools/submit.py needs submitit, which is not installed: pip install '.[slurm]' in the folder of the code."
+        ) from None
     missing = [program for program in ("sbatch", "srun") if not shutil.which(program)]
     if missing:
         raise RunError(f"There is no {' and no '.join(missing)} here. Run this on a login node of a SLURM cluster.")
     return submitit.AutoExecutor(log_dir, cluster="slurm", slurm_max_num_timeout=max_restarts)
 
 
-def submit(executor, training: Training):
+def submit(executor: Any, training: Training) -> Any:
     """The job. Raises RunError with what sbatch says."""
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 

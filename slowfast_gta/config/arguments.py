@@ -1,9 +1,13 @@
 """`--cfg FILE [FILE ...] [--opts] KEY VALUE ...`, the part of the command line that every tool shares."""
 
 import argparse
+import contextlib
+import logging
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from fvcore.common.config import CfgNode
 
@@ -13,19 +17,46 @@ from slowfast_gta.errors import ConfigError
 
 _KEY = re.compile(r"[A-Za-z_]\w*(\.\w+)+|[A-Z][A-Z0-9_]*")
 
+_TOOL = re.compile(r"(?:python )?tools/(\w+)\.py")
+
 _EXAMPLES = """\
 examples:
   --cfg configs/SSv1/R2D50_GTA.yaml
   --cfg configs/SSv1/R2D50_GTA.yaml TRAIN.BATCH_SIZE 8 DATA.PATH_TO_DATA_DIR /data/ssv1
-  --cfg first.yaml second.yaml --opts SOLVER.BASE_LR 1e-3 ATTENTION.LOCATION "[[[]],[[1]],[[1]],[[]]]"
+  --cfg configs/SSv1/R2D50_GTA.yaml ATTENTION.NAME NL
+  --cfg configs/SSv1/R2D50_GTA.yaml configs/SSv1/R2D50_NL.yaml --opts SOLVER.BASE_LR 1e-3
 
 Several files run one after the other, each with the same KEY VALUE pairs. docs/config.md lists more."""
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose help names the commands as they were called here."""
+
+    def format_help(self) -> str:
+        return as_called(super().format_help())
+
+
+def as_called(text: str) -> str:
+    """`text`, which names commands as a checkout has them, as whoever is here calls them: slowfast-gta run_net ..."""
+    program = Path(sys.argv[0]).name
+    in_checkout = (Path(__file__).resolve().parents[2] / "tools" / "run_net.py").is_file()
+    if program == "__main__.py":
+        return _TOOL.sub(r"python -m slowfast_gta \1", text)
+    if program == "slowfast-gta" or not in_checkout:
+        return _TOOL.sub(r"slowfast-gta \1", text)
+    return text
 
 
 class _Collect(argparse.Action):
     """Adds what follows to the tokens found so far, so that overrides may stand in several places."""
 
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
         setattr(namespace, self.dest, [*(getattr(namespace, self.dest) or []), *values])
 
 
@@ -88,14 +119,49 @@ def load_configs(args: argparse.Namespace, given: Sequence = (), extra: Extra = 
     if not files:
         raise ConfigError(f"--cfg names no file: {overrides[0]} is a KEY. Name a .yaml file before it.")
     configs, reports = [], []
-    for file in files:
-        try:
-            configs.append(load_config(file, [*overrides, *more_overrides, *given], extra))
-        except ConfigError as error:
-            reports.append(str(error))
+    with _each_line_once():
+        for file in files:
+            try:
+                configs.append(load_config(file, [*overrides, *more_overrides, *given], extra))
+            except ConfigError as error:
+                reports.append(str(error))
     if reports:
         raise ConfigError("\n".join(dict.fromkeys(reports)))
     return configs
+
+
+@contextlib.contextmanager
+def _each_line_once() -> Iterator[None]:
+    """What several files of one command line have in common is said once."""
+    said: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        before = len(said)
+        said.add(record.getMessage())
+        return len(said) > before
+
+    loggers = [logging.getLogger(f"slowfast_gta.config.{name}") for name in ("read", "load")]
+    for logger in loggers:
+        logger.addFilter(is_new)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(is_new)
+
+
+def split_sources(tokens: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What --cfg has collected -> (config files and KEY VALUE pairs, the rest: videos that stand behind them)."""
+    settings, sources = list(tokens[:1]), []
+    rest = iter(tokens[1:])
+    for token in rest:
+        if _KEY.fullmatch(token):
+            settings += [token, *([value] if (value := next(rest, None)) is not None else [])]
+        elif token.endswith((".yaml", ".yml")) or _KEY.fullmatch(token.partition("=")[0]):
+            settings.append(token)
+        else:
+            sources.append(token)
+    return settings, sources
 
 
 def split_tokens(tokens: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -10,7 +10,9 @@ from fvcore.common.config import CfgNode
 
 from slowfast_gta import datasets, models  # noqa: F401 - importing them registers their names
 from slowfast_gta.config.check_network import check_network
-from slowfast_gta.config.settings import Fault
+from slowfast_gta.config.paths import WEIGHTS, is_reference
+from slowfast_gta.config.settings import Fault, flattened
+from slowfast_gta.config.values import largest_of, numbers_in
 from slowfast_gta.datasets.build import DATASET_REGISTRY
 from slowfast_gta.errors import ConfigError
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
@@ -66,7 +68,16 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
 
 def check_config(cfg: CfgNode) -> list[Fault]:
     """Every fault between the keys of `cfg`. PLUGINS are already imported."""
-    rules = (check_names, check_ranges, check_outputs, check_data, check_views, check_schedule, check_processes)
+    rules = (
+        check_names,
+        check_ranges,
+        check_sizes,
+        check_outputs,
+        check_data,
+        check_views,
+        check_schedule,
+        check_processes,
+    )
     return list(dict.fromkeys(fault for rule in (*rules, check_network) for fault in rule(cfg)))
 
 
@@ -97,6 +108,14 @@ def check_ranges(cfg: CfgNode) -> Iterator[Fault]:
                 yield Fault(key, f"{key} is {value}; it must be {allowed}.")
 
 
+def check_sizes(cfg: CfgNode) -> Iterator[Fault]:
+    """Numbers that are larger than any library takes, wherever they stand."""
+    for key, value in flattened(cfg).items():
+        largest = largest_of(key)
+        if wrong := [number for number in numbers_in(value) if abs(number) > largest]:
+            yield Fault(key, f"{key} has {wrong[0]}, and numbers there are at most {largest}. Set a smaller one.")
+
+
 def check_outputs(cfg: CfgNode) -> Iterator[Fault]:
     """The number of classes, of one output or of several."""
     classes, names = cfg.MODEL.NUM_CLASSES, cfg.MODEL.OUTPUTS
@@ -120,6 +139,10 @@ def check_data(cfg: CfgNode) -> Iterator[Fault]:
     for key, values in (("DATA.MEAN", data.MEAN), ("DATA.STD", data.STD)):
         if not _are_numbers(values) or len(values) != 3:
             yield Fault(key, f"{key} is {values}; it must be three numbers, one each for red, green and blue.")
+    for key, values in (("DATA.MEAN", data.MEAN), ("DATA.STD", data.STD)):
+        if _are_numbers(values) and any(not 0 <= value <= 1 for value in values):
+            hint = f" Divided by 255 they are {[round(value / 255, 4) for value in values]}." if max(values) > 1 else ""
+            yield Fault(key, f"{key} is {values}; pixels are from 0 to 1 here, not to 255, and so are these.{hint}")
     if _are_numbers(data.STD) and not all(value > 0 for value in data.STD):
         yield Fault("DATA.STD", f"DATA.STD is {data.STD}; frames are divided by it, so each must be more than 0.")
     if any(channels != 3 for channels in data.INPUT_CHANNEL_NUM):
@@ -293,7 +316,23 @@ def check_data_paths(cfg: CfgNode, splits: Iterable[str]) -> None:
         text = f"DATA.PATH_PREFIX is {prefix}, and there is no such folder.{_near(prefix)}"
         faults.append(Fault("DATA.PATH_PREFIX", text))
     faults += _not_writable("OUTPUT_DIR", cfg.OUTPUT_DIR)
+    faults += _missing_weights(cfg)
     _refuse(faults)
+
+
+def _missing_weights(cfg: CfgNode) -> Iterator[Fault]:
+    """Files of weights that the run will need, however late."""
+    for key in WEIGHTS:
+        section, name = key.split(".")
+        path = cfg[section][name] if cfg[section].ENABLE else ""
+        if path and not is_reference(path) and not Path(path).is_file():
+            what = "a folder" if Path(path).is_dir() else "no file"
+            yield Fault(key, f"{key} is {path}, and there is {what} of that name. Name a file of weights.")
+
+
+def check_weights_files(cfg: CfgNode) -> None:
+    """Raises ConfigError where a file of weights that the run will need, however late, is not there."""
+    _refuse(list(_missing_weights(cfg)))
 
 
 def check_output_dir(cfg: CfgNode) -> None:

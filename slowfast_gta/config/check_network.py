@@ -166,7 +166,7 @@ def check_locations(cfg: CfgNode) -> Iterator[Fault]:
             continue
         fault = _shape_fault(location, num_pathways)
         if fault:
-            example = [[[]] * num_pathways] * 4
+            example: list[list[list[int]]] = [[[]] * num_pathways] * 4
             yield Fault(key, f"{key} is {location}; {fault}, as {example}.")
             continue
         for stage, num_blocks, pathways in zip(_STAGES, BLOCKS[cfg.RESNET.DEPTH], location, strict=True):
@@ -217,7 +217,7 @@ def check_nonlocal_blocks(cfg: CfgNode) -> Iterator[Fault]:
         yield from _faults_of("NONLOCAL.LOCATION", build_nonlocal, cfg, place)
 
 
-def _faults_of(chosen_by: str, build: Callable, *arguments) -> Iterator[Fault]:
+def _faults_of(chosen_by: str, build: Callable[..., object], *arguments: object) -> Iterator[Fault]:
     """What a block refuses: its options are to blame before the key that it is chosen by."""
     try:
         with torch.device("meta"):

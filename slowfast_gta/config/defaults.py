@@ -10,7 +10,7 @@ _C = CfgNode()
 
 _C.STAGES = CfgNode(new_allowed=True)  # a training in several parts, by name; see config/stages.py and docs/stages.md
 _C.PLUGINS = []  # modules (my_pkg.my_block) or files (./my_block.py, relative to the YAML) to import first
-_C.OUTPUT_DIR = "."  # where a run leaves everything it writes
+_C.OUTPUT_DIR = ""  # where a run leaves everything it writes; empty: runs/<name of the YAML>
 _C.RNG_SEED = 1  # seed of every random choice: weights, sampling, order, dropout
 _C.LOG_PERIOD = 10  # steps between two lines of metrics.jsonl (log.txt: one a minute, and each epoch's)
 _C.DETERMINISTIC = False  # only algorithms that give the same bits each time (docs/resume.md); slower on GPUs

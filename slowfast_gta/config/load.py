@@ -4,12 +4,15 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from fvcore.common.config import CfgNode
 
 from slowfast_gta.config.extension import Extra, extended_defaults, extended_types, extension_of
-from slowfast_gta.config.plugins import import_plugin
+from slowfast_gta.config.paths import resolve_paths
+from slowfast_gta.config.plugins import expanded, import_plugin
+from slowfast_gta.config.precedence import settle
 from slowfast_gta.config.pyslowfast import translated
 from slowfast_gta.config.read import find_config, read_file, read_overrides, shown
 from slowfast_gta.config.settings import OPTIONS, Fault, Setting, flattened, put_setting, where_set
@@ -28,30 +31,35 @@ def load_config(path: str | Path, overrides: Sequence | Mapping[str, object] = (
     overrides: KEY, VALUE, KEY, VALUE ..., or {KEY: VALUE}, where a section may hold a dict of its own.
     extra: sections of a project's own, for this load only: their defaults or, with types and checks, a
         ConfigExtension. A config.yaml that was saved with them is loaded with them.
-    PLUGINS are imported. Data paths are not looked at. Raises ConfigError: one report of all faults, each with its file
-    and line.
+    PLUGINS are imported. Paths become absolute (config/paths.py); what lies there is not looked at. Raises ConfigError:
+    one report of all faults, each with its file and line.
     """
     # Not above: they import the networks, hence torch, and --help needs neither. Before the plugins, which may
     # not take a name that is ours.
     from slowfast_gta.config.stages import check_stages, check_with_extension
 
-    found = find_config(Path(path).expanduser())
+    found = find_config(expanded(path))
     extension = extension_of(extra)
     cfg = extended_defaults(extension)
     settings, faults = read_file(found, cfg)
     every_file_read = all(fault.key for fault in faults)
     more_settings, more_faults = read_overrides(overrides, cfg)
-    settings, notices, absent = translated(settings + more_settings)
+    settings, notices, absent = translated(list(map(_with_option_in_capitals, settings + more_settings)))
+    settings, dropped = settle(settings)
+    notices += dropped
     faults += more_faults + absent
     key_types = extended_types(extension)
     set_at: dict[str, str] = {}
-    for setting in map(_with_option_in_capitals, settings):
+    for setting in settings:
         fault = put_setting(cfg, setting, key_types)
         if fault:
             faults.append(fault)
         else:
             set_at[setting.key] = setting.where
     notices += _unused_rates(cfg.SOLVER.STEPS, cfg.SOLVER.LRS, set_at)
+    about_paths, wrong_paths = resolve_paths(cfg, found.stem, set_at)
+    notices += about_paths
+    faults += wrong_paths
     faults += _import_plugins(cfg.PLUGINS)
     if every_file_read:
         faults += _unexplained(check_with_extension(cfg, extension), faults)
@@ -82,11 +90,11 @@ class _PlainDumper(yaml.SafeDumper):
     def ignore_aliases(self, data: object) -> bool:
         return True
 
-    def represent_mapping(self, tag: str, mapping, flow_style=None) -> yaml.Node:
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
         return super().represent_mapping(tag, mapping, flow_style=not mapping)
 
 
-def _plain_dict(node: object) -> object:
+def _plain_dict(node: Any) -> Any:
     return {key: _plain_dict(value) for key, value in node.items()} if isinstance(node, dict) else node
 
 
@@ -122,14 +130,20 @@ def _unexplained(found: list[Fault], faults: list[Fault]) -> list[Fault]:
     return [fault for fault in found if not any(fault.is_about(key) for key in explained)]
 
 
+def _file_and_line(where: str) -> tuple[str, int]:
+    found = _LINE.fullmatch(where)
+    return (found[1], int(found[2] or 0)) if found else (where, 0)
+
+
 def _report(path: Path, faults: list[Fault], set_at: Mapping[str, str]) -> str:
     """All faults, those of one file together and in the order of its lines."""
     found = [(where_set(fault, set_at), fault.text) for fault in faults]
-    files = [_LINE.fullmatch(where)[1] for where, _ in found]
+    places = {where: _file_and_line(where) for where, _ in found}
+    files = [places[where][0] for where, _ in found]
 
     def position(place: tuple[str, str]) -> tuple[int, int]:
-        file, line = _LINE.fullmatch(place[0]).groups()
-        return files.index(file), int(line or 0)
+        file, line = places[place[0]]
+        return files.index(file), line
 
     lines = [f"{where}: {text}" for where, text in sorted(found, key=position)]
     lines = list(dict.fromkeys(lines))

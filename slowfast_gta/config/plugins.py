@@ -10,10 +10,18 @@ from pathlib import Path
 from slowfast_gta.errors import ConfigError
 
 
+def expanded(path: str | Path) -> Path:
+    """`path` with the home folder that a ~ in front stands for. Raises ConfigError where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{path}: there is no home folder of that user. Write the path without ~.") from None
+
+
 def plugin_name(name: str, folder: Path) -> str:
     """`name` as it is kept in a config: a file's absolute path, or a module's name as it is."""
     is_file = name.endswith(".py") or "/" in name
-    return str((folder / Path(name).expanduser()).resolve()) if is_file else name
+    return str((folder / expanded(name)).resolve()) if is_file else name
 
 
 def import_plugin(name: str) -> None:
@@ -45,7 +53,7 @@ def _import_file(path: Path) -> None:
     if not path.is_file():
         raise ConfigError(f"there is no plugin file {path}. A relative one is relative to the YAML that names it.")
     spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None:
+    if spec is None or spec.loader is None:
         raise ImportError("a plugin file's name ends with .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module

@@ -168,7 +168,7 @@ def _rename_datasets(settings: list[Setting], notices: list[str], _faults: list[
     renamed, ssv2 = [], None
     for setting in settings:
         if setting.key in ("TRAIN.DATASET", "TEST.DATASET") and str(setting.value) in _DATASETS:
-            name = _DATASETS[setting.value]
+            name = _DATASETS[str(setting.value)]
             ssv2 = setting if name == "SSv2" else ssv2
             notices.append(f"{setting.where}: {setting.key} {setting.value} is PySlowFast's word, read as {name}.")
             setting = setting._replace(value=name)

@@ -12,7 +12,8 @@ from pathlib import Path
 import yaml
 from fvcore.common.config import CfgNode
 
-from slowfast_gta.config.settings import COMMAND_LINE, STAGES, Fault, Setting
+from slowfast_gta.config.plugins import expanded
+from slowfast_gta.config.settings import COMMAND_LINE, OPTIONS, STAGES, Fault, Setting
 from slowfast_gta.errors import ConfigError
 
 _BASE = "_BASE_"
@@ -64,6 +65,8 @@ def read_file(path: Path, schema: CfgNode, chain: tuple[Path, ...] = ()) -> tupl
         return [], [_syntax_fault(path, error)]
     except OSError as error:
         return [], [_unreadable(path, f"the file cannot be read: {error.strerror}.")]
+    except RecursionError:
+        return [], [_unreadable(path, "brackets in it are nested too deep to be read.")]
     except UnicodeDecodeError as error:
         return [], [_unreadable(path, f"this is no text file: byte {error.start} is not UTF-8.")]
     if not isinstance(top, yaml.MappingNode):
@@ -104,7 +107,7 @@ def _flat(key: str, value: object, schema: CfgNode) -> Iterator[Setting]:
     node = schema
     for part in key.split("."):
         node = node.get(part) if isinstance(node, CfgNode) else None
-    if isinstance(node, CfgNode) and isinstance(value, dict):
+    if isinstance(node, CfgNode) and isinstance(value, dict) and (value or key != OPTIONS):
         for name, inner in value.items():
             yield from _flat(f"{key}.{name}", inner, schema)
     else:
@@ -117,7 +120,13 @@ def _compose(path: Path) -> tuple[yaml.Node | None, yaml.SafeLoader]:
 
 
 def _walk(
-    loader, node, schema: CfgNode, prefix: str, path: Path, faults: list[Fault], root: CfgNode
+    loader: yaml.SafeLoader,
+    node: yaml.MappingNode,
+    schema: CfgNode,
+    prefix: str,
+    path: Path,
+    faults: list[Fault],
+    root: CfgNode,
 ) -> Iterator[Setting]:
     """The settings of one mapping, descending where `schema` has a section of that name; a stage's is all of `root`."""
     lines: dict[str, int] = {}
@@ -136,6 +145,8 @@ def _walk(
             yield Setting(key, {}, where, path.parent)  # a stage is there even where it says nothing
             section = root
         if isinstance(section, CfgNode) and isinstance(value_node, yaml.MappingNode):
+            if not value_node.value and key.endswith(OPTIONS):
+                yield Setting(key, {}, where, path.parent)  # none of those that a file before this one has
             yield from _walk(loader, value_node, section, f"{key}.", path, faults, root)
             continue
         try:
@@ -155,7 +166,7 @@ def _base_files(base: Setting, faults: list[Fault]) -> Iterator[Path]:
             faults.append(Fault("", f"{_BASE} names a file or a list of files, not {name!r}.", where=base.where))
             continue
         try:
-            yield find_config(Path(name).expanduser(), base.folder)
+            yield find_config(expanded(name), base.folder)
         except ConfigError as error:
             faults.append(Fault("", f"{_BASE}: {error}", where=base.where))
 
@@ -163,8 +174,8 @@ def _base_files(base: Setting, faults: list[Fault]) -> Iterator[Path]:
 def _syntax_fault(path: Path, error: yaml.YAMLError) -> Fault:
     if isinstance(error, yaml.reader.ReaderError):
         return _unreadable(path, f"this is no text file: character {error.position} is not one that text has.")
-    mark = error.problem_mark
-    return _unreadable(path, f"this is not YAML: {error.problem}.", mark.line + 1)
+    problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+    return _unreadable(path, f"this is not YAML: {problem or error}.", mark.line + 1 if mark else None)
 
 
 def _unreadable(path: Path, text: str, line: int | None = None) -> Fault:

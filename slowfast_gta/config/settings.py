@@ -4,12 +4,13 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fvcore.common.config import CfgNode
 
 from slowfast_gta.config.plugins import plugin_name
 from slowfast_gta.config.values import CORE, KeyTypes, fitted_value, option_value
+from slowfast_gta.errors import ConfigError
 
 COMMAND_LINE = "command line"
 OPTIONS = "ATTENTION.OPTIONS"
@@ -73,6 +74,15 @@ def _is_in(key: str, section: str) -> bool:
 
 def put_setting(cfg: CfgNode, setting: Setting, key_types: KeyTypes = CORE) -> Fault | None:
     """Puts one setting into `cfg`, or says what is wrong with it."""
+    try:
+        return _put(cfg, setting, key_types)
+    except ConfigError as error:  # a plugin's path
+        return Fault(setting.key, f"{setting.key}: {error}", where=setting.where)
+    except RecursionError:
+        return Fault(setting.key, f"{setting.key}: its value is nested too deep, or in itself.", where=setting.where)
+
+
+def _put(cfg: CfgNode, setting: Setting, key_types: KeyTypes) -> Fault | None:
     key, value, where, folder = setting
     *sections, name = key.split(".")
     if key.startswith(f"{OPTIONS}."):
@@ -91,10 +101,10 @@ def put_setting(cfg: CfgNode, setting: Setting, key_types: KeyTypes = CORE) -> F
         text = f"{key} is a section of keys ({key}.{next(iter(node[name]), 'KEY')}), not {value!r}."
         return Fault(key, text, where=where)
     try:
-        value = fitted_value(key, value, node[name], key_types)
+        fitted: Any = fitted_value(key, value, node[name], key_types)
     except ValueError as error:
         return Fault(key, str(error), where=where)
-    node[name] = [plugin_name(item, folder) for item in value] if key == "PLUGINS" else value
+    node[name] = [plugin_name(item, folder) for item in fitted] if key == "PLUGINS" else fitted
     return None
 
 
@@ -105,13 +115,16 @@ def _put_into_stage(cfg: CfgNode, setting: Setting) -> Fault | None:
         text = f"STAGES.{name} must hold keys, as START_FROM or SOLVER, not {setting.value!r}."
         return Fault(setting.key, text, (STAGES,), setting.where)
     keys = {rest[0]: setting.value} if rest else setting.value
-    cfg.STAGES.setdefault(name, CfgNode()).update(flattened(keys or {}))
+    stage = cfg.STAGES.setdefault(name, CfgNode())
+    stage.update(flattened(keys if isinstance(keys, dict) else {}))
+    if rest == [OPTIONS] and setting.value == {}:
+        stage[OPTIONS] = {}  # the stage does without those of the whole config
     return None
 
 
 def flattened(keys: Mapping, prefix: str = "") -> dict[str, object]:
     """{dotted name: value} of nested sections."""
-    flat = {}
+    flat: dict[str, object] = {}
     for key, value in keys.items():
         flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
@@ -130,7 +143,7 @@ def near_keys(key: str, root: CfgNode) -> list[str]:
 
 def dotted_keys(node: CfgNode, prefix: str = "") -> list[str]:
     """Every key below `node`, but for sections, by its dotted name."""
-    keys = []
+    keys: list[str] = []
     for name, value in node.items():
         keys += dotted_keys(value, f"{prefix}{name}.") if isinstance(value, CfgNode) else [prefix + name]
     return keys

@@ -14,6 +14,7 @@ The file's other keys are the last network's; a stage says what is different in 
     TEACHER      an earlier stage, or a file: its features are mimicked (W3's mature feature-guided regularisation)
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +23,16 @@ from fvcore.common.config import CfgNode
 from slowfast_gta.config.check import check_config
 from slowfast_gta.config.defaults import get_defaults
 from slowfast_gta.config.extension import ConfigExtension, Extra, extended_types, extension_of
-from slowfast_gta.config.settings import STAGES, Fault, Setting, flattened, put_setting
+from slowfast_gta.config.precedence import NAME
+from slowfast_gta.config.settings import OPTIONS, STAGES, Fault, Setting, flattened, put_setting
 from slowfast_gta.errors import ConfigError
 
 OWN_KEYS = ("START_FROM", "WEIGHTS", "TEACHER")
 _NOT_OF_A_STAGE = ("STAGES", "PLUGINS", "OUTPUT_DIR", "NUM_SHARDS", "SHARD_ID", "TRAIN.ENABLE")
 _SAID_TWICE = {"TRAIN.CHECKPOINT_FILE_PATH": "START_FROM", "TRAIN.TEACHER_FILE_PATH": "TEACHER"}
+
+
+_STAGE_NAME = re.compile(r"\w[\w-]*")
 
 
 @dataclass(frozen=True)
@@ -68,11 +73,16 @@ def check_stages(cfg: CfgNode, extra: Extra = None) -> list[Fault]:
 
 
 def _stages_and_faults(cfg: CfgNode, extra: Extra) -> tuple[list[Stage], list[Fault]]:
-    stages, faults = [], []
+    stages: list[Stage] = []
+    faults: list[Fault] = []
     for number, (name, settings) in enumerate(cfg.STAGES.items()):
         is_last = number + 1 == len(cfg.STAGES)
         stage_cfg, found = _stage_cfg(cfg, name, settings, is_last, extra)
         own = {key: str(settings.get(key, "")) for key in OWN_KEYS}
+        if not _STAGE_NAME.fullmatch(name):
+            found.append(
+                Fault("OUTPUT_DIR", f"{name!r} names a folder in OUTPUT_DIR: use letters, digits, _ and - only.")
+            )
         found += _source_faults(own, [stage.name for stage in stages])
         faults += [_in_stage(name, fault) for fault in found]
         stages.append(Stage(name, stage_cfg, own["START_FROM"], own["WEIGHTS"], own["TEACHER"]))
@@ -98,6 +108,17 @@ def _source_faults(own: dict[str, str], earlier: list[str]) -> list[Fault]:
     return faults
 
 
+def _forget_block(stage: CfgNode, settings: CfgNode) -> None:
+    """With another block than the whole config's, its options mean nothing; without one, nor does where it goes."""
+    name, default = settings.get(NAME, stage.ATTENTION.NAME), get_defaults().ATTENTION
+    if name == "none":
+        stage.ATTENTION = default
+    elif name != stage.ATTENTION.NAME:
+        stage.ATTENTION.OPTIONS, stage.ATTENTION.REFINE = default.OPTIONS, default.REFINE
+    if settings.get(OPTIONS) == {}:
+        stage.ATTENTION.OPTIONS = default.OPTIONS
+
+
 def _stage_cfg(cfg: CfgNode, name: str, settings: CfgNode, is_last: bool, extra: Extra) -> tuple[CfgNode, list[Fault]]:
     """The whole config of one stage, and what is wrong with it."""
     extension = extension_of(extra)
@@ -106,15 +127,14 @@ def _stage_cfg(cfg: CfgNode, name: str, settings: CfgNode, is_last: bool, extra:
     stage.STAGES.clear()
     stage.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR) / name)
     stage.TEST.ENABLE = cfg.TEST.ENABLE and is_last
-    if settings.get("ATTENTION.NAME") == "none":
-        stage.ATTENTION = get_defaults().ATTENTION  # without a block, where it went and its options mean nothing
+    _forget_block(stage, settings)
     faults = []
     for key, value in settings.items():
-        if key in OWN_KEYS:
+        if key in OWN_KEYS or (key == OPTIONS and value == {}):
             continue
         if key in _NOT_OF_A_STAGE or key.split(".")[0] in _NOT_OF_A_STAGE:
             faults.append(Fault(key, f"{key} is the same for all stages; set it outside of STAGES."))
-        elif value and settings.get(same := _SAID_TWICE.get(key)):
+        elif value and (same := _SAID_TWICE.get(key)) and settings.get(same):
             faults.append(Fault(same, f"{same} and {key} say the same of a stage; keep one of them.", (key,)))
         elif fault := put_setting(stage, Setting(key, value, name, Path.cwd()), extended_types(extension)):
             faults.append(fault)

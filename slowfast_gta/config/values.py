@@ -5,8 +5,9 @@ import math
 import numbers
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import yaml
 
@@ -31,17 +32,38 @@ _TYPE_NAMES = {
     list: "a list",
     type(None): "None",
 }
-_TYPE_HINTS = {str: " Put it in quotes.", list: " Write it in brackets, as [1, 2]."}
+_TYPE_HINTS: dict[type, str] = {str: " Put it in quotes.", list: " Write it in brackets, as [1, 2]."}
 _WORDS = {"none": None, "null": None, "true": True, "false": False}
 # What YAML 1.1 takes for text, and people for a number: it wants 1.0e-4.
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+
+
+_LARGEST_OF = {
+    **dict.fromkeys(("RNG_SEED", "SYNTHETIC.SEED"), 2**63 - 1),
+    **dict.fromkeys(("DIST_TIMEOUT_SEC", "DIST_WAIT_SEC", "DATA_LOADER.SAMPLE_TIMEOUT_SEC"), 10**6),
+    **dict.fromkeys(("DATA_LOADER.NUM_WORKERS", "NUM_GPUS", "NUM_SHARDS"), 10**5),
+}
+
+
+def largest_of(key: str) -> int:
+    """The largest number that NumPy, torch and the operating system's clocks take for `key`."""
+    return _LARGEST_OF.get(key, 2**31 - 1)
+
+
+def numbers_in(value: object) -> Iterator[float]:
+    """The numbers in `value`, however deep in lists."""
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from numbers_in(item)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
 
 
 def fitted_value(key: str, value: object, default: object, key_types: KeyTypes = CORE) -> object:
     """`value` in the type that `key` has. Raises ValueError with a sentence about what is allowed."""
     types, choices = key_types.types.get(key, (type(default),)), key_types.choices.get(key)
     try:
-        fitted = _fitted(value, types)
+        fitted: Any = _fitted(value, types)
         if key == "PLUGINS" and not all(isinstance(item, str) for item in fitted):
             raise TypeError
     except TypeError:
@@ -60,7 +82,7 @@ def option_value(value: object, is_text: bool) -> object:
     if is_text and isinstance(value, str):
         try:
             value = yaml.safe_load(value)
-        except yaml.YAMLError:
+        except (RecursionError, yaml.YAMLError):
             return value
     return None if value == "None" else _plain(value)
 
@@ -90,7 +112,7 @@ def _decoded(text: str) -> object:
     for read in (ast.literal_eval, yaml.safe_load):
         try:
             value = read(stripped)
-        except (ValueError, SyntaxError, TypeError, yaml.YAMLError):
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError, yaml.YAMLError):
             continue
         return text if value is None else value
     return text

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from fvcore.common.config import CfgNode
 
@@ -44,7 +45,7 @@ def check_data(
     workers: int,
     timeout_sec: float,
     say: Say,
-    look=examine,
+    look: Callable[[Look], dict] = examine,
     clean_folder: Path | None = None,
 ) -> dict:
     """The report, as it is written to `output`. `look` examines one video, in a process of its own. Lists without what
@@ -134,7 +135,9 @@ def _build_clip_frames(cfg: CfgNode) -> Callable[[float | None], int]:
     return lambda fps: round(data.NUM_FRAMES * data.SAMPLING_RATE * (fps or data.TARGET_FPS) / data.TARGET_FPS)
 
 
-def _examine(looks: Sequence[Look], journal: "_Journal", workers: int, timeout_sec: float, say: Say, look) -> int:
+def _examine(
+    looks: Sequence[Look], journal: "_Journal", workers: int, timeout_sec: float, say: Say, look: Callable[[Look], dict]
+) -> int:
     """Fill the journal with the facts on `looks`; returns how many it had before. Raises Interrupted."""
     todo = [one for one in looks if not journal.knows(one)]
     num_known = len(looks) - len(todo)
@@ -223,7 +226,7 @@ def _describe(dataset: VideoDataset, split: str, records: Sequence[VideoRecord],
 
 def _by_kind(findings: Sequence[Finding]) -> dict:
     """The findings as {"faults": {kind: {"count", "advice", "findings"}}, "remarks": the same, "clean"}."""
-    answer = {"faults": {}, "remarks": {}}
+    answer: dict[str, Any] = {"faults": {}, "remarks": {}}
     for name, kind in KINDS.items():
         found = [[one.split, one.sentence] for one in findings if one.kind == name]
         if found:

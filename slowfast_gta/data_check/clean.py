@@ -87,7 +87,7 @@ def _unsolved(findings: Sequence[Finding]) -> dict[str, int]:
     return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
 
 
-def _build_config(cfg: CfgNode, dataset: VideoDataset, output: Path):
+def _build_config(cfg: CfgNode, dataset: VideoDataset, output: Path) -> CfgNode:
     """`cfg` for the lists in `output`."""
     cleaned = cfg.clone()
     cleaned.defrost()

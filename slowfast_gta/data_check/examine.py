@@ -8,6 +8,7 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -49,7 +50,7 @@ def examine(look: Look) -> dict:
     """The facts, ready for JSON: stamp, digest, num_frames, fps, sizes (H, W), num_repeated, num_gaps; where something
     is wrong, `kind` (as in doctor.py) and the sentence `fault`."""
     cv2.setNumThreads(0)  # the processes are the parallelism
-    facts = {"decode": look.decode, "stamp": stamp_of(look.path), "kind": None, "fault": None}
+    facts: dict[str, Any] = {"decode": look.decode, "stamp": stamp_of(look.path), "kind": None, "fault": None}
     if facts["stamp"] is None:
         reason = "there is no such file or folder" if not os.path.lexists(look.path) else "it leads nowhere"
         return facts | {"kind": "missing", "fault": f"{look.path}: {reason}."}
@@ -73,7 +74,7 @@ def _digest(look: Look) -> str:
     of its length. Raises DataError where there is nothing in it."""
     path = Path(look.path)
     if path.is_dir():
-        with open_video(path, frame_pattern=look.frame_pattern) as folder:
+        with FrameFolder(path, pattern=look.frame_pattern) as folder:
             length, files = folder.num_frames, folder.files
         files = [files[0], files[length // 2], files[-1]]
     else:
@@ -101,7 +102,7 @@ def _decode(look: Look) -> dict:
             wanted = places.round().astype(int).tolist()
         # A folder is read file by file here, since its frames may be of different sizes.
         one_by_one = (video.read([index])[0] for index in wanted)
-        frames = one_by_one if Path(look.path).is_dir() else video.frames(wanted)
+        frames = one_by_one if isinstance(video, FrameFolder) else video.frames(wanted)
         sizes = sorted({frame.shape[:2] for frame in frames})
         facts = {"num_frames": video.num_frames, "fps": video.fps, "sizes": sizes, "num_repeated": video.num_repeated}
         return facts | ({"num_gaps": video.num_gaps} if isinstance(video, FrameFolder) and not look.span else {})

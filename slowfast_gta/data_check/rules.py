@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 from slowfast_gta.datasets.records import VideoDataset, VideoRecord
 
@@ -65,7 +66,7 @@ _KINETICS = {
     700: {"train": 545_317, "val": 35_000, "test": 70_000},
 }
 _EPIC = {(97, 300): {"train": 67_217, "val": 9_668, "test": 9_668}}
-_OFFICIAL = {
+_OFFICIAL: dict[str, Any] = {
     "SSv1": {174: {"train": 86_017, "val": 11_522, "test": 11_522}},
     "SSv2": {174: {"train": 168_913, "val": 24_777, "test": 24_777}},
     "Kinetics": _KINETICS,
@@ -95,7 +96,9 @@ def label_findings(dataset: VideoDataset, split: str, records: Sequence[VideoRec
     sizes = num_classes_of(dataset)
     for output, size in enumerate(sizes if isinstance(sizes, tuple) else (sizes,)):
         name = f" ({dataset.outputs[output]})" if dataset.outputs else ""
-        counts = Counter(record.label[output] if dataset.outputs else record.label for record in records)
+        counts = Counter(
+            record.label[output] if isinstance(record.label, tuple) else record.label for record in records
+        )
         for label in sorted(set(counts) - set(range(size))):
             sentence = f"the label {label}{name} of {counts[label]} videos is outside 0..{size - 1}."
             yield Finding("label", split, sentence)
@@ -119,7 +122,7 @@ def order_findings(dataset: VideoDataset) -> Iterator[Finding]:
     official = _MIRROR_PAIRS.get((name, getattr(dataset, "label_order", "file")))
     if official is None:
         return
-    partners = enumerate(dataset.mirror_labels())
+    partners: Any = enumerate(dataset.mirror_labels())  # of one output: these data sets have no more
     found = {(label, partner) for label, partner in partners if partner is not None and label < partner}
     if found != official and len(found) == len(official):  # without them it is another list of classes
         names = dataset.class_names()
@@ -171,7 +174,7 @@ def video_findings(
     split: str, records: Sequence[VideoRecord], facts: Facts, clip_frames: Callable
 ) -> Iterator[Finding]:
     """What examining the videos has shown. `clip_frames(fps)`: frames of a video that a clip spans."""
-    sizes = Counter()
+    sizes: Counter[tuple[int, int]] = Counter()
     for record in records:
         found = facts(record)
         if found.get("kind"):

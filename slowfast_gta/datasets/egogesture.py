@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from slowfast_gta.datasets.build import DATASET_REGISTRY
 from slowfast_gta.datasets.cleaned import copy_files, copy_without_lines
@@ -50,13 +51,15 @@ class EgoGesture(VideoDataset):
 
     def mirror_labels(self) -> list[int | None]:
         """Only directions that classes.txt names are known: all else is None (a check mark mirrored is none)."""
-        return [None if partner == label else partner for label, partner in enumerate(super().mirror_labels())]
+        partners: Any = super().mirror_labels()  # of its one output
+        return [None if partner == label else partner for label, partner in enumerate(partners)]
 
     def records(self, split: str) -> list[VideoRecord]:
         labels = check_folder(self.data_dir / "labels-final-revised1", "the lists of gestures")
         frames = self._frame_folders()
         lists = sorted((key, path) for key, path in _find_lists(labels) if key[0] in SUBJECTS[split])
-        records, dropped = [], []
+        records: list[VideoRecord] = []
+        dropped: list[str] = []
         with LineFaults() as faults:
             for (subject, scene, group), path in lists:
                 inside = Path(f"Subject{subject:02d}", f"Scene{scene}", "Color", f"rgb{group}")
@@ -113,7 +116,7 @@ def _find_lists(labels: Path) -> list[tuple[tuple[int, int, int], Path]]:
             if path.suffix.lower() == ".csv":
                 raise DataError(f"{path}: a list of gestures must be named as subject02/Scene1/Group3.csv.")
             continue
-        key = tuple(map(int, match.groups()))
+        key = (int(match[1]), int(match[2]), int(match[3]))
         if key in found:
             raise DataError(f"{path}: {found[key]} is the list of the same frames. Remove one of the two.")
         found[key] = path

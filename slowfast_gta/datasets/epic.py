@@ -207,7 +207,7 @@ def _part(split: str) -> str:
 
 def _class_names(path: Path) -> list[str]:
     """The second column (the key) of a list of classes, whose first is the number."""
-    names = []
+    names: list[str] = []
     for place, row in islice(read_fields(path, "the list of classes"), 1, None):  # after the head
         if len(row) < 2 or row[0] != str(len(names)):
             raise DataError(f"{place}: a line must be 'number,name,...', the numbers counting from 0.")

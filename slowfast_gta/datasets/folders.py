@@ -88,7 +88,8 @@ def find_classes(root: Path, val_fraction: float = 0.1, test_fraction: float = 0
     """
     folders, unused = _split_folders(root)
     folders = folders or {"train": root}
-    splits, others = {}, Counter()
+    splits: dict[str, dict[str, list[str]]] = {}
+    others: Counter[str] = Counter()
     for split, folder in folders.items():
         splits[split] = {}
         for class_folder in class_folders(folder):
@@ -118,7 +119,7 @@ def find_classes(root: Path, val_fraction: float = 0.1, test_fraction: float = 0
         if not test_fraction:
             del splits["test"]
     tested_on = "test" if "test" in splits else "val"
-    splits.setdefault("val", splits.get("test"))
+    splits.setdefault("val", splits.get("test"))  # type: ignore[arg-type]  # _split_folders finds one of the two
     splits.setdefault("test", splits["val"])
     return ClassFolders(classes, splits, drawn, tested_on, unused, others)
 

@@ -102,7 +102,7 @@ class Kinetics(VideoDataset):
             if chosen == "official":
                 videos = list(self._from_official(source, names))
             else:
-                videos = list(self.formats[chosen].read(source))
+                videos = list(self.formats[chosen].read(source))  # type: ignore[misc]  # only official lists have no reader, and are read above
         records = to_records(videos, self.root, len(names), source)
         logger.info(f"Kinetics: {split} is {len(records)} videos of {len(names)} classes, {source} ({chosen}).")
         return records
@@ -121,7 +121,7 @@ class Kinetics(VideoDataset):
         for split, ids in left_out.items():
             source = self._list(chosen, split)
             read = partial(self._from_official, names=self.class_names()) if chosen == "official" else None
-            for video in (read or self.formats[chosen].read)(source):
+            for video in (read or self.formats[chosen].read)(source):  # type: ignore[misc]  # only official lists have no reader, and are given one
                 dropped[source] |= {line_of(video.place)} if (video.video_id or video.name) in ids else set()
         for split in WORDS:
             for source in self.formats[chosen].find(self.data_dir, split):

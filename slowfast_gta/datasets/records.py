@@ -44,7 +44,6 @@ class VideoDataset:
     direction_words: tuple[
         str, ...
     ] = ()  # direction words of class names beyond mirror.DIRECTION_WORDS, in small letters
-    knows_its_classes = True  # False: MODEL.NUM_CLASSES alone says how many there are
     creates_itself = False  # True: prepare() makes the data where they are missing
 
     def __init__(self, data_dir: str | Path, path_prefix: str | Path = ""):
@@ -55,6 +54,11 @@ class VideoDataset:
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> "VideoDataset":
         return cls(cfg.DATA.PATH_TO_DATA_DIR, cfg.DATA.PATH_PREFIX)
+
+    @property
+    def knows_its_classes(self) -> bool:
+        """Whether its files name the classes; False: MODEL.NUM_CLASSES alone says how many there are."""
+        return True
 
     def prepare(self) -> None:
         """Make what is missing, for a data set that creates itself."""
@@ -150,13 +154,13 @@ class LineFaults:
                 ...
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._sentences: list[str] = []
 
     def __enter__(self) -> "LineFaults":
         return self
 
-    def __exit__(self, kind, *_) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None and self._sentences:
             raise ListError(self._sentences)
 

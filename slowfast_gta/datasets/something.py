@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
+from typing import Any
 
 from fvcore.common.config import CfgNode
 
@@ -102,7 +103,7 @@ class _Something(VideoDataset):
                 self._write_official(official, output / official.relative_to(self.data_dir), ids[split])
                 copy_files([source] if source != official else [], self.data_dir, output)
             else:
-                videos = self.formats[chosen].read(source)
+                videos = self.formats[chosen].read(source)  # type: ignore[misc]  # only official lists have no reader, and are read above
                 dropped = {line_of(video.place) for video in videos if (video.video_id or video.name) in ids[split]}
                 copy_without_lines(source, output / source.relative_to(self.data_dir), dropped)
 
@@ -136,7 +137,7 @@ class _Something(VideoDataset):
 
     def _videos(self, chosen: str, source: Path, root: Path) -> list[ListedVideo]:
         """The videos of the list `source`, their paths from `root` on."""
-        return list(self.formats[chosen].read(source))
+        return list(self.formats[chosen].read(source))  # type: ignore[misc]  # only official lists have no reader, and are read above
 
     def _official_path(self, word: str) -> Path:
         """The published file of a kind: "labels", "train" or "validation"."""
@@ -148,7 +149,11 @@ class SSv2(_Something):
     """Something-Something v2: `20bn-something-something-v2/<id>.webm`, or folders of frames, and four json files."""
 
     version = "v2"
-    video_extensions = (".webm", ".mp4", "")  # as published, as tools/prepare_data.py resize leaves them, frames
+    video_extensions: tuple[str, ...] = (
+        ".webm",
+        ".mp4",
+        "",
+    )  # as published, as tools/prepare_data.py resize leaves them, frames
     formats = {
         "official": ListFormat(("something-something-v2-{split}.json", "labels/{split}.json")),
         "pyslowfast": ListFormat(("{split}.csv",), head=FRAME_LIST_HEAD, beside="official"),
@@ -261,7 +266,7 @@ def _with_frames(videos: list[ListedVideo], source: Path) -> list[ListedVideo]:
     return located
 
 
-def _load_json(path: Path, kind: type, what: str):
+def _load_json(path: Path, kind: type, what: str) -> Any:
     """The content of a json file that must hold a `kind`. Raises DataError with file:line."""
     try:
         content = json.loads(read_text(path, what))

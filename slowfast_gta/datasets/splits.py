@@ -57,7 +57,9 @@ def draw_splits(
             for source in _drawn(rest, wanted, later):
                 split_of[source] = split
                 del rest[source]
-    splits = {split: {name: [] for name in classes} for split in ("train", "val", "test")}
+    splits: dict[str, dict[str, list[str]]] = {
+        split: {name: [] for name in classes} for split in ("train", "val", "test")
+    }
     for source, of_class in members.items():
         for name, videos in of_class.items():
             splits[split_of.get(source, "train")][name] += videos

@@ -9,6 +9,7 @@ import socket
 import struct
 import warnings
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -106,6 +107,7 @@ def pool_statistics(model: nn.Module) -> None:
         return
     for norm in model.modules():
         if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.track_running_stats:
+            assert norm.running_mean is not None and norm.running_var is not None
             square = mean(norm.running_var + norm.running_mean**2)
             norm.running_mean.copy_(mean(norm.running_mean))
             norm.running_var.copy_(square - norm.running_mean**2)
@@ -120,8 +122,9 @@ def data_parallel(model: nn.Module) -> nn.Module:
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     parallel = nn.parallel.DistributedDataParallel
     # Statistics are not sent at every step: share_buffers does so before an evaluation. The word changed in torch 2.13.
-    words = {"forward_sync_buffers", "broadcast_buffers"} & set(inspect.signature(parallel).parameters)
-    return parallel(model, device_ids=[torch.cuda.current_device()] if on_gpu else None, **{max(words): False})
+    words: set[str] = {"forward_sync_buffers", "broadcast_buffers"} & set(inspect.signature(parallel).parameters)
+    unsent: dict[str, Any] = {max(words): False}
+    return parallel(model, device_ids=[torch.cuda.current_device()] if on_gpu else None, **unsent)
 
 
 def unsynchronized(model: nn.Module) -> AbstractContextManager:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -217,7 +218,7 @@ def _spawn(places: list[Place], job: Callable, args: tuple, terms: Terms) -> Non
     if code == Interrupted.exit_code:
         raise Interrupted("Stopped; what was saved is said above.")
     name = f"Process {place.rank} of {place.world_size}"
-    if code < 0:
+    if code is not None and code < 0:
         why = ", mostly because the memory was full" if -code == signal.SIGKILL else ""
         raise RunError(f"{name} was killed by {signal.Signals(-code).name}{why}.")
     kind = ConfigError if code == ConfigError.exit_code else RunError
@@ -237,7 +238,9 @@ def _child(place: Place, job: Callable, args: tuple, terms: Terms) -> None:
 
 def _stop_with_parent() -> None:
     """Where the parent is killed, this process saves and stops, as after SIGTERM."""
-    wait([multiprocessing.parent_process().sentinel])
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "_child runs in a process of ours"
+    wait([parent.sentinel])
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -263,7 +266,7 @@ class _Forwarding:
 
     def __init__(self, processes: list):
         self._processes = processes
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):

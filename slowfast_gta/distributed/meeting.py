@@ -12,6 +12,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from slowfast_gta.distributed.heartbeat import BEAT_SEC, Connection, Meeting
 from slowfast_gta.distributed.place import Place
@@ -66,7 +67,8 @@ class Patience:
 
 def _host(place: Place, hello: dict, offer: dict, folder: Path, limit_sec: float) -> tuple[Meeting, dict]:
     """Process 0's part of `meet`."""
-    came, others = {0: hello}, {}
+    came = {0: hello}
+    others: dict[int, Any] = {}
     with _listen(place) as door:
         fault = _gather(place, door, came, others, limit_sec)
     fault = fault or _difference(came)

@@ -3,6 +3,8 @@
 N positions of this process in all (B*T*H*W), C channels.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,6 +19,8 @@ class SyncBatchNorm3d(nn.BatchNorm3d):
         if not self.training or get_world_size() == 1:
             return super().forward(x)
         normalized, mean, var, count = _Normalize.apply(x, self.weight, self.bias, self.eps)
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        assert self.momentum is not None  # synchronize_norms takes plain BatchNorms
         with torch.no_grad():
             self.num_batches_tracked.add_(1)
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
@@ -28,7 +32,7 @@ class _Normalize(torch.autograd.Function):
     """(x - mean) / sqrt(var + eps) * weight + bias, and the mean (C,), the variance (C,) and the N of all processes."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         dims = [dim for dim in range(x.ndim) if dim != 1]
         # Mean and variance here, then all processes' by their parts: E[x^2] - E[x]^2 alone would lose digits.
         var_here, mean_here = torch.var_mean(x.to(torch.promote_types(x.dtype, torch.float32)), dims, correction=0)
@@ -45,7 +49,7 @@ class _Normalize(torch.autograd.Function):
         return normalized, mean, var, count
 
     @staticmethod
-    def backward(ctx, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, scale, count = ctx.saved_tensors
         dims = [dim for dim in range(x.ndim) if dim != 1]
         shape = [1, -1] + [1] * (x.ndim - 2)

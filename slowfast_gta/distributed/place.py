@@ -137,7 +137,8 @@ def _address_of_step(environment: Mapping[str, str]) -> tuple[str, int]:
 
 def first_host(nodes: str) -> str:
     """The first of SLURM's list of nodes: gpu[03-05,9],login -> gpu03."""
-    return re.sub(r"\[(\w+)[^]]*\]", r"\1", re.match(r"(?:[^,\[]|\[[^]]*\])+", nodes)[0])
+    first = re.match(r"(?:[^,\[]|\[[^]]*\])+", nodes)
+    return re.sub(r"\[(\w+)[^]]*\]", r"\1", first[0] if first else nodes)
 
 
 def tasks_per_node(counts: str) -> list[int]:

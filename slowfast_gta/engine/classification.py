@@ -21,6 +21,7 @@ from slowfast_gta.engine.evaluation.score import Scores, score_videos
 from slowfast_gta.engine.outputs import cross_entropy, num_right, side_by_side
 from slowfast_gta.engine.task import Evaluation, Losses, Task
 from slowfast_gta.engine.teacher import Teacher, build_teacher
+from slowfast_gta.errors import WeightsError
 from slowfast_gta.loading.batch import VIDEO_COUNTS, Batch
 from slowfast_gta.loading.check import check_splits
 from slowfast_gta.loading.loader import ClipLoader, build_test_loader, build_train_loader
@@ -28,10 +29,21 @@ from slowfast_gta.loading.shared_memory import check_shared_memory
 from slowfast_gta.models.build import build_model
 from slowfast_gta.models.fold import fold_batch_norms
 from slowfast_gta.models.packed import pack_
-from slowfast_gta.models.weights.load import load_weights_for
+from slowfast_gta.models.weights.load import check_weights, load_weights_for
 from slowfast_gta.models.weights.report import WeightsReport
 
 logger = logging.getLogger("slowfast_gta")
+
+
+def check_test_weights(cfg: CfgNode, class_names: list[str] | dict[str, list[str]]) -> None:
+    """Raises WeightsError, before a training rather than after it, where TEST.CHECKPOINT_FILE_PATH cannot be tested."""
+    with torch.device("meta"):
+        network = build_model(cfg)
+    report = check_weights(cfg, network, cfg.TEST.CHECKPOINT_FILE_PATH, fine_tune=False)
+    if not report.fits:
+        raise WeightsError(f"TEST.CHECKPOINT_FILE_PATH: {report.fault()}")
+    policy = "keep" if cfg.TRAIN.CHECKPOINT_OTHER_CLASSES == "keep" else "refuse"
+    check_classes(report.class_names, class_names, policy, f"TEST.CHECKPOINT_FILE_PATH {report.path}")
 
 
 class Classification(Task):
@@ -83,6 +95,8 @@ class Classification(Task):
         check_data_paths(cfg, splits)
         check_shared_memory(cfg, splits)
         check_splits(cfg, splits)
+        if "train" in splits and "test" in splits and cfg.TEST.CHECKPOINT_FILE_PATH:
+            check_test_weights(cfg, build_dataset(cfg, "test").class_names())
 
     def build_loader(self, cfg: CfgNode, split: str) -> ClipLoader:
         if split == "train" or self._dataset is None or split == "test":

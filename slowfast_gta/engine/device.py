@@ -58,6 +58,7 @@ class Normalize:
     """uint8 RGB clips (B, 3, T, H, W) -> float, (x / 255 - mean) / std, on their device; BGR if `reverse`."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], reverse: bool):
+        self.mean, self.std = list(mean), list(std)
         scale = torch.tensor(std).view(1, 3, 1, 1, 1)
         self.factor = 1 / (255 * scale)
         self.offset = -torch.tensor(mean).view(1, 3, 1, 1, 1) / scale

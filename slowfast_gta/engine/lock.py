@@ -11,8 +11,9 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO, Any
 
 from slowfast_gta.errors import RunError
 
@@ -22,25 +23,52 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # some network file sys
 
 
 @contextlib.contextmanager
-def lock_output(output_dir: Path, patience_sec: float = 10.0) -> Iterator[None]:
+def lock_output(
+    output_dir: Path, patience_sec: float = 10.0, keep: Callable[[], bool] = lambda: True
+) -> Iterator[None]:
     """Hold OUTPUT_DIR's lock. What is left of a run that was killed is given `patience_sec` to end.
 
+    keep: asked at the end, whether the file stays as it is now; else it is made what it was before.
     Raises RunError that names the process that still holds it.
     """
-    with (output_dir / "run.lock").open("a+") as file:
-        try:
-            _wait(file, patience_sec)
-        except OSError as fault:
-            if fault.errno not in _NO_LOCKS:
-                raise
-            logger.warning("%s knows no locks: nothing would notice a second run in it.", output_dir)
+    path = output_dir / "run.lock"
+    with contextlib.ExitStack() as stack:
+        while True:
+            was_there = path.exists()
+            file = stack.enter_context(path.open("a+"))
+            try:
+                _wait(file, patience_sec)
+            except OSError as fault:
+                if fault.errno not in _NO_LOCKS:
+                    raise
+                logger.warning("%s knows no locks: nothing would notice a second run in it.", output_dir)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    break  # else a run that was refused has removed it while this one waited
+        file.seek(0)
+        before, times = file.read(), path.stat()
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            if not keep():
+                _put_back(file, path, before if was_there else None, (times.st_atime_ns, times.st_mtime_ns))
 
 
-def _wait(file, patience_sec: float) -> None:
+def _put_back(file: IO[str], path: Path, before: str | None, times_ns: tuple[int, int]) -> None:
+    """What stood in the file, with its times; None: there was none."""
+    if before is None:
+        path.unlink(missing_ok=True)
+        return
+    file.truncate(0)
+    file.write(before)
+    file.flush()
+    os.utime(path, ns=times_ns)
+
+
+def _wait(file: IO[Any], patience_sec: float) -> None:
     limit = time.monotonic() + patience_sec
     said = False
     while True:

@@ -1,21 +1,20 @@
 """What a run says: console and log.txt, the progress bar. What it writes in numbers is in writers.py."""
 
 import logging
+import logging.handlers
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from logging.handlers import WatchedFileHandler
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from slowfast_gta import distributed
-from slowfast_gta.engine.task import TaskBatch
 
 logger = logging.getLogger("slowfast_gta")
 
@@ -27,11 +26,11 @@ _LINE_SEC = 60.0  # between two lines about an epoch that goes on
 _FIRST_LINE_SEC = 20.0  # until the first one, whether a step is complete or not
 
 
-def setup_logging(log_file: Path | None = None, is_main: bool = True) -> None:
+def setup_logging(log_file: Path | None = None, is_main: bool = True, held: bool = False) -> None:
     """Plain sentences on stderr, the same with times in `log_file`, on the main process only.
 
     The others write what goes wrong, and nothing else, into log_rank3.txt beside it. is_main: False where this process
-    is to be another one, and they have not met yet.
+    is to be another one, and they have not met yet. held: nothing goes into files before `release_log_file`.
     """
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -39,18 +38,61 @@ def setup_logging(log_file: Path | None = None, is_main: bool = True) -> None:
         handler.close()
         logger.removeHandler(handler)
     if not (is_main and distributed.is_main() and distributed.find_place(os.environ).is_main):
-        logger.addHandler(_rank_file(log_file) if log_file else logging.NullHandler())
+        logger.addHandler(_of_file(_rank_file(log_file), held) if log_file else logging.NullHandler())
         return
     console = _Console()
     console.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(console)
     if log_file is not None:
-        file = _LogFile(log_file)
+        file = _LogFile(log_file, delay=held)
         file.setFormatter(logging.Formatter(_IN_FILES))
-        logger.addHandler(file)
+        logger.addHandler(_of_file(file, held))
 
 
-def _rank_file(log_file: Path) -> logging.Handler:
+def release_log_file() -> None:
+    """What was held back goes into its file, and all that follows with it."""
+    for handler in list(logger.handlers):
+        if isinstance(handler, _Held):
+            logger.removeHandler(handler)
+            logger.addHandler(handler.file)
+            handler.write_out()
+
+
+def close_log_file() -> None:
+    """What is logged from now on is for the console alone."""
+    for handler in list(logger.handlers):
+        if isinstance(handler, _LogFile | _Held):
+            logger.removeHandler(handler)
+            handler.close()
+
+
+def log_to_file(level: int, text: str) -> None:
+    """A line that log.txt has and the console has not."""
+    record = logger.makeRecord(logger.name, level, "", 0, text, (), None)
+    for handler in logger.handlers:
+        if isinstance(handler, _LogFile | _Held) and level >= handler.level:
+            handler.handle(record)
+
+
+def _of_file(file: "_LogFile", held: bool) -> logging.Handler:
+    return _Held(file) if held else file
+
+
+class _Held(logging.handlers.MemoryHandler):
+    """Keeps what is logged until its file may be written."""
+
+    def __init__(self, file: "_LogFile"):
+        super().__init__(capacity=10**9, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
+        self.file = file
+        self.setLevel(file.level)
+
+    def write_out(self) -> None:
+        """Into the file with it."""
+        self.setTarget(self.file)
+        self.flush()
+
+
+def _rank_file(log_file: Path) -> "_LogFile":
     file = _LogFile(log_file.with_name(f"log_rank{distributed.get_rank()}.txt"), delay=True)  # none without a fault
     file.setLevel(logging.WARNING)
     file.setFormatter(logging.Formatter(_IN_FILES))
@@ -61,15 +103,15 @@ class _Console(logging.StreamHandler):
     """Writes to what sys.stderr is at that moment: a notebook, or a test, replaces it."""
 
     @property
-    def stream(self):
+    def stream(self) -> Any:
         return sys.stderr
 
     @stream.setter
-    def stream(self, value) -> None:
+    def stream(self, value: Any) -> None:
         """StreamHandler sets it once; what it sets is what is read above."""
 
 
-class _LogFile(WatchedFileHandler):
+class _LogFile(logging.handlers.WatchedFileHandler):
     """Made again where somebody removed it. A full disk ends the run with a sentence; logging itself would print a
     traceback and go on."""
 
@@ -77,7 +119,7 @@ class _LogFile(WatchedFileHandler):
         # Names of files may hold bytes that are no text.
         super().__init__(path, encoding="utf-8", errors="backslashreplace", delay=delay)
 
-    def _open(self):
+    def _open(self) -> Any:
         Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
         return super()._open()
 
@@ -92,7 +134,7 @@ class Progress:
     waiting for data) are up to date.
     """
 
-    def __init__(self, batches: Iterable[TaskBatch], total: int, title: str, start: int = 0):
+    def __init__(self, batches: Iterable[Any], total: int, title: str, start: int = 0):
         self.batches, self.total, self.title, self.start = batches, total, title, start
         self.clips_per_sec = 0.0
         self.data_share = 0.0
@@ -104,7 +146,7 @@ class Progress:
         """Show `text` (loss, learning rate) beside the bar."""
         self._note = text
 
-    def __iter__(self) -> Iterator[TaskBatch]:
+    def __iter__(self) -> Iterator[Any]:
         begin, waited, clips = time.perf_counter(), 0.0, 0
         on_terminal = sys.stderr.isatty() and distributed.is_main()
         done, next_line = self.start, _FIRST_LINE_SEC
@@ -154,22 +196,22 @@ class Progress:
         return f"{self._note}, {speed}" if self._note else speed
 
 
-def progress_of(items: Sequence[T], title: str, unit: str) -> Iterator[T]:
-    """Each of `items`, with a bar on a terminal, or else a line now and then; none for a single one.
+def progress_of(items: Iterable[T], title: str, unit: str, total: int) -> Iterator[T]:
+    """Each of the `total` items, with a bar on a terminal, or else a line now and then; none for a single one.
 
     What is printed meanwhile goes above the bar: inside `above_bar()`.
     """
     begin, next_line = time.perf_counter(), _FIRST_LINE_SEC
-    shown = len(items) > 1
+    shown = total > 1
     on_terminal = sys.stderr.isatty()
-    with _bar(len(items), title, unit, shown=shown) as bar:
+    with _bar(total, title, unit, shown=shown) as bar:
         for done, item in enumerate(items, start=1):
             yield item
             bar.update()
             seconds = time.perf_counter() - begin
-            if shown and not on_terminal and seconds >= next_line and done < len(items):
-                left = _left(seconds, done, len(items))
-                logger.info("%s: %d/%d %ss, %s", title, done, len(items), unit, left)
+            if shown and not on_terminal and seconds >= next_line and done < total:
+                left = _left(seconds, done, total)
+                logger.info("%s: %d/%d %ss, %s", title, done, total, unit, left)
                 next_line = seconds + _LINE_SEC
 
 

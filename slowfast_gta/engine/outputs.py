@@ -3,6 +3,9 @@
 With one output, the answers are (B, K) and the labels (B,). An answer of several outputs is right when all are.
 """
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,7 +22,7 @@ def pairs(answers: Answers, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 def cross_entropy(answers: Answers, labels: Tensor, label_smoothing: float) -> Tensor:
     """The loss; of several outputs, the sum of theirs."""
-    losses = (
+    losses: Iterator[Any] = (
         F.cross_entropy(one.float(), wanted, label_smoothing=label_smoothing) for one, wanted in pairs(answers, labels)
     )
     return sum(losses)
@@ -40,7 +43,7 @@ def detached(answers: Answers) -> Answers:
     return {name: one.detach() for name, one in answers.items()} if isinstance(answers, dict) else answers.detach()
 
 
-def joined(parts: list[Answers]) -> Answers:
+def joined(parts: list[Any]) -> Answers:
     """The answers of the parts of a batch as those of the whole."""
     if isinstance(parts[0], dict):
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

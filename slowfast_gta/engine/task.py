@@ -39,7 +39,10 @@ class TaskBatch(Protocol):
 
 
 class Loader(Protocol):
-    """Batches as a pure function of (seed, epoch, step): nothing of it is saved."""
+    """Batches as a pure function of (seed, epoch, step): nothing of it is saved.
+
+    One may have a `digest`, text, of the list that its samples come from: inside an epoch, a resume must find it equal.
+    """
 
     def __len__(self) -> int:
         """Steps of an epoch, the same on all processes."""
@@ -169,4 +172,6 @@ class Task:
 
 
 BuildTask = Callable[[CfgNode, Sequence[Path]], Task]
-"""(config of a stage, output folders of the stages before it) -> its Task. At module level: it goes to processes."""
+"""(config of a stage, output folders of the stages before it) -> its Task. At module level: it goes to processes.
+
+Where a stage is only looked at, before any is trained, it is given no folders."""

@@ -1,5 +1,7 @@
 """Learning to resemble a trained network's features (W3's mature feature-guided regularisation, MFR)."""
 
+from typing import Any
+
 import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
@@ -13,10 +15,11 @@ class Teacher:
     """A frozen network whose features another one, while it learns, comes to resemble."""
 
     def __init__(self, network: nn.Module, student: nn.Module, weight: float):
-        self.network, self.weight = network, weight
+        self.network: Any = network  # which has features(), as students and teachers do
+        self.weight = weight
         self._features: list[Tensor] = []
         # What the student's head is given in its own forward pass, so that it is not run twice.
-        student.head.register_forward_pre_hook(self._keep)
+        student.get_submodule("head").register_forward_pre_hook(self._keep)
 
     def _keep(self, head: nn.Module, inputs: tuple[list[Tensor]]) -> None:
         self._features = inputs[0]
@@ -25,8 +28,8 @@ class Teacher:
         """The mimicking loss for the clips (B, 3, T, H, W) that the student was just given."""
         with torch.no_grad():
             wanted = self.network.features(clips)
-        pairs = zip(self._features, wanted, strict=True)
-        return self.weight * sum(feature_mimicking_loss(student, teacher) for student, teacher in pairs)
+        losses: list[Any] = [feature_mimicking_loss(*pair) for pair in zip(self._features, wanted, strict=True)]
+        return self.weight * sum(losses)
 
 
 def build_teacher(cfg: CfgNode, student: nn.Module) -> Teacher:

@@ -14,6 +14,7 @@ import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 from fvcore.common.config import CfgNode
@@ -73,7 +74,7 @@ def board_tag(kind: str, name: str) -> str:
     return f"{kind}/{name}" if leads else f"{kind}_counters/{name}"
 
 
-def _make(name: str, output_dir: Path, config: str):
+def _make(name: str, output_dir: Path, config: str) -> Any:
     own = METRICS_WRITER_REGISTRY.find(name, "METRICS_WRITERS")
     try:
         return own(output_dir, config)
@@ -126,7 +127,7 @@ class MetricsWriter:
 
     def rows(self, kind: str) -> list[dict]:
         """What metrics.jsonl has of `kind`, on the main process."""
-        return [row for row in map(_parse, _lines(self._path)) if row and row["kind"] == kind]
+        return [row for row in read_rows(self._path) if row["kind"] == kind]
 
     def close(self) -> None:
         """Write what is buffered."""
@@ -143,6 +144,11 @@ class MetricsWriter:
                 logger.warning(
                     "%s.%s: %s: %s. Going on without it.", type(own).__name__, method, type(fault).__name__, fault
                 )
+
+
+def read_rows(path: Path) -> list[dict]:
+    """Every whole row of a metrics.jsonl; none where it is not there."""
+    return [row for row in map(_parse, _lines(path)) if row]
 
 
 def _lines(path: Path) -> list[str]:

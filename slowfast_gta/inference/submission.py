@@ -20,14 +20,15 @@ def build_submission(cfg: CfgNode, weights: str | Path, folder: Path) -> dict:
     dataset = build_dataset(cfg, "test")
     parts = dataset.unlabelled_parts()
     predictor = build_predictor(cfg, weights)
-    answers, missing = {}, {}
+    answers: dict[str, dict[str, list[float]]] = {}
+    missing: dict[str, str] = {}
     for part, records in parts.items():
         answers[part] = {}
-        for record in progress_of(records, part, "video"):
-            try:
-                answers[part][record.video_id] = predictor.scores(record).tolist()
-            except DataError as fault:
-                missing[record.video_id] = str(fault)
+        for record, found in progress_of(predictor.scores_of(records), part, "video", total=len(records)):
+            if isinstance(found, DataError):
+                missing[record.video_id] = str(found)
+            else:
+                answers[part][record.video_id] = found.tolist()
     if not any(answers.values()):
         raise DataError(f"Not one of the {len(missing)} test videos could be read. {next(iter(missing.values()), '')}")
     files = []

@@ -6,7 +6,7 @@ B clips (in testing: views), T frame, S crop size.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -62,7 +62,7 @@ class Batch:
             return [self]
         bounds = [len(part) for part in self.index.tensor_split(num_parts)]
         ends = torch.tensor([0, *bounds]).cumsum(0).tolist()
-        none = {"errors": [], "num_repeated": 0, "num_alike": 0, "video_counts": {}}
+        none: dict[str, Any] = {"errors": [], "num_repeated": 0, "num_alike": 0, "video_counts": {}}
         return [
             replace(
                 self,

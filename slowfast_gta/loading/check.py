@@ -4,6 +4,8 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from fvcore.common.config import CfgNode
+
 from slowfast_gta.datasets.build import build_dataset
 from slowfast_gta.datasets.records import VideoDataset, VideoRecord
 from slowfast_gta.errors import ConfigError, DataError
@@ -14,7 +16,7 @@ logger = logging.getLogger(__name__)
 _SHOWN = 3  # reasons, classes
 
 
-def check_splits(cfg, splits: Sequence[str]) -> None:
+def check_splits(cfg: CfgNode, splits: Sequence[str]) -> None:
     """Read the list of every split that a run will use, and one frame of each.
 
     Raises DataError for a list that is missing or wrong, that has not one readable video, or that trains one class
@@ -46,9 +48,10 @@ def check_labels(dataset: VideoDataset, records: Sequence[VideoRecord]) -> None:
         return
     unused = [label for label in range(len(names)) if label not in labels]
     if not dataset.knows_its_classes and len(unused) > len(names) / 2:
+        largest = max(label for label in range(len(names)) if label in labels)
         raise ConfigError(
-            f"MODEL.NUM_CLASSES is {len(names)}, and the training list uses {len(labels)} labels, up to {max(labels)}. "
-            f"Set MODEL.NUM_CLASSES {max(labels) + 1}, or write the names of all classes into classes.txt, "
+            f"MODEL.NUM_CLASSES is {len(names)}, and the training list uses {len(labels)} labels, up to {largest}. "
+            f"Set MODEL.NUM_CLASSES {largest + 1}, or write the names of all classes into classes.txt, "
             "a line each, beside the lists."
         )
     if unused:

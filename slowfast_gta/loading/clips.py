@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,6 +70,8 @@ class _Clips(Dataset):
 class TrainClips(_Clips):
     """Random clips. An item is asked for as (epoch, index)."""
 
+    records: VideoRecords
+
     def __init__(
         self,
         records: VideoRecords,
@@ -86,7 +89,7 @@ class TrainClips(_Clips):
         super().__init__(records, watch)
         self.sampling = sampling
         self.transform = transform
-        self.mirror_labels = mirror_labels
+        self.mirror_labels: Any = mirror_labels
         self.seed = seed
         self.replace = replace
 
@@ -179,9 +182,10 @@ class TestViews(_Clips):
 def collate(items: list[Item]) -> Batch:
     """The batch of what these videos gave. B counts views."""
     good = [item for item in items if item.frames is not None]
-    counts = _tensor([len(item.frames) for item in good])
+    frames = [item.frames for item in good if item.frames is not None]
+    counts = _tensor([len(clips) for clips in frames])
     return Batch(
-        frames=_cat_channels_last([item.frames for item in good]) if good else None,
+        frames=_cat_channels_last(frames) if good else None,
         label=torch.tensor([item.label for item in good], dtype=torch.long).repeat_interleave(counts, 0),
         index=torch.tensor([item.index for item in good], dtype=torch.long).repeat_interleave(counts),
         view_id=_tensor([view for item in good for view in item.view_id]),

@@ -6,6 +6,7 @@ Tensors go to another process as a piece of memory that both have: torch moves t
 N records.
 """
 
+import hashlib
 import os
 from collections.abc import Sequence
 
@@ -17,7 +18,7 @@ from slowfast_gta.datasets.records import VideoRecord
 _NOT_SAID = -1  # a number of frames that the list does not have
 
 
-class VideoRecords(Sequence):
+class VideoRecords(Sequence[VideoRecord]):
     """A list of VideoRecord that is kept as arrays; a record is made when it is asked for."""
 
     def __init__(self, records: Sequence[VideoRecord]):
@@ -34,11 +35,11 @@ class VideoRecords(Sequence):
     def __len__(self) -> int:
         return len(self._num_frames)
 
-    def __getitem__(self, index: int) -> VideoRecord:
+    def __getitem__(self, index: int) -> VideoRecord:  # type: ignore[override]  # no slices: nobody asks for them
         if not 0 <= index < len(self):
             raise IndexError(f"There is no record {index}; there are {len(self)}.")
         label = self._labels[index].tolist()
-        count = self._num_frames[index].item()
+        count = int(self._num_frames[index])
         span = None if self._spans is None else tuple(self._spans[index].tolist())
         return VideoRecord(
             self._paths[index],
@@ -47,6 +48,17 @@ class VideoRecords(Sequence):
             None if count == _NOT_SAID else count,
             None if span is None or np.isnan(span[0]) else span,
         )
+
+    def digest(self) -> str:
+        """SHA-256 (its first half) of all paths, labels and spans, in order.
+
+        What all paths begin with is left out: a data set that was moved is the same list.
+        """
+        found = hashlib.sha256(f"{len(self)}".encode())
+        spans = [] if self._spans is None else [self._spans]
+        for array in (*self._paths.arrays(), self._labels, *spans):
+            found.update(f" {tuple(array.shape)} ".encode() + array.numpy().tobytes())
+        return found.hexdigest()[:32]
 
     def with_label(self, label: int | tuple[int, ...]) -> np.ndarray:
         """The indices of all records of one label, ascending."""
@@ -62,6 +74,10 @@ class _Strings:
         coded = [_encoded(string[len(self._prefix) :]) for string in strings]
         self._ends = torch.from_numpy(np.cumsum([0, *map(len, coded)]))
         self._bytes = torch.from_numpy(np.frombuffer(bytearray(b"".join(coded) + b"\0"), np.uint8))
+
+    def arrays(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where each string ends, and the bytes of all."""
+        return self._ends, self._bytes
 
     def __getitem__(self, index: int) -> str:
         start, end = self._ends[index : index + 2].tolist()

@@ -7,11 +7,12 @@ it, so that a batch holds the same videos however many they are. In testing ever
 import logging
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from fvcore.common.config import CfgNode
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader, get_worker_info
 
 from slowfast_gta.datasets.build import build_dataset
 from slowfast_gta.datasets.mirror import directed_names, exchanged_names, unmirrored_names, without_exchange
@@ -84,7 +85,7 @@ class ClipLoader:
 
     def __init__(
         self,
-        clips: Dataset,
+        clips: TrainClips | TestViews,
         order: TrainOrder | TestOrder,
         num_workers: int,
         pin_memory: bool = False,
@@ -93,7 +94,13 @@ class ClipLoader:
         self.order = order
         self.num_workers = num_workers
         self._pin_memory = pin_memory
-        self._batches = None
+        self._batches: DataLoader[Batch] | None = None
+
+    @property
+    def digest(self) -> str:
+        """Of the list that is read: its videos in order, their labels and spans."""
+        records = self.clips.records
+        return records.digest() if isinstance(records, VideoRecords) else ""
 
     def __len__(self) -> int:
         """Batches in an epoch of this process."""
@@ -167,7 +174,8 @@ class ClipLoader:
 
 def _start_worker(number: int) -> None:
     start_worker(number)
-    get_worker_info().dataset.watch.started(number)
+    clips: Any = get_worker_info().dataset  # type: ignore[union-attr]  # torch calls this in a worker, which has one
+    clips.watch.started(number)
 
 
 def build_train_loader(cfg: CfgNode, dataset: VideoDataset | None = None) -> ClipLoader:
@@ -257,11 +265,12 @@ def directed_classes(dataset: VideoDataset) -> list[str]:
 
 def _mirrored_by_output(dataset: VideoDataset) -> list[tuple[list[str], list[int | None]]]:
     """[(names, mirror labels)], one for each output."""
-    names, labels = dataset.class_names(), dataset.mirror_labels()
+    names = dataset.class_names()
+    labels: Any = dataset.mirror_labels()  # a list for each output, where there are several
     return list(zip(names.values(), labels, strict=True)) if isinstance(names, dict) else [(names, labels)]
 
 
-def _restore(handler) -> None:
+def _restore(handler: Any) -> None:
     """Puts back the SIGCHLD handler that torch has replaced by one that raises."""
     if signal.getsignal(signal.SIGCHLD) is not handler:
         signal.signal(signal.SIGCHLD, handler)

@@ -174,6 +174,6 @@ class ClipSampling:
     def _step(self, fps: float | None, times_sec: np.ndarray | None) -> tuple[float, np.ndarray | None]:
         """How many frames of the video SAMPLING_RATE are, and `uneven_times`."""
         shown_at = uneven_times(times_sec, fps)
-        if shown_at is not None:
+        if shown_at is not None and times_sec is not None:
             fps = (len(times_sec) - 1) / times_sec[-1]
         return self.sampling_rate * (fps or self.target_fps) / self.target_fps, shown_at

@@ -41,6 +41,7 @@ def _pairs(model: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
 
 @torch.no_grad()
 def _fold(conv: nn.Conv3d, norm: _BatchNorm) -> None:
+    assert norm.running_mean is not None and norm.running_var is not None
     # In float64: what is rounded twice in a network of a hundred layers would show.
     scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
     shift = norm.bias.double() - norm.running_mean.double() * scale

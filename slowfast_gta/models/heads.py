@@ -29,8 +29,9 @@ class ResNetBasicHead(nn.Module):
         self.pool_sizes = pool_sizes
         self.act = act
         self.dropout = nn.Dropout(dropout_rate)
-        self.outputs = tuple(num_classes) if isinstance(num_classes, dict) else ()
-        if self.outputs:
+        self.outputs: tuple[str, ...] = ()
+        if isinstance(num_classes, dict):
+            self.outputs = tuple(num_classes)
             for output, count in num_classes.items():
                 self.add_module(f"projection_{output}", nn.Linear(sum(dims), count))
         else:

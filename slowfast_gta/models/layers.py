@@ -87,7 +87,7 @@ class Projection(nn.Conv3d):
             raise OptionError(f"DIM_INNER is {dim_out}; it must be at least 1.", "DIM_INNER")
         super().__init__(dim, dim_out, kernel_size=1, bias=bias)
         nn.init.normal_(self.weight, std=dim**-0.5)  # keeps the variance of its input
-        if bias:
+        if self.bias is not None:
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -12,17 +12,20 @@ class SubBatchNorm3d(nn.BatchNorm3d):
     folds its own when it saves.
     """
 
-    def __init__(self, dim: int, eps: float, momentum: float, num_splits: int):
+    def __init__(self, dim: int, eps: float, momentum: float | None, num_splits: int):
         super().__init__(dim, eps, momentum)
         self.num_splits = num_splits
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        assert self.momentum is not None
+        mean_before, var_before, momentum = self.running_mean, self.running_var, self.momentum
         parts = x.tensor_split(min(self.num_splits, len(x)))  # which may differ by one clip
-        statistics = [(self.running_mean.clone(), self.running_var.clone()) for _ in parts]
+        statistics = [(mean_before.clone(), var_before.clone()) for _ in parts]
         normalized = [
-            F.batch_norm(part, mean, var, self.weight, self.bias, True, self.momentum, self.eps)
+            F.batch_norm(part, mean, var, self.weight, self.bias, True, momentum, self.eps)
             for part, (mean, var) in zip(parts, statistics, strict=True)
         ]
         means, variances = zip(*statistics, strict=True)

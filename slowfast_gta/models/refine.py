@@ -25,7 +25,9 @@ class AFR(nn.Module):
 
     def forward(self, x: Tensor, masks: list[Tensor]) -> Tensor:
         """x (B, C, T, H, W), N masks (B, 1, T', H', W') -> the shape of x."""
-        aligned = torch.cat([F.adaptive_avg_pool3d(mask, x.shape[2:]) for mask in masks], dim=1)
+        aligned = torch.cat(
+            [F.adaptive_avg_pool3d(mask, (x.shape[2], x.shape[3], x.shape[4])) for mask in masks], dim=1
+        )
         return x + F.relu(self.conv(aligned)).to(x.dtype)
 
 

@@ -78,7 +78,7 @@ class Basic(nn.Module):
         return self.b_bn(self.b(x))
 
 
-TRANSFORMS = {"bottleneck_transform": Bottleneck, "basic_transform": Basic}
+TRANSFORMS: dict[str, type[Bottleneck | Basic]] = {"bottleneck_transform": Bottleneck, "basic_transform": Basic}
 
 
 class ResBlock(nn.Module):
@@ -86,11 +86,10 @@ class ResBlock(nn.Module):
 
     def __init__(self, dim: int, stage: StageLayout, stride: int, branch2: nn.Module, shift_div: int):
         super().__init__()
+        self.branch1: Conv3d | None = None
         if dim != stage.dim_out or stride != 1:
             self.branch1 = Conv3d(dim, stage.dim_out, (1, 1), stride=stride)
             self.branch1_bn = nn.BatchNorm3d(stage.dim_out)
-        else:
-            self.branch1 = None
         self.branch2 = branch2
         self.shift_div = shift_div
 
@@ -179,7 +178,7 @@ def build_nonlocal(cfg: CfgNode, place: Place) -> nn.Module:
     where = f"NONLOCAL at {place.where}"
     block = build_attention("NL", place.dim, place.num_frames, None, options, where, "NONLOCAL")
     if not cfg.RESNET.ZERO_INIT_FINAL_BN:
-        nn.init.ones_(block.bn.weight)
+        nn.init.ones_(block.get_submodule("bn").get_parameter("weight"))
     return block
 
 
@@ -247,7 +246,7 @@ class ResNet(Host):
         """(B, 3, T, H, W) -> what the head is given: [(B, C, T', H', W')], one for each pathway."""
         check_clip(clip, self.num_frames)
         x = self.s1["pathway0_stem"](clip.contiguous(memory_format=torch.channels_last_3d))
-        masks = None if self.refine is None else []
+        masks: list[Tensor] | None = None if self.refine is None else []
         pathways = self.s2([x], masks)
         if self.temporal_pool > 1:
             pathways = [F.max_pool3d(pathways[0], (self.temporal_pool, 1, 1))]

@@ -5,6 +5,7 @@ frames      train.csv: original_vido_id video_id frame_id path labels        PyS
 tsm         train_videofolder.txt: folder num_frames label                   TSM, mmaction2's rawframes
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from fvcore.common.config import CfgNode
 from tqdm import tqdm
 
 from slowfast_gta.datasets.build import build_dataset
-from slowfast_gta.datasets.lists import FRAME_LIST_HEAD
+from slowfast_gta.datasets.lists import FRAME_LIST_HEAD, not_listable
 from slowfast_gta.datasets.records import VideoRecord
 from slowfast_gta.errors import DataError
 from slowfast_gta.files import whole_file
@@ -75,6 +76,8 @@ def _kinetics(records: list[VideoRecord]) -> Iterator[str]:
                 "is a part of a longer video, or has several labels. --format frames can say both, of frame folders."
             )
     separator = "\t" if any(" " in record.path for record in records) else " "
+    if lost := not_listable([str(Path(record.path).absolute()) for record in records], separator):
+        raise DataError(f"{os.fsencode(lost[0])!r}: this path does not come out of a list as it went in. Rename it.")
     for record in records:
         yield f"{Path(record.path).absolute()}{separator}{record.label}"
 
@@ -103,7 +106,7 @@ def _tsm(records: list[VideoRecord]) -> Iterator[str]:
 
 def _slowly(records: list[VideoRecord]) -> Iterator[VideoRecord]:
     """The same, with a progress bar."""
-    return iter(tqdm(records, unit="video", **({} if sys.stderr.isatty() else {"mininterval": 30.0})))
+    return iter(tqdm(records, unit="video", mininterval=0.1 if sys.stderr.isatty() else 30.0))
 
 
 FORMATS: dict[str, tuple[str, Callable[[list[VideoRecord]], Iterator[str]]]] = {

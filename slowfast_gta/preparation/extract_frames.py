@@ -43,7 +43,7 @@ def check_name(name: str) -> None:
         fields = []
     numbers = [spec for field, spec in fields if field == ""]
     known = {("", *numbers), ("id", "")}
-    good = len(numbers) == 1 and re.fullmatch(r"(0?\d{0,2}d)?", numbers[0]) and known.issuperset(fields)
+    good = len(numbers) == 1 and re.fullmatch(r"(0?\d{0,2}d)?", numbers[0] or "") and known.issuperset(fields)
     if not good or "/" in name or Path(name).suffix.lower() not in FRAME_SUFFIXES:
         raise ConfigError(
             f"--name {name} must have the frame's number once and end with .jpg or .png, as {{:05d}}.jpg, "
@@ -63,14 +63,14 @@ def extract_frames(source: Path, target: Path, fps: float | None, short_side: in
         wanted, counts = np.unique(np.asarray(shown), return_counts=True)
         for frame, repeats in zip(video.frames(wanted.tolist()), counts, strict=True):
             if short_side:
-                height, width = smaller_size(*frame.shape[:2], short_side)
+                height, width = smaller_size(frame.shape[0], frame.shape[1], short_side)
                 frame = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
             image = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
             for _ in range(repeats):
                 number += 1
                 file = target / name.format(number, id=source.stem)
                 _, content = cv2.imencode(file.suffix, image)
-                file.write_bytes(content)  # cv2.imwrite would not say what went wrong
+                file.write_bytes(content.tobytes())  # cv2.imwrite would not say what went wrong
         return video.num_repeated
 
 

@@ -181,7 +181,8 @@ def _notes(found: ClassFolders, separator: str, directed: list[str]) -> list[str
 
 def _num_sources(found: ClassFolders) -> str:
     """How many sources the videos were cut from, by split; "" where each video is its own."""
-    sources, videos = Counter(), Counter()
+    sources: Counter[str] = Counter()
+    videos: Counter[str] = Counter()
     for split, classes in found.splits.items():
         sources[split] = len({source_of(video, name) for name, of_class in classes.items() for video in of_class})
         videos[split] = sum(map(len, classes.values()))

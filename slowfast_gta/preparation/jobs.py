@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -71,7 +72,7 @@ def make_all(
         ]
         failures, repeated = dict(clashes), {}
         num_there = len(targets) - len(jobs)
-        seldom = {} if sys.stderr.isatty() else {"mininterval": 30.0}
+        seldom: dict[str, Any] = {} if sys.stderr.isatty() else {"mininterval": 30.0}
         try:
             with tqdm(total=len(targets), initial=num_there, unit="video", desc=str(output), **seldom) as bar:
                 for source, result, is_fatal in _results(partial(_do, make), jobs, num_workers):

@@ -84,7 +84,10 @@ def _settings(videos: Videos, machine: Machine, kind: str) -> tuple[dict, list[s
         reasons.append(f"Batches of {batch_size}: there are no more videos to train with.")
     epochs = num_epochs(num_train, kind)
     reasons.append(f"{epochs} epochs of {num_train} videos are {epochs * num_train:,} clips.")
-    data = {"PATH_TO_DATA_DIR": str(videos.lists.resolve()), "PATH_PREFIX": str(videos.root.resolve())}
+    data: dict[str, object] = {
+        "PATH_TO_DATA_DIR": str(videos.lists.resolve()),
+        "PATH_PREFIX": str(videos.root.resolve()),
+    }
     if videos.is_directed:
         data["RANDOM_FLIP"] = False
         reasons.append("RANDOM_FLIP: class names have a direction in them, which a flip would change.")

@@ -5,6 +5,7 @@ from fractions import Fraction
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -41,15 +42,15 @@ def resize_video(source: Path, target: Path, short_side: int) -> int:
             times_sec = np.arange(video.num_frames) / video.fps
         frames = video.frames(range(video.num_frames))
         first = next(frames)
-        height, width = smaller_size(*first.shape[:2], short_side)
+        height, width = smaller_size(first.shape[0], first.shape[1], short_side)
         with av.open(str(target), "w") as container:
-            stream = container.add_stream("libx264", rate=Fraction(video.fps or 25).limit_denominator(1001))
+            stream: Any = container.add_stream("libx264", rate=Fraction(video.fps or 25).limit_denominator(1001))
             stream.width, stream.height, stream.pix_fmt, stream.options = width, height, "yuv420p", _ENCODING
             stream.codec_context.thread_count = 1  # the processes are the parallelism
             stream.codec_context.time_base = Fraction(1, _TICKS_PER_SEC)
             for array, time_sec in zip(chain([first], frames), times_sec, strict=True):
                 array = cv2.resize(array, (width, height), interpolation=cv2.INTER_AREA)
-                planes = cv2.cvtColor(array, cv2.COLOR_RGB2YUV_I420)
+                planes: Any = cv2.cvtColor(array, cv2.COLOR_RGB2YUV_I420)
                 frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
                 frame.pts, frame.time_base = round(time_sec * _TICKS_PER_SEC), Fraction(1, _TICKS_PER_SEC)
                 container.mux(stream.encode(frame))

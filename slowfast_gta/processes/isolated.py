@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from typing import Any
 
 from slowfast_gta.errors import RunError
 from slowfast_gta.processes.workers import end_with_main_process, start_method
@@ -67,8 +68,8 @@ class _Worker:
 
     def __init__(self, function: Callable):
         self._function = function
-        self._process = None
-        self._since = None  # when it was given its job; None while the process starts
+        self._process: Any = None
+        self._since: float | None = None  # when it was given its job; None while the process starts
         self.busy, self.job = False, None
 
     @property

@@ -5,6 +5,8 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
 
 from slowfast_gta.errors import DataError
 
@@ -28,7 +30,7 @@ def num_cores() -> int:
 
 def _in_processes(function: Callable, jobs: Sequence, num_processes: int) -> Iterator:
     context = multiprocessing.get_context("spawn")
-    workers: dict[Connection, multiprocessing.Process] = {}
+    workers: dict[Connection, BaseProcess] = {}
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is the main process's business
     try:
         for first in range(num_processes):
@@ -41,12 +43,13 @@ def _in_processes(function: Callable, jobs: Sequence, num_processes: int) -> Ite
     running = list(workers)
     try:
         while running:
-            for reports in wait(running):
+            ready: Any  # of `running`: wait() may be given other things too
+            for ready in wait(running):
                 try:
-                    yield reports.recv()
+                    yield ready.recv()
                 except EOFError:
-                    running.remove(reports)
-                    _check_ended_well(workers[reports])
+                    running.remove(ready)
+                    _check_ended_well(workers[ready])
     finally:
         for worker in workers.values():
             worker.terminate()
@@ -63,7 +66,7 @@ def _work(function: Callable, jobs: Sequence, report: Connection) -> None:
             return
 
 
-def _check_ended_well(worker: multiprocessing.Process) -> None:
+def _check_ended_well(worker: BaseProcess) -> None:
     worker.join()
     if worker.exitcode != 0:
         raise DataError(

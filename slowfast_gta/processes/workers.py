@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.queues import Queue
 from types import FrameType
+from typing import Any
 
 import cv2
 
@@ -19,8 +20,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 _LAST_CLIPS_SEC = 30.0  # what a worker that is told to end goes on for: the main process may need its step's clips
 
 
-def start_method(preload: str = "slowfast_gta.loading.clips") -> multiprocessing.context.BaseContext:
-    """Forked from a clean server process where there is one, which imports `preload` once for all of them."""
+def start_method(preload: str = "slowfast_gta.loading.clips") -> Any:
+    """How multiprocessing starts them: from a clean server process where there is one, which imports `preload` once."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -53,7 +54,7 @@ def start_worker(number: int) -> None:
     signal.signal(signal.SIGTERM, _end_later)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     cv2.setNumThreads(0)
-    Queue._on_queue_feeder_error = staticmethod(_end_at_lost_batch)
+    setattr(Queue, "_on_queue_feeder_error", staticmethod(_end_at_lost_batch))  # noqa: B010 - it has no public name
     threading.Thread(target=end_with_main_process, daemon=True).start()
 
 
@@ -67,5 +68,7 @@ def _end_at_lost_batch(fault: Exception, batch: object) -> None:
 def end_with_main_process() -> None:
     """Ends this worker when the main process is gone, killed perhaps: torch watches the server process instead, and a
     job in isolation may never end."""
-    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    main = multiprocessing.parent_process()
+    assert main is not None, "a worker has a main process"
+    multiprocessing.connection.wait([main.sentinel])
     os._exit(1)

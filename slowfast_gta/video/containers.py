@@ -7,7 +7,7 @@ refused whatever their name says.
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 from av.stream import Disposition
@@ -19,7 +19,7 @@ _FORMATS = "mov,mp4,3gp,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,ob
 _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, "max_pixels": str(MAX_PIXELS)}
 
 # Titles and comments that are not UTF-8 must not stop the reading: PyAV 19 sees to that itself and has no such option.
-_TEXT_OPTIONS = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+_TEXT_OPTIONS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 _PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails  # a cover, or a list of them
 

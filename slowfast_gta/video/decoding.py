@@ -6,7 +6,7 @@ to see their order; where a keyframe does not give all that should follow it (op
 refresh), decoding begins before it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -101,7 +101,7 @@ class FrameDecoder:
                 elif found > rank:
                     return
 
-    def _decode_run(self, start: int, wanted: Sequence[int]) -> Iterator[Decoded]:
+    def _decode_run(self, start: int, wanted: Sequence[int]) -> Generator[Decoded, None, int]:
         """The `wanted` frames, decoded from packet `start` on; of them only the first few where the others are not
         where they should be and the order has been corrected. Returns how many."""
         settled = start in self._settled
@@ -180,11 +180,12 @@ class FrameDecoder:
 
     def _order_from(self, start: int, first: int, stop: int, stop_packet: int) -> list[int]:
         """The packets of the frames first..stop-1, in the order in which they are decoded from `start`."""
-        packets, begun = {}, start == 0
+        packets: dict[int, None] = {}
+        begun = start == 0
         with suppress(av.error.FFmpegError):  # it comes again when the frames themselves are decoded, and is told then
             for frame in self._frames_from(start, None, stop_packet):
                 begun = begun or frame.key_frame
-                if begun and first <= self._rank_of(frame) < stop:
+                if begun and first <= self._rank_of(frame) < stop and frame.pts is not None:
                     packets[frame.pts] = None
         return list(packets)
 
@@ -213,7 +214,8 @@ class FrameDecoder:
                 return  # no picture is lost with it
             if not self._tolerant:
                 raise
-            self._broken.add(packet.pts if packet else len(self._index.table))
+            number = packet.pts if packet else None
+            self._broken.add(len(self._index.table) if number is None else number)
 
     def _may_skip(self, start: int) -> bool:
         """Whether frames can be left out on the way. Not where the order is in doubt, or where there seems to be none

@@ -7,6 +7,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class FrameFolder:
     def __enter__(self) -> "FrameFolder":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         pass
 
     @property
@@ -47,7 +48,8 @@ class FrameFolder:
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """The frames `indices` (non-decreasing, repeats allowed) as uint8 (T, H, W, 3), RGB."""
-        out, previous = None, None
+        out: Any = None  # until the first frame tells the size
+        previous = None
         for place, index in enumerate(indices):
             if index == previous:
                 out[place] = out[place - 1]

@@ -1,5 +1,7 @@
 """Which way up a frame is shown: a phone films as it is held, and leaves the turning to the player."""
 
+from typing import Any
+
 import av
 import numpy as np
 
@@ -9,7 +11,7 @@ def display_matrix(frame: av.VideoFrame) -> np.ndarray | None:
 
     Players turn by quarters and mirror; other angles, which no camera writes, are left as they are coded.
     """
-    side_data = frame.side_data.get("DISPLAYMATRIX")
+    side_data: Any = frame.side_data.get("DISPLAYMATRIX")  # a buffer, which its stub does not say
     if side_data is None:
         return None
     matrix = np.sign(np.frombuffer(side_data, np.int32, 9).reshape(3, 3)[:2, :2])

@@ -38,7 +38,7 @@ _MAX_EMPTY_BYTES = 64  # a packet without a picture is small
 class Part(NamedTuple):
     """The frames of a video, or of a part of one, among those of an index."""
 
-    index: PacketIndex
+    index: PacketIndex  # type: ignore[assignment]  # nobody looks for a value in this tuple
     first: int
     num_frames: int
 
@@ -67,19 +67,21 @@ class PacketReader:
         self._reorders = bool(stream.codec_context.has_b_frames) or not stores_order
         self._slack_sec = NEAR_FRAMES / float(stream.average_rate or 1)
         self._kept: list[av.Packet] | None = None  # all packets of the index, where they are few
-        self._index: PacketIndex | None = None
+        self._index: PacketIndex  # as whole() or part() finds it
         self._seeks = True  # as long as seeking leads to where it should
 
     def whole(self) -> Part:
         """The whole video. Raises DataError."""
         key = index_cache.key_of(self._path)
-        self._index = index_cache.load(key, self._timed, self._reorders) if key else None
-        if self._index is None:
+        known = index_cache.load(key, self._timed, self._reorders) if key else None
+        if known is None:
             self._read_index(key)
+        else:
+            self._index = known
         return Part(self._index, 0, self._index.num_frames)
 
     def _read_index(self, key: index_cache.Key | None) -> None:
-        writer, ends = _TableWriter(self._stream.codec_context.name), {}
+        writer, ends = _TableWriter(self._stream.codec_context.name), dict[av.stream.Stream, int]()
         try:
             for packet in self._container.demux():
                 self._deadline.check()
@@ -92,7 +94,8 @@ class PacketReader:
             self._pass_over(self._fault(fault, writer.num_frames))
         if not writer.num_frames:
             raise DataError(f"{self._path}: there is not one frame in this video.")
-        end_sec = max((float(end * stream.time_base) for stream, end in ends.items()), default=0.0)
+        ends_sec = (float(end * stream.time_base) for stream, end in ends.items())  # type: ignore[operator]  # all have one
+        end_sec = max(ends_sec, default=0.0)
         self._check_not_truncated(end_sec, writer.num_frames)
         self._index, self._kept = PacketIndex(writer.table(), self._timed, self._reorders), writer.kept
         if key and not self.fault:
@@ -105,11 +108,12 @@ class PacketReader:
                 f"{self._path}: a part of a video is found by the times of its frames, and this kind of file "
                 f"({self._container.format.name}) has none. Convert it to .mp4 or .webm, or extract its frames."
             )
-        begin = self._stream.start_time or 0
-        start, stop = (begin + round(seconds / self._stream.time_base) for seconds in (start_sec, stop_sec))
+        begin, tick_sec = self._stream.start_time or 0, self._stream.time_base
+        assert tick_sec is not None, "the stream of an open container has one"
+        start, stop = (begin + round(seconds / tick_sec) for seconds in (start_sec, stop_sec))
         back_sec = 0.0
         while True:  # a keyframe may come before the start in the file and be shown after it: look further back
-            writer, end = self._between(max(start - round(back_sec / self._stream.time_base), begin), stop)
+            writer, end = self._between(max(start - round(back_sec / tick_sec), begin), stop)
             table = writer.table()
             keys = np.flatnonzero(table.flags & IS_KEY)
             if (len(keys) and table.pts[keys[0]] <= start) or back_sec > start_sec:
@@ -124,7 +128,7 @@ class PacketReader:
             )
         first = bisect_left(times, start)
         num_frames = bisect_left(times, stop) - first
-        end_sec = float(max(end - begin, 0) * self._stream.time_base)
+        end_sec = float(max(end - begin, 0) * tick_sec)
         if num_frames < 1 or end_sec < stop_sec - max(0.1 * (stop_sec - start_sec), self._slack_sec):
             raise DataError(
                 f"{self._path}: the part from {start_sec:.2f} s to {stop_sec:.2f} s is not in this video, "
@@ -193,7 +197,7 @@ class PacketReader:
                 raise self._deadline.passed() from None
             raise _Changed from None
         number = -1 if packet is None else self._number_of(packet)
-        if not 0 <= number <= start:
+        if packet is None or not 0 <= number <= start:
             raise _Changed
         return number, chain([packet], packets)
 
@@ -289,8 +293,8 @@ class _TableWriter:
             self.kept.append(packet)
 
     def table(self) -> PacketTable:
-        columns = (np.frombuffer(column, np.int64) for column in self._columns)
-        return PacketTable(*columns, np.frombuffer(self._flags, np.uint8))
+        pts, dts, pos, size = (np.frombuffer(column, np.int64) for column in self._columns)
+        return PacketTable(pts, dts, pos, size, np.frombuffer(self._flags, np.uint8))
 
 
 def has_picture(packet: av.Packet, codec: str) -> bool:

@@ -28,7 +28,7 @@ class FrameConverter:
 
     def check_fits(self, frame: av.VideoFrame) -> None:
         """Raises DataError unless it fits."""
-        if not self.fits(frame):
+        if not self.fits(frame) and self._size is not None:
             raise DataError(
                 f"{self._path}: the size of its frames changes, from {self._size[0]} x {self._size[1]} to "
                 f"{frame.width} x {frame.height} pixels. Convert it to one (ffmpeg -i IN -vf scale=-2:480 OUT)."

@@ -13,6 +13,7 @@ T frame, H W space.
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -61,7 +62,7 @@ class VideoFile(FrameDecoder):
     def __enter__(self) -> "VideoFile":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -81,7 +82,7 @@ class VideoFile(FrameDecoder):
         if not len(self._index.times):
             return None
         shown = self._index.times[self._first : self._first + self.num_frames]
-        times = (shown - shown[0]).astype(float) * float(self._stream.time_base)
+        times = (shown - shown[0]).astype(float) * float(self._stream.time_base)  # type: ignore[arg-type]  # an open stream has one
         if self.fps:
             even = np.arange(self.num_frames) / self.fps
             if np.abs(times - even).max() <= _ROUNDING_SEC:
@@ -90,7 +91,8 @@ class VideoFile(FrameDecoder):
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """The frames `indices` (non-decreasing, repeats allowed) as uint8 (T, H, W, 3), RGB."""
-        out, previous = None, None
+        out: Any = None  # until the first frame tells the size
+        previous = None
         frames = self.frames(indices)
         for place, index in enumerate(indices):
             if index == previous:

@@ -28,7 +28,7 @@ _WITHOUT_RATE = float("nan")  # the time of a frame where nobody knows it
 
 
 class StreamedFrame(NamedTuple):
-    index: int  # from 0, as for open_video
+    index: int  # type: ignore[assignment]  # from 0, as for open_video; nobody looks for a value in this tuple
     time_sec: float  # after the first frame; NaN where nobody knows
     image: np.ndarray  # uint8 (H, W, 3), RGB
 
@@ -50,7 +50,7 @@ class VideoStream:
     def __enter__(self) -> "VideoStream":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -86,7 +86,7 @@ class FolderStream:
     def __enter__(self) -> "FolderStream":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         pass
 
     def __iter__(self) -> Iterator[StreamedFrame]:
@@ -119,16 +119,16 @@ class LiveStream:
         self.path = name
         self.fault: str | None = None
         self.num_missing = self.num_broken = 0
-        given = isinstance(source, av.container.InputContainer)
-        self._container = source if given else open_container_of(source, name)
-        self._is_ours = not given
+        self._is_ours = not isinstance(source, av.container.InputContainer)
+        self._container: av.container.InputContainer
+        self._container = source if isinstance(source, av.container.InputContainer) else open_container_of(source, name)
         self._stream = video_stream(self._container, name)
         self.fps = float(self._stream.average_rate) if self._stream.average_rate else None
 
     def __enter__(self) -> "LiveStream":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -146,7 +146,7 @@ class LiveStream:
             time_sec = _time(index, None, self.fps)
             if frame.pts is not None:
                 first_pts = frame.pts if first_pts is None else first_pts
-                time_sec = float((frame.pts - first_pts) * self._stream.time_base)
+                time_sec = float((frame.pts - first_pts) * self._stream.time_base)  # type: ignore[operator]  # an open stream has one
             yield StreamedFrame(index, time_sec, converter.upright_rgb(frame))
         if index < 0:
             raise DataError(f"{self.path}: there is not one frame in this video.")

@@ -1,6 +1,7 @@
 """The command line that the tools share: files, keys and values told apart."""
 
 import argparse
+from pathlib import Path
 
 import pytest
 
@@ -46,7 +47,10 @@ def test_files_and_overrides_are_told_apart(parser, line):
 def test_a_value_may_be_a_file_or_look_like_a_flag(parser):
     line = "--cfg a.yaml TRAIN.CHECKPOINT_FILE_PATH weights.pyth OUTPUT_DIR b.yaml"
     [cfg] = load_configs(parse_arguments(parser, line.split()))
-    assert (cfg.TRAIN.CHECKPOINT_FILE_PATH, cfg.OUTPUT_DIR) == ("weights.pyth", "b.yaml")
+    assert (str(Path("weights.pyth").absolute()), str(Path("b.yaml").absolute())) == (
+        cfg.TRAIN.CHECKPOINT_FILE_PATH,
+        cfg.OUTPUT_DIR,
+    )
     with pytest.raises(ConfigError, match=r"SOLVER\.BASE_LR is -0\.0001; it must be more than 0"):
         load_configs(parse_arguments(parser, ["--cfg", "a.yaml", "SOLVER.BASE_LR", "-1e-4"]))
 

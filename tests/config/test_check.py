@@ -219,3 +219,40 @@ def test_a_block_outside_its_stage_does_not_hide_what_the_block_refuses(tmp_path
         load_config(path)
     assert "ATTENTION.LOCATION names block 9 of res3" in str(refused.value)
     assert "GROUPS is 7; it must divide the 128 channels" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("RNG_SEED", 2**63),
+        ("SYNTHETIC.SEED", 2**64),
+        ("MODEL.NUM_CLASSES", 2**31),
+        ("MODEL.NUM_CLASSES", [3, 10**30]),
+        ("SOLVER.BASE_LR", 1e39),
+        ("SOLVER.STEPS", [1, 1e300]),
+        ("SOLVER.WEIGHT_DECAY", 1e39),
+        ("TRAIN.BATCH_SIZE", 10**20),
+        ("DATA_LOADER.SAMPLE_TIMEOUT_SEC", 1e12),
+        ("DIST_WAIT_SEC", 10**10),
+        ("LOG_PERIOD", 10**40),
+    ],
+)
+def test_numbers_beyond_what_libraries_take(key, value):
+    assert key in {fault.key for fault in check_config(config({key: value}))}
+
+
+def test_the_largest_seed_is_one():
+    assert not [fault for fault in check_config(config({"RNG_SEED": 2**63 - 1})) if fault.key == "RNG_SEED"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "right"),
+    [
+        ("DATA.MEAN", [123.675, 116.28, 103.53], [0.485, 0.456, 0.406]),
+        ("DATA.STD", [58.395, 57.12, 57.375], [0.229, 0.224, 0.225]),
+        ("DATA.MEAN", [0.5, -0.5, 0.5], None),
+    ],
+)
+def test_means_are_of_pixels_from_0_to_1(key, value, right):
+    [fault] = [fault for fault in check_config(config({key: value})) if fault.key == key]
+    assert right is None or str(right) in fault.text

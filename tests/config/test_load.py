@@ -8,6 +8,7 @@ import pytest
 from miniatures import ROOT
 
 from slowfast_gta.config.load import load_config, save_config
+from slowfast_gta.config.paths import is_path
 from slowfast_gta.config.read import packaged_configs
 from slowfast_gta.errors import ConfigError
 
@@ -134,6 +135,7 @@ def test_override_takes_the_type_of_its_key(write, key, text, value):
     node = load_config("base.yaml", [key, text])
     for part in key.split("."):
         node = node[part]
+    value = str(Path.cwd() / value) if is_path(key) else value
     assert node == value and type(node) is type(value)
 
 

@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from epic_miniature import action, make_epic, make_frames
 from made_videos import write_frames, write_video
-from miniatures import keys, make_ssv1, make_ssv2
+from miniatures import TINY, keys, make_ssv1, make_ssv2
 
-from slowfast_gta import load_config
+from slowfast_gta import build_model, load_config
 from slowfast_gta.commands import run_command
 from slowfast_gta.datasets.build import build_dataset
 from slowfast_gta.datasets.cleaned import copy_without_lines, read_mark
@@ -169,3 +170,19 @@ def test_all_other_lines_stay_byte_for_byte(tmp_path):
     source.write_bytes(b"\xef\xbb\xbfone\r\ntwo\r\n\r\nthree")
     copy_without_lines(source, tmp_path / "b.csv", {2})
     assert (tmp_path / "b.csv").read_bytes() == b"\xef\xbb\xbfone\r\n\r\nthree"
+
+
+def test_a_result_on_cleaned_lists_is_named_as_such(tmp_path):
+    data = make_ssv2(tmp_path / "ssv2", num_train=3, num_val=3)
+    (data / "20bn-something-something-v2" / "1004.webm").write_bytes(b"")
+    words = keys(*TINY, "DATA.PATH_TO_DATA_DIR", data, "NUM_GPUS", 0, "TRAIN.BATCH_SIZE", 3)
+    check(tmp_path, "configs/SSv2/R2D50.yaml", *words)
+    config = tmp_path / "clean" / "clean.yaml"
+    torch.save({"model_state": build_model(load_config(config)).state_dict()}, tmp_path / "weights.pyth")
+    more = keys(
+        "TRAIN.ENABLE", False, "TEST.CHECKPOINT_FILE_PATH", tmp_path / "weights.pyth", "OUTPUT_DIR", tmp_path / "o"
+    )
+    assert run_command("run_net", ["--cfg", str(config), *more]) == 0
+    results = json.loads((tmp_path / "o" / "results.json").read_text())
+    assert (results["num_videos"], results["num_missing"]) == (2, 0)
+    assert results["cleaned"]["splits"]["test"] == {"num_videos": 3, "num_left": 2, "share_left": 0.666667}

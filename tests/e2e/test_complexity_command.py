@@ -32,7 +32,7 @@ def test_keys_after_the_files_count(capsys):
 def test_people_get_a_table(capsys):
     assert run_command("complexity", ["--cfg", GTA]) == 0
     text = capsys.readouterr().out
-    assert "s3.pathway0_attention" in text and "views of a video" in text
+    assert "pathway0_attention1" in text and "views of a video" in text
 
 
 def test_rows_of_the_paper(capsys):
@@ -73,3 +73,19 @@ def test_benchmark_answers_with_the_promised_keys(capsys):
 def test_benchmark_refuses_in_a_sentence(arguments, capsys):
     assert run_command("benchmark", ["model", "--cfg", R2D, *arguments]) == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_stages_are_in_the_order_of_a_clip_and_add_up(capsys):
+    assert run_command("complexity", ["--cfg", "configs/Kinetics/SlowFast_8x8_R101_GTA.yaml", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)[0]
+    names = [stage["name"] for stage in answer["stages"]]
+    assert names[:4] == ["s1", "s1_fuse", "s2", "s2_fuse"] and names[-1] == "head"
+    for key in ("gmacs", "params_m", "activations_m"):
+        assert sum(stage[key] for stage in answer["stages"]) == pytest.approx(answer[key], abs=2e-3)
+
+
+def test_attention_is_shown_in_its_stage(capsys):
+    assert run_command("complexity", ["--cfg", GTA]) == 0
+    rows = [line.split()[0:3] for line in capsys.readouterr().out.splitlines()[2:]]
+    where = next(number for number, row in enumerate(rows) if row[:2] == ["in", "it"])
+    assert rows[where - 1][0] == "s3" and rows[where][2].startswith("s3.pathway0_attention")

@@ -34,6 +34,8 @@ from slowfast_gta.engine.checkpoint import checkpoint
             ["ATTENTION.LOCATION names block 3 of res3", "only 0 is allowed"],
         ),
         (("NUM_SHARDS", 2), ["NUM_SHARDS is 2", "--init_method tcp://HOST:PORT", "--shard_id"]),
+        (("TRAIN.CHECKPOINT_FILE_PATH", "/no/r50.pth"), ["TRAIN.CHECKPOINT_FILE_PATH", "/no/r50.pth"]),
+        (("SOLVER.BASE_LR", 1e30), ["SOLVER.BASE_LR", "1e+30"]),
     ],
 )
 def test_a_wrong_key_is_a_sentence_of_exit_code_2(run_tiny, pairs, words):
@@ -48,8 +50,10 @@ def test_a_wrong_key_is_a_sentence_of_exit_code_2(run_tiny, pairs, words):
     [
         (("TRAIN.BATCH_SIZE", 13), ["12 training videos, fewer than TRAIN.BATCH_SIZE 13", "Set TRAIN.BATCH_SIZE"]),
         (("TRAIN.ENABLE", False), ["nothing to test", "TEST.CHECKPOINT_FILE_PATH"]),
-        (("TRAIN.CHECKPOINT_FILE_PATH", "/no/r50.pth"), ["no weights file or checkpoint at /no/r50.pth"]),
-        (("SOLVER.BASE_LR", 1e30), ["The loss is nan", "step 3", "videos 10", "SOLVER.BASE_LR"]),
+        (
+            ("SOLVER.BASE_LR", 1e9, "SOLVER.WEIGHT_DECAY", 1e9),
+            ["The loss is nan", "step 3", "videos 10", "SOLVER.BASE_LR"],
+        ),
         pytest.param(
             ("NUM_GPUS", 1),
             ["NUM_GPUS is 1", "PyTorch sees 0 CUDA GPUs", "Set NUM_GPUS to 0"],
@@ -127,7 +131,7 @@ def test_nothing_but_broken_videos_stops_training_even_with_skip(run_tiny, tmp_p
     for number in range(1000, 1004):
         break_video(data / "20bn-something-something-v2" / f"{number}.webm", "text")
     code, _, err = run_tiny("DATA.ON_ERROR", "skip", data=data)
-    assert code == 1 and "Not one sample of this step could be read" in err
+    assert code == 1 and "1000.webm" in err
 
 
 @pytest.mark.parametrize("how", BROKEN)

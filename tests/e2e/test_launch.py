@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from miniatures import CFG, ROOT, command, make_ssv2, metrics
+from miniatures import CFG, ROOT, TINY, command, keys, make_ssv2, metrics
 from shards import ALIKE, arguments, assert_well, ends, start, start_shards
 
 from slowfast_gta.distributed.group import free_port
@@ -96,10 +96,11 @@ def test_however_many_they_answer_the_very_same(several, run_tiny, tmp_path):
 
 def test_torchrun(ssv2, tmp_path, one):
     """Two configs, one after the other: each meets at a port of its own."""
-    again = tmp_path / "again.yaml"
-    again.write_text(f"_BASE_: {CFG}\n")
+    files = [tmp_path / f"{name}.yaml" for name in ("run", "again")]
+    for file in files:
+        file.write_text(f"_BASE_: {CFG}\nOUTPUT_DIR: {file.with_suffix('')}\n")
     line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
-    line += [*command(*arguments(ssv2, tmp_path / "run"))[1:], "--cfg", str(again)]
+    line += command("--cfg", *map(str, files), *keys(*TINY, *ALIKE, "DATA.PATH_TO_DATA_DIR", ssv2))[1:]
     ended = ends([start(line)])
     assert ended[0][0] == 0, ended
     said = ended[0][1]

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 from miniatures import CFG, ROOT, command
 
+from slowfast_gta.commands import run_command
 from slowfast_gta.commands.submit import minutes_of, run_net_command
 from slowfast_gta.errors import ConfigError
 
@@ -67,3 +68,15 @@ def test_the_batch_script_gives_each_task_the_nodes_gpus(arguments, expected, tm
     environment |= {"SLURM_JOB_ID": "1", "SLURM_GPUS_ON_NODE": "8"}
     done = subprocess.run(["bash", script, *arguments.split()], env=environment, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.strip() == f"tools/run_net.py {expected}", done.stdout + done.stderr
+
+
+def test_a_dry_run_says_what_would_be_submitted_and_leaves_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PATH", "")  # no sbatch is needed
+    given = ["--cfg", str(CFG), "--time", "1:00:00", "--nodes", "2", "--gpus-per-node", "8", "--qos", "high"]
+    given += ["--constraint", "a100|h100", "--dry-run", "OUTPUT_DIR", str(tmp_path / "run")]
+    assert run_command("submit", given) == 0
+    lines = capsys.readouterr().out.splitlines()
+    options = {"time=60", "nodes=2", "gpus-per-node=8", "qos=high", "constraint=a100|h100"}
+    assert {f"#SBATCH --{option}" for option in options} <= set(lines)
+    assert any(line.endswith(f"OUTPUT_DIR {tmp_path / 'run'} NUM_GPUS 8") for line in lines)
+    assert not list(tmp_path.iterdir())

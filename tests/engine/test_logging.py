@@ -91,12 +91,12 @@ class Terminal(io.StringIO):
 def test_on_a_terminal_there_is_a_bar_with_the_time_left_above_which_is_printed(monkeypatch, capsys):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    for number in progress_of([1, 2, 3], "predicting", "video"):
+    for number in progress_of([1, 2, 3], "predicting", "video", 3):
         with above_bar():
             print(f"video {number}")
     assert "3/3" in terminal.getvalue() and "predicting" in terminal.getvalue() and "<00:0" in terminal.getvalue()
     assert capsys.readouterr().out == "video 1\nvideo 2\nvideo 3\n"
-    assert list(progress_of(["one"], "predicting", "video")) == ["one"]
+    assert list(progress_of(["one"], "predicting", "video", 1)) == ["one"]
 
 
 def test_a_step_fits_into_80_columns(monkeypatch):

@@ -12,6 +12,7 @@ from miniatures import ROOT
 from toy_sequences.task import SECTION, Recurrent
 
 from slowfast_gta import load_config
+from slowfast_gta.commands import run_command
 from slowfast_gta.distributed.group import free_port
 from slowfast_gta.errors import ConfigError
 
@@ -101,9 +102,9 @@ def test_checkpoints_hold_what_is_trained_and_the_digest_of_the_rest(undisturbed
     assert list(manifest["files"]) == ["shift.json"] and content["builds_on"]["shift"] and content["builds_on"]["base"]
 
 
-@pytest.mark.parametrize("killed_at", ["0 1 2", "1 0 4"])
-def test_killed_and_resumed_it_ends_with_the_same_bits(undisturbed, tmp_path, killed_at):
+def test_killed_and_resumed_it_ends_with_the_same_bits(undisturbed, tmp_path):
     num_processes, wanted = undisturbed
+    killed_at = {1: "1 0 4", 2: "0 1 2"}[num_processes]  # in the second stage; in the second epoch of the first
     ended = run_toy(tmp_path, num_processes=num_processes, killed_at=f"{killed_at} {num_processes - 1}")
     assert all(code != 0 for code, _ in ended)
     for code, said in run_toy(tmp_path, num_processes=num_processes):
@@ -116,19 +117,35 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(undisturbed, tmp_path, ki
     assert results[0]["accuracy"] == results[1]["accuracy"]
 
 
-def test_what_a_run_builds_on_may_not_change(tmp_path):
-    run_toy(tmp_path, "STAGES.first.SOLVER.MAX_EPOCH", 1, "STAGES.second.SOLVER.MAX_EPOCH", 1)
-    [(code, said)] = run_toy(tmp_path, "TOY.BASE_SEED", 1)
-    assert code == 1 and "base was" in said and "Traceback" not in said
-    [(code, said)] = run_toy(tmp_path, "STAGES.first.SOLVER.MAX_EPOCH", 2, "STAGES.second.SOLVER.MAX_EPOCH", 2)
+@pytest.fixture
+def run_here(tmp_path, capsys):
+    """run_here(KEY, VALUE, ...) -> (exit code, stderr), in this process; of each stage one epoch, unless given."""
+
+    def call(*pairs: object) -> tuple[int, str]:
+        (tmp_path / "toy.yaml").write_text(YAML)
+        one_epoch = ("STAGES.first.SOLVER.MAX_EPOCH", 1, "STAGES.second.SOLVER.MAX_EPOCH", 1)
+        line = ["--cfg", tmp_path / "toy.yaml", "OUTPUT_DIR", tmp_path / "run", *one_epoch, *pairs]
+        code = run_command("command", [str(item) for item in line], package="toy_sequences")
+        said = capsys.readouterr().err
+        assert "Traceback" not in said, said
+        return code, said
+
+    return call
+
+
+def test_what_a_run_builds_on_may_not_change(run_here):
+    assert run_here()[0] == 0
+    code, said = run_here("TOY.BASE_SEED", 1)
+    assert code == 1 and "base was" in said
+    code, said = run_here("STAGES.first.SOLVER.MAX_EPOCH", 2, "STAGES.second.SOLVER.MAX_EPOCH", 2)
     assert code == 1 and "shift was" in said, "the first stage went on: the second began from other artefacts"
 
 
-def test_an_artefact_that_was_changed_is_refused(tmp_path):
-    run_toy(tmp_path, "SOLVER.MAX_EPOCH", 1, "STAGES.second.SOLVER.MAX_EPOCH", 1)
+def test_an_artefact_that_was_changed_is_refused(run_here, tmp_path):
+    assert run_here()[0] == 0
     (tmp_path / "run" / "first" / "artefacts" / "shift.json").write_text("0.25")
-    [(code, said)] = run_toy(tmp_path, "SOLVER.MAX_EPOCH", 1)
-    assert code == 1 and "shift.json" in said and "Traceback" not in said
+    code, said = run_here()
+    assert code == 1 and "shift.json" in said
 
 
 def test_batches_without_a_sample_on_one_process_count_nothing(tmp_path):

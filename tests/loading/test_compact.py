@@ -3,6 +3,7 @@
 import multiprocessing
 import pickle
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,14 @@ def test_three_hundred_thousand_records_cost_all_workers_less_than_a_hundred_meg
     with capsys.disabled():
         print(f"\n300,000 records cost {num_workers} workers ({method}) {cost:.1f} MB together")
     assert cost < 100
+
+
+def test_the_digest_is_of_paths_labels_and_spans_in_their_order():
+    a, b = VideoRecord("/data/a.mp4", 0, "a"), VideoRecord("/data/b.mp4", 1, "b")
+    digest = VideoRecords([a, b]).digest()
+    assert VideoRecords([a, b]).digest() == digest
+    moved = [replace(record, path=record.path.replace("/data", "/elsewhere")) for record in (a, b)]
+    assert VideoRecords(moved).digest() == digest
+    others = [[b, a], [a, replace(b, label=0)], [a, replace(b, path="/data/c.mp4")], [a], [a, b, b]]
+    others += [[a, replace(b, span=(0.0, 1.0))], [a, replace(b, span=(0.0, 2.0))]]
+    assert len({digest, *(VideoRecords(other).digest() for other in others)}) == 1 + len(others)

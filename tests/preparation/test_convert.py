@@ -126,3 +126,13 @@ def test_names_with_spaces_cannot_be_in_a_list_of_frames(tmp_path, capsys):
             write_frames(tmp_path / "videos" / name / f"no {number}", 2)
     assert lists(CONFIGS["Kinetics"], tmp_path / "videos", tmp_path / "out", "--format", "frames", classes=2) == 1
     assert "a list of frames cannot hold names with spaces" in capsys.readouterr().err
+
+
+def test_a_path_that_the_list_would_not_give_back_is_a_sentence(tmp_path, capsys):
+    for name in ("a", "b"):
+        (tmp_path / "videos" / name).mkdir(parents=True)
+        for number in range(3):
+            write_video(tmp_path / "videos" / name / f"{number}\n.webm", 3)
+    assert lists(CONFIGS["Kinetics"], tmp_path / "videos", tmp_path / "out", classes=2) == 1
+    assert "does not come out of a list" in capsys.readouterr().err
+    assert not list((tmp_path / "out").glob("*.csv"))

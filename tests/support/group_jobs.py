@@ -12,6 +12,7 @@ from float_clips import batch_of, task_of
 from torch import nn
 
 from slowfast_gta import distributed
+from slowfast_gta.engine.memory import told_when_full
 from slowfast_gta.engine.training.learner import Learner
 from slowfast_gta.errors import ConfigError, Interrupted
 
@@ -121,7 +122,8 @@ def fail_on_one(how: str, in_python: bool) -> None:
         if how == "disk":
             raise OSError(errno.ENOTDIR, "Not a directory", "run/log.txt")
         if how == "memory":
-            torch.empty(1 << 50)
+            with told_when_full():
+                torch.empty(1 << 50)
         os.kill(os.getpid(), signal.SIGKILL)
     while True:  # the others wait for it, in Python or in a collective
         time.sleep(0.1) if in_python else distributed.barrier()
@@ -140,7 +142,3 @@ def wait_for_a_signal(folder: Path) -> None:
         time.sleep(0.01)
     time.sleep(0.2)
     (folder / f"received{distributed.get_rank()}_{len(received)}").touch()
-
-
-def out_of_memory() -> None:
-    torch.empty(1 << 50)

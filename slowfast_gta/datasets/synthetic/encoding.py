@@ -1,6 +1,7 @@
 """Encoding frames as small real video files. T frame, H W space."""
 
 import io
+from typing import Any
 
 import av
 import cv2
@@ -26,11 +27,11 @@ def encode_video(frames: np.ndarray, codec: str) -> bytes:
     file = io.BytesIO()
     no_random_ids = {"fflags": "+bitexact"}  # the same frames give the same bytes
     with av.open(file, "w", format=container_format, container_options=no_random_ids) as container:
-        stream = container.add_stream(encoder, rate=_FRAMES_PER_SECOND, options=options)
+        stream: Any = container.add_stream(encoder, rate=_FRAMES_PER_SECOND, options=options)
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
         stream.codec_context.thread_count = 1  # the processes are the parallelism
         for frame in frames:
-            planes = cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2YUV_I420)
+            planes: Any = cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2YUV_I420)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(planes, format="yuv420p")))
         container.mux(stream.encode(None))
     return file.getvalue()

@@ -142,9 +142,16 @@ def find_newest(output_dir: str | Path) -> tuple[Position, dict] | None:
     return chosen, content or load_torch_file(checkpoint_dir(output_dir) / chosen.file_name)
 
 
+def set_aside_unreadable(output_dir: str | Path, newest: Position) -> None:
+    """Rename what `find_newest` could not read: it counts as newer than what will be written next."""
+    for position, path in list_checkpoints(output_dir):
+        if position > newest:
+            path.replace(path.with_suffix(".unreadable"))
+            logger.warning("%s is now called %s.", path, path.with_suffix(".unreadable").name)
+
+
 def _search(output_dir: str | Path) -> tuple[Position | None, dict | None]:
     found = list_checkpoints(output_dir)
-    unreadable = []
     for position, path in reversed(found):
         try:
             content = load_torch_file(path)
@@ -153,11 +160,7 @@ def _search(output_dir: str | Path) -> tuple[Position | None, dict | None]:
                 raise WeightsError(f"{path} has no {' and no '.join(sorted(missing))}.")
         except WeightsError as fault:
             logger.warning("%s Trying the checkpoint before it.", fault)
-            unreadable.append(path)
             continue
-        for torn in unreadable:  # out of the way: it is newer than what will be written next
-            torn.replace(torn.with_suffix(".unreadable"))
-            logger.warning("%s is now called %s.", torn, torn.with_suffix(".unreadable").name)
         return position, content
     if found:
         raise WeightsError(

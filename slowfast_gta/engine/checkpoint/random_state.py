@@ -5,6 +5,7 @@ interruption, where it stood.
 """
 
 import random
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,8 @@ def seed_step(*numbers: int) -> None:
 
 def random_states() -> list[dict]:
     """The state of the generators of every process, in the order of ranks. All processes must ask."""
-    kind, words, *rest = np.random.get_state()
+    state_of_numpy: Any = np.random.get_state()  # the tuple that it is without arguments
+    kind, words, *rest = state_of_numpy
     state = {"python": random.getstate(), "numpy": (kind, words.tolist(), *rest), "torch": torch.get_rng_state()}
     if torch.cuda.is_initialized():
         state["cuda"] = torch.cuda.get_rng_state()
@@ -47,5 +49,5 @@ def restore_random_state(states: list[dict]) -> None:
         torch.cuda.set_rng_state(state["cuda"])
 
 
-def _tuples(value):
+def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value

@@ -2,14 +2,19 @@
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import yaml
 from fvcore.common.config import CfgNode
 from torch import nn
 
+from slowfast_gta.config.paths import is_path, same_path
+from slowfast_gta.config.settings import flattened
 from slowfast_gta.engine.checkpoint.checkpoint import Position, list_checkpoints
 from slowfast_gta.engine.checkpoint.code_version import code_version
 from slowfast_gta.engine.task import Loader, Task
+from slowfast_gta.engine.writers import read_rows
 from slowfast_gta.errors import ConfigError, RunError
 
 logger = logging.getLogger("slowfast_gta")
@@ -21,9 +26,62 @@ def build_origin(cfg: CfgNode, task: Task, loader: Loader) -> dict[str, Any]:
         "RNG_SEED": cfg.RNG_SEED,
         "TRAIN.BATCH_SIZE": cfg.TRAIN.BATCH_SIZE,
         "steps of an epoch": len(loader),
+        **_list_digest(loader),
         **task.origin(cfg),
         "code": code_version(),
     }
+
+
+def _list_digest(loader: Loader) -> dict[str, str]:
+    digest = getattr(loader, "digest", None)
+    return {} if digest is None else {"training list (digest)": digest}
+
+
+def global_step_of(content: Mapping[str, Any], position: Position, output_dir: Path) -> int:
+    """The training steps that led to the checkpoint `content`.
+
+    Earlier versions did not save them: epochs times the steps of an epoch then, unless metrics.jsonl knows of more,
+    from a batch size that had more steps.
+    """
+    if "global_step" in content:
+        return int(content["global_step"])
+    counted = position.epoch * content["origin"]["steps of an epoch"]
+    rows = read_rows(output_dir / "metrics.jsonl")
+    logged = [row["step"] for row in rows if row["kind"] == "train" and row.get("epoch", 0) <= position.epoch]
+    return max(counted, *logged, 0) + position.step
+
+
+def check_changed_keys(cfg: CfgNode, content: Mapping[str, Any]) -> None:
+    """Say every key that is not as it was when the checkpoint `content` was made, with both values.
+
+    Raises RunError where the data set is another one: its classes may have the same names and another order of videos.
+    """
+    was = _saved_config(content)
+    now = flattened(cfg)
+    changed = {key: (was[key], now[key]) for key in was if key in now and not _same(key, was[key], now[key])}
+    if "TRAIN.DATASET" in changed:
+        old, new = changed["TRAIN.DATASET"]
+        raise RunError(
+            f"The newest checkpoint in {cfg.OUTPUT_DIR} was trained on TRAIN.DATASET {old}, and this is {new}. Choose "
+            "another OUTPUT_DIR; TRAIN.CHECKPOINT_FILE_PATH starts from such weights."
+        )
+    if changed:
+        count = "1 key has" if len(changed) == 1 else f"{len(changed)} keys have"
+        lines = [f"  {key}: {old!r} -> {new!r}" for key, (old, new) in changed.items()]
+        logger.warning("Since the checkpoint was made, %s changed:\n%s", count, "\n".join(lines))
+
+
+def _saved_config(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Every key of the config that a checkpoint holds, which is text; nothing where it holds none that can be read."""
+    try:
+        saved = yaml.safe_load(content.get("cfg") or "")
+    except (yaml.YAMLError, AttributeError, TypeError):
+        return {}
+    return flattened(saved) if isinstance(saved, dict) else {}
+
+
+def _same(key: str, was: object, now: object) -> bool:
+    return was == now or (is_path(key) and isinstance(was, str) and isinstance(now, str) and same_path(was, now))
 
 
 def check_origin(was: Mapping[str, Any], now: Mapping[str, Any], position: Position) -> None:

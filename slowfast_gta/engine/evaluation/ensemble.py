@@ -5,9 +5,10 @@ Legend: V videos, K classes; with several outputs (verb, noun), of all of them s
 
 import math
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -126,7 +127,7 @@ def _difference(first: TestedRun, run: TestedRun) -> str | None:
     return None
 
 
-def _outputs(run: TestedRun) -> dict[str, Sequence[str]]:
+def _outputs(run: TestedRun) -> Mapping[str, Sequence[str]]:
     return run.class_names if isinstance(run.class_names, dict) else {"": run.class_names}
 
 
@@ -141,7 +142,7 @@ def average(runs: Sequence[TestedRun], weights: Sequence[float]) -> Scores:
     video_ids = sorted(video_id for video_id in runs[0].found.video_ids if video_id not in missing)
     places = [{video_id: place for place, video_id in enumerate(run.found.video_ids)} for run in runs]
     rows = [[place[video_id] for video_id in video_ids] for place in places]
-    total = sum(
+    total: Any = sum(
         weight / sum(weights) * run.found.scores[row].astype(np.float64)
         for run, row, weight in zip(runs, rows, weights, strict=True)
     )

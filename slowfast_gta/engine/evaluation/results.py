@@ -142,5 +142,5 @@ def result_arrays(
 def write_results(output_dir: Path, results: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     """results.json and scores.npz, each whole or not at all."""
     with whole_file(output_dir / "scores.npz") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, allow_pickle=False, **arrays)
     write_whole(output_dir / "results.json", json.dumps(results, indent=2))

@@ -5,6 +5,7 @@ Legend: B views at a time, V videos, K classes; with several outputs (verb, noun
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 
 from slowfast_gta import distributed
 from slowfast_gta.engine.device import Normalize, device_of
+from slowfast_gta.engine.fixed_batch import in_fixed_batches
 from slowfast_gta.engine.logging import Progress
 from slowfast_gta.engine.outputs import side_by_side
 from slowfast_gta.loading.batch import BadVideo
@@ -41,15 +43,20 @@ def score_videos(
     was_training, device = model.training, device_of(model)
     model.eval()
     views: dict[str, dict[int, np.ndarray]] = {}
-    labels, bad_videos, counts = {}, [], Counter()
+    labels: dict[str, Any] = {}  # a number, or a list of one for each output
+    bad_videos: list[BadVideo] = []
+    counts: Counter[str] = Counter()
     progress = Progress(loader, len(loader), title)
     for batch in progress:
         bad_videos += batch.errors
         counts.update(batch.counts, num_alike_clips=batch.num_alike)
         if batch.frames is None:
             continue
-        parts = (part.to(device, non_blocking=True) for part in batch.frames.split(batch_size))
-        answers = torch.cat([side_by_side(model(normalize(part))).float() for part in parts]).cpu().numpy()
+
+        def answer(part: torch.Tensor) -> torch.Tensor:
+            return side_by_side(model(normalize(part.to(device, non_blocking=True)))).float()
+
+        answers = in_fixed_batches(answer, batch.frames, batch_size).cpu().numpy()
         rows = zip(batch.video_id, batch.view_id.tolist(), batch.label.tolist(), answers, strict=True)
         for video_id, view_id, label, answer in rows:
             views.setdefault(video_id, {})[view_id] = answer
@@ -61,7 +68,10 @@ def score_videos(
 
 def _gather(views: dict, labels: dict, bad_videos: list[BadVideo], counts: Counter, num_views: int) -> Scores:
     """One row for each video that has all its views; what several processes have is joined, nothing counted twice."""
-    all_views, all_labels, all_bad, all_counts = {}, {}, [], Counter()
+    all_views: dict[str, dict[int, np.ndarray]] = {}
+    all_labels: dict[str, Any] = {}
+    all_bad: list[BadVideo] = []
+    all_counts: Counter[str] = Counter()
     for part_views, part_labels, part_bad, part_counts in distributed.gather((views, labels, bad_videos, counts)):
         for video_id, answers in part_views.items():
             all_views.setdefault(video_id, {}).update(answers)

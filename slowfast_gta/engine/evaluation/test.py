@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,17 @@ from slowfast_gta.errors import RunError
 logger = logging.getLogger("slowfast_gta")
 
 
-def test(cfg: CfgNode, task: Task) -> dict[str, Any] | None:
-    """Test a checkpoint; writes results.json and scores.npz into OUTPUT_DIR, on the main process, which gets them."""
+def test(cfg: CfgNode, task: Task, accept: Callable[[], None] = lambda: None) -> dict[str, Any] | None:
+    """Test a checkpoint; writes results.json and scores.npz into OUTPUT_DIR, on the main process, which gets them.
+
+    accept: called before anything is written.
+    """
     begin = time.perf_counter()
     device = device_from_cfg(cfg)
     loader = task.build_loader(cfg, "test")
     model = task.build_model(cfg, starting=False)
     checkpoint = load_test_weights(cfg, task, model)
+    accept()
     model = task.eval_form(model).to(device)
     found = task.evaluate(model, loader, "test")
     if found is None or not distributed.is_main():

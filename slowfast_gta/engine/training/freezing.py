@@ -15,7 +15,7 @@ def freeze_norms(network: nn.Module, which: str) -> list[nn.Module]:
     which: "none"; "partial", all but the stem's (TSN); "backbone", all but those of inserted blocks; "all".
     """
     inserted = inserted_names(network)
-    frozen = []
+    frozen: list[nn.Module] = []
     for name, module in network.named_modules():
         stays = {
             "none": False,

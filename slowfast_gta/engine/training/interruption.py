@@ -2,6 +2,7 @@
 
 import signal
 from types import FrameType
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -12,10 +13,10 @@ class StopRequest:
     Not a second one of the others: a cluster may send several on its way to the end of its patience.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.received = False
         self._interrupted = False
-        self._previous = {}
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
         for number in SIGNALS:

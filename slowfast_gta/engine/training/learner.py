@@ -84,7 +84,7 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         *first_parts, last_part = batch.split(self._common_num_parts(batch))
         with distributed.unsynchronized(self.model):
-            losses = [self._backward(part, weight) for part in first_parts]
+            losses: list[tuple[Any, Mapping[str, float]]] = [self._backward(part, weight) for part in first_parts]
         losses.append(self._backward(last_part, weight))
         loss = (sum(total for total, _ in losses) / max(batch.num_samples, 1)).item()
         self.scaler.unscale_(self.optimizer)
@@ -141,7 +141,8 @@ class Learner:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint needs besides the position."""
-        state = {"model_state": self._saved(self.network), "optimizer_state": self.optimizer.state_dict()}
+        state: dict[str, Any] = {"model_state": self._saved(self.network)}
+        state["optimizer_state"] = self.optimizer.state_dict()
         state["scaler_state"] = self.scaler.state_dict()
         if self.ema is not None:
             state["ema_state"] = self._saved(self.ema.module)

@@ -26,13 +26,13 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         decay = cfg.BN.WEIGHT_DECAY if is_norm else 0.0 if is_vector else solver.WEIGHT_DECAY
         factor = solver.INSERTED_LR_FACTOR if name.startswith(inserted) else 1.0
         groups.setdefault((decay, factor), []).append(parameter)
-    groups = [
+    options = [
         {"params": found, "weight_decay": decay, "lr_factor": factor} for (decay, factor), found in groups.items()
     ]
     if solver.OPTIMIZING_METHOD != "sgd":
-        return _ADAMS[solver.OPTIMIZING_METHOD](groups, lr=solver.BASE_LR, betas=tuple(solver.BETAS))
+        return _ADAMS[solver.OPTIMIZING_METHOD](options, lr=solver.BASE_LR, betas=tuple(solver.BETAS))
     return torch.optim.SGD(
-        groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, dampening=solver.DAMPENING, nesterov=solver.NESTEROV
+        options, lr=solver.BASE_LR, momentum=solver.MOMENTUM, dampening=solver.DAMPENING, nesterov=solver.NESTEROV
     )
 
 

@@ -1,7 +1,7 @@
 """Training: each step a function of (weights, seed, epoch, step), so that what is saved resumes exactly."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,17 @@ from slowfast_gta.engine.checkpoint.checkpoint import (
     find_newest,
     keep_best,
     remove_leftovers,
+    set_aside_unreadable,
 )
 from slowfast_gta.engine.checkpoint.random_state import restore_random_state, seed_process, seed_step
-from slowfast_gta.engine.checkpoint.resume import build_origin, check_builds_on, check_origin, check_starts_anew
+from slowfast_gta.engine.checkpoint.resume import (
+    build_origin,
+    check_builds_on,
+    check_changed_keys,
+    check_origin,
+    check_starts_anew,
+    global_step_of,
+)
 from slowfast_gta.engine.checkpoint.saving import Saver
 from slowfast_gta.engine.device import device_from_cfg, peak_memory_gib
 from slowfast_gta.engine.logging import Progress, time_left
@@ -51,30 +59,42 @@ class Training:
     saver: Saver
     bad_files: BadFiles
     stop: StopRequest
+    global_step: int = 0  # training steps so far, whatever batch sizes they had
     bad_steps: int = 0  # in a row
 
     def meter(self, total: Mapping[str, float] | Sequence[float] | None = None) -> Meter:
         """One that starts from `total`."""
         return Meter(self.task.metrics, self.task.counts, total)
 
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds of this moment."""
+        return self.learner.state() | {"global_step": self.global_step}
 
-def train(cfg: CfgNode, task: Task) -> None:
-    """Train as `cfg` says, from where OUTPUT_DIR's newest checkpoint stands; Ctrl-C saves and stops."""
+
+def train(cfg: CfgNode, task: Task, accept: Callable[[], None] = lambda: None) -> None:
+    """Train as `cfg` says, from where OUTPUT_DIR's newest checkpoint stands; Ctrl-C saves and stops.
+
+    accept: called before anything is written, once all that could refuse the run has been asked.
+    """
     device = device_from_cfg(cfg)
     seed_process(cfg.RNG_SEED)
     loader = task.build_loader(cfg, "train")
     val_loader = task.build_loader(cfg, "val")
-    if distributed.is_main():
-        remove_leftovers(cfg.OUTPUT_DIR)
     if not cfg.TRAIN.AUTO_RESUME:
         check_starts_anew(cfg)
     found = find_newest(cfg.OUTPUT_DIR)
     if found is not None:
+        check_changed_keys(cfg, found[1])
         task.check_resumed(cfg, found[1])
     learner = build_learner(cfg, task, device, found is not None)
     origin = build_origin(cfg, task, loader)
     position, content = restore_position(cfg, learner, found, origin)
-    steps_before = position.epoch * content["origin"]["steps of an epoch"] + position.step
+    steps_before = global_step_of(content, position, Path(cfg.OUTPUT_DIR))
+    accept()
+    if distributed.is_main():
+        remove_leftovers(cfg.OUTPUT_DIR)
+        if found is not None:
+            set_aside_unreadable(cfg.OUTPUT_DIR, position)
     if cfg.LOG_MODEL_INFO:
         _log_network(cfg, learner)
     constant = {"cfg": cfg.dump(), "task": task.name, **task.entries(), "origin": origin}
@@ -89,6 +109,7 @@ def train(cfg: CfgNode, task: Task) -> None:
             Saver(Path(cfg.OUTPUT_DIR), cfg.TRAIN.KEEP_CHECKPOINTS, constant),
             BadFiles(cfg.OUTPUT_DIR),
             stop,
+            steps_before,
         )
         between_epochs = position.epoch > 0 and not position.step and _is_evaluated(cfg, position.epoch)
         if between_epochs and not distributed.any_process(_is_validated(run, steps_before)):
@@ -115,12 +136,12 @@ def _end_epoch(cfg: CfgNode, run: Training, epochs: int) -> None:
     path = None
     saving = stopping or last or due or run.saver.overdue
     if saving:
-        path = run.saver.save(Position(epochs), run.learner.state(), must=stopping or last)
+        path = run.saver.save(Position(epochs), run.state(), must=stopping or last)
     if evaluating and not stopping:
         validate(cfg, run, epochs)
         stopping = distributed.any_process(run.stop.received)
     if stopping and (not saving or run.saver.overdue):
-        path = run.saver.save(Position(epochs), run.learner.state())
+        path = run.saver.save(Position(epochs), run.state())
     if stopping:
         raise Interrupted(f"Stopped after epoch {epochs}, {_saved(path)}.")
 
@@ -145,12 +166,13 @@ def train_epoch(cfg: CfgNode, run: Training, epoch: int, first_step: int, meter:
             run.bad_steps = 0
         meter.add(result)
         meter.count(batch)
+        run.global_step += 1
         done = step + 1
         progress.note(f"loss {meter.recent_loss:.3f}, lr {lr:.2g}")
         if done % cfg.LOG_PERIOD == 0 or done == num_steps:
             numbers = meter.summary() | meter.period() | _speed(progress)
             numbers["memory_gib"] = peak_memory_gib(learner.device)
-            run.writer.write("train", epoch * num_steps + done, {"epoch": epoch + 1} | learner.lrs() | numbers)
+            run.writer.write("train", run.global_step, {"epoch": epoch + 1} | learner.lrs() | numbers)
             if numbers["broken_videos"]:
                 run.bad_files.gather()
         if done < num_steps:
@@ -221,7 +243,7 @@ def _saved(path: Path | None) -> str:
 def _save_inside(run: Training, position: Position, meter: Meter, must: bool) -> Path | None:
     """A checkpoint inside an epoch: with the sums of its steps so far, so that its averages are of all of it."""
     run.bad_files.gather()
-    return run.saver.save(position, run.learner.state() | {"meter": meter.total()}, must)
+    return run.saver.save(position, run.state() | {"meter": meter.total()}, must)
 
 
 def _leave_out(
@@ -256,7 +278,7 @@ def validate(cfg: CfgNode, run: Training, epochs: int) -> None:
     score = run.task.score
     if cfg.TRAIN.KEEP_BEST and found.metrics[score] > max((row[score] for row in run.writer.rows("val")), default=-1):
         keep_best(checkpoint_dir(cfg.OUTPUT_DIR) / Position(epochs).file_name)
-    run.writer.write("val", epochs * len(run.loader), found.metrics)
+    run.writer.write("val", run.global_step, found.metrics)
     logger.info("Validation: %s.", found.summary)
     if told := counts_sentence(found.results):
         logger.info("Validation: %s.", told)

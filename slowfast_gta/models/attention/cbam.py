@@ -34,7 +34,7 @@ class FrameChannelMask(nn.Module):
 class FramePositionMask(nn.Module):
     """sigmoid of a 7x7 convolution over the mean and the max of the channels, frame by frame."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv3d(2, 1, (1, 7, 7), padding=(0, 3, 3))
 

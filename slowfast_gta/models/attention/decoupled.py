@@ -9,6 +9,7 @@ over "clip" S = 1 and P = T*H*W, over "frame" S = T and P = H*W, over "position"
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -42,6 +43,7 @@ def units(unit: Callable[[str], nn.Module], decoupled: bool) -> "OrderedDict[str
 def maps_of_units(block: nn.Module, x_BCTHW: Tensor, word: str) -> dict[str, Tensor]:
     """{word_part: (B, K, T, H, W)}, what each part of `block` weighs positions with: its `weights`, (B, S, P, K)."""
     maps = {}
+    unit: Any
     for name, unit in block.named_children():
         maps[f"{word}_{name}"] = scatter(unit.weights(x_BCTHW), unit.over, x_BCTHW)
         x_BCTHW = unit(x_BCTHW)

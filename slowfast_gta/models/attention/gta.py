@@ -123,6 +123,7 @@ class RegionGTA(nn.Module):
         self.mix = TemporalMix(num_frames, dim_inner, heads, groups)
         self.out = Projection(dim_inner, dim)
         self.bn = zero_batch_norm(dim)
+        self.assign: Projection | None = None
         if kind == "dynamic":
             self.assign = Projection(dim_inner, num_regions)
         else:
@@ -131,7 +132,6 @@ class RegionGTA(nn.Module):
                     "REGION_KIND static learns a weight for each position and so needs spatial_size.", "REGION_KIND"
                 )
             positions = spatial_size[0] * spatial_size[1]
-            self.assign = None
             self.static = nn.Parameter(torch.randn(num_frames, num_regions, *spatial_size) * positions**-0.5)
 
     def regions(self, value: Tensor) -> Tensor:
@@ -211,7 +211,7 @@ class GTA(nn.Module):
 
     def attention_maps(self, x: Tensor) -> dict[str, Tensor]:
         """{"spatial": (B, T, N, M), "global_pixel", "global_region": (T, T), "regions": (B, T, H, W, R)}."""
-        maps = {}
+        maps: dict[str, Tensor] = {}
         if self.spatial is not None:
             maps |= self.spatial.attention_maps(x)
             x = self.spatial(x)

@@ -74,7 +74,8 @@ class NL(nn.Module):
         key, value = self.conv_phi(source), self.conv_g(source)
         if self.pool == "after":
             key, value = max_pool(key, self.pool_size), max_pool(value, self.pool_size)
-        return tuple(rows(part).flatten(1, 2) for part in (self.conv_theta(x), key, value))
+        query, key, value = (rows(part).flatten(1, 2) for part in (self.conv_theta(x), key, value))
+        return query, key, value
 
     def attend(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) -> what is added to it."""

@@ -32,14 +32,13 @@ def zero_batch_norm(dim: int) -> nn.BatchNorm3d:
     """A BatchNorm with weight 0: behind it, a new block adds nothing."""
     norm = nn.BatchNorm3d(dim)
     nn.init.zeros_(norm.weight)
-    norm.zero_init = True
+    norm.zero_init = True  # type: ignore[assignment]  # a mark for tests and fvcore: torch takes attributes for modules
     return norm
 
 
-def max_pool(x: Tensor, kernel: tuple[int, int, int]) -> Tensor:
+def max_pool(x: Tensor, kernel: tuple[int, ...]) -> Tensor:
     """Max-pool (B, C, T, H, W) without overlap; an axis shorter than the kernel is pooled whole."""
-    kernel = tuple(min(k, size) for k, size in zip(kernel, x.shape[2:], strict=True))
-    return F.max_pool3d(x, kernel)
+    return F.max_pool3d(x, [min(k, size) for k, size in zip(kernel, x.shape[2:], strict=True)])
 
 
 class _DotProductAttention(nn.Module):

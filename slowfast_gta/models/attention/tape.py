@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
 from slowfast_gta.models.attention.gta import check_groups
-from slowfast_gta.models.attention.self_attention import SA, TA, check_num_frames, unrows
+from slowfast_gta.models.attention.self_attention import SA, TA, _DotProductAttention, check_num_frames, unrows
 
 
 class _PositionedTA(TA):
@@ -32,10 +32,11 @@ class _PositionedTA(TA):
         # N(0, 1), as large as the projections it is added to: started at 0.02 it is drowned by them.
         self.embedding = nn.Parameter(torch.randn(num_frames, self.query.out_channels))
 
-    def project(self, x: Tensor, by: TA | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, x: Tensor, by: _DotProductAttention | None = None) -> tuple[Tensor, Tensor, Tensor]:
         check_num_frames(self, x, len(self.embedding))
         position = self.embedding.t()[:, :, None, None]  # (E, T, 1, 1)
-        return tuple(part + position.to(part.dtype) for part in super().project(x, by))
+        query, key, value = (part + position.to(part.dtype) for part in super().project(x, by))
+        return query, key, value
 
     def arrange(self, projected: Tensor) -> Tensor:
         rows_BNTE = super().arrange(projected)
@@ -61,7 +62,7 @@ class _PositionedTA(TA):
         scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
         return scores.unflatten(-1, (self.groups, -1)).softmax(-1).flatten(-2)
 
-    def weights(self, x: Tensor, by: TA | None = None) -> Tensor:
+    def weights(self, x: Tensor, by: _DotProductAttention | None = None) -> Tensor:
         """(B, N, T, T), averaged over heads and groups where there are several."""
         if self.heads == "single":
             return super().weights(x, by)

@@ -31,7 +31,7 @@ class ChannelTemporalMask(FrameChannelMask):
 class SpatioTemporalMask(FramePositionMask):
     """Equations 5 and 6: CBAM's position mask of each frame, two 3x3x3 convolutions, sigmoid."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.temporal = nn.Sequential(*(nn.Conv3d(1, 1, 3, padding=1) for _ in range(2)))
 

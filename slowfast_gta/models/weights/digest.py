@@ -7,7 +7,7 @@ skips its comment, so PySlowFast and plain `torch.load` read such a file as any 
 import hashlib
 import struct
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 from slowfast_gta.errors import WeightsError
 
@@ -17,7 +17,7 @@ _END = 22  # bytes of an archive's last record, before the comment
 _BLOCK = 1 << 20
 
 
-def append_digest(file: BinaryIO) -> None:
+def append_digest(file: Any) -> None:
     """Close the archive in `file` (open for reading and writing, without a comment) with its digest."""
     file.seek(-2, 2)
     file.write(struct.pack("<H", _SIZE))  # how long the comment will be: the last two bytes of an archive without one

@@ -19,7 +19,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 from iopath.common.file_io import PathHandler, PathManager
@@ -166,7 +166,7 @@ class _BrokenOffError(Exception):
 class _NoDowngrade(urllib.request.HTTPRedirectHandler):
     """Follows a redirection, but none from https to http."""
 
-    def redirect_request(self, req, fp, code, msg, headers, newurl):
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         if req.full_url.lower().startswith("https:") and not newurl.lower().startswith("https:"):
             raise urllib.error.HTTPError(req.full_url, 403, f"it sends to {newurl}, which is not https", headers, fp)
         return super().redirect_request(req, fp, code, msg, headers, newurl)

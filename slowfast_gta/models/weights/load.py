@@ -73,8 +73,8 @@ def _check_source_classes(
 ) -> tuple[Source, list[str]]:
     """The source, without its classifier where that is to be renewed, and what is to be said about its classes."""
     if policy == "renew" and fine_tune:
-        found = "its classes are not known" if source.class_names is None else None
-        if found := found or difference(source.class_names, class_names):
+        theirs = source.class_names
+        if found := "its classes are not known" if theirs is None else difference(theirs, class_names):
             kept = {name: value for name, value in source.tensors.items() if not is_classifier(name)}
             note = f"{found}; TRAIN.CHECKPOINT_OTHER_CLASSES renew starts with a new classifier."
             return replace(source, tensors=kept), [note]

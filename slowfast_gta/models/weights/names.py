@@ -98,7 +98,9 @@ def from_caffe2(name: str) -> str | None:
     if any(word in name for word in _CAFFE2_TRAINING):
         return None
     found = _CAFFE2.fullmatch(name)
-    for pattern, module in _CAFFE2_MODULES if found else ():
+    if found is None:
+        return name
+    for pattern, module in _CAFFE2_MODULES:
         if parts := pattern.fullmatch(found[1] + (found[2] or "")):
             pathway = int(bool(parts[1]))
             return f"{module.format(*parts.groups(), p=pathway)}.{_CAFFE2_PARTS[found[3]]}"

@@ -143,7 +143,7 @@ _WITHOUT_EFFECT = {"PROTO", "FRAME"}
 class _Machine:
     """The stack, the memo, and what each instruction does to them."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         self.room = 0  # bytes that may still be made; a text that is named again and again must not fill the memory
@@ -183,44 +183,44 @@ class _Machine:
         self.stack.pop()
         return values
 
-    def _do_mark(self, _) -> None:
+    def _do_mark(self, _: Any) -> None:
         self.stack.append(_MARK)
 
-    def _do_pop(self, _) -> None:
+    def _do_pop(self, _: Any) -> None:
         self.stack.pop()
 
-    def _do_tuple(self, _) -> None:
+    def _do_tuple(self, _: Any) -> None:
         self.stack.append(tuple(self._since_mark()))
 
-    def _do_empty_list(self, _) -> None:
+    def _do_empty_list(self, _: Any) -> None:
         self.stack.append([])
 
-    def _do_list(self, _) -> None:
+    def _do_list(self, _: Any) -> None:
         self.stack.append(self._since_mark())
 
-    def _do_empty_dict(self, _) -> None:
+    def _do_empty_dict(self, _: Any) -> None:
         self.stack.append({})
 
-    def _do_dict(self, _) -> None:
+    def _do_dict(self, _: Any) -> None:
         self.stack.append(_pairs(self._since_mark()))
 
-    def _do_append(self, _) -> None:
+    def _do_append(self, _: Any) -> None:
         (item,) = self._take(1)
         _expect(self.stack[-1], list).append(item)
 
-    def _do_appends(self, _) -> None:
+    def _do_appends(self, _: Any) -> None:
         items = self._since_mark()
         _expect(self.stack[-1], list).extend(items)
 
-    def _do_setitem(self, _) -> None:
+    def _do_setitem(self, _: Any) -> None:
         pair = self._take(2)
         _expect(self.stack[-1], dict).update(_pairs(pair))
 
-    def _do_setitems(self, _) -> None:
+    def _do_setitems(self, _: Any) -> None:
         pairs = self._since_mark()
         _expect(self.stack[-1], dict).update(_pairs(pairs))
 
-    def _do_memoize(self, _) -> None:
+    def _do_memoize(self, _: Any) -> None:
         self.memo[len(self.memo)] = self.stack[-1]
 
     def _do_put(self, index: int) -> None:
@@ -236,16 +236,16 @@ class _Machine:
     def _do_global(self, names: str) -> None:
         self.stack.append(_function(names.replace(" ", ".")))
 
-    def _do_stack_global(self, _) -> None:
+    def _do_stack_global(self, _: Any) -> None:
         module, name = self._take(2)
         self.stack.append(_function(f"{module}.{name}"))
 
-    def _do_reduce(self, _) -> None:
+    def _do_reduce(self, _: Any) -> None:
         function, arguments = self._take(2)
         self.stack.append(_expect(function, _Function)(_expect(arguments, tuple)))
         self._count(self.stack[-1])
 
-    def _do_build(self, _) -> None:
+    def _do_build(self, _: Any) -> None:
         (state,) = self._take(1)
         target = self.stack[-1]
         if not isinstance(target, (_Array, _Dtype)):

@@ -3,6 +3,7 @@
 import json
 import re
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slowfast_gta.class_names import plain_class_names
+from slowfast_gta.class_names import ClassNames, plain_class_names
 from slowfast_gta.errors import WeightsError
 from slowfast_gta.models.weights.digest import check_digest
 from slowfast_gta.models.weights.download import local_weights
@@ -35,7 +36,7 @@ class Source:
     kind: str
     tensors: dict[str, Tensor]
     skipped: list[str] = field(default_factory=list)
-    class_names: list[str] | dict[str, list[str]] | None = None
+    class_names: ClassNames | None = None
     input: str = "RGB"
 
 
@@ -84,9 +85,9 @@ def read_weights(path: str | Path, ema: bool = False) -> Source:
     if path.suffix == ".pkl":
         return _read_caffe2(path)
     if path.suffix == ".safetensors":
-        content, metadata = load_safetensors(path)
-        class_names = _parse_class_names(metadata.get("class_names"))
-        origin = metadata
+        tensors_of_file, metadata = load_safetensors(path)
+        content: Mapping[str, Any] = tensors_of_file
+        class_names, origin = _parse_class_names(metadata.get("class_names")), metadata
     else:
         content = load_torch_file(path)
         class_names = plain_class_names(content.get("class_names"))
@@ -109,7 +110,7 @@ def read_weights(path: str | Path, ema: bool = False) -> Source:
     return replace(_rename(path, kind, tensors, class_names), input="BGR" if reverse else "RGB")
 
 
-def _rename(path: Path, kind: str, tensors: dict[str, Tensor], class_names: list[str] | None = None) -> Source:
+def _rename(path: Path, kind: str, tensors: dict[str, Tensor], class_names: ClassNames | None = None) -> Source:
     source = Source(path, kind, {}, class_names=class_names)
     for theirs, value in tensors.items():
         ours = RENAMED[kind](theirs)
@@ -145,7 +146,7 @@ def _tensor(name: str, value: np.ndarray, path: Path) -> Tensor:
         raise WeightsError(f"{path}: {name} has numbers of type {value.dtype}, which PyTorch has not.") from fault
 
 
-def _parse_class_names(text: str | None) -> list[str] | dict[str, list[str]] | None:
+def _parse_class_names(text: str | None) -> ClassNames | None:
     """The list, or dict of lists, that `save_safetensors` was given as metadata; None where there is none."""
     try:
         names: Any = json.loads(text or "null")

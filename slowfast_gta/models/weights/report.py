@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from slowfast_gta.class_names import fingerprint
+from slowfast_gta.class_names import ClassNames, fingerprint
 
 OUTCOMES = {
     "loaded": "as they are",
@@ -74,7 +74,7 @@ class WeightsReport:
     renewed: list[Mismatch] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    class_names: list[str] | dict[str, list[str]] | None = None  # the latter with several outputs
+    class_names: ClassNames | None = None  # the latter with several outputs
 
     @property
     def class_fingerprint(self) -> str | None:
@@ -87,15 +87,19 @@ class WeightsReport:
         return not self.missing and not self.mismatched
 
     def rows(self, outcome: str) -> list[str]:
-        """The tensors of one of OUTCOMES for people: names, with shapes where they differ."""
+        """The tensors of one of OUTCOMES for people: names, with shapes where they differ; BatchNorm's
+        counters come last."""
         renewed = {mismatch.name: str(mismatch) for mismatch in self.renewed}
-        return [renewed.get(entry, str(entry)) for entry in getattr(self, outcome)]
+        entries = sorted(map(str, getattr(self, outcome)), key=_is_counter)  # the rest in the order it has
+        return [renewed.get(entry, entry) for entry in entries]
 
     def fault(self) -> str:
         """Why it does not fit, as a sentence."""
         faults = []
         if self.missing:
-            faults.append(f"{len(self.missing)} tensors of the network are not in it ({_some(self.missing, 3)})")
+            faults.append(
+                f"{len(self.missing)} tensors of the network are not in it ({_some(self.rows('missing'), 3)})"
+            )
         if self.mismatched:
             faults.append(f"{len(self.mismatched)} do not fit ({_some(self.rows('mismatched'), 3, '; ')})")
         return (
@@ -131,6 +135,11 @@ class WeightsReport:
 
     def _notes(self) -> list[str]:
         return [f"  note: {note}" for note in self.notes]
+
+
+def _is_counter(name: str) -> bool:
+    """Whether it only counts batches: of no interest beside weights, which come first."""
+    return name.endswith("num_batches_tracked")
 
 
 def _some(names: list[str], number: int, separator: str = ", ") -> str:

@@ -5,8 +5,10 @@ count bytes after the header, and tensors fill the rest of the file without a ga
 """
 
 import json
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
+from typing import IO
 
 import torch
 from torch import Tensor, nn
@@ -102,18 +104,24 @@ def save_safetensors(model: nn.Module, path: str | Path, metadata: dict[str, str
     metadata: text by name; a list of class names goes in as JSON under "class_names", and is read back from there.
     """
     path = Path(path).expanduser()
+    try:
+        with whole_file(path, synced=True) as file:
+            write_safetensors(file, model.state_dict(), {"format": "pt"} | (metadata or {}))
+    except OSError as fault:
+        raise WeightsError(f"{path} could not be written: {fault.strerror}.") from fault
+
+
+def write_safetensors(file: IO[bytes], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write `tensors` into a file that is open: the same ones are the same bytes, in whatever order they are given."""
     # The widest first, so that every tensor begins at a multiple of its numbers' size.
-    tensors = sorted(model.state_dict().items(), key=lambda item: (-item[1].element_size(), item[0]))
-    header, end = {"__metadata__": {"format": "pt"} | (metadata or {})}, 0
-    for name, value in tensors:
+    ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name, value in ordered:
         begin, end = end, end + value.numel() * value.element_size()
         header[name] = {"dtype": _NAMES[value.dtype], "shape": list(value.shape), "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    try:
-        with whole_file(path, synced=True) as file:
-            file.write(len(text).to_bytes(8, "little") + text)
-            for _, value in tensors:
-                file.write(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    except OSError as fault:
-        raise WeightsError(f"{path} could not be written: {fault.strerror}.") from fault
+    file.write(len(text).to_bytes(8, "little") + text)
+    for _, value in ordered:
+        file.write(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())

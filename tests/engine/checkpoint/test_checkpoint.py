@@ -18,6 +18,7 @@ from slowfast_gta.engine.checkpoint.checkpoint import (
     remove_leftovers,
     remove_superseded,
     save_checkpoint,
+    set_aside_unreadable,
     superseded,
 )
 from slowfast_gta.errors import RunError, WeightsError
@@ -150,6 +151,8 @@ def test_a_torn_newest_is_said_and_the_one_before_taken(tmp_path, caplog, size):
     position, content = find_newest(tmp_path)
     assert position == Position(1) and content["model_state"]["w"][0] == 1
     assert f"{path} cannot be read" in caplog.text and "Trying the checkpoint before it" in caplog.text
+    assert path.exists(), "nothing changes before the run is accepted"
+    set_aside_unreadable(tmp_path, position)
     assert names(tmp_path) == ["checkpoint_epoch_00001.pyth", "checkpoint_epoch_00002.unreadable"], "out of the way"
 
 

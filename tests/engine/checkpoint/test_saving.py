@@ -159,7 +159,8 @@ def test_starting_anew_beside_older_checkpoints_is_refused(run_tiny, tmp_path, t
 
 def test_a_checkpoint_says_where_it_comes_from(trained):
     content = torch.load(trained / "checkpoints" / "checkpoint_epoch_00002.pyth", weights_only=True)
-    assert content["origin"].keys() == {"RNG_SEED", "TRAIN.BATCH_SIZE", "steps of an epoch", "input", "code"}
+    named = {"RNG_SEED", "TRAIN.BATCH_SIZE", "steps of an epoch", "training list (digest)", "input", "code"}
+    assert content["origin"].keys() == named
     assert content["origin"]["steps of an epoch"] == 3 and content["origin"]["code"].startswith("0.")
     assert len(content["random_state"]) == 1
 

@@ -1,0 +1,1 @@
+"""What a summary leaves behind: a video, texts, pictures, a page."""

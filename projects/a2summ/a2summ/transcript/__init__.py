@@ -1,0 +1,1 @@
+"""A video's subtitles as sentences with times."""

@@ -1,0 +1,1 @@
+"""The project's commands: run (train and test), worlds (the synthetic experiment), benchmark."""

@@ -1,0 +1,183 @@
+"""Annotations and features joined: which videos are trained on and tested on, and what had to be left out."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from slowfast_gta.errors import DataError
+
+from .annotations import Annotation, Instance, class_names, read_activitynet_json
+from .features import Features, FeatureSource, NpyFolders, ObjectArrayFeatures
+from .object_arrays import load_npy
+from .segments import Segments
+
+
+@dataclass
+class VideoSet:
+    """Videos of one split that have features. `missing`: annotated ones without; their instances are counted."""
+
+    name: str
+    classes: list[str]
+    videos: list[Annotation]
+    source: FeatureSource
+    missing: list[Annotation] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def features(self, index: int) -> Features:
+        """Read from disk."""
+        return self.source.load(self.videos[index].video)
+
+    def labels(self) -> np.ndarray:
+        """(V, K) float32: 1 for each class that a video shows."""
+        index = {name: i for i, name in enumerate(self.classes)}
+        table = np.zeros((len(self.videos), len(self.classes)), np.float32)
+        for row, annotation in enumerate(self.videos):
+            table[row, [index[label] for label in annotation.labels]] = 1
+        return table
+
+    def truth(self, with_missing: bool = False) -> dict[str, Segments]:
+        """{video: instances}; `with_missing` counts videos without features too, as ASM-Loc's evaluator does."""
+        videos = self.videos + (self.missing if with_missing else [])
+        return {annotation.video: annotation.segments(self.classes) for annotation in videos}
+
+    def counts(self) -> dict[str, int]:
+        """What was found and what is missing, for the log and results.json."""
+        return {
+            "num_videos": len(self.videos),
+            "num_instances": sum(len(a.instances) for a in self.videos),
+            "num_videos_without_features": len(self.missing),
+            "num_instances_without_features": sum(len(a.instances) for a in self.missing),
+        }
+
+    def summary(self) -> str:
+        """`counts` as a sentence."""
+        n = self.counts()
+        text = f"{self.name}: {n['num_videos']} videos"
+        if n["num_instances"]:
+            text += f", {n['num_instances']} instances"
+        if self.missing:
+            named = ", ".join(a.video for a in self.missing[:3]) + (", ..." if len(self.missing) > 3 else "")
+            total = n["num_instances"] + n["num_instances_without_features"]
+            text += (
+                f"; {n['num_videos_without_features']} annotated videos without features ({named}) hold "
+                f"{n['num_instances_without_features']} more: mAP is given over {n['num_instances']} and over {total}"
+            )
+        return text + "."
+
+
+def join(
+    name: str,
+    annotations: Iterable[Annotation],
+    source: FeatureSource,
+    classes: list[str],
+    listed: list[str] | None = None,
+) -> VideoSet:
+    """Those of `annotations` that have features and, where `listed` is given, are in that list.
+
+    A listed video without features or without annotation is an error; an annotated one that is not listed or has no
+    features goes to `missing`.
+    """
+    annotations = list(annotations)
+    have, by_name = set(source.videos()), {a.video: a for a in annotations}
+    if listed is not None:
+        for video in listed:
+            if video not in by_name:
+                raise DataError(f"{name}: {video} is in the list of the split, but not annotated.")
+            if video not in have:
+                raise DataError(f"{name}: {video} is in the list of the split, but has no features.")
+    chosen = set(have if listed is None else listed)
+    order = [by_name[v] for v in listed] if listed is not None else [a for a in annotations if a.video in chosen]
+    known = set(classes)
+    for annotation in order:
+        unknown = [label for label in annotation.labels if label not in known]
+        if unknown:
+            raise DataError(
+                f'{name}: {annotation.video} has the label "{unknown[0]}", which is none of the {len(known)} classes.'
+            )
+    missing = [a for a in annotations if a.video not in chosen and set(a.labels) <= known]
+    if not order:
+        raise DataError(f"{name}: not one of the {len(annotations)} annotated videos has features.")
+    return VideoSet(name, classes, order, source, missing)
+
+
+def for_training(videos: VideoSet) -> VideoSet:
+    """The same without a single instance: training reads labels only, and cannot read more. All must have a label."""
+    for annotation in videos.videos:
+        if not annotation.labels:
+            raise DataError(f"{videos.name}: {annotation.video} has no label; a training video needs at least one.")
+    stripped = [Annotation(a.video, a.subset, a.labels) for a in videos.videos]
+    return VideoSet(videos.name, videos.classes, stripped, videos.source)
+
+
+def split_off(videos: VideoSet, share: float, seed: int) -> tuple[VideoSet, VideoSet]:
+    """(rest, held out): `share` of the videos, drawn by `seed`, for choosing a model without the test set."""
+    num = round(share * len(videos))
+    if not 0 < num < len(videos):
+        raise DataError(f"{videos.name}: a share of {share} of {len(videos)} videos leaves nothing on one side.")
+    drawn = set(np.random.default_rng(seed).permutation(len(videos))[:num].tolist())
+    parts = [[a for i, a in enumerate(videos.videos) if (i in drawn) == out] for out in (False, True)]
+    names = (videos.name, f"{videos.name}, held out")
+    return tuple(VideoSet(n, videos.classes, part, videos.source) for n, part in zip(names, parts, strict=True))
+
+
+def read_list(path: Path) -> list[str]:
+    """One video a line."""
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist.") from None
+
+
+def acmnet_pack(
+    folder: Path, sec_per_snippet: float, subsets: dict[str, str], annotation_file: Path | None = None
+) -> dict[str, VideoSet]:
+    """{"train": ..., "test": ...} of ACM-Net's layout: gt.json, split_{train,test}.txt, {train,test}/ID.npy.
+
+    `subsets`: what gt.json calls the two ({"train": "validation", "test": "test"} in THUMOS-14); `annotation_file`:
+    read instead of the pack's gt.json (BaS-Net's, which lacks the videos that are excluded).
+    """
+    annotations = read_activitynet_json(annotation_file or folder / "gt.json")
+    classes, sets = class_names(annotations), {}
+    for split, subset in subsets.items():
+        own = [a for a in annotations.values() if a.subset == subset]
+        source = NpyFolders((folder / split,), sec_per_snippet)
+        sets[split] = join(split, own, source, classes, read_list(folder / f"split_{split}.txt"))
+    return sets
+
+
+ANNOTATION_ARRAYS = ("classlist", "videoname", "subset", "labels", "labels_all", "segments")
+
+
+def wtalc_pack(features: Path, folder: Path, sec_per_snippet: float, subsets: dict[str, str]) -> dict[str, VideoSet]:
+    """W-TALC's and CO2-Net's layout: one object array of features and a folder of annotation arrays.
+
+    extracted_fps.npy is not read: it says 10 where the features have another rate.
+    """
+    arrays = {name: load_npy(folder / f"{name}.npy") for name in ANNOTATION_ARRAYS}
+    text = {name: [_text(v) for v in arrays[name].reshape(-1)] for name in ("classlist", "videoname", "subset")}
+    num = len(text["videoname"])
+    for name in ("subset", "labels", "labels_all", "segments"):
+        if len(arrays[name]) != num:
+            raise DataError(f"{folder / name}.npy has {len(arrays[name])} entries for {num} videos.")
+    annotations = []
+    for i, video in enumerate(text["videoname"]):
+        names, segments = list(arrays["labels"][i]), list(arrays["segments"][i])
+        if len(names) != len(segments):
+            raise DataError(f"{folder}: {video} has {len(names)} labels for {len(segments)} segments.")
+        instances = tuple(Instance(_text(n), float(s[0]), float(s[1])) for n, s in zip(names, segments, strict=True))
+        labels = tuple(dict.fromkeys(_text(n) for n in arrays["labels_all"][i]))
+        annotations.append(Annotation(video, text["subset"][i], labels, instances))
+    source = ObjectArrayFeatures(features, text["videoname"], sec_per_snippet)
+    classes = sorted(text["classlist"])
+    return {
+        split: join(split, [a for a in annotations if a.subset == s], source, classes) for split, s in subsets.items()
+    }
+
+
+def _text(value: object) -> str:
+    """W-TALC's strings are bytes (S17)."""
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)

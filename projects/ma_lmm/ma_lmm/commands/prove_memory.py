@@ -1,0 +1,145 @@
+"""The command that proves flat memory: peak memory and time per frame of short and long videos, beside the same model
+that attends to all frames at once, each measured in a process of its own; and a picture of it."""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw
+
+from ma_lmm.memory.rules import MemoryRule
+from ma_lmm.models import VideoModel
+from ma_lmm.tiny import tiny_model
+from slowfast_gta.errors import RunError
+
+IMAGE_PX, MEMORY = 112, 8
+TOLERANCE = 0.02  # by which the peaks of the shortest and the longest video may differ
+_WAYS = ("memory", "all at once")
+
+
+@torch.inference_mode()
+def measure(way: str, num_frames: int) -> dict:
+    """Watch a random video, in this process: peak memory (MiB), and CPU seconds a frame in the second half of it."""
+    model = tiny_model(image=IMAGE_PX, vision=32)
+    frames = _encoded_frames(model, num_frames)
+    times = [time.process_time()]
+    if way == "memory":
+        model.memory_rule = MemoryRule(length=MEMORY)
+        watcher = model.watch(num_frames, torch.tensor([[1, 6, 7]]))
+        for features in frames:
+            watcher.see(features)
+            times.append(time.process_time())
+    else:  # as one frame with all tokens
+        model.memory_rule = MemoryRule(visual=False, query=False)
+        watcher = model.watch(1, torch.tensor([[1, 6, 7]]))
+        watcher.see(torch.cat(list(frames), dim=1))
+        times.append(time.process_time())
+    watcher.visual_tokens()
+    half = (len(times) - 1) // 2
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
+    frame_sec = (times[-1] - times[half]) / ((len(times) - 1 - half) if way == "memory" else num_frames)
+    return {"way": way, "num_frames": num_frames, "peak_mib": peak, "frame_sec": frame_sec}
+
+
+def _encoded_frames(model: VideoModel, num_frames: int) -> Iterator[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(num_frames):
+        frame = torch.rand(1, 3, IMAGE_PX, IMAGE_PX, generator=generator)
+        yield model.encode_frame(frame).last_hidden_state
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parse(arguments)
+    if options.measure:
+        print(json.dumps(measure(options.measure[0], int(options.measure[1]))))
+        return 0
+    rows = []
+    for way in _WAYS:
+        for num_frames in options.frames if way == "memory" else options.all_at_once:
+            rows.append(_in_own_process(way, num_frames))
+            row = rows[-1]
+            print(
+                f"{way:<12} {num_frames:>5} frames: peak {row['peak_mib']:7.1f} MiB, "
+                f"{1000 * row['frame_sec']:6.2f} CPU ms a frame",
+                flush=True,
+            )
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / "memory.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    draw_memory(rows).save(options.output / "memory.png")
+    print(f"Picture: {options.output / 'memory.png'}")
+    check_flat(rows)
+    return 0
+
+
+def check_flat(rows: list[dict]) -> None:
+    """Raises RunError unless the memory of the longest video is that of the shortest, within TOLERANCE."""
+    peaks = [row["peak_mib"] for row in rows if row["way"] == "memory"]
+    if max(peaks) > min(peaks) * (1 + TOLERANCE):
+        raise RunError(
+            f"Memory is not flat: {min(peaks):.1f} to {max(peaks):.1f} MiB, more than {TOLERANCE:.0%} apart."
+        )
+
+
+def draw_memory(rows: list[dict]) -> Image.Image:
+    """Peak memory over the number of frames, both on logarithmic scales."""
+    width, height, left, bottom = 680, 400, 70, 60
+    picture = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(picture)
+    counts, peaks = [row["num_frames"] for row in rows], [row["peak_mib"] for row in rows]
+    spans = (min(counts), max(counts)), (0.9 * min(peaks), 1.1 * max(peaks))
+
+    def point(num_frames: float, peak: float) -> tuple[float, float]:
+        shares = [
+            torch.log(torch.tensor(value / low)) / torch.log(torch.tensor(high / low))
+            for value, (low, high) in zip((num_frames, peak), spans, strict=True)
+        ]
+        return left + float(shares[0]) * (width - left - 60), height - bottom - float(shares[1]) * (
+            height - bottom - 30
+        )
+
+    draw.line((left, 30, left, height - bottom, width - 60, height - bottom), fill="black")
+    for number, (way, colour) in enumerate(zip(_WAYS, ((70, 110, 180), (200, 90, 60)), strict=True)):
+        own = [row for row in rows if row["way"] == way]
+        points = [point(row["num_frames"], row["peak_mib"]) for row in own]
+        draw.line(points, fill=colour, width=3)
+        for (x, y), row in zip(points, own, strict=True):
+            draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=colour)
+            draw.text((x - 10, y - 20), f"{row['peak_mib']:.0f}", fill=colour)
+            draw.text((x - 8, height - bottom + 6), str(row["num_frames"]), fill="black")
+        if way == "memory":
+            for (x, _), row in zip(points, own, strict=True):
+                draw.text((x - 30, height - bottom + 18), f"{1000 * row['frame_sec']:.1f} ms a frame", fill=colour)
+        label = f"banks of {MEMORY} entries" if way == "memory" else "all frames at once"
+        draw.text((left + 20, 40 + 16 * number), label, fill=colour)
+    draw.text((left + 200, height - 22), "frames of the video", fill="black")
+    draw.text((8, 10), "peak memory of the process, MiB", fill="black")
+    return picture
+
+
+def _in_own_process(way: str, num_frames: int) -> dict:
+    code = "import sys; from ma_lmm.commands.prove_memory import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "--measure", way, str(num_frames)]
+    # One arena and returned blocks: what is measured is what the tensors need, not what malloc keeps.
+    environment = {**os.environ, "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        raise RunError(
+            f"Measuring {num_frames} frames ({way}) failed: {(done.stderr.strip().splitlines() or ['?'])[-1]}"
+        )
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="prove.py memory", description="Measure memory over the length of a video.")
+    parser.add_argument("--frames", type=int, nargs="+", default=[20, 200, 2000], help="with the memory banks")
+    parser.add_argument("--all-at-once", type=int, nargs="+", default=[20, 200, 2000], help="without")
+    parser.add_argument("--output", type=Path, default=Path("runs/ma_lmm/memory"))
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)

@@ -1,0 +1,259 @@
+"""A folder of features: one file a video, whole or not at all, by any number of processes that share nothing but it.
+
+OUTPUT/NAME.npz            the features of one video (feature_files.py)
+OUTPUT/records/NAME.json   how it went: written behind the file, so that what has one is done
+OUTPUT/settings.json       what all files of the folder have in common; another network or window is refused
+OUTPUT/manifest.jsonl      the records of all videos that are done, sorted by their names
+OUTPUT/failed.jsonl        those of videos that cannot be read, and why; tried again next time
+"""
+
+import contextlib
+import fcntl
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from slowfast_gta.class_names import fingerprint
+from slowfast_gta.errors import ConfigError, DataError
+from slowfast_gta.files import write_whole
+from slowfast_gta.inference.feature_files import DTYPES, FORMATS, import_h5py, save_features
+from slowfast_gta.inference.features import FeatureExtractor, VideoFeatures
+from slowfast_gta.inference.videos import NamedVideo
+
+MANIFEST, FAILED, SETTINGS, RECORDS = "manifest.jsonl", "failed.jsonl", "settings.json", "records"
+# What a reader of the folder wants to see of every video, to know that they belong together.
+_IN_EVERY_RECORD = ("network", "weights", "layer", "pool", "fps", "window", "stride", "classes")
+
+
+@dataclass
+class Outcome:
+    """What one call did with its share of the videos."""
+
+    num_videos: int  # of the share
+    num_there: int = 0  # done by an earlier call
+    num_done: int = 0
+    num_windows: int = 0
+    video_sec: float = 0.0
+    wall_sec: float = 0.0
+    failed: dict[str, str] = field(default_factory=dict)  # name -> why
+    counts: dict[str, int] = field(default_factory=dict)  # frames repeated, filled up, left out, ... of this call
+
+    def per_hour(self) -> dict[str, float]:
+        """Videos, windows and hours of video that were done, for each hour of the clock."""
+        hours = max(self.wall_sec, 1e-9) / 3600
+        return {
+            "videos_per_hour": round(self.num_done / hours, 1),
+            "windows_per_hour": round(self.num_windows / hours, 1),
+            "video_hours_per_hour": round(self.video_sec / 3600 / hours, 3),
+        }
+
+
+@dataclass(frozen=True)
+class FeatureFolder:
+    """Where features go, and in which form."""
+
+    folder: Path
+    format: str
+    dtype: str
+
+    def file(self, name: str) -> Path:
+        return self.folder / f"{name}.{self.format}"
+
+    def record_file(self, name: str) -> Path:
+        return self.folder / RECORDS / f"{name}.json"
+
+    def is_done(self, video: NamedVideo) -> bool:
+        """Whether its features are there, made from a file of the size that it has."""
+        record = _read_json(self.record_file(video.name))
+        return (
+            record is not None
+            and "error" not in record
+            and record.get("source_bytes") == _size(video.path)
+            and self.file(video.name).is_file()
+        )
+
+    def save(self, video: NamedVideo, features: VideoFeatures, settings: Mapping[str, object]) -> None:
+        """The file of one video, then its record."""
+        arrays = {
+            "features": features.rows.astype(DTYPES[self.dtype]),
+            "times": features.times,
+            "frames": features.frame_indices,
+        }
+        record = {
+            "video": video.name,
+            "file": self.file(video.name).relative_to(self.folder).as_posix(),
+            "path": video.path,
+            "source_bytes": _size(video.path),
+            "num_rows": len(features.rows),
+            "shape": list(features.rows.shape),
+            "num_windows": features.num_windows,
+            "duration_sec": _number(features.duration_sec),
+            "video_fps": features.fps,
+            "counts": features.counts,
+            **{key: settings[key] for key in _IN_EVERY_RECORD},
+        }
+        save_features(self.file(video.name), arrays, dict(settings) | record)
+        if self.format == "npy":
+            record |= {"times": features.times.tolist(), "frames": features.frame_indices.tolist()}
+        self._save_record(video.name, record)
+
+    def save_failure(self, video: NamedVideo, reason: str) -> None:
+        self._save_record(video.name, {"video": video.name, "path": video.path, "error": reason})
+
+    def _save_record(self, name: str, record: dict) -> None:
+        path = self.record_file(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(record, ensure_ascii=False) + "\n")
+
+    def check_settings(self, settings: dict) -> None:
+        """Write settings.json, or raise ConfigError where the folder was filled with other ones."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._locked():
+            path = self.folder / SETTINGS
+            there = _read_json(path)
+            if there is None:
+                write_whole(path, json.dumps(settings, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+                return
+        other = [key for key in sorted({*there, *settings}) if there.get(key) != settings.get(key)]
+        if other:
+            key = other[0]
+            raise ConfigError(
+                f"{self.folder} was filled with other settings: {', '.join(other)} ({key} was {there.get(key)!r}, now "
+                f"{settings.get(key)!r}). Features of one folder belong together: name another --output."
+            )
+
+    def write_manifest(self) -> None:
+        """manifest.jsonl and failed.jsonl from all records that there are, whoever wrote them."""
+        with self._locked():
+            records = [_read_json(path) for path in (self.folder / RECORDS).rglob("*.json")]
+            records = sorted((one for one in records if one), key=lambda record: record["video"])
+            for name, chosen in ((MANIFEST, [r for r in records if "error" not in r]), (FAILED, _failed(records))):
+                lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in chosen)
+                if lines or name == MANIFEST:
+                    write_whole(self.folder / name, lines)
+                else:
+                    (self.folder / name).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One process at a time; where a file system has no locks, each for itself, and the last one's file stays."""
+        with (self.folder / ".lock").open("w") as file:
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _failed(records: list[dict]) -> list[dict]:
+    return [record for record in records if "error" in record]
+
+
+def build_feature_folder(output: Path, file_format: str, dtype: str) -> FeatureFolder:
+    """Raises ConfigError for a format or type that there is not."""
+    if file_format not in FORMATS:
+        raise ConfigError(f"--format is {file_format}; it must be one of {', '.join(FORMATS)}.")
+    if dtype not in DTYPES:
+        raise ConfigError(f"--dtype is {dtype}; it must be one of {', '.join(DTYPES)}.")
+    if file_format == "h5":
+        import_h5py()
+    return FeatureFolder(output, file_format, dtype)
+
+
+def extract_folder(
+    extractor: FeatureExtractor, videos: Sequence[NamedVideo], folder: FeatureFolder, shard: tuple[int, int] = (0, 1)
+) -> Outcome:
+    """Extract the videos of one shard, (its number from 0, how many there are), that are not done yet.
+
+    Videos are dealt out in the order of their names: the first to shard 0, the next to shard 1, ...
+    """
+    number, num_shards = shard
+    settings = settings_of(extractor, folder)
+    folder.check_settings(settings)
+    share = sorted(videos)[number::num_shards]
+    missing = [video for video in share if not folder.is_done(video)]
+    outcome = Outcome(len(share), num_there=len(share) - len(missing))
+    begin = time.perf_counter()
+    results = extractor.extract([video.path for video in missing])
+    quiet = {} if sys.stderr.isatty() else {"mininterval": 30.0}
+    with contextlib.closing(results):
+        named = zip(missing, results, strict=True)
+        for video, (_, found) in tqdm(named, total=len(missing), desc="features", unit="video", **quiet):
+            if isinstance(found, DataError):
+                outcome.failed[video.name] = str(found)
+                folder.save_failure(video, str(found))
+                continue
+            try:
+                folder.save(video, found, settings)
+            except FileExistsError as fault:
+                raise ConfigError(f"{fault.filename}: a file is in the way of a folder of features.") from None
+            _count(outcome, found)
+    outcome.wall_sec = time.perf_counter() - begin
+    folder.write_manifest()
+    return outcome
+
+
+def _count(outcome: Outcome, found: VideoFeatures) -> None:
+    outcome.num_done += 1
+    outcome.num_windows += found.num_windows
+    outcome.video_sec += float(np.nan_to_num(found.duration_sec))
+    for name, count in found.counts.items():
+        outcome.counts[name] = outcome.counts.get(name, 0) + count
+
+
+def settings_of(extractor: FeatureExtractor, folder: FeatureFolder) -> dict[str, object]:
+    """Everything that decides on the numbers in the files, and what they are numbers of."""
+    network, plan, crops = extractor.network, extractor.reader.plan, extractor.reader.crops
+    transform = crops.transform
+    classes = network.class_names
+    return {
+        "network": network.name,
+        "weights": network.weights_digest,
+        "layer": extractor.layer,
+        "pool": extractor.pool,
+        "fps": plan.fps,
+        "window": str(plan.length) if plan.length else "video",
+        "stride": str(plan.stride or plan.length) if plan.length else "video",
+        "tail": plan.tail,
+        "sampling": plan.spread,
+        "num_frames": plan.num_frames,
+        "crops": transform.num_crops,
+        "mirror": crops.mirror,
+        "keep_views": extractor.keep_views,
+        "resize": list(transform.resize) if transform.resize else None,
+        "crop_size": transform.crop_size,
+        "mean": network.normalize.mean,
+        "std": network.normalize.std,
+        "input": "BGR" if network.normalize.reverse else "RGB",
+        "batch_size": network.batch_size,
+        "precision": str(network.dtype).removeprefix("torch."),
+        "dtype": folder.dtype,
+        "format": folder.format,
+        "classes": fingerprint(classes),
+        "class_names": classes,
+    }
+
+
+def _read_json(path: Path) -> dict | None:
+    """None where it is not there, or was torn by a loss of power."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _size(path: str) -> int | None:
+    source = Path(path)
+    try:
+        return source.stat().st_size if source.is_file() else None
+    except (OSError, ValueError):
+        return None
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else value

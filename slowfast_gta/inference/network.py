@@ -1,0 +1,214 @@
+"""A network in the form that testing has too, asked for probabilities, features and attention maps of clips.
+
+Legend: B batch, C channel, T frame, H W space, K classes, S crop size.
+"""
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from slowfast_gta.datasets.build import DATASET_REGISTRY
+from slowfast_gta.engine.device import Normalize, build_normalize, device_from_cfg, device_of
+from slowfast_gta.engine.fixed_batch import filled_up
+from slowfast_gta.engine.outputs import side_by_side
+from slowfast_gta.errors import ConfigError
+from slowfast_gta.loading.transforms import to_clips
+from slowfast_gta.models.build import build_model
+from slowfast_gta.models.fold import fold_batch_norms
+from slowfast_gta.models.packed import pack_
+from slowfast_gta.models.weights.load import load_weights_for
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+POOLS = ("avg", "spatial", "space", "none")
+FEATURES, HEAD = "s5", "head"  # what the head is given; what it answers
+
+ClassNames = list[str] | dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for of each clip, by name: "probabilities" (K,), "features" (as `pooled` says) and maps."""
+
+    probabilities: bool = True
+    layer: str = ""  # none, unless named
+    pool: str = "avg"
+    maps: bool = False
+
+
+@dataclass(frozen=True)
+class EvalNetwork:
+    """`model`: BatchNorms folded, convolutions packed, on its device. `batch_size` clips at a time, always."""
+
+    model: nn.Module
+    normalize: Normalize
+    batch_size: int
+    dtype: torch.dtype
+    name: str
+    weights_digest: str  # SHA-256 of the file
+    class_names: ClassNames
+
+    @property
+    def num_classes(self) -> int:
+        names = self.class_names
+        return sum(map(len, names.values())) if isinstance(names, dict) else len(names)
+
+    @torch.inference_mode()
+    def __call__(self, clips: np.ndarray, wanted: Wanted) -> dict[str, np.ndarray]:
+        """uint8 (n, T, S, S, 3) with n <= B -> {name: (n, ...)}. Maps are of one clip at a time, and their shapes are
+        as the block has them."""
+        frames = filled_up(to_clips(clips), self.batch_size).to(device_of(self.model))
+        inputs = self.normalize(frames).to(self.dtype)
+        answers = {}
+        if wanted.layer and wanted.layer != HEAD:
+            with features_of(self.model, wanted.layer, lambda x: pooled(x, wanted.pool, wanted.layer)) as found:
+                features = self.model.features(inputs)
+                if wanted.layer == FEATURES:
+                    found.append(pooled(features, wanted.pool, wanted.layer))
+                if wanted.probabilities:
+                    answers["probabilities"] = side_by_side(self.model.head(features))
+            answers["features"] = joined_pathways(found, wanted.pool, wanted.layer)
+        else:
+            answers["probabilities"] = side_by_side(self.model(inputs))
+            if wanted.layer == HEAD:
+                answers["features"] = answers["probabilities"]
+        return {name: _array(value[: len(clips)]) for name, value in answers.items()}
+
+    @torch.inference_mode()
+    def maps(self, clip: np.ndarray) -> dict[str, np.ndarray]:
+        """uint8 (T, S, S, 3) -> {"s3.pathway0_attention1.global_pixel": array}, of each block that has maps.
+
+        In a batch of one, its axis left out.
+        """
+        inputs = self.normalize(to_clips(clip[None]).to(device_of(self.model))).to(self.dtype)
+        found: dict[str, np.ndarray] = {}
+
+        def look(block: nn.Module, given: tuple, name: str) -> None:
+            for key, value in block.attention_maps(given[0]).items():
+                alone = value[0] if value.ndim > 2 and len(value) == 1 else value
+                found[f"{name}.{key}"] = _array(alone)
+
+        with ExitStack() as stack:
+            for name, block in attention_blocks(self.model):
+                hook = block.register_forward_pre_hook(lambda block, given, name=name: look(block, given, name))
+                stack.callback(hook.remove)
+            self.model(inputs)
+        return found
+
+
+def attention_blocks(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The blocks that have maps, but for those that are part of another one."""
+    outer = ""
+    for name, module in model.named_modules():
+        if hasattr(module, "attention_maps") and not (outer and name.startswith(f"{outer}.")):
+            outer = name
+            yield name, module
+
+
+@contextmanager
+def features_of(model: nn.Module, layer: str, pool: Callable) -> Iterator[list]:
+    """What `pool` makes of the outputs of `layer` while the model runs: at once, since packed blocks overwrite them."""
+    found: list = []
+    with ExitStack() as stack:
+        for module in layer_modules(model, layer):
+            hook = module.register_forward_hook(lambda module, given, out: found.append(pool(out)))
+            stack.callback(hook.remove)
+        yield found
+
+
+def layer_modules(model: nn.Module, layer: str) -> list[nn.Module]:
+    """The modules whose outputs are `layer`'s: none for what the model's own methods give. Raises ConfigError."""
+    if layer in ("", FEATURES, HEAD):
+        return []
+    modules = dict(model.named_modules())
+    if layer not in modules:
+        stages = [name for name, _ in model.named_children() if name not in (HEAD, FEATURES)]
+        raise ConfigError(
+            f"--layer {layer}: this network has no such layer. It has {', '.join([*stages, FEATURES, HEAD])}, and "
+            f"parts of them such as {next(name for name in modules if name.startswith('s4.'))}."
+        )
+    found = modules[layer]
+    return list(found.values()) if isinstance(found, nn.ModuleDict) else [found]
+
+
+def pooled(out: Tensor | list[Tensor], pool: str, layer: str) -> list[Tensor]:
+    """The pathways (B, C, T, H, W), each pooled: avg (B, C), spatial and space (B, T, C), none as they are."""
+    pathways = list(out) if isinstance(out, list | tuple) else [out]
+    for x in pathways:
+        if not isinstance(x, Tensor) or x.ndim != 5:
+            raise ConfigError(f"--layer {layer} gives no maps (B, C, T, H, W). Name a stage or a block of one, as s4.")
+    if pool == "avg":
+        return [x.mean((2, 3, 4)) for x in pathways]
+    if pool in ("spatial", "space"):
+        return [x.mean((3, 4)).transpose(1, 2) for x in pathways]
+    return [x.clone() for x in pathways]
+
+
+def joined_pathways(found: list[list[Tensor]], pool: str, layer: str) -> Tensor:
+    """The pathways side by side in C; in time, each is averaged down to the frames of the one that has the fewest."""
+    pathways = list(itertools.chain.from_iterable(found))
+    if len(pathways) == 1:
+        return pathways[0]
+    if pool == "none":
+        raise ConfigError(
+            f"--pool none: {layer} of this network has {len(pathways)} pathways of different shapes. Take avg or "
+            "spatial, or name one pathway's last block as --layer, as s5.pathway0_res2."
+        )
+    if pool != "avg":
+        fewest = min(x.shape[1] for x in pathways)
+        pathways = [F.adaptive_avg_pool1d(x.transpose(1, 2), fewest).transpose(1, 2) for x in pathways]
+    return torch.cat(pathways, -1)
+
+
+def _array(value: Tensor) -> np.ndarray:
+    """On the CPU; bfloat16, which NumPy does not have, as float32."""
+    return (value.float() if value.dtype == torch.bfloat16 else value).cpu().numpy()
+
+
+def build_eval_network(
+    cfg, weights: str | Path, batch_size: int | None = None, precision: str = "float32"
+) -> EvalNetwork:
+    """The network of `cfg` with `weights`, on the device that NUM_GPUS says; `batch_size`: TEST.BATCH_SIZE, if None.
+
+    Raises ConfigError, WeightsError.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}.")
+    if batch_size is not None and batch_size < 1:
+        raise ConfigError(f"The batch size is {batch_size}; it must be at least 1.")
+    model = build_model(cfg)
+    report = load_weights_for(cfg, model, weights, fine_tune=False)
+    with Path(weights).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    dtype = PRECISIONS[precision]
+    # Folded in float32 at least: what bfloat16 rounds is rounded once.
+    folded = fold_batch_norms(model.double() if dtype == torch.float64 else model)
+    attention = "" if cfg.ATTENTION.NAME == "none" else f"+{cfg.ATTENTION.NAME}"
+    shift = "+TSM" if cfg.TSM.ENABLE else ""
+    return EvalNetwork(
+        pack_(folded.to(dtype)).to(device_from_cfg(cfg)),
+        build_normalize(cfg),
+        batch_size or cfg.TEST.BATCH_SIZE,
+        dtype,
+        f"{cfg.MODEL.MODEL_NAME} {cfg.MODEL.ARCH}{cfg.RESNET.DEPTH}{shift}{attention}, {cfg.DATA.NUM_FRAMES} frames",
+        digest,
+        report.class_names or class_names_from_cfg(cfg),
+    )
+
+
+def class_names_from_cfg(cfg) -> ClassNames:
+    """The data set's class names, for weights that do not carry them; "class 17" where its folder is not given."""
+    if cfg.DATA.PATH_TO_DATA_DIR:
+        return DATASET_REGISTRY.find(cfg.TEST.DATASET, "TEST.DATASET").from_cfg(cfg).class_names()
+    classes = cfg.MODEL.NUM_CLASSES
+    if isinstance(classes, list):
+        outputs = zip(cfg.MODEL.OUTPUTS, classes, strict=True)
+        return {output: [f"{output} {label}" for label in range(count)] for output, count in outputs}
+    return [f"class {label}" for label in range(classes)]
