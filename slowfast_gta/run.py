@@ -29,6 +29,7 @@ from slowfast_gta.engine.output import made_folder, run_output
 from slowfast_gta.engine.task import BuildTask, Task
 from slowfast_gta.engine.training.schedule import lr_scale_from_cfg
 from slowfast_gta.engine.training.train import train
+from slowfast_gta.engine.writers import add_picture
 from slowfast_gta.errors import ConfigError
 from slowfast_gta.models.build import inserted_names
 from slowfast_gta.models.weights import check_weights
@@ -118,6 +119,7 @@ def _train_one(cfg: CfgNode, place: distributed.Place, build_task: BuildTask, ea
         distributed.launch(_work, (jobs, cfg, here, task, place, terms), place, num_gpus, terms)
     if place.is_main and cfg.TEST.ENABLE:
         draw_pictures(task, output_dir)
+        add_picture(cfg, "confusion", output_dir / "confusion.png")
     return output_dir
 
 

@@ -101,8 +101,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _video_rows(predictor, videos: list[str], k: int) -> Iterator[dict]:
     """{"video", "top"} or {"video", "error"}, of each."""
     from slowfast_gta.datasets.records import VideoRecord
+    from slowfast_gta.engine.logging import progress_of
 
-    for record, found in predictor.scores_of([VideoRecord(path, 0, path) for path in videos]):
+    found_of_each = predictor.scores_of([VideoRecord(path, 0, path) for path in videos])
+    for record, found in progress_of(found_of_each, "predicting", "video", total=len(videos)):
         if isinstance(found, DataError):
             yield {"video": record.path, "error": str(found)}
         else:

@@ -18,9 +18,6 @@ FOLDERS = ("OUTPUT_DIR", "DATA.PATH_TO_DATA_DIR", "DATA.PATH_PREFIX")
 WEIGHTS = ("TRAIN.CHECKPOINT_FILE_PATH", "TRAIN.TEACHER_FILE_PATH", "TEST.CHECKPOINT_FILE_PATH")
 STAGE_WEIGHTS = ("START_FROM", "WEIGHTS", "TEACHER")
 
-WEIGHTS_NAMES: set[str] = set()
-"""Names that stand for published weights where a path could be (torchvision/resnet50); no file need have that name."""
-
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
 
@@ -82,7 +79,11 @@ def check_separate_outputs(configs: Sequence[CfgNode]) -> None:
 
 def is_reference(value: str) -> bool:
     """Whether `value` is a URL or a registered name, which stand for weights without being paths."""
-    return bool(_URL.match(value)) or value in WEIGHTS_NAMES
+    if _URL.match(value):
+        return True
+    from slowfast_gta.models.weights.zoo import ZOO  # PyTorch comes with it, which --help does without
+
+    return value in ZOO
 
 
 def same_path(was: str, now: str) -> bool:

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -199,25 +199,21 @@ class Progress:
 def progress_of(items: Iterable[T], title: str, unit: str, total: int) -> Iterator[T]:
     """Each of the `total` items, with a bar on a terminal, or else a line now and then; none for a single one.
 
-    What is printed meanwhile goes above the bar: inside `above_bar()`.
+    What is printed about an item goes above the bar.
     """
     begin, next_line = time.perf_counter(), _FIRST_LINE_SEC
     shown = total > 1
     on_terminal = sys.stderr.isatty()
     with _bar(total, title, unit, shown=shown) as bar:
         for done, item in enumerate(items, start=1):
-            yield item
+            with tqdm.external_write_mode(file=sys.stdout):
+                yield item
             bar.update()
             seconds = time.perf_counter() - begin
             if shown and not on_terminal and seconds >= next_line and done < total:
                 left = _left(seconds, done, total)
                 logger.info("%s: %d/%d %ss, %s", title, done, total, unit, left)
                 next_line = seconds + _LINE_SEC
-
-
-def above_bar() -> AbstractContextManager:
-    """Inside `with`, what is printed does not run into a bar."""
-    return tqdm.external_write_mode(file=sys.stdout)
 
 
 @contextmanager

@@ -10,11 +10,13 @@ An error that it raises is said, and it is not called again: training goes on wi
 
 import json
 import logging
+import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 from fvcore.common.config import CfgNode
 
 from slowfast_gta import distributed
@@ -32,7 +34,44 @@ def build_writer(cfg: CfgNode, after_step: int | None = None) -> "MetricsWriter"
     names = cfg.METRICS_WRITERS if distributed.is_main() else []
     output_dir, text = Path(cfg.OUTPUT_DIR), cfg.dump()
     own = [_make(name, output_dir, text) for name in names]
-    return MetricsWriter(output_dir, cfg.TENSORBOARD.ENABLE, after_step, own)
+    writer = MetricsWriter(output_dir, cfg.TENSORBOARD.ENABLE, after_step, own)
+    if after_step == 0:
+        writer.write_config(text, hparams_from_cfg(cfg))
+    return writer
+
+
+def hparams_from_cfg(cfg: CfgNode) -> dict[str, str | float]:
+    """What runs are compared by in TensorBoard's table of hyperparameters."""
+    values = {
+        "model": cfg.MODEL.ARCH,
+        "attention": cfg.ATTENTION.NAME,
+        "num_frames": cfg.DATA.NUM_FRAMES,
+        "batch_size": cfg.TRAIN.BATCH_SIZE,
+        "optimizer": cfg.SOLVER.OPTIMIZING_METHOD,
+        "base_lr": cfg.SOLVER.BASE_LR,
+        "weight_decay": cfg.SOLVER.WEIGHT_DECAY,
+        "max_epoch": cfg.SOLVER.MAX_EPOCH,
+        "dropout": cfg.MODEL.DROPOUT_RATE,
+        "label_smoothing": cfg.TRAIN.LABEL_SMOOTHING,
+        "seed": cfg.RNG_SEED,
+    }
+    return {name: value if isinstance(value, (int, float)) else str(value) for name, value in values.items()}
+
+
+def add_picture(cfg: CfgNode, name: str, path: Path) -> None:
+    """Show the picture at `path` in TensorBoard's images, where that is on."""
+    if not cfg.TENSORBOARD.ENABLE or not path.exists():
+        return
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(Path(cfg.OUTPUT_DIR) / "tensorboard")) as board:
+        board.add_image(name, cv2.imread(str(path))[:, :, ::-1].copy(), dataformats="HWC")
+
+
+def board_tag(kind: str, name: str) -> str:
+    """Where a number stands in TensorBoard: loss, accuracies and rates first, all else in a group of its own."""
+    leads = re.fullmatch(r"(.*_)?(loss|top1|top5)|lr(_x.*)?|loss_recent", name) is not None
+    return f"{kind}/{name}" if leads else f"{kind}_counters/{name}"
 
 
 def _make(name: str, output_dir: Path, config: str) -> Any:
@@ -73,8 +112,18 @@ class MetricsWriter:
             file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
         if self._board is not None:
             for name, value in values.items():
-                self._board.add_scalar(f"{kind}/{name}", value, step)
+                self._board.add_scalar(board_tag(kind, name), value, step)
         self._tell("write", kind, step, values)
+
+    def write_config(self, text: str, hparams: dict[str, str | float]) -> None:
+        """Show the config, YAML, as TensorBoard's text, and `hparams` in its table beside the validation's numbers."""
+        if self._board is None:
+            return
+        from torch.utils.tensorboard.summary import hparams as summaries_of
+
+        self._board.add_text("config", "".join(f"    {line}\n" for line in text.splitlines()))  # indented: code
+        for summary in summaries_of(hparams, {"val/top1": 0, "val/loss": 0}):
+            self._board.file_writer.add_summary(summary)
 
     def rows(self, kind: str) -> list[dict]:
         """What metrics.jsonl has of `kind`, on the main process."""

@@ -2,7 +2,6 @@
 
 import pytest
 
-from slowfast_gta.config import paths
 from slowfast_gta.config.load import load_config, save_config
 from slowfast_gta.config.paths import resolved_path, same_path
 from slowfast_gta.errors import ConfigError
@@ -91,8 +90,7 @@ def test_an_older_run_in_the_working_directory_goes_on_there(here, caplog):
 
 
 @pytest.mark.parametrize("key", KEYS[3:])
-def test_urls_and_registered_names_are_no_paths(here, key, monkeypatch, caplog):
-    monkeypatch.setattr(paths, "WEIGHTS_NAMES", {"torchvision/resnet50"})
+def test_urls_and_registered_names_are_no_paths(here, key, caplog):
     for value in ("https://a.b/c.pth", "torchvision/resnet50"):
         assert value_of(load_config(here / "mine.yaml", [key, value]), key) == value
     (here / "work" / "torchvision").mkdir()

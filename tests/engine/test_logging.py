@@ -9,7 +9,7 @@ import time
 import torch
 from float_clips import batch_of
 
-from slowfast_gta.engine.logging import Progress, above_bar, progress_of, setup_logging
+from slowfast_gta.engine.logging import Progress, progress_of, setup_logging
 from slowfast_gta.engine.writers import MetricsWriter
 from slowfast_gta.loading.batch import Batch
 
@@ -92,8 +92,7 @@ def test_on_a_terminal_there_is_a_bar_with_the_time_left_above_which_is_printed(
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     for number in progress_of([1, 2, 3], "predicting", "video", 3):
-        with above_bar():
-            print(f"video {number}")
+        print(f"video {number}")
     assert "3/3" in terminal.getvalue() and "predicting" in terminal.getvalue() and "<00:0" in terminal.getvalue()
     assert capsys.readouterr().out == "video 1\nvideo 2\nvideo 3\n"
     assert list(progress_of(["one"], "predicting", "video", 1)) == ["one"]

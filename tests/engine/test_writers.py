@@ -6,10 +6,13 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
-from miniatures import ROOT, metrics
+from miniatures import CFG, ROOT, TINY, metrics
 
-from slowfast_gta.engine.writers import MetricsWriter
+from slowfast_gta import load_config
+from slowfast_gta.engine.writers import MetricsWriter, add_picture, build_writer
 
 PLUGIN = """
 from slowfast_gta import METRICS_WRITER_REGISTRY
@@ -133,3 +136,28 @@ def test_the_writer_of_the_docs_works_as_printed(run_tiny, tmp_path, monkeypatch
     rows = metrics(tmp_path / "run")
     assert [step for _, step in (entry for entry in logged if entry != "end")] == [row["step"] or None for row in rows]
     assert logged[0][0]["train/loss"] == rows[0]["loss"] and logged[-1] == "end"
+
+
+def test_tensorboard_opens_on_loss_accuracy_and_rate_and_shows_the_config(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    cfg = load_config(CFG, [*TINY, "TENSORBOARD.ENABLE", True, "OUTPUT_DIR", str(tmp_path)])
+    writer = build_writer(cfg, after_step=0)
+    leading = {"loss": 1.0, "loss_recent": 1.0, "top1": 50.0, "noun_top5": 60.0, "lr": 0.1, "lr_x10": 1.0}
+    counters = {"num_requested": 4, "memory_gib": 1.0, "clips_per_sec": 3.0, "grad_norm": 0.5, "steps_of_too_few": 0}
+    writer.write("train", 1, leading | counters)
+    writer.close()
+    cv2.imwrite(str(tmp_path / "confusion.png"), np.zeros((4, 5, 3), np.uint8))
+    add_picture(cfg, "confusion", tmp_path / "confusion.png")
+    add_picture(cfg, "absent", tmp_path / "absent.png")
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    found = events.Tags()
+    assert {tag for tag in found["scalars"] if tag.startswith("train/")} == {f"train/{name}" for name in leading}
+    assert {tag for tag in found["scalars"] if tag.startswith("train_counters/")} == {
+        f"train_counters/{name}" for name in counters
+    }
+    assert found["images"] == ["confusion"]
+    (text,) = events.Tensors("config/text_summary")
+    assert b"BASE_LR" in text.tensor_proto.string_val[0]
+    assert "_hparams_/session_start_info" in events.summary_metadata

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from slowfast_gta import distributed
 from slowfast_gta.engine.task import Losses, Task, TaskBatch
 from slowfast_gta.engine.training.freezing import freeze_backbone, freeze_norms
+from slowfast_gta.engine.training.memory_estimate import check_memory
 from slowfast_gta.engine.training.optimizer import build_optimizer, clip_gradients, gradient_norm, set_lr
 from slowfast_gta.engine.training.trial import check_batch_size, try_sample
 from slowfast_gta.errors import DataError, RunError
@@ -197,6 +198,7 @@ def build_learner(cfg: CfgNode, task: Task, device: torch.device, resuming: bool
         module.eval()
     trial = try_sample(network, task.blank(cfg))
     check_batch_size(cfg, trial)
+    check_memory(cfg, network, trial)
     learner = Learner(
         task,
         network,
