@@ -87,8 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check_plugins(args.cfg, args.trust_plugins)
     configs = load_configs(args)
     if len(configs) > 1:
-        raise ConfigError(f"extract_features takes one config, and --cfg names {len(configs)} files.")}. Videos stand after --output."
-        )
+        raise ConfigError(f"extract_features takes one config, and --cfg names {len(configs)} files.")
     cfg = configs[0]
     rank, world_size, local_rank = place_of_process(os.environ)
     choose_gpu(local_rank)
