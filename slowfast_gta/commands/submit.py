@@ -143,7 +143,6 @@ def task_command(args: argparse.Namespace, name: str = "run_net", rest: Sequence
     its node, or for other commands than run_net, whose tasks share the work, one."""
     pairs = ["--opts", *args.opts] if args.opts else []
     if args.gpus_per_node and "NUM_GPUS" not in [*args.cfg, *args.opts]:
-        pairs = pairs or ["--opts"]
         pairs += ["NUM_GPUS", str(args.gpus_per_node if name == "run_net" else 1)]
     return [sys.executable, "-m", "slowfast_gta", name, "--cfg", *args.cfg, *pairs, *rest]
 

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from miniatures import CFG, ROOT, command
 
-from slowfast_gta.commands.submit import minutes_of, run_net_command
+from slowfast_gta.commands.submit import minutes_of, task_command
 from slowfast_gta.errors import ConfigError
 
 
@@ -35,7 +35,7 @@ def test_other_time_limits_are_refused(text):
 )
 def test_each_task_runs_what_was_given_on_all_gpus(cfg, opts, gpus, end):
     args = argparse.Namespace(cfg=cfg, opts=opts, gpus_per_node=gpus)
-    given = run_net_command(args)
+    given = task_command(args)
     assert given[given.index("--cfg") :] == end and given[1:4] == ["-m", "slowfast_gta", "run_net"]
 
 
@@ -67,3 +67,11 @@ def test_the_batch_script_gives_each_task_the_nodes_gpus(arguments, expected, tm
     environment |= {"SLURM_JOB_ID": "1", "SLURM_GPUS_ON_NODE": "8"}
     done = subprocess.run(["bash", script, *arguments.split()], env=environment, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.strip() == f"tools/run_net.py {expected}", done.stdout + done.stderr
+
+
+def test_the_command_line_of_another_command():
+    """Its own arguments go through as they were given; each of its tasks has one GPU, and they share the videos."""
+    args = argparse.Namespace(cfg=["c.yaml", "DATA.NUM_FRAMES", "8"], opts=[], gpus_per_node=4)
+    given = task_command(args, "extract_features", ["--output", "out", "videos"])
+    at = given.index("extract_features")
+    assert given[at + 1 :] == ["--cfg", "c.yaml", "DATA.NUM_FRAMES", "8", "NUM_GPUS", "1", "--output", "out", "videos"]
