@@ -6,9 +6,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from slowfast_gta.config.arguments import add_config_arguments, load_configs, split_sources
 from slowfast_gta.errors import ConfigError
+
+if TYPE_CHECKING:  # PyTorch is imported behind the reading of the command line
+    from slowfast_gta.inference.extraction import Outcome
 
 _EXAMPLES = """examples:
   python tools/extract_features.py --cfg runs/gta/config.yaml --output features my_videos
@@ -115,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(bool(outcome.failed))
 
 
-def _tell(outcome, args: argparse.Namespace, weights: Path, shard: tuple[int, int]) -> None:
+def _tell(outcome: "Outcome", args: argparse.Namespace, weights: Path, shard: tuple[int, int]) -> None:
     speed = outcome.per_hour()
     if args.json:
         document = {

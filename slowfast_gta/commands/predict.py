@@ -7,10 +7,15 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+from fvcore.common.config import CfgNode
 
 from slowfast_gta.config.arguments import add_config_arguments, load_configs, split_sources
 from slowfast_gta.errors import ConfigError, DataError
+
+if TYPE_CHECKING:  # PyTorch is imported behind the reading of the command line
+    from slowfast_gta.inference.predictor import Predictor
 
 _EXAMPLES = """examples:
   python tools/predict.py --cfg runs/demo/R2D_GTA/config.yaml my_video.mp4 another.webm
@@ -98,7 +103,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def _video_rows(predictor, videos: list[str], k: int) -> Iterator[dict]:
+def _video_rows(predictor: "Predictor", videos: list[str], k: int) -> Iterator[dict]:
     """{"video", "top"} or {"video", "error"}, of each."""
     from slowfast_gta.datasets.records import VideoRecord
     from slowfast_gta.engine.logging import progress_of
@@ -111,7 +116,7 @@ def _video_rows(predictor, videos: list[str], k: int) -> Iterator[dict]:
             yield {"video": record.path, "top": predictor.top(found, k)}
 
 
-def _window_rows(predictor, videos: list[str], args: argparse.Namespace) -> Iterator[dict]:
+def _window_rows(predictor: "Predictor", videos: list[str], args: argparse.Namespace) -> Iterator[dict]:
     """{"video", "start_sec", "end_sec", "top"} of each window; at last of each video its counts, or the error."""
     from slowfast_gta.inference.reading import Ending
 
@@ -169,7 +174,9 @@ def _write_text(rows: Iterator[dict], out: TextIO, key: str) -> int:
 
 def _write_json(rows: Iterator[dict], out: TextIO, key: str) -> int:
     """One document: [{"video", "top5"}], or with windows [{"video", "windows": [...], "counts"}]."""
-    answers, windows, failed = [], [], 0
+    answers: list[dict[str, Any]] = []
+    windows: list[dict[str, Any]] = []
+    failed = 0
     for row in rows:
         if "start_sec" in row:
             windows.append({"start_sec": row["start_sec"], "end_sec": row["end_sec"], key: row["top"]})
@@ -229,7 +236,7 @@ def _tell_counts(row: dict) -> None:
 _WRITERS = {"text": _write_text, "json": _write_json, "jsonl": _write_jsonl, "csv": _write_csv}
 
 
-def _submit(cfg, weights: Path, folder: Path, as_json: bool) -> int:
+def _submit(cfg: CfgNode, weights: Path, folder: Path, as_json: bool) -> int:
     from slowfast_gta.inference.submission import build_submission
 
     found = build_submission(cfg, weights, folder)

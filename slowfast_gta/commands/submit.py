@@ -13,7 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_configs, parse_arguments
+from slowfast_gta.config.arguments import (
+    CommandParser,
+    add_config_arguments,
+    load_configs,
+    parse_arguments,
+    split_sources,
+)
 from slowfast_gta.config.paths import check_separate_outputs
 from slowfast_gta.errors import ConfigError, Interrupted, RunError
 
@@ -21,10 +27,14 @@ _EXAMPLES = """examples:
   python tools/submit.py --cfg configs/SSv1/R2D50_GTA.yaml --nodes 2 --gpus-per-node 8 --time 24:00:00 \\
       --partition gpu OUTPUT_DIR /shared/runs/gta
 
+  python tools/submit.py extract_features --cfg runs/gta/config.yaml --nodes 2 --time 4:00:00 --output features videos
+
+run_net, the command that is left out, or extract_features, with its own arguments behind those of this one.
 It submits, says where to look, and does not wait. All nodes must see the folder of the code, OUTPUT_DIR and the data.
 docs/slurm.md; tools/slurm/train.sbatch is the same by hand.
 """
 
+_COMMANDS = ("run_net", "extract_features")  # that can share their work, and go on where they were ended
 _ENDING_SEC = 150.0  # for the training to finish its step and save after the warning
 
 
@@ -98,7 +108,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--job-name", default="slowfast_gta", help="default: %(default)s")
     parser.add_argument("--log-dir", type=Path, help="submitit's files (default: OUTPUT_DIR/slurm of the first config)")
-    args = parse_arguments(parser, arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    name = words.pop(0) if words[:1] and words[0] in _COMMANDS else "run_net"
+    if name == "run_net":
+        args, rest = parse_arguments(parser, words), []
+    else:
+        args, rest = parser.parse_known_args(words)  # the rest is the command's own
+    given = args.cfg
+    args.cfg, _ = split_sources(given) if rest else (given, [])
     minutes = minutes_of(args.time)
     if min(args.nodes, args.signal_sec, args.max_restarts + 1, args.gpus_per_node + 1) < 1:
         raise ConfigError("--nodes and --signal-sec must be at least 1, --gpus-per-node and --max-restarts at least 0.")
@@ -120,14 +137,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     executor.update_parameters(
         name=args.job_name,
         nodes=args.nodes,
-        tasks_per_node=1,  # run_net starts a process for each GPU of its node
+        # run_net starts a process for each GPU of its node; of the others, each task takes one
+        tasks_per_node=1 if name == "run_net" else max(1, args.gpus_per_node),
         timeout_min=minutes,
         slurm_signal_delay_s=args.signal_sec,
         slurm_additional_parameters={"requeue": True},
         stderr_to_stdout=True,
         **{name: value for name, value in wanted.items() if value is not None},
     )
-    job = submit(executor, Training(run_net_command(args), str(Path.cwd())))
+    args.cfg = given
+    job = submit(executor, Training(task_command(args, name, rest), str(Path.cwd())))
     print(f"Job {job.job_id} is in the queue. What it says: {job.paths.stdout}")
     print(f"  squeue -j {job.job_id}     scancel {job.job_id}     results: {', '.join(c.OUTPUT_DIR for c in configs)}")
     return 0
@@ -168,12 +187,13 @@ def minutes_of(text: str) -> int:
     return days * 1440 + hours * 60 + minutes + -(-seconds // 60)
 
 
-def run_net_command(args: argparse.Namespace) -> list[str]:
-    """The command line that each task runs: the configs and KEY VALUE pairs as they were given here, and all GPUs."""
+def task_command(args: argparse.Namespace, name: str = "run_net", rest: Sequence[str] = ()) -> list[str]:
+    """The command line that each task runs: the configs and KEY VALUE pairs as they were given here, and all GPUs of
+    its node, or for other commands than run_net, whose tasks share the work, one."""
     pairs = ["--opts", *args.opts] if args.opts else []
     if args.gpus_per_node and "NUM_GPUS" not in [*args.cfg, *args.opts]:
-        pairs += ["NUM_GPUS", str(args.gpus_per_node)]
-    return [sys.executable, "-m", "slowfast_gta", "run_net", "--cfg", *args.cfg, *pairs]
+        pairs += ["NUM_GPUS", str(args.gpus_per_node if name == "run_net" else 1)]
+    return [sys.executable, "-m", "slowfast_gta", name, "--cfg", *args.cfg, *pairs, *rest]
 
 
 def build_executor(log_dir: Path, max_restarts: int) -> Any:

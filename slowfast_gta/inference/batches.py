@@ -76,7 +76,8 @@ def read_ahead(read: Callable[[Source], Iterable[Item]], sources: Sequence[Sourc
         for source in sources:
             yield from read(source)
         return
-    rest, readers = iter(sources), deque()
+    rest = iter(sources)
+    readers: deque[_Reader] = deque()
     try:
         while True:
             while len(readers) < num_threads and (source := next(rest, _END)) is not _END:

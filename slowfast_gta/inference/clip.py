@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from fvcore.common.config import CfgNode
 from torch import Tensor
 
 from slowfast_gta.config.defaults import get_defaults
@@ -15,7 +16,7 @@ from slowfast_gta.loading.transforms import TestTransform
 
 def load_clip(
     path: str | Path,
-    cfg_or_num_frames=8,
+    cfg_or_num_frames: CfgNode | int = 8,
     crop_size: int | None = None,
     span_sec: tuple[float, float] | None = None,
     num_views: int = 1,
@@ -43,7 +44,7 @@ def load_clip(
     return build_normalize(cfg)(item.frames)
 
 
-def _cfg_of(cfg_or_num_frames, crop_size: int | None):
+def _cfg_of(cfg_or_num_frames: CfgNode | int, crop_size: int | None) -> CfgNode:
     if not isinstance(cfg_or_num_frames, int):
         if crop_size is None:
             return cfg_or_num_frames

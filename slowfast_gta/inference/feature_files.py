@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,7 +73,7 @@ def _h5(arrays: Mapping[str, np.ndarray], text: str) -> bytes:
     return content.getvalue()
 
 
-def import_h5py():
+def import_h5py() -> Any:
     """Raises ConfigError where it is not installed."""
     try:
         import h5py

@@ -16,8 +16,10 @@ N rows, C channels, T frames of a window, V views.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from fvcore.common.config import CfgNode
 
 from slowfast_gta.errors import ConfigError, DataError
 from slowfast_gta.inference.batches import answer_all, read_ahead
@@ -37,7 +39,7 @@ from slowfast_gta.loading.sampling import ClipSampling
 from slowfast_gta.loading.transforms import TestTransform
 
 _SUMMARY_FPS = 2.0
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     "i3d": {"window": 16, "stride": 16, "fps": 25.0, "tail": "drop"},  # as features for localisation are made
 }
 
@@ -112,7 +114,9 @@ class FeatureExtractor:
         return features[0] if len(features) == 1 else features.mean(0)
 
     def _joined(self, windows: list[tuple[Window, np.ndarray]], ending: Ending) -> VideoFeatures:
-        rows, times, frames = [], [], []
+        rows: list[np.ndarray] = []
+        times: list[tuple[float, float]] = []
+        frames: list[tuple[int, ...]] = []
         for window, features in windows:
             if self.pool in ("spatial", "space"):
                 self._add_steps(window, features, rows, times, frames)
@@ -120,9 +124,14 @@ class FeatureExtractor:
                 rows.append(features)
                 times.append((window.start_sec, window.end_sec))
                 frames.append(window.frames)
-        times, frames = np.array(times, np.float64), np.array(frames, np.int64)
         return VideoFeatures(
-            np.stack(rows), times, frames, len(windows), ending.fps, ending.duration_sec, ending.counts
+            np.stack(rows),
+            np.array(times, np.float64),
+            np.array(frames, np.int64),
+            len(windows),
+            ending.fps,
+            ending.duration_sec,
+            ending.counts,
         )
 
     def _add_steps(self, window: Window, features: np.ndarray, rows: list, times: list, frames: list) -> None:
@@ -144,7 +153,7 @@ class FeatureExtractor:
 
 
 def build_feature_extractor(
-    cfg,
+    cfg: CfgNode,
     weights: str | Path,
     layer: str = FEATURES,
     pool: str = "avg",

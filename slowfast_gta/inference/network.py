@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast_gta.datasets.build import DATASET_REGISTRY
@@ -173,7 +174,7 @@ def _array(value: Tensor) -> np.ndarray:
 
 
 def build_eval_network(
-    cfg, weights: str | Path, batch_size: int | None = None, precision: str = "float32"
+    cfg: CfgNode, weights: str | Path, batch_size: int | None = None, precision: str = "float32"
 ) -> EvalNetwork:
     """The network of `cfg` with `weights`, on the device that NUM_GPUS says; `batch_size`: TEST.BATCH_SIZE, if None.
 
@@ -203,7 +204,7 @@ def build_eval_network(
     )
 
 
-def class_names_from_cfg(cfg) -> ClassNames:
+def class_names_from_cfg(cfg: CfgNode) -> ClassNames:
     """The data set's class names, for weights that do not carry them; "class 17" where its folder is not given."""
     if cfg.DATA.PATH_TO_DATA_DIR:
         return DATASET_REGISTRY.find(cfg.TEST.DATASET, "TEST.DATASET").from_cfg(cfg).class_names()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from fvcore.common.config import CfgNode
 
 from slowfast_gta.config.load import load_config
 from slowfast_gta.datasets.records import VideoRecord
@@ -53,7 +54,7 @@ class Predictor:
 
     def __init__(
         self,
-        run_or_cfg,
+        run_or_cfg: str | Path | CfgNode,
         weights: str | Path | None = None,
         *,
         trust_plugins: bool = False,
@@ -223,6 +224,8 @@ class Predictor:
         ]
 
 
-def build_predictor(cfg, weights: str | Path, batch_size: int | None = None, precision: str = "float32") -> Predictor:
+def build_predictor(
+    cfg: CfgNode, weights: str | Path, batch_size: int | None = None, precision: str = "float32"
+) -> Predictor:
     """The network of `cfg` with `weights`, the views of cfg.TEST, and the names of its classes."""
     return Predictor(cfg, weights, batch_size=batch_size, precision=precision)

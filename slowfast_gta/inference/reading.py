@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from slowfast_gta.errors import DataError
-from slowfast_gta.inference.windows import Cut, Window, WindowPlan, iterate_windows
+from slowfast_gta.inference.windows import Cut, Stream, Window, WindowPlan, iterate_windows
 from slowfast_gta.video.sources import is_live, open_live
 from slowfast_gta.video.stream import open_stream
 
@@ -48,13 +48,13 @@ class WindowReader:
             ending = Ending(video, fault)
         yield ending, None
 
-    def _open(self, video: str):
+    def _open(self, video: str) -> Stream:
         if is_live(video):
             return open_live(video, self.max_latency_sec)
         return open_stream(video, fps=self.folder_fps, frame_pattern=self.frame_pattern)
 
 
-def _ending(video: str, stream, cut: Cut) -> Ending:
+def _ending(video: str, stream: Stream, cut: Cut) -> Ending:
     counts = {
         "num_broken": stream.num_broken,  # packets that the decoder refused
         "num_missing": stream.num_missing,  # frames that did not decode

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ class NamedVideo(NamedTuple):
     path: str
 
 
-def named_videos(sources: Sequence[str], is_live=lambda source: False) -> list[NamedVideo]:
+def named_videos(sources: Sequence[str], is_live: Callable[[str], bool] = lambda source: False) -> list[NamedVideo]:
     """The videos of all `sources`, in order. One that stands there twice comes once. Raises DataError, ConfigError.
 
     A folder of images is a video, any other folder holds videos, at any depth. A list (.txt, .csv) has a path on each

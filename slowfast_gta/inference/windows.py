@@ -19,8 +19,10 @@ import numpy as np
 
 from slowfast_gta.errors import ConfigError, DataError
 from slowfast_gta.loading.sampling import ClipSampling, dense_views, segment_views
-from slowfast_gta.video.stream import StreamedFrame
+from slowfast_gta.video.sources import BoundedStream
+from slowfast_gta.video.stream import FolderStream, StreamedFrame, VideoStream
 
+Stream = VideoStream | FolderStream | BoundedStream
 _ROUNDING_SEC = 1e-6
 TAILS = ("repeat", "drop")
 
@@ -141,7 +143,7 @@ class Window:
 
 
 def iterate_windows(
-    stream, plan: WindowPlan, transform: Callable[[np.ndarray], list[np.ndarray]], cut: Cut
+    stream: Stream, plan: WindowPlan, transform: Callable[[np.ndarray], list[np.ndarray]], cut: Cut
 ) -> Iterator[Window]:
     """The windows of a stream (video/stream.py), in order; `cut` counts. `transform`: uint8 (1, H, W, 3) -> V crops
     (1, S, S, 3). A frame is transformed once, and kept as long as an open window has it. Raises DataError.
@@ -158,9 +160,10 @@ def iterate_windows(
     yield from _cut(places, plan.offsets(length), length, stride, plan.tail, transform, rate, cut)
 
 
-def own_positions(stream, cut: Cut) -> Iterator[Position]:
+def own_positions(stream: Stream, cut: Cut) -> Iterator[Position]:
     """Every frame of the video; where one did not decode, the one before it (at the begin, the first that did)."""
-    last, place = None, 0
+    last: StreamedFrame | None = None
+    place = 0
     for frame in stream:
         stand_in = last or frame
         while place < frame.index:
@@ -179,9 +182,10 @@ def _shifted(frame: StreamedFrame, place: int, fps: float | None) -> float:
     return frame.time_sec + (place - frame.index) / fps if fps else float("nan")
 
 
-def grid_positions(stream, fps: float, cut: Cut) -> Iterator[Position]:
+def grid_positions(stream: Stream, fps: float, cut: Cut) -> Iterator[Position]:
     """The frame on display at 0, 1 / fps, 2 / fps ... seconds, until the last frame is shown."""
-    last, number = None, 0
+    last: StreamedFrame | None = None
+    number = 0
     for frame in stream:
         if np.isnan(frame.time_sec):
             raise DataError(
@@ -233,7 +237,7 @@ def _cut(
 ) -> Iterator[Window]:
     open_windows: deque[_Open] = deque()
     taken = np.bincount(offsets, minlength=length)  # how many of the T frames stand at each position of a window
-    position = None
+    position: Position | None = None
     for place, position in enumerate(positions):
         cut.num_positions += 1
         while open_windows and open_windows[0].start + length == place:
@@ -241,7 +245,7 @@ def _cut(
             cut.num_windows += 1
         if place % stride == 0:
             open_windows.append(_Open(place, position.time_sec))
-        crops = None
+        crops: list[np.ndarray] | None = None
         for window in open_windows:
             if place - window.start < length and (times := taken[place - window.start]):
                 crops = crops or transform(position.frame.image[None])
@@ -252,9 +256,19 @@ def _cut(
     yield from _last(open_windows, position, offsets, length, stride, tail, transform, cut)
 
 
-def _last(open_windows, position, offsets, length, stride, tail, transform, cut: Cut) -> Iterator[Window]:
+def _last(
+    open_windows: Iterable[_Open],
+    position: Position,
+    offsets: list[int],
+    length: int,
+    stride: int,
+    tail: str,
+    transform: Callable[[np.ndarray], list[np.ndarray]],
+    cut: Cut,
+) -> Iterator[Window]:
     """What is open at the end: of these windows the first that reaches it, and none behind it."""
-    num_positions, crops = cut.num_positions, None
+    num_positions = cut.num_positions
+    crops: list[np.ndarray] | None = None
     for window in open_windows:
         if window.start and window.start - stride + length >= num_positions:
             return

@@ -11,7 +11,7 @@ import re
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import av
@@ -89,7 +89,7 @@ class _Waiting:
     def __iter__(self) -> Iterator[StreamedFrame]:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._frames or self._ended)
+                self._changed.wait_for(lambda: bool(self._frames) or self._ended)
                 if not self._frames:
                     break
                 frame = self._frames.popleft()
@@ -117,7 +117,7 @@ class BoundedStream:
     def __enter__(self) -> "BoundedStream":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     @property
@@ -161,9 +161,10 @@ class BoundedStream:
             self._waiting.end(None)
 
 
-def steady_times(frames, fps: float | None) -> Iterator[StreamedFrame]:
+def steady_times(frames: Iterable[StreamedFrame], fps: float | None) -> Iterator[StreamedFrame]:
     """The frames with times that never go back, nor jump: a source that counts anew goes on behind its last frame."""
-    shift, last = 0.0, None
+    shift = 0.0
+    last: float | None = None
     for frame in frames:
         time_sec = frame.time_sec + shift
         if last is not None and not last < time_sec < last + _MAX_JUMP_SEC and time_sec == time_sec:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import av
@@ -151,3 +152,90 @@ def test_metadata_that_is_not_utf_8(predict, tmp_path):
     (tmp_path / "b.avi").write_bytes(broken)
     code, out, err = predict("--json", tmp_path / "b.avi")
     assert code == 0, err + out
+
+
+# ----------------------------------------------------------------------------- the newest weights, formats, windows
+
+
+@pytest.fixture
+def newest(trained, capsys):
+    """newest(VIDEO, ...) -> (exit code, stdout, stderr), without --weights; videos may stand right behind --cfg."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        code = run_command("predict", ["--cfg", str(trained / "config.yaml"), *map(str, words)])
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_the_newest_weights_and_fewer_classes(newest, predict, tmp_path):
+    video = write_video(tmp_path / "a.mp4", 20)
+    code, out, _ = newest(video, "--json", "--topk", 2)
+    rows = json.loads(out)[0]["top2"]
+    assert code == 0 and rows == json.loads(predict("--json", video)[1])[0]["top5"][:2]
+
+
+def test_folders_and_lists(newest, tmp_path):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    paths = [write_video(folder / name, 20) for name in ("a.mp4", "b.webm")]
+    (tmp_path / "list.txt").write_text(f"{paths[1]} 2\n{tmp_path / 'gone.mp4'} 1\n")
+    code, out, _ = newest(folder, tmp_path / "list.txt", "--format", "jsonl")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert code == 1 and [line["video"] for line in lines] == [*map(str, paths), str(tmp_path / "gone.mp4")]
+    assert [sorted(line) for line in lines] == [["top5", "video"], ["top5", "video"], ["error", "video"]]
+
+
+def test_csv(newest, tmp_path):
+    import csv
+
+    name = tmp_path / 'a, "b".mp4'
+    write_video(tmp_path / "a.mp4", 20).rename(name)
+    code, out, _ = newest("--format", "csv", "--output", tmp_path / "out.csv", name, "gone.mp4")
+    assert code == 1 and out == ""
+    with (tmp_path / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["rank"] for row in rows] == ["1", "2", "3", ""] and {row["video"] for row in rows[:3]} == {str(name)}
+    assert rows[3]["error"] and all(CLASSES[int(row["label"])] == row["class"] for row in rows[:3])
+
+
+def test_windows(newest, tmp_path):
+    video = write_video(tmp_path / "a.mp4", 40, fps=10)
+    (tmp_path / "text.mp4").write_text("no video")
+    code, out, _ = newest("--windows", "--window", "1s", "--json", tmp_path / "text.mp4", video)
+    broken, whole = json.loads(out)
+    assert code == 1 and "error" in broken and whole["counts"] == {}
+    assert [window["start_sec"] for window in whole["windows"]] == [0, 1, 2, 3]
+    assert_top(whole["windows"][0]["top5"])
+    code, out, _ = newest("--windows", "--fps", 5, video)
+    assert code == 0 and len(out.splitlines()) == 1 + 5, "4 frames at 5 a second are 0.8 s"
+
+
+def test_standard_input(trained, tmp_path):
+    video = write_video(tmp_path / "a.avi", 40, fps=10)
+    line = command(
+        "--cfg", trained / "config.yaml", "--windows", "--window", 8, "--format", "jsonl", "-", tool="predict"
+    )
+
+    with video.open("rb") as source:
+        result = subprocess.run(line, stdin=source, capture_output=True, text=True, timeout=170)
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["start_sec"] for line in lines] == [0, 0.8, 1.6, 2.4, 3.2]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--topk", 0),
+        ("--window", 8),
+        ("--max-latency", 1),
+        ("--windows", "--window", "x"),
+        ("--windows", "--stride", 2),
+    ],
+)
+def test_wrong_words(newest, tmp_path, words):
+    code, out, err = newest(*words, write_video(tmp_path / "a.mp4", 20))
+    assert code == 2 and not out and "error: " in err

@@ -7,7 +7,7 @@ import pytest
 from miniatures import CFG, ROOT, command
 
 from slowfast_gta.commands import run_command
-from slowfast_gta.commands.submit import minutes_of, run_net_command
+from slowfast_gta.commands.submit import minutes_of, task_command
 from slowfast_gta.errors import ConfigError
 
 
@@ -36,7 +36,7 @@ def test_other_time_limits_are_refused(text):
 )
 def test_each_task_runs_what_was_given_on_all_gpus(cfg, opts, gpus, end):
     args = argparse.Namespace(cfg=cfg, opts=opts, gpus_per_node=gpus)
-    given = run_net_command(args)
+    given = task_command(args)
     assert given[given.index("--cfg") :] == end and given[1:4] == ["-m", "slowfast_gta", "run_net"]
 
 
@@ -80,3 +80,11 @@ def test_a_dry_run_says_what_would_be_submitted_and_leaves_nothing(tmp_path, cap
     assert {f"#SBATCH --{option}" for option in options} <= set(lines)
     assert any(line.endswith(f"OUTPUT_DIR {tmp_path / 'run'} NUM_GPUS 8") for line in lines)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_command_line_of_another_command():
+    """Its own arguments go through as they were given; each of its tasks has one GPU, and they share the videos."""
+    args = argparse.Namespace(cfg=["c.yaml", "DATA.NUM_FRAMES", "8"], opts=[], gpus_per_node=4)
+    given = task_command(args, "extract_features", ["--output", "out", "videos"])
+    at = given.index("extract_features")
+    assert given[at + 1 :] == ["--cfg", "c.yaml", "DATA.NUM_FRAMES", "8", "NUM_GPUS", "1", "--output", "out", "videos"]
