@@ -23,7 +23,7 @@ def check_shared_memory(cfg: CfgNode, splits: Sequence[str]) -> None:
     if not workers or free is None:
         return
     processes = -(-get_world_size() // cfg.NUM_SHARDS)  # of this machine
-    key, batch_bytes = max(((key, _batch_bytes(cfg, key)) for key in _keys(splits)), key=lambda pair: pair[1])
+    key, batch_bytes = max(((key, _batch_bytes_from_cfg(cfg, key)) for key in _keys(splits)), key=lambda pair: pair[1])
     batches = processes * (_BATCHES_AHEAD * workers + 1)
     if batches * batch_bytes + _FOR_OTHERS <= free:
         return
@@ -65,7 +65,7 @@ def _keys(splits: Sequence[str]) -> set[str]:
     return {"TRAIN.BATCH_SIZE" if split == "train" else "TEST.BATCH_SIZE" for split in splits} or {"TEST.BATCH_SIZE"}
 
 
-def _batch_bytes(cfg: CfgNode, key: str) -> int:
+def _batch_bytes_from_cfg(cfg: CfgNode, key: str) -> int:
     """uint8 clips (B, 3, T, S, S) of a process's batch. A full-resolution view may be larger than this."""
     if key == "TRAIN.BATCH_SIZE":
         size, clips = cfg.DATA.TRAIN_CROP_SIZE, -(-cfg.TRAIN.BATCH_SIZE // get_world_size())
