@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import IO, TYPE_CHECKING, Any, TextIO
 
 from fvcore.common.config import CfgNode
 
@@ -139,7 +139,7 @@ def _seconds(value: float) -> float | None:
 
 
 @contextlib.contextmanager
-def _output(path: Path | None) -> Iterator[TextIO]:
+def _output(path: Path | None) -> Iterator[IO[Any]]:
     """Standard output, or a file that is whole or not there."""
     if path is None:
         yield sys.stdout

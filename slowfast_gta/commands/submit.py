@@ -169,7 +169,7 @@ def dry_run(args: argparse.Namespace, minutes: int, log_dir: Path) -> list[str]:
         "constraint": args.constraint,
     }
     lines = [f"#SBATCH --{name}={value}" for name, value in options.items() if value is not None]
-    lines += ["#SBATCH --requeue", f"cd {shlex.quote(str(Path.cwd()))}", shlex.join(run_net_command(args))]
+    lines += ["#SBATCH --requeue", f"cd {shlex.quote(str(Path.cwd()))}", shlex.join(task_command(args))]
     return [
         *lines,
         f"# submitit's files: {log_dir}; queued again {args.max_restarts} times at most. Nothing was submitted.",

@@ -5,7 +5,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,7 +21,7 @@ _LOOK_SEC = 0.2  # between two looks whether nobody listens any more
 class _Asked:
     """An item, and the answers to its clips that have come; without clips it only keeps its place in the order."""
 
-    def __init__(self, item: object, num_clips: int):
+    def __init__(self, item: Any, num_clips: int):
         self.item, self.num_clips = item, num_clips
         self.answers: list[dict[str, np.ndarray]] = []
 
@@ -76,7 +76,7 @@ def read_ahead(read: Callable[[Source], Iterable[Item]], sources: Sequence[Sourc
         for source in sources:
             yield from read(source)
         return
-    rest = iter(sources)
+    rest: Iterator[Any] = iter(sources)
     readers: deque[_Reader] = deque()
     try:
         while True:
@@ -114,7 +114,7 @@ class _Reader:
         self._thread.join()
 
     def _run(self, read: Callable[[Source], Iterable[Item]], source: Source) -> None:
-        items = None
+        items: Any = None
         try:
             items = iter(read(source))
             for item in items:

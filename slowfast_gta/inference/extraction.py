@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -179,7 +180,7 @@ def extract_folder(
     outcome = Outcome(len(share), num_there=len(share) - len(missing))
     begin = time.perf_counter()
     results = extractor.extract([video.path for video in missing])
-    quiet = {} if sys.stderr.isatty() else {"mininterval": 30.0}
+    quiet: dict[str, Any] = {} if sys.stderr.isatty() else {"mininterval": 30.0}
     with contextlib.closing(results):
         named = zip(missing, results, strict=True)
         for video, (_, found) in tqdm(named, total=len(missing), desc="features", unit="video", **quiet):
@@ -207,7 +208,8 @@ def _count(outcome: Outcome, found: VideoFeatures) -> None:
 
 def settings_of(extractor: FeatureExtractor, folder: FeatureFolder) -> dict[str, object]:
     """Everything that decides on the numbers in the files, and what they are numbers of."""
-    network, plan, crops = extractor.network, extractor.reader.plan, extractor.reader.crops
+    network, plan = extractor.network, extractor.reader.plan
+    crops: Any = extractor.reader.crops  # Crops, of an extractor
     transform = crops.transform
     classes = network.class_names
     return {

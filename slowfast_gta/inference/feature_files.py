@@ -29,7 +29,8 @@ def save_features(path: Path, arrays: Mapping[str, np.ndarray], meta: Mapping[st
         if path.suffix == ".npy":
             np.save(file, arrays["features"], allow_pickle=False)
         elif path.suffix == ".npz":
-            np.savez(file, **arrays, meta=np.array(text))
+            everything: dict[str, Any] = {**arrays, "meta": np.array(text)}
+            np.savez(file, **everything)
         elif path.suffix == ".safetensors":
             tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in arrays.items()}
             write_safetensors(file, tensors, {"meta": text})

@@ -13,7 +13,7 @@ A SlowFast network's pathways are pooled, then put side by side.
 N rows, C channels, T frames of a window, V views.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,7 @@ class FeatureExtractor:
             raise found
         return found
 
-    def extract(self, videos: Sequence[str]) -> Iterator[tuple[str, VideoFeatures | DataError]]:
+    def extract(self, videos: Sequence[str]) -> Generator[tuple[str, VideoFeatures | DataError], None, None]:
         """The features of each, in order; of one that cannot be read the reason. Batches go across videos.
 
         Memory does not grow with a video's length but for its rows.

@@ -5,10 +5,11 @@ Legend: B batch, C channel, T frame, H W space, K classes, S crop size.
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": t
 POOLS = ("avg", "spatial", "space", "none")
 FEATURES, HEAD = "s5", "head"  # what the head is given; what it answers
 
-ClassNames = list[str] | dict[str, list[str]]
+ClassNames = Sequence[str] | dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Wanted:
 class EvalNetwork:
     """`model`: BatchNorms folded, convolutions packed, on its device. `batch_size` clips at a time, always."""
 
-    model: nn.Module
+    model: Any  # a module with features(clip) and head(features)
     normalize: Normalize
     batch_size: int
     dtype: torch.dtype
@@ -91,7 +92,7 @@ class EvalNetwork:
         inputs = self.normalize(to_clips(clip[None]).to(device_of(self.model))).to(self.dtype)
         found: dict[str, np.ndarray] = {}
 
-        def look(block: nn.Module, given: tuple, name: str) -> None:
+        def look(block: Any, given: tuple, name: str) -> None:
             for key, value in block.attention_maps(given[0]).items():
                 alone = value[0] if value.ndim > 2 and len(value) == 1 else value
                 found[f"{name}.{key}"] = _array(alone)

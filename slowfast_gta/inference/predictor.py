@@ -209,6 +209,7 @@ class Predictor:
 
     def _combinations(self, answers: torch.Tensor, k: int) -> list[dict]:
         """The same for the products of what each output gives its classes; `answers` has them side by side."""
+        assert isinstance(self.class_names, dict)
         names = list(self.class_names.values())
         outputs = answers.split([len(of_output) for of_output in names])
         products = reduce(lambda table, one: table[..., None] * one, outputs)

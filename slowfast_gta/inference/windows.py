@@ -20,9 +20,9 @@ import numpy as np
 from slowfast_gta.errors import ConfigError, DataError
 from slowfast_gta.loading.sampling import ClipSampling, dense_views, segment_views
 from slowfast_gta.video.sources import BoundedStream
-from slowfast_gta.video.stream import FolderStream, StreamedFrame, VideoStream
+from slowfast_gta.video.stream import FolderStream, LiveStream, StreamedFrame, VideoStream
 
-Stream = VideoStream | FolderStream | BoundedStream
+Stream = VideoStream | FolderStream | LiveStream | BoundedStream
 _ROUNDING_SEC = 1e-6
 TAILS = ("repeat", "drop")
 
@@ -150,9 +150,10 @@ def iterate_windows(
     """
     rate = plan.fps or stream.fps
     if plan.length is None:
-        length = stride = stream.num_frames
-        if length is None:
+        whole = stream.num_frames
+        if whole is None:
             raise DataError(f"{stream.path}: how long a stream will be is not known. Give a window, as --window 2s.")
+        length = stride = whole
     else:
         length = plan.length.positions(rate, stream.path)
         stride = (plan.stride or plan.length).positions(rate, stream.path)

@@ -58,8 +58,8 @@ def score_videos(
 
         answers = in_fixed_batches(answer, batch.frames, batch_size).cpu().numpy()
         rows = zip(batch.video_id, batch.view_id.tolist(), batch.label.tolist(), answers, strict=True)
-        for video_id, view_id, label, answer in rows:
-            views.setdefault(video_id, {})[view_id] = answer
+        for video_id, view_id, label, row in rows:
+            views.setdefault(video_id, {})[view_id] = row
             labels[video_id] = label
     model.train(was_training)
     found = _gather(views, labels, bad_videos, counts, num_views)

@@ -124,4 +124,4 @@ def write_safetensors(file: IO[bytes], tensors: Mapping[str, Tensor], metadata: 
     text += b" " * (-len(text) % 8)
     file.write(len(text).to_bytes(8, "little") + text)
     for _, value in ordered:
-        file.write(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        file.write(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
