@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TextIO
+from typing import IO, TYPE_CHECKING, Any
 
 from fvcore.common.config import CfgNode
 
@@ -139,7 +139,7 @@ def _seconds(value: float) -> float | None:
 
 
 @contextlib.contextmanager
-def _output(path: Path | None) -> Iterator[IO[Any]]:
+def _output(path: Path | None) -> Iterator[IO[str]]:
     """Standard output, or a file that is whole or not there."""
     if path is None:
         yield sys.stdout
@@ -150,7 +150,7 @@ def _output(path: Path | None) -> Iterator[IO[Any]]:
         yield file
 
 
-def _write_text(rows: Iterator[dict], out: TextIO, key: str) -> int:
+def _write_text(rows: Iterator[dict], out: IO[str], key: str) -> int:
     failed, last = 0, None
     for row in rows:
         if "error" in row:
@@ -172,7 +172,7 @@ def _write_text(rows: Iterator[dict], out: TextIO, key: str) -> int:
     return failed
 
 
-def _write_json(rows: Iterator[dict], out: TextIO, key: str) -> int:
+def _write_json(rows: Iterator[dict], out: IO[str], key: str) -> int:
     """One document: [{"video", "top5"}], or with windows [{"video", "windows": [...], "counts"}]."""
     answers: list[dict[str, Any]] = []
     windows: list[dict[str, Any]] = []
@@ -193,7 +193,7 @@ def _write_json(rows: Iterator[dict], out: TextIO, key: str) -> int:
     return failed
 
 
-def _write_jsonl(rows: Iterator[dict], out: TextIO, key: str) -> int:
+def _write_jsonl(rows: Iterator[dict], out: IO[str], key: str) -> int:
     """A line of JSON for each video or window; of a video that cannot be read, {"video", "error"}."""
     failed = 0
     for row in rows:
@@ -206,7 +206,7 @@ def _write_jsonl(rows: Iterator[dict], out: TextIO, key: str) -> int:
     return failed
 
 
-def _write_csv(rows: Iterator[dict], out: TextIO, key: str) -> int:
+def _write_csv(rows: Iterator[dict], out: IO[str], key: str) -> int:
     """A line for each class of each video or window; of a video that cannot be read, one with the error."""
     writer, failed = csv.DictWriter(out, _COLUMNS, restval="", lineterminator="\n"), 0
     writer.writeheader()

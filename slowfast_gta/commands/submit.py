@@ -109,6 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--job-name", default="slowfast_gta", help="default: %(default)s")
     parser.add_argument("--log-dir", type=Path, help="submitit's files (default: OUTPUT_DIR/slurm of the first config)")
     words = list(sys.argv[1:] if arguments is None else arguments)
+    rest: list[str]
     name = words.pop(0) if words[:1] and words[0] in _COMMANDS else "run_net"
     if name == "run_net":
         args, rest = parse_arguments(parser, words), []

@@ -5,7 +5,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -81,7 +81,7 @@ def read_ahead(read: Callable[[Source], Iterable[Item]], sources: Sequence[Sourc
     try:
         while True:
             while len(readers) < num_threads and (source := next(rest, _END)) is not _END:
-                readers.append(_Reader(read, source))
+                readers.append(_Reader(read, cast("Source", source)))
             if not readers:
                 return
             yield from readers[0]
