@@ -56,6 +56,8 @@ CFG_READERS = {
     *(
         "load_weights_for",
         "load_test_weights",
+        "add_picture",
+        "estimate_step_bytes",
         "load_report",
         "load_published_weights",
     ),  # which file, and what the config permits of it

@@ -155,7 +155,9 @@ def split_sources(tokens: Sequence[str]) -> tuple[list[str], list[str]]:
     settings, sources = list(tokens[:1]), []
     rest = iter(tokens[1:])
     for token in rest:
-        if _KEY.fullmatch(token):
+        if not token.endswith((".yaml", ".yml")) and Path(token).exists():
+            sources.append(token)  # new_video.mp4 looks like a KEY
+        elif _KEY.fullmatch(token):
             settings += [token, *([value] if (value := next(rest, None)) is not None else [])]
         elif token.endswith((".yaml", ".yml")) or _KEY.fullmatch(token.partition("=")[0]):
             settings.append(token)

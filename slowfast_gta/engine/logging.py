@@ -172,7 +172,7 @@ class Progress:
                     logger.info("%s: %d/%d, %s, %s", self.title, done, self.total, self._state(), left)
                     next_line = self.seconds + _LINE_SEC
                 bar.update()
-                bar.set_postfix_str(self._state(f"{100 * self.data_share:.0f} % data"))
+                bar.set_postfix_str(self._short_state())
 
     @contextmanager
     def _first_line(self, on_terminal: bool) -> Iterator[threading.Timer]:
@@ -190,9 +190,13 @@ class Progress:
         what = "waiting for its data" if self._waiting else "computing"
         logger.info("%s: the first of %d steps is not complete yet (%s).", self.title, self.total - self.start, what)
 
-    def _state(self, share: str = "") -> str:
-        share = share or f"{100 * self.data_share:.0f} % waiting for data"
-        speed = f"{self.clips_per_sec:.1f} clips/s, {share}"
+    def _state(self) -> str:
+        speed = f"{self.clips_per_sec:.1f} clips/s, {100 * self.data_share:.0f} % waiting for data"
+        return f"{self._note}, {speed}" if self._note else speed
+
+    def _short_state(self) -> str:
+        """For a bar that fits into 80 columns."""
+        speed = f"{self.clips_per_sec:.3g} clips/s"
         return f"{self._note}, {speed}" if self._note else speed
 
 

@@ -64,8 +64,11 @@ def add_picture(cfg: CfgNode, name: str, path: Path) -> None:
         return
     from torch.utils.tensorboard import SummaryWriter
 
+    picture = cv2.imread(str(path))
+    if picture is None:
+        return
     with SummaryWriter(str(Path(cfg.OUTPUT_DIR) / "tensorboard")) as board:
-        board.add_image(name, cv2.imread(str(path))[:, :, ::-1].copy(), dataformats="HWC")
+        board.add_image(name, picture[:, :, ::-1].copy(), dataformats="HWC")
 
 
 def board_tag(kind: str, name: str) -> str:
@@ -123,7 +126,7 @@ class MetricsWriter:
 
         self._board.add_text("config", "".join(f"    {line}\n" for line in text.splitlines()))  # indented: code
         for summary in summaries_of(hparams, {"val/top1": 0, "val/loss": 0}):
-            self._board.file_writer.add_summary(summary)
+            self._board.file_writer.add_summary(summary)  # type: ignore[attr-defined]  # torch types it as None
 
     def rows(self, kind: str) -> list[dict]:
         """What metrics.jsonl has of `kind`, on the main process."""
