@@ -196,7 +196,7 @@ class Progress:
 
     def _short_state(self) -> str:
         """For a bar that fits into 80 columns."""
-        speed = f"{self.clips_per_sec:.3g} clips/s"
+        speed = f"{self.clips_per_sec:.3g} clips/s" if self.clips_per_sec < 1000 else f"{self.clips_per_sec:.0f}/s"
         return f"{self._note}, {speed}" if self._note else speed
 
 
@@ -232,7 +232,7 @@ def _bar(total: int, title: str, unit: str, start: int = 0, shown: bool = True) 
         leave=False,
         unit=unit,
         dynamic_ncols=True,
-        bar_format="{desc} |{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",  # what 80 columns hold
+        bar_format="{desc} |{bar:4}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",  # what 80 columns hold
     )
     with bar, logging_redirect_tqdm([logger]):
         yield bar
