@@ -52,7 +52,7 @@ def test_what_is_counted_and_listed(run_tiny, tmp_path, on_error, num_workers):
     assert err.count("1006.webm: this is not") == 1, "said once, not every epoch"
     assert "Test: NOT FINAL, 1 videos missing" in err and "Test: of 3 videos 2 decoded, 1 skipped" in err
     board = b"".join(path.read_bytes() for path in (output / "tensorboard").iterdir())
-    assert b"train/num_requested" in board and b"test/num_skipped" in board
+    assert b"train_counters/num_requested" in board and b"test_counters/num_skipped" in board
 
 
 def test_a_second_start_adds_what_is_new_and_repeats_nothing(run_tiny, tmp_path):

@@ -26,11 +26,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     import torch
 
+    threads = torch.get_num_threads()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     measure = {"test": measure_test, "proposals": measure_proposals, "step": measure_step}[args.what]
     load = round(os.getloadavg()[0], 1)  # of other work: seconds mean little where it is more than 0
-    print(json.dumps({"what": args.what, "threads": args.threads, "load": load, **measure(args)}, indent=1))
+    try:
+        found = measure(args)
+    finally:
+        torch.set_num_threads(threads)
+    print(json.dumps({"what": args.what, "threads": args.threads, "load": load, **found}, indent=1))
     return 0
 
 

@@ -51,9 +51,13 @@ def load_or_run(number: int, args: argparse.Namespace) -> dict[str, dict[str, fl
     path = args.output / f"world_{number}_{args.epochs}_epochs{'_ablations' * args.ablations}.json"
     if path.exists():
         return json.loads(path.read_text(encoding="utf-8"))["rows"]
-    torch.set_num_threads(1)
+    threads = torch.get_num_threads()
     begin, cpu = time.perf_counter(), time.process_time()
-    rows = run_world(number, args.epochs, tuple(ABLATIONS) if args.ablations else ())
+    torch.set_num_threads(1)
+    try:
+        rows = run_world(number, args.epochs, tuple(ABLATIONS) if args.ablations else ())
+    finally:
+        torch.set_num_threads(threads)  # results of whatever this process does next depend on it
     spent = {"seconds": round(time.perf_counter() - begin, 1), "cpu_seconds": round(time.process_time() - cpu, 1)}
     args.output.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps({"world": number, **spent, "rows": rows}, indent=1))
