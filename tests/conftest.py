@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from miniatures import CFG, TINY, keys, make_ssv2
 
 from slowfast_gta.commands import run_command
@@ -43,3 +44,12 @@ def run_tiny(ssv2, tmp_path, capsys):
         return code, captured.out, captured.err
 
     return call
+
+
+@pytest.fixture(autouse=True)
+def _same_number_of_threads():
+    """Sums of floats depend on it: a test that changes it leaves it as it was for the tests that compare bits."""
+    before = torch.get_num_threads()
+    yield
+    if torch.get_num_threads() != before:
+        torch.set_num_threads(before)
