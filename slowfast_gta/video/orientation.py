@@ -11,7 +11,10 @@ def display_matrix(frame: av.VideoFrame) -> np.ndarray | None:
 
     Players turn by quarters and mirror; other angles, which no camera writes, are left as they are coded.
     """
-    side_data: Any = frame.side_data.get("DISPLAYMATRIX")  # a buffer, which its stub does not say
+    try:
+        side_data: Any = frame.side_data.get("DISPLAYMATRIX")  # a buffer, which its stub does not say
+    except ValueError:  # side data of a kind that this PyAV has no name for, as of EXIF in a TIFF
+        return None
     if side_data is None:
         return None
     matrix = np.sign(np.frombuffer(side_data, np.int32, 9).reshape(3, 3)[:2, :2])
