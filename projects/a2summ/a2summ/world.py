@@ -227,6 +227,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from a2summ.command_line import run
+    from slowfast_gta.commands import run_command
 
-    sys.exit(run("a2summ.world"))
+    sys.exit(run_command("world", package="a2summ"))

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from a2summ import command_line, world
+from a2summ import world
 from a2summ.data.own import Segment, load_own, prepare_features, read_annotations, split_keys, target_frames
 from a2summ.frames import PlainDescriptor
 from a2summ.shots.choose import Timeline
 from a2summ_stand_ins import Letters
 from a2summ_videos import make_video
 
+from slowfast_gta.commands import run_command
 from slowfast_gta.errors import DataError
 
 
@@ -113,5 +114,5 @@ def test_videos_and_splits_must_fit(tmp_path):
 
 def test_a_run_on_a_folder_without_annotations_is_a_sentence(tmp_path, capsys):
     config = Path(__file__).parents[1] / "configs" / "Own.yaml"
-    assert command_line.run("a2summ.run", ["--cfg", str(config), "DATA.PATH_TO_DATA_DIR", str(tmp_path)]) == 1
+    assert run_command("run", ["--cfg", str(config), "DATA.PATH_TO_DATA_DIR", str(tmp_path)], "a2summ") == 1
     assert "error: " in capsys.readouterr().err

@@ -11,7 +11,7 @@ import numpy as np
 import pysubs2
 import pytest
 import torch
-from a2summ import command_line, training_free
+from a2summ import training_free
 from a2summ.frames import RATE, PlainDescriptor, VideoTimes, read_times
 from a2summ.model import A2Summ
 from a2summ.plan import divide_shots
@@ -20,6 +20,7 @@ from a2summ.summarizer import Inputs, TrainedSummarizer, load_summarizer, save_s
 from a2summ_stand_ins import Letters
 from a2summ_videos import make_video, read_flashes, read_tones
 
+from slowfast_gta.commands import run_command
 from slowfast_gta.errors import ConfigError, DataError, RunError, WeightsError
 
 TEXTS = ["<b>Tom</b> & Ann meet.", "They walk home.", "It rains <script>alert(1)</script> a lot.", "Ünïcödé ends it."]
@@ -184,7 +185,7 @@ def test_wrong_inputs_are_sentences(video, srt, tmp_path, capsys):
     ):
         with pytest.raises(kind, match=match):
             summarize(dataclasses.replace(good, **changed))
-    run = partial(command_line.run, "a2summ.summarize")
+    run = partial(run_command, "summarize", package="a2summ")
     assert run([str(tmp_path / "absent.mp4"), "--output", str(tmp_path / "out")]) == 1
     assert "Traceback" not in capsys.readouterr().err
     assert run([str(video), "--output", str(tmp_path / "out"), "--budget", "x"]) == 2

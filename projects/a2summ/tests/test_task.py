@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from a2summ import command_line
 from a2summ.config import extension, model_options
 from a2summ.evaluation import evaluate_video
 from a2summ.loading import SampleLoader, hold_out, with_shuffled_text
@@ -17,6 +16,7 @@ from a2summ_packs import make_articles, make_summe_tvsum
 from a2summ_stand_ins import released_state
 
 from slowfast_gta import load_config
+from slowfast_gta.commands import run_command
 from slowfast_gta.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -35,7 +35,7 @@ def packs(tmp_path_factory):
 
 def run(dataset: str, root: Path, output: Path, *pairs) -> int:
     tokens = [*SMALL, "DATA.PATH_TO_DATA_DIR", root, "OUTPUT_DIR", output, "TRAIN.BATCH_SIZE", 2, *pairs]
-    return command_line.run("a2summ.run", ["--cfg", str(CONFIGS / f"{dataset}.yaml"), *map(str, tokens)])
+    return run_command("run", ["--cfg", str(CONFIGS / f"{dataset}.yaml"), *map(str, tokens)], "a2summ")
 
 
 def results_of(folder: Path) -> dict:
