@@ -4,6 +4,8 @@ Everywhere in the networks tensors are (B, C, T, H, W) in torch.channels_last_3d
 one batch of channels_last images without a copy, so a convolution that does not look along time is a 2D one.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -28,6 +30,17 @@ def add(x: Tensor, residual: Tensor) -> Tensor:
     Gradients allow it: neither of the two needs its own answer for them.
     """
     return residual.to(x.dtype).add_(x)
+
+
+def in_full_range(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+    """function(*tensors), in float32 where they are float16, whose numbers end at 65,504: for what is cubic in them.
+
+    Nothing else is changed: a constant that shrinks it would be wrong for the running statistics of trained weights.
+    """
+    if tensors[0].dtype != torch.float16:
+        return function(*tensors)
+    with torch.autocast(tensors[0].device.type, enabled=False):
+        return function(*(tensor.float() for tensor in tensors))
 
 
 class Conv3d(nn.Conv3d):

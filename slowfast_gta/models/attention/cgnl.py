@@ -8,12 +8,14 @@ files have a BatchNorm, and so has this one.
 Legend: B batch, C channel, S sets of P positions (see decoupled.py), E channels inside, G groups, D = E/G.
 """
 
+from functools import partial
+
 from torch import Tensor, nn
 
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
 from slowfast_gta.models.attention.decoupled import gather, maps_of_units, scatter, units
 from slowfast_gta.models.attention.self_attention import zero_batch_norm
-from slowfast_gta.models.layers import OptionError, Projection
+from slowfast_gta.models.layers import OptionError, Projection, in_full_range
 
 
 class _CompactNonLocal(nn.Module):
@@ -39,11 +41,14 @@ class _CompactNonLocal(nn.Module):
         return (key * value).sum(4)
 
     def forward(self, x: Tensor) -> Tensor:
-        query, key, value = self.grouped(x, self.query, self.key, self.value)
+        projected = self.grouped(x, self.query, self.key, self.value)
+        return x + in_full_range(partial(self._attended, x), *projected).to(x.dtype)
+
+    def _attended(self, x: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         # theta (phi^T g), not (theta phi^T) g: the matrix of P*D x P*D pairs is never made.
         weight = (key * value).sum((2, 4), keepdim=True)
         mixed = (query * weight).flatten(3)
-        return x + self.bn(self.out(scatter(mixed, self.over, x))).to(x.dtype)
+        return self.bn(self.out(scatter(mixed, self.over, x)))
 
 
 @ATTENTION_REGISTRY.register()
