@@ -29,6 +29,7 @@ class StepResult:
     num_samples: int
     grad_norm: float  # of the whole gradient, over all processes, before clipping
     skipped: bool  # the gradient was not finite: weights, statistics and optimiser are as they were
+    overflowed: bool = False  # float16: the gradient alone was not finite; the scale is halved, and nothing else changes
     too_few: bool = False  # on some process there were fewer samples than BatchNorm needs: nothing was computed
 
 
@@ -90,17 +91,18 @@ class Learner:
         self.scaler.unscale_(self.optimizer)
         grad_norm = gradient_norm(self.network)
         skipped = self._is_lost(loss, grad_norm)
-        if skipped or not batch.num_samples:
+        overflowed = not skipped and not math.isfinite(grad_norm)
+        if skipped or overflowed or not batch.num_samples:
             for buffer, before in zip(self.network.buffers(), buffers, strict=True):
                 buffer.copy_(before)
-        result = StepResult(loss, _summed([sums for _, sums in losses]), batch.num_samples, grad_norm, skipped)
+        result = StepResult(loss, _summed([sums for _, sums in losses]), batch.num_samples, grad_norm, skipped, overflowed)
         if skipped:
             self.scaler.update(self.scaler.get_scale())  # the same
             return result
         clip_gradients(self.network, *self.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        if self.ema is not None:
+        if self.ema is not None and not overflowed:
             self.ema.update_parameters(self.network)
         return result
 

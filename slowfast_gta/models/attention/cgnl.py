@@ -8,8 +8,6 @@ files have a BatchNorm, and so has this one.
 Legend: B batch, C channel, S sets of P positions (see decoupled.py), E channels inside, G groups, D = E/G.
 """
 
-from functools import partial
-
 from torch import Tensor, nn
 
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
@@ -42,7 +40,7 @@ class _CompactNonLocal(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         projected = self.grouped(x, self.query, self.key, self.value)
-        return x + in_full_range(partial(self._attended, x), *projected).to(x.dtype)
+        return x + in_full_range(lambda *parts: self._attended(x, *parts), *projected).to(x.dtype)
 
     def _attended(self, x: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         # theta (phi^T g), not (theta phi^T) g: the matrix of P*D x P*D pairs is never made.
