@@ -50,6 +50,15 @@ def gather(value: object) -> list:
     return values
 
 
+def gather_on_main(value: object) -> list:
+    """`value` of every process, on the main one alone; nothing on the others. For what is large."""
+    if get_world_size() == 1:
+        return [value]
+    values = [None] * get_world_size() if is_main() else None
+    dist.gather_object(value, values)
+    return values or []
+
+
 def any_process(flag: bool) -> bool:
     """Whether `flag` is true on any process; the same answer on all."""
     if get_world_size() == 1:
@@ -170,7 +179,7 @@ def join_group(place: Place, meeting: Meeting, offer: dict, backend: str, wait_s
         )
         dist.barrier()
     except RuntimeError as fault:
-        raise unconnected(place, backend, _first_line(fault)) from None
+        raise unconnected(place, backend, _reason_of_backend(fault)) from None
 
 
 def unconnected(place: Place, backend: str, detail: str) -> RunError:
@@ -241,6 +250,13 @@ _SIOCGIFADDR = 0x8915  # Linux: the address of an interface
 
 def _first_line(fault: Exception) -> str:
     return str(fault).strip().splitlines()[0][:200]
+
+
+def _reason_of_backend(fault: Exception) -> str:
+    """The first line, and NCCL's own last error, which comes behind a line that says so."""
+    lines = [line.strip() for line in str(fault).strip().splitlines() if line.strip()]
+    last = next((" ".join(lines[at + 1 :]) for at, line in enumerate(lines) if line.startswith("Last error:")), "")
+    return f"{_first_line(fault)}; {last[:300]}" if last else _first_line(fault)
 
 
 def _collective_device() -> torch.device:

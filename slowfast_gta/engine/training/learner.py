@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from slowfast_gta import distributed
+from slowfast_gta.engine.device import settle_determinism
 from slowfast_gta.engine.task import Losses, Task, TaskBatch
 from slowfast_gta.engine.training.freezing import freeze_backbone, freeze_norms
 from slowfast_gta.engine.training.memory_estimate import check_memory
@@ -29,7 +30,9 @@ class StepResult:
     num_samples: int
     grad_norm: float  # of the whole gradient, over all processes, before clipping
     skipped: bool  # the gradient was not finite: weights, statistics and optimiser are as they were
-    overflowed: bool = False  # float16: the gradient alone was not finite; the scale is halved, and nothing else changes
+    overflowed: bool = (
+        False  # float16: the gradient alone was not finite; the scale is halved, and nothing else changes
+    )
     too_few: bool = False  # on some process there were fewer samples than BatchNorm needs: nothing was computed
 
 
@@ -95,7 +98,9 @@ class Learner:
         if skipped or overflowed or not batch.num_samples:
             for buffer, before in zip(self.network.buffers(), buffers, strict=True):
                 buffer.copy_(before)
-        result = StepResult(loss, _summed([sums for _, sums in losses]), batch.num_samples, grad_norm, skipped, overflowed)
+        result = StepResult(
+            loss, _summed([sums for _, sums in losses]), batch.num_samples, grad_norm, skipped, overflowed
+        )
         if skipped:
             self.scaler.update(self.scaler.get_scale())  # the same
             return result
@@ -201,6 +206,8 @@ def build_learner(cfg: CfgNode, task: Task, device: torch.device, resuming: bool
     trial = try_sample(network, task.blank(cfg))
     check_batch_size(cfg, trial)
     check_memory(cfg, network, trial)
+    if cfg.DETERMINISTIC and device.type == "cuda":
+        settle_determinism(trial.inexact)
     learner = Learner(
         task,
         network,
