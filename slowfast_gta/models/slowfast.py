@@ -38,6 +38,8 @@ class FuseFastToSlow(nn.Module):
 class SlowFast(nn.Module):
     """Two pathways; takes all frames of the clip and picks the slow pathway's itself."""
 
+    slow_frames: Tensor
+
     def __init__(
         self,
         stems: list[Stem],
@@ -50,6 +52,8 @@ class SlowFast(nn.Module):
         super().__init__()
         self.num_frames = num_frames
         self.alpha = alpha
+        # On the network's device from the start, and in no checkpoint.
+        self.register_buffer("slow_frames", slow_frame_indices(num_frames, alpha), persistent=False)
         self.s1 = nn.ModuleDict({f"pathway{i}_stem": stem for i, stem in enumerate(stems)})
         self.s1_fuse, self.s2_fuse, self.s3_fuse, self.s4_fuse = fusions
         self.s2, self.s3, self.s4, self.s5 = stages
@@ -73,7 +77,7 @@ class SlowFast(nn.Module):
     def features(self, clip: Tensor) -> list[Tensor]:
         """(B, 3, T, H, W), all frames -> what the head is given: [(B, C, T', H', W')], slow and fast."""
         check_clip(clip, self.num_frames)
-        slow = clip.index_select(2, slow_frame_indices(self.num_frames, self.alpha).to(clip.device))
+        slow = clip.index_select(2, self.slow_frames)
         pathways = [
             self.s1[f"pathway{i}_stem"](x.contiguous(memory_format=torch.channels_last_3d))
             for i, x in enumerate((slow, clip))

@@ -131,8 +131,8 @@ def test_on_one_process_everything_does_nothing():
     assert distributed.any_process(True) is True and distributed.any_process(False) is False
     value, model = torch.tensor([1.0]), nn.Linear(1, 1)
     assert distributed.mean(value) is value and distributed.total(value) is value
-    assert distributed.data_parallel(model) is model and distributed.weight_of_sample(4) == 0.25
-    assert distributed.least(4) == 4
+    assert distributed.data_parallel(model) is model and distributed.weight_of_sample([4]) == 0.25
+    assert distributed.exchange(4, 1) == [[4, 1]]
     distributed.pool_statistics(model)
     done = []
     distributed.launch(done.append, (1,), Place(), 1, Terms())

@@ -6,7 +6,7 @@ import torch
 
 from slowfast_gta import distributed
 from slowfast_gta.engine.task import TaskBatch
-from slowfast_gta.engine.training.learner import StepResult
+from slowfast_gta.engine.training.step import StepResult
 
 # Checkpoints of version 0.1.0 hold a list of sums in this order; its "right" counted clips whose top-1 was.
 _SUMS_OF_0_1 = ("loss", "right", "samples", "grad_norm", "steps")
