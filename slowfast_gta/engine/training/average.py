@@ -16,29 +16,37 @@ class RunningAverage:
     def __init__(self, network: nn.Module, decay: float):
         self.module = copy.deepcopy(network)
         self.decay = decay
-        self.num_updates = 0  # that the host knows of
-        self._empty = True
+        self.num_updates = (
+            0  # that the host knows of; those that the device decides on are counted by who reads of them
+        )
+        first = next(network.parameters())
+        self._is_empty = torch.ones((), dtype=torch.bool, device=first.device)  # which the device knows before the host
 
     @torch.no_grad()
     def update(self, network: nn.Module, omitted: Tensor | None = None) -> None:
         """After a step. omitted: 0-d bool on the device, where the host does not know yet whether it was one."""
+        share = None if omitted is None else torch.where(self._is_empty, 1.0, 1 - self.decay) * ~omitted
         averages, weights = (_grouped(module.parameters()) for module in (self.module, network))
         for mine, theirs in zip(averages, weights, strict=True):
-            if self._empty:
-                torch._foreach_copy_(mine, theirs)
-            elif omitted is None:
-                torch._foreach_lerp_(mine, theirs, 1 - self.decay)
-            else:
+            if share is not None:
                 step = torch._foreach_sub(theirs, mine)
-                torch._foreach_mul_(step, (1 - self.decay) * ~omitted)
+                torch._foreach_mul_(step, share)
                 torch._foreach_add_(mine, step)
+            elif self.num_updates == 0:
+                torch._foreach_copy_(mine, theirs)
+            else:
+                torch._foreach_lerp_(mine, theirs, 1 - self.decay)
         for mine, theirs in zip(_grouped(self.module.buffers()), _grouped(network.buffers()), strict=True):
             torch._foreach_copy_(mine, theirs)
-        self._empty = False
+        if omitted is None:
+            self.num_updates += 1
+        else:
+            self._is_empty &= omitted
 
     def restored(self, num_updates: int) -> None:
         """`module` has been loaded, after so many updates."""
-        self.num_updates, self._empty = num_updates, num_updates == 0
+        self.num_updates = num_updates
+        self._is_empty.fill_(num_updates == 0)
 
 
 class KeptBuffers:

@@ -115,7 +115,7 @@ class Learner:
         if outcome is None:
             return TOO_FEW
         result = outcome.result()
-        if self.ema is not None:
+        if self.ema is not None and self.reads_late:
             self.ema.num_updates += not (result.skipped or result.overflowed)
         return result
 

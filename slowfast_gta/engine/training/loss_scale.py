@@ -1,4 +1,4 @@
-"""The factor of the loss in float16: torch.amp.GradScaler's rules and its state, without asking the device for numbers."""
+"""The factor of the loss in float16: torch.amp.GradScaler's rules and state, without asking the device for numbers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
