@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from slowfast_gta.models.build import MODEL_REGISTRY
 from slowfast_gta.models.heads import ResNetBasicHead
-from slowfast_gta.models.layers import Conv3d
+from slowfast_gta.models.layers import BatchNorm3d, Conv3d
 from slowfast_gta.models.layout import TEMPORAL_KERNELS, build_layout
 from slowfast_gta.models.resnet import ResStage, Stem, build_head, build_stages, check_clip
 
@@ -27,7 +27,7 @@ class FuseFastToSlow(nn.Module):
     def __init__(self, dim_fast: int, ratio: int, kernel: int, alpha: int):
         super().__init__()
         self.conv_f2s = Conv3d(dim_fast, dim_fast * ratio, (kernel, 1), temporal_stride=alpha)
-        self.bn = nn.BatchNorm3d(dim_fast * ratio)
+        self.bn = BatchNorm3d(dim_fast * ratio)
 
     def forward(self, pathways: list[Tensor]) -> list[Tensor]:
         slow, fast = pathways

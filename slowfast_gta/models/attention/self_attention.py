@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
-from slowfast_gta.models.layers import OptionError, Projection, add, fold, unfold
+from slowfast_gta.models.layers import BatchNorm3d, OptionError, Projection, add, fold, unfold
 
 POOL_PLACES = ("after", "before", "none")
 
@@ -30,7 +30,7 @@ def unrows(x_BTNC: Tensor, like_BCTHW: Tensor) -> Tensor:
 
 def zero_batch_norm(dim: int) -> nn.BatchNorm3d:
     """A BatchNorm with weight 0: behind it, a new block adds nothing."""
-    norm = nn.BatchNorm3d(dim)
+    norm = BatchNorm3d(dim)
     nn.init.zeros_(norm.weight)
     norm.zero_init = True  # type: ignore[assignment]  # a mark for tests and fvcore: torch takes attributes for modules
     return norm
