@@ -3,7 +3,7 @@
 PYTHON ?= python3
 RUN := OMP_WAIT_POLICY=PASSIVE .venv/bin/python
 
-.PHONY: demo test test-slow slurm lint bench faults cases a2summ ma-lmm clean
+.PHONY: demo test test-slow slurm lint bench faults cases a2summ ma-lmm gpu clean
 
 demo: .venv/installed
 	@$(RUN) tools/demo.py
@@ -35,6 +35,9 @@ cases: .venv/installed  # what happened to users of similar tools, tried on this
 bench: .venv/installed
 	@$(RUN) tools/benchmark.py model --cfg configs/SSv1/R2D50.yaml
 	@$(RUN) tools/benchmark.py loader
+
+gpu: .venv/installed  # five minutes on a GPU, most valuable first; without one a dry run at small size
+	@$(RUN) tools/benchmark.py gpu --output runs/gpu
 
 # A2Summ's two experiments: the alignment on made sequences, and summaries of made videos, end to end.
 a2summ: .venv/installed

@@ -67,7 +67,7 @@ def synchronize_norms(network: nn.Module) -> nn.Module:
     """`network` itself, whose BatchNorms are over all processes from now on."""
     for owner in list(network.modules()):
         for name, norm in list(owner.named_children()):
-            if isinstance(norm, nn.BatchNorm3d) and not isinstance(norm, SyncBatchNorm3d):
+            if type(norm) is nn.BatchNorm3d or "replaceable" in vars(type(norm)):
                 synchronized = SyncBatchNorm3d(norm.num_features, norm.eps, norm.momentum)
                 synchronized.to(norm.weight).load_state_dict(norm.state_dict())
                 setattr(owner, name, synchronized)
