@@ -19,7 +19,8 @@ def feeding_sentence(clips_per_sec: float, data_share: float, num_workers: int, 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     told = (
         f"{100 * data_share:.0f} % of the time is spent waiting for data: the network would take {possible:.0f} "
-        f"clips/s, and DATA_LOADER.NUM_WORKERS {num_workers} bring {clips_per_sec:.0f}. About {needed} workers would feed it"
+        f"clips/s, and DATA_LOADER.NUM_WORKERS {num_workers} bring {clips_per_sec:.0f}. About {needed} workers "
+        "would feed it"
     )
     if needed * num_processes <= cores:
         return f"{told}; this machine has {cores} cores."
