@@ -50,8 +50,17 @@ _CANNOT_BE_WRITTEN = {
 def run_command(name: str, arguments: Sequence[str] | None = None, package: str = "slowfast_gta.commands") -> int:
     """Run the command `name` with `arguments` (the command line's, if None); returns the exit code.
 
-    package: where the module of the command is; a project has its own.
+    package: where the module of the command is; a project has its own. A process that was one of several ends here.
     """
+    code = _run_command(name, arguments, package)
+    if "slowfast_gta.distributed" in sys.modules:
+        from slowfast_gta.distributed import end_member
+
+        end_member(code)
+    return code
+
+
+def _run_command(name: str, arguments: Sequence[str] | None, package: str) -> int:
     # Before torch is imported: threads that wait then sleep instead of spinning. On a machine with anything else to do
     # (our own readers of videos, to begin with), spinning makes a training step up to ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

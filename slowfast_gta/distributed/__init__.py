@@ -24,7 +24,7 @@ from slowfast_gta.distributed.group import (
     unsynchronized,
     weight_of_sample,
 )
-from slowfast_gta.distributed.launch import Terms, launch
+from slowfast_gta.distributed.launch import Terms, end_member, launch
 from slowfast_gta.distributed.norms import SyncBatchNorm3d, synchronize_norms
 from slowfast_gta.distributed.place import Place, find_place
 
@@ -35,6 +35,7 @@ __all__ = [
     "any_process",
     "barrier",
     "data_parallel",
+    "end_member",
     "find_place",
     "gather",
     "get_rank",
