@@ -212,8 +212,8 @@ def as_clip(clip: Tensor | Sequence[Tensor], num_frames: int) -> Tensor:
     if isinstance(clip, list | tuple) and len(clip) == 1:
         clip = clip[0]
     if not isinstance(clip, Tensor):
-        given = [tuple(one.shape) if isinstance(one, Tensor) else type(one).__name__ for one in clip]
-        raise ValueError(f"The network takes one clip (B, 3, {num_frames}, H, W); it was given a list of {given}.")
+        given = f"a list of {len(clip)}" if isinstance(clip, list | tuple) else f"a {type(clip).__name__}"
+        raise ValueError(f"The network takes one clip, a tensor (B, 3, {num_frames}, H, W); it was given {given}.")
     if clip.ndim != 5 or clip.shape[1] != 3 or clip.shape[2] != num_frames:
         raise ValueError(
             f"The network takes a clip (B, 3, {num_frames}, H, W), normalised; it was given {tuple(clip.shape)}. "
