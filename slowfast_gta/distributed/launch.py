@@ -32,6 +32,13 @@ _TOO_LATE = re.compile(r"[Tt]imed? ?out")
 _LAST_WORDS_SEC = 10.0  # that another process's reason may take to get here
 _ENDING_SEC = 30.0  # that the processes of a machine have to end when one has failed
 
+_KILLED_BY = {
+    signal.SIGKILL: ", mostly because the memory was full",
+    # NCCL's own thread ends its process so: no Python of ours runs any more.
+    signal.SIGABRT: ", as NCCL does where one process waits longer than DIST_WAIT_SEC for another, or a GPU fails; its "
+    "reason is above",
+}
+
 _launches = itertools.count()
 _left = threading.Event()  # this process has been one of a group
 
@@ -83,7 +90,7 @@ def _run(place: Place, job: Callable, args: tuple, terms: Terms) -> None:
             host, port = group.find_agent(place, terms.number, terms.timeout_sec)
             place = replace(place, host=host, port=port)
         offer = group.open_store(place)
-        meeting, offer = meet(place, terms.about, offer, terms.folder, terms.timeout_sec, terms.number)
+        meeting, offer = meet(place, terms.about, offer, terms.folder, terms.timeout_sec, terms.number, _own_gpu(terms))
         meeting.watch(lambda fault: _end_with(meeting, fault))
         _join(place, meeting, offer, terms)
         job(*args)
@@ -106,6 +113,13 @@ def _gpu_of(place: Place) -> int:
             "Start one process for each GPU."
         )
     return place.local_rank if present > 1 else 0
+
+
+def _own_gpu(terms: Terms) -> str:
+    """The UUID of this process's GPU, where it must be its own: NCCL connects no two on one."""
+    if not terms.on_gpu or terms.chosen_backend != "nccl":
+        return ""
+    return str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
 
 
 def _join(place: Place, meeting: Meeting, offer: dict, terms: Terms) -> None:
@@ -233,7 +247,7 @@ def _spawn(places: list[Place], job: Callable, args: tuple, terms: Terms) -> Non
         raise Interrupted("Stopped; what was saved is said above.")
     name = f"Process {place.rank} of {place.world_size}"
     if code is not None and code < 0:
-        why = ", mostly because the memory was full" if -code == signal.SIGKILL else ""
+        why = _KILLED_BY.get(-code, "")
         raise RunError(f"{name} was killed by {signal.Signals(-code).name}{why}.")
     kind = ConfigError if code == ConfigError.exit_code else RunError
     raise kind(f"{name} ended with exit code {code}; its reason is above.")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from slowfast_gta.models.attention.build import build_attention, choose_attention
 from slowfast_gta.models.build import MODEL_REGISTRY, Host
 from slowfast_gta.models.heads import ResNetBasicHead
-from slowfast_gta.models.layers import Conv3d, add, max_pool_frames
+from slowfast_gta.models.layers import BatchNorm3d, Conv3d, add, max_pool_frames
 from slowfast_gta.models.layout import TEMPORAL_KERNELS, Place, StageLayout, attention_places, build_layout
 from slowfast_gta.models.refine import AFR, build_refine
 from slowfast_gta.models.shift import temporal_shift
@@ -29,7 +29,7 @@ class Stem(nn.Module):
     def __init__(self, dim_out: int, temporal_kernel: int):
         super().__init__()
         self.conv = Conv3d(3, dim_out, (temporal_kernel, 7), stride=2)
-        self.bn = nn.BatchNorm3d(dim_out)
+        self.bn = BatchNorm3d(dim_out)
 
     def forward(self, x: Tensor) -> Tensor:
         # ReLU after the pool, on a quarter of the numbers: the answer is the same.
@@ -43,13 +43,13 @@ class Bottleneck(nn.Module):
         super().__init__()
         stride_a, stride_b = (stride, 1) if stride_1x1 else (1, stride)
         self.a = Conv3d(dim, stage.dim_inner, (temporal_kernel, 1), stride=stride_a)
-        self.a_bn = nn.BatchNorm3d(stage.dim_inner)
+        self.a_bn = BatchNorm3d(stage.dim_inner)
         self.b = Conv3d(
             stage.dim_inner, stage.dim_inner, (1, 3), stride=stride_b, dilation=stage.dilation, groups=groups
         )
-        self.b_bn = nn.BatchNorm3d(stage.dim_inner)
+        self.b_bn = BatchNorm3d(stage.dim_inner)
         self.c = Conv3d(stage.dim_inner, stage.dim_out, (1, 1))
-        self.c_bn = nn.BatchNorm3d(stage.dim_out)
+        self.c_bn = BatchNorm3d(stage.dim_out)
 
     @property
     def last_norm(self) -> nn.BatchNorm3d:
@@ -67,9 +67,9 @@ class Basic(nn.Module):
     def __init__(self, dim: int, stage: StageLayout, temporal_kernel: int, stride: int, groups: int, stride_1x1: bool):
         super().__init__()
         self.a = Conv3d(dim, stage.dim_out, (temporal_kernel, 3), stride=stride)
-        self.a_bn = nn.BatchNorm3d(stage.dim_out)
+        self.a_bn = BatchNorm3d(stage.dim_out)
         self.b = Conv3d(stage.dim_out, stage.dim_out, (1, 3), dilation=stage.dilation)
-        self.b_bn = nn.BatchNorm3d(stage.dim_out)
+        self.b_bn = BatchNorm3d(stage.dim_out)
 
     @property
     def last_norm(self) -> nn.BatchNorm3d:
@@ -91,7 +91,7 @@ class ResBlock(nn.Module):
         self.branch1: Conv3d | None = None
         if dim != stage.dim_out or stride != 1:
             self.branch1 = Conv3d(dim, stage.dim_out, (1, 1), stride=stride)
-            self.branch1_bn = nn.BatchNorm3d(stage.dim_out)
+            self.branch1_bn = BatchNorm3d(stage.dim_out)
         self.branch2 = branch2
         self.shift_div = shift_div
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from slowfast_gta.models.build import MODEL_REGISTRY
 from slowfast_gta.models.heads import ResNetBasicHead
-from slowfast_gta.models.layers import Conv3d
+from slowfast_gta.models.layers import BatchNorm3d, Conv3d
 from slowfast_gta.models.layout import TEMPORAL_KERNELS, build_layout
 from slowfast_gta.models.resnet import ResStage, Stem, as_clip, build_head, build_stages
 
@@ -29,7 +29,7 @@ class FuseFastToSlow(nn.Module):
     def __init__(self, dim_fast: int, ratio: int, kernel: int, alpha: int):
         super().__init__()
         self.conv_f2s = Conv3d(dim_fast, dim_fast * ratio, (kernel, 1), temporal_stride=alpha)
-        self.bn = nn.BatchNorm3d(dim_fast * ratio)
+        self.bn = BatchNorm3d(dim_fast * ratio)
 
     def forward(self, pathways: list[Tensor]) -> list[Tensor]:
         slow, fast = pathways
@@ -39,6 +39,8 @@ class FuseFastToSlow(nn.Module):
 @MODEL_REGISTRY.register()
 class SlowFast(nn.Module):
     """Two pathways; takes all frames of the clip and picks the slow pathway's itself."""
+
+    slow_frames: Tensor
 
     def __init__(
         self,
@@ -52,6 +54,8 @@ class SlowFast(nn.Module):
         super().__init__()
         self.num_frames = num_frames
         self.alpha = alpha
+        # On the network's device from the start, and in no checkpoint.
+        self.register_buffer("slow_frames", slow_frame_indices(num_frames, alpha), persistent=False)
         self.s1 = nn.ModuleDict({f"pathway{i}_stem": stem for i, stem in enumerate(stems)})
         self.s1_fuse, self.s2_fuse, self.s3_fuse, self.s4_fuse = fusions
         self.s2, self.s3, self.s4, self.s5 = stages
@@ -81,7 +85,7 @@ class SlowFast(nn.Module):
             slow, clip = as_clip(clip[0], self.num_frames // self.alpha), as_clip(clip[1], self.num_frames)
         else:
             clip = as_clip(clip, self.num_frames)
-            slow = clip.index_select(2, slow_frame_indices(self.num_frames, self.alpha).to(clip.device))
+            slow = clip.index_select(2, self.slow_frames)
         pathways = [
             self.s1[f"pathway{i}_stem"](x.contiguous(memory_format=torch.channels_last_3d))
             for i, x in enumerate((slow, clip))
