@@ -4,6 +4,7 @@ Legend: B views at a time, V videos, K classes; with several outputs (verb, noun
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from slowfast_gta.engine.device import Normalize, device_of
 from slowfast_gta.engine.fixed_batch import in_fixed_batches
 from slowfast_gta.engine.logging import Progress
 from slowfast_gta.engine.outputs import side_by_side
+from slowfast_gta.engine.precision import Rounding, dtype_of
 from slowfast_gta.loading.batch import BadVideo
 from slowfast_gta.loading.loader import ClipLoader
 
@@ -36,11 +38,17 @@ class Scores:
 
 @torch.no_grad()
 def score_videos(
-    model: nn.Module, loader: ClipLoader, normalize: Normalize, batch_size: int, num_views: int, title: str
+    model: nn.Module,
+    loader: ClipLoader,
+    normalize: Normalize,
+    batch_size: int,
+    num_views: int,
+    title: str,
+    rounding: Rounding | None = None,
 ) -> Scores | None:
     """The scores of all videos of `loader`, gathered on the main process; None on the others. `model` stays in the mode
-    it was in."""
-    was_training, device = model.training, device_of(model)
+    it was in. `rounding`: what the precision of `model` changes, to be found out on the first batch."""
+    was_training = model.training
     model.eval()
     views: dict[str, dict[int, np.ndarray]] = {}
     labels: dict[str, Any] = {}  # a number, or a list of one for each output
@@ -53,17 +61,27 @@ def score_videos(
         if batch.frames is None:
             continue
 
-        def answer(part: torch.Tensor) -> torch.Tensor:
-            return side_by_side(model(normalize(part.to(device, non_blocking=True)))).float()
-
-        answers = in_fixed_batches(answer, batch.frames, batch_size).cpu().numpy()
-        rows = zip(batch.video_id, batch.view_id.tolist(), batch.label.tolist(), answers, strict=True)
+        found = in_fixed_batches(_answer_of(model, normalize), batch.frames, batch_size)
+        if rounding is not None and not rounding.is_done:
+            exact = _answer_of(rounding.exact_on(model), normalize)
+            rounding.compare(in_fixed_batches(exact, batch.frames, batch_size), found)
+        rows = zip(batch.video_id, batch.view_id.tolist(), batch.label.tolist(), found.cpu().numpy(), strict=True)
         for video_id, view_id, label, row in rows:
             views.setdefault(video_id, {})[view_id] = row
             labels[video_id] = label
     model.train(was_training)
-    found = _gather(views, labels, bad_videos, counts, num_views)
-    return found if distributed.is_main() else None
+    scores = _gather(views, labels, bad_videos, counts, num_views)
+    return scores if distributed.is_main() else None
+
+
+def _answer_of(model: nn.Module, normalize: Normalize) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What `model` says of uint8 clips (B, 3, T, H, W), computed in the precision of its weights: float32 (B, K)."""
+    device, dtype = device_of(model), dtype_of(model)
+
+    def answer(clips: torch.Tensor) -> torch.Tensor:
+        return side_by_side(model(normalize(clips.to(device, non_blocking=True)).to(dtype))).float()
+
+    return answer
 
 
 def _gather(views: dict, labels: dict, bad_videos: list[BadVideo], counts: Counter, num_views: int) -> Scores:
