@@ -51,7 +51,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add_config_arguments(parser)
     parser.add_argument("--weights", metavar="FILE", help="a checkpoint of ours or PySlowFast's (default: the newest)")
-    parser.add_argument("--format", choices=("onnx", "torch"), required=True, help="onnx: opset 20; torch: torch.export")
+    parser.add_argument(
+        "--format", choices=("onnx", "torch"), required=True, help="onnx: opset 20; torch: torch.export"
+    )
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="where the network goes")
     parser.add_argument(
         "--dynamic", choices=("batch", "none"), default="batch", help="what may vary; none: one clip (default: batch)"

@@ -16,7 +16,14 @@ from slowfast_gta.datasets.cleaned import read_mark
 from slowfast_gta.datasets.cleaned import sentence as sentence_of_mark
 from slowfast_gta.datasets.records import VideoDataset
 from slowfast_gta.engine.device import Normalize, build_normalize, device_from_cfg
-from slowfast_gta.engine.evaluation.results import headline, mean_loss, result_arrays, sentence, summarize
+from slowfast_gta.engine.evaluation.results import (
+    headline,
+    mean_loss,
+    place_arrays,
+    result_arrays,
+    sentence,
+    summarize,
+)
 from slowfast_gta.engine.evaluation.score import Scores, score_videos
 from slowfast_gta.engine.outputs import cross_entropy, num_right, side_by_side
 from slowfast_gta.engine.precision import LOWER, Rounding, check_precision, num_classes_from_cfg, precision_dtype
@@ -184,13 +191,14 @@ class Classification(Task):
 
     def _evaluation(self, found: Scores, split: str) -> Evaluation:
         names, pairs = self.dataset.class_names(), self.dataset.reversed_pairs()
-        results = summarize(found, names, pairs)
+        results, arrays = summarize(found, names, pairs), result_arrays(found, names, pairs)
         if split != "test":  # a test's answers are means over views, and compared by accuracy
             results = {"loss": round(mean_loss(found, names, self.head_act), 6)} | results
         if split == "test":
             results["precision"] = self.precision
             if self._rounding is not None:
                 results["rounding"] = self._rounding.found
+            arrays |= place_arrays(found.video_ids, self.dataset.records("test"))
         remarks = []
         if alike := found.counts.get("num_alike_clips"):
             remarks.append(f"{alike} clips are the same as another: their videos are too short for so many.")
@@ -199,7 +207,7 @@ class Classification(Task):
             remarks.append(f"Tested on {sentence_of_mark(mark)}: no figure of the data set as published.")
         return Evaluation(
             {"dataset": self.dataset_name} | results,
-            result_arrays(found, names, pairs),
+            arrays,
             headline(results),
             sentence(results),
             tuple(remarks),

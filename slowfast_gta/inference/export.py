@@ -121,7 +121,9 @@ def check_format(file_format: str, dynamic: str, output: Path) -> None:
     if dynamic not in DYNAMIC:
         raise ConfigError(f"--dynamic is {dynamic}; it must be one of {', '.join(DYNAMIC)}.")
     if output.is_dir():
-        raise ConfigError(f"--output is {output}, which is a folder. Name a file, as {output / f'network.{file_format}'}.")
+        raise ConfigError(
+            f"--output is {output}, which is a folder. Name a file, as {output / f'network.{file_format}'}."
+        )
     if file_format == "onnx":
         for package in ("onnx", "onnxscript", "onnxruntime"):
             import_extra(package)

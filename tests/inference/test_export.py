@@ -73,7 +73,9 @@ def test_every_block_in_onnx(tmp_path):
     generator = torch.Generator().manual_seed(0)
     for name, value in network.state_dict().items():
         if value.is_floating_point() and value.ndim == 1:
-            value.uniform_(0.5, 1.0, generator=generator) if "var" in name else value.normal_(0.5, 0.2, generator=generator)
+            value.uniform_(0.5, 1.0, generator=generator) if "var" in name else value.normal_(
+                0.5, 0.2, generator=generator
+            )
     clips = np.random.default_rng(0).normal(size=(3, DIM, FRAMES, HEIGHT, WIDTH)).astype(np.float32)
     names = tuple(f"block{number}" for number in range(len(CASES)))
     export = exporting.Export(network, network, clips.shape[1:], names, {}, "float32")
