@@ -42,8 +42,8 @@ def check_precision(name: str, device: torch.device) -> None:
         F.max_pool2d(numbers[:, :, 0], 2)
     except RuntimeError as fault:
         raise RunError(
-            f"This PyTorch cannot compute networks in {name} on this {device.type.upper()} ({str(fault).splitlines()[0]}). "
-            "Set TEST.PRECISION to float32 or bfloat16."
+            f"This PyTorch cannot compute networks in {name} on this {device.type.upper()}: "
+            f"{str(fault).splitlines()[0]}. Set TEST.PRECISION to float32 or bfloat16."
         ) from None
 
 

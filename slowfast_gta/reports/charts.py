@@ -10,6 +10,7 @@ from slowfast_gta.errors import RunError
 
 Spec = dict[str, Any]
 EXTRA = "pip install '.[report]' in the folder of the code"
+BAR_PX = 16  # as in report.js
 _MOST_LABELS = 40  # classes whose names are written at the sides of a matrix
 
 
@@ -22,7 +23,7 @@ def import_extra(package: str) -> Any:
 
 
 def script_bundle() -> str:
-    """Vega, Vega-Lite and vega-embed as one script, for a page without a network."""
+    """vega-embed, with Vega and Vega-Lite in it, as one script, for a page without a network."""
     return import_extra("vl_convert").javascript_bundle().replace("</script", "<\\/script")
 
 
@@ -35,8 +36,8 @@ def curve_chart(points: Sequence[dict], title: str) -> Spec:
         .encode(
             alt.X("step:Q", title="training step"),
             alt.Y("value:Q", title=title, scale=alt.Scale(zero=False)),
-            alt.Color("run:N", title="run"),
-            alt.StrokeDash("split:N", title="split"),
+            alt.Color("run:N", title="run", sort=None, legend=alt.Legend(symbolType="stroke", symbolStrokeWidth=3)),
+            alt.StrokeDash("split:N", title="split", legend=alt.Legend(symbolType="stroke", symbolSize=300)),
             tooltip=["run:N", "split:N", "step:Q", alt.Tooltip("value:Q", format=".5g")],
         )
         .properties(width="container", height=220)
@@ -49,17 +50,17 @@ def interval_chart(rows: Sequence[dict]) -> Spec:
     alt = import_extra("altair")
     base = alt.Chart(alt.Data(values=list(rows))).encode(
         alt.Y("run:N", title=None, sort=None),
-        alt.Color("run:N", legend=None),
+        alt.Color("run:N", legend=None, sort=None),
         tooltip=["run:N", "figure:N", *(alt.Tooltip(f"{name}:Q", format=".2f") for name in ("value", "low", "high"))],
     )
     lines = base.mark_rule(strokeWidth=3).encode(
-        alt.X("low:Q", title="percent", scale=alt.Scale(zero=False, padding=12)), alt.X2("high:Q")
+        alt.X("low:Q", title="percent", scale=alt.Scale(zero=False)), alt.X2("high:Q")
     )
     points = base.mark_point(filled=True, size=90).encode(alt.X("value:Q"))
     return (
         alt.layer(lines, points)
-        .properties(width=250, height=alt.Step(26))
-        .facet(alt.Facet("figure:N", title=None, sort=None), columns=3)
+        .properties(width=215, height=26 * len({row["run"] for row in rows}))
+        .facet(alt.Facet("figure:N", title=None, sort=list(dict.fromkeys(row["figure"] for row in rows))), columns=4)
         .resolve_scale(x="independent")
         .to_dict()
     )
@@ -76,7 +77,7 @@ def class_chart(rows: Sequence[dict]) -> Spec:
             alt.X("accuracy:Q", title="accuracy, percent", scale=alt.Scale(domain=[0, 100])),
             tooltip=["class:N", alt.Tooltip("accuracy:Q", format=".1f"), "num_videos:Q"],
         )
-        .properties(width="container", height=alt.Step(16))
+        .properties(width="container", height=BAR_PX * len(rows))
         .to_dict()
     )
 
@@ -97,6 +98,6 @@ def confusion_chart(cells: Sequence[dict], class_names: Sequence[str]) -> Spec:
             alt.Color("percent:Q", title="percent of the true class", scale=alt.Scale(domain=[0, 100])),
             tooltip=["true:N", "predicted:N", "count:Q", alt.Tooltip("percent:Q", format=".1f")],
         )
-        .properties(width="container", height=alt.Step(18) if few else 620)
+        .properties(width="container", height=18 * len(class_names) if few else 620)
         .to_dict()
     )

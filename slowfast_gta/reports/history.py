@@ -109,9 +109,8 @@ def _load_settings(path: Path) -> dict[str, str]:
 def _flat(tree: dict, prefix: str = "") -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for key, value in tree.items():
-        found += (
-            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else [(f"{prefix}{key}", str(value))]
-        )
+        is_section = isinstance(value, dict) and value
+        found += _flat(value, f"{prefix}{key}.") if is_section else [(f"{prefix}{key}", str(value))]
     return found
 
 
@@ -142,15 +141,13 @@ def _load_scores(found: RunHistory) -> None:
         found.videos = _videos(arrays)
         pairs = arrays.get("reversed_pairs", np.zeros((0, 2), np.int64)).reshape(-1, 2)
         num_classes = len(found.outputs[0].class_names)
-        found.pairs = [(int(a), int(b)) for a, b in pairs if 0 <= min(a, b) and max(a, b) < num_classes]
+        found.pairs = [(int(a), int(b)) for a, b in pairs if min(a, b) >= 0 and max(a, b) < num_classes]
         for output in found.outputs:
             _check_output(output, len(found.videos))
     except (OSError, ValueError, KeyError, IndexError, TypeError) as fault:
         raise DataError(f"{path} is not what a test writes ({type(fault).__name__}: {fault}).") from None
     if found.videos and not any(video.path for video in found.videos):
-        found.notes.append(
-            "The paths of its videos were not stored, so no clips are shown: test again (TRAIN.ENABLE False)."
-        )
+        found.notes.append("The paths of its videos were not stored, so no clips are shown: test it again.")
 
 
 def _output_names(arrays: dict[str, np.ndarray]) -> list[str]:
@@ -172,7 +169,7 @@ def _check_output(output: OutputScores, num_videos: int) -> None:
     """Raises ValueError."""
     if output.scores.shape != (num_videos, len(output.class_names)) or output.labels.shape != (num_videos,):
         raise ValueError(f"{num_videos} videos, {len(output.class_names)} classes, scores {output.scores.shape}")
-    if num_videos and not (0 <= output.labels.min() and output.labels.max() < len(output.class_names)):
+    if num_videos and not (output.labels.min() >= 0 and output.labels.max() < len(output.class_names)):
         raise ValueError("a label that no class has")
 
 

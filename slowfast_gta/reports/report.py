@@ -59,7 +59,7 @@ def write_report(folders: Sequence[Path], output: Path) -> dict[str, Any]:
 
 
 def write_report_of_run(output_dir: Path) -> None:
-    """OUTPUT_DIR/report.html after a test (TEST.REPORT); where it cannot be made, one sentence: the run is unaffected."""
+    """OUTPUT_DIR/report.html, after a test. Where it cannot be made, one sentence: the run is unaffected."""
     try:
         write_report([output_dir], output_dir / NAME)
     except RunError as fault:

@@ -5,10 +5,9 @@
   const tip = document.getElementById("tip");
   const places = [...document.querySelectorAll("[data-chart]")];
   const views = new Map();
-  let printing = false;
 
   function theme() {
-    const night = dark.matches && !printing;
+    const night = dark.matches;
     const ink = night ? "#e6edf3" : "#1b1f24", soft = night ? "#9da7b3" : "#57606a", line = night ? "#30363d" : "#d0d7de";
     const text = { labelColor: soft, titleColor: ink, labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal" };
     return {
@@ -16,7 +15,7 @@
       font: "system-ui, 'Segoe UI', 'Noto Sans', sans-serif",
       view: { stroke: "transparent" },
       axis: { ...text, gridColor: line, domainColor: soft, tickColor: soft },
-      legend: { ...text, orient: "top", labelLimit: 320 },
+      legend: { ...text, orient: "top", labelLimit: 320, symbolStrokeColor: ink },
       header: { ...text, labelColor: ink },
       bar: { color: night ? "#56b4e9" : "#0072b2" },
       range: {
@@ -35,18 +34,21 @@
     tip.style.top = `${Math.min(event.clientY + 14, innerHeight - tip.offsetHeight - 8)}px`;
   }
 
+  // One drawing of a place after the other, each with the colours and the order of its time.
   function draw(place) {
-    views.get(place)?.finalize();
-    const spec = specs[place.dataset.chart];
-    const compiled = vegaLite.compile(spec, { config: theme() }).spec;
-    const view = new vega.View(vega.parse(compiled), { renderer: "canvas", container: place, hover: true, logLevel: vega.Error });
-    view.tooltip(tooltip);
-    view.run();
-    views.set(place, view);
+    const before = views.get(place) ?? Promise.resolve(null);
+    const next = before.then((drawn) => {
+      drawn?.finalize();
+      const options = { mode: "vega-lite", renderer: "canvas", actions: false, defaultStyle: false, config: theme(), tooltip };
+      return vegaEmbed(place, specs[place.dataset.chart], options);
+    });
+    views.set(place, next);
+    return next;
   }
 
   function drawAll() {
-    places.forEach(draw);
+    document.documentElement.dataset.theme = dark.matches ? "dark" : "light";
+    return Promise.all(places.map(draw));
   }
 
   // Bars in another order, or those whose names contain something.
@@ -78,7 +80,8 @@
       for (const part of parts) part.hidden = !contains(part.textContent, wanted);
       if (count) count.textContent = `${parts.filter((part) => !part.hidden).length} of ${parts.length} shown`;
       if (chart) {
-        specs[input.dataset.filterChart].data = { values: all.filter((row) => contains(row.class, wanted)) };
+        const values = all.filter((row) => contains(row.class, wanted));
+        Object.assign(specs[input.dataset.filterChart], { data: { values }, height: 16 * Math.max(1, values.length) });
         draw(chart);
       }
     });
@@ -112,8 +115,7 @@
   }
 
   dark.addEventListener("change", drawAll);
-  addEventListener("beforeprint", () => { printing = true; document.querySelectorAll("details").forEach((one) => { one.open = true; }); drawAll(); });
-  addEventListener("afterprint", () => { printing = false; drawAll(); });
+  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((one) => { one.open = true; }));
   let waiting = 0;
   let width = innerWidth;
   addEventListener("resize", () => {
@@ -122,6 +124,5 @@
     clearTimeout(waiting);
     waiting = setTimeout(drawAll, 150);
   });
-  drawAll();
-  document.documentElement.dataset.ready = "yes";
+  drawAll().then(() => { document.documentElement.dataset.ready = "yes"; });
 })();
