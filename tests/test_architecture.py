@@ -44,7 +44,7 @@ ALLOWED = {
     "engine": {*GROUND, "loading", "models", "datasets", "config", "distributed"},
 }
 ALLOWED |= {room: {*ALLOWED["engine"], "engine", "video", "processes"} for room in ABOVE_ENGINE}
-ALLOWED["run"] = {*ALLOWED["engine"], "engine", "reports", "processes"}
+ALLOWED["run"] = {*ALLOWED["engine"], "engine", "reports", "benchmarks", "processes"}
 ALLOWED["commands"] = {*ALLOWED, "run"} - {"commands"}
 # These ask the package for its version and its files.
 VERSIONED = (PACKAGE / "engine" / "checkpoint" / "code_version.py", PACKAGE / "commands" / "__init__.py")

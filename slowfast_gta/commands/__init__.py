@@ -25,6 +25,8 @@ COMMANDS = {
     "run_net": "train and test what a config describes",
     "predict": "the five most likely classes of any video file",
     "extract_features": "rows of features over time, with their times, of any number of videos",
+    "export": "a network as one file (ONNX, torch.export) for people without this package",
+    "report": "one HTML page of one or several runs",
     "ensemble": "average the scores of runs that tested the same videos",
     "check_weights": "does a file of weights fit the network of a config",
     "check_data": "what is wrong with a data set: lists, videos, splits",
