@@ -46,6 +46,7 @@ setup(
         ],
         # One version: projects/ma_lmm hooks into the library's models, and its tests compare with them bit for bit.
         "ma_lmm": ["transformers==5.24.0", "pillow", "pycocoevalcap==1.2", "pycocotools>=2.0.11"],
+        "pictures": ["matplotlib>=3.9"],
         "slurm": ["submitit>=1.5"],
         "test": ["pytest>=8", "pytest-xdist", "ruff", "ruptures", "mypy", "types-PyYAML", "types-tqdm"],
     },
