@@ -67,7 +67,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--query",
         metavar="X,Y,FRAME",
-        help="the point from which attention is looked at: pixels of the pictures' frames, and a frame of the clip, all "
+        help="the point from which attention is looked at: pixels of the pictures' frames and a frame of the clip, all "
         "from 0 (default: of each block, the point of its largest activation)",
     )
     parser.add_argument(

@@ -111,7 +111,7 @@ def fonts_for(text: str) -> tuple[str, ...]:
 
     Letters that no font here has are logged: they are drawn as boxes.
     """
-    missing = {ord(letter) for letter in text if letter.isprintable()} - _letters_of(_path_of(_BASE_FONT))
+    missing = {ord(letter) for letter in text if not letter.isspace()} - _letters_of(_path_of(_BASE_FONT))
     found = []
     for name, path in _fonts().items():
         if not missing:
@@ -225,7 +225,7 @@ def picture_bytes(figure: Figure, file_format: str = "png") -> bytes:
 
 
 def save_picture(path: str | Path, figure: Figure) -> None:
-    """Write a figure as .png or .svg, as `path` says, whole or not at all. Raises OSError where it cannot be written."""
+    """Write a figure as .png or .svg, as `path` says, whole or not at all. Raises OSError where it cannot."""
     write_whole(path, picture_bytes(figure, Path(path).suffix.removeprefix(".")))
 
 

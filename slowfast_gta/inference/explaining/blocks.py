@@ -24,7 +24,7 @@ _MOST_ROWS = 6
 
 @singledispatch
 def shown_of(block: Any, x: Tensor, cell: Cell) -> list[Shown]:
-    """What `block`, given x (1, C, T, H, W), has to show at `cell`; nothing where it keeps no maps that can be drawn."""
+    """What `block`, given x (1, C, T, H, W), has to show at `cell`; nothing where it has no maps that can be drawn."""
     if not hasattr(block, "attention_maps"):
         return []
     found = []

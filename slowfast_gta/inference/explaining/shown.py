@@ -93,7 +93,7 @@ def strongest_point(x: Tensor, frames: tuple[int, ...], crop: tuple[int, int]) -
     """The centre of the position whose activations (1, C, T, H, W) have the largest norm over the channels."""
     norms = torch.linalg.vector_norm(x[0].double(), dim=0)
     step, row, column = np.unravel_index(int(norms.argmax()), norms.shape)
-    y, x_ = ((2 * place + 1) * side // (2 * cells) for place, side, cells in zip((row, column), crop, norms.shape[1:]))
+    y, x_ = (2 * row + 1) * crop[0] // (2 * norms.shape[1]), (2 * column + 1) * crop[1] // (2 * norms.shape[2])
     return Query(int(x_), int(y), frames[int(step)])
 
 

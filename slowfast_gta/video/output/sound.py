@@ -3,6 +3,7 @@ otherwise, at the times that they have beside the first picture."""
 
 from collections import deque
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -11,6 +12,7 @@ from av.audio.resampler import AudioResampler
 from slowfast_gta.errors import DataError
 from slowfast_gta.video.containers import open_container
 from slowfast_gta.video.limits import Deadline
+from slowfast_gta.video.stream import LiveStream
 
 # What players take in each container.
 _COPIED = {
@@ -66,7 +68,7 @@ class SoundTrack:
         for number, frame in enumerate(frames):
             if not number and packet.time_base is not None:
                 self._next = round(start * packet.time_base * frame.sample_rate)
-            frame.pts, frame.time_base = self._next, _tick(frame.sample_rate)
+            frame.pts, frame.time_base = self._next, Fraction(1, frame.sample_rate)
             self._next += frame.samples
             self._write(frame)
 
@@ -88,12 +90,6 @@ class SoundTrack:
 
 
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
-
-
-def _tick(rate: int):  # type: ignore[no-untyped-def]
-    from fractions import Fraction
-
-    return Fraction(1, rate)
 
 
 class FileSound:
@@ -138,10 +134,11 @@ class LiveSound:
     A source that begins to count anew does so in both: `shifts` has what each of the picture's beginnings was moved by.
     """
 
-    def __init__(self, stream: av.AudioStream, shifts: list[float]):
-        self.stream: av.AudioStream | None = stream
-        self.zero_sec: float | None = None  # the first picture, by the source's clock
-        self._shifts = shifts
+    def __init__(self, source: LiveStream, shifts: list[float]):
+        """source: not yet being read."""
+        self.stream = source.sound
+        self._source, self._shifts = source, shifts
+        source.on_sound = self.put
         self._packets: deque[av.Packet] = deque()
         self._begun, self._last = 0, -1.0
         self.num_dropped = 0
@@ -156,7 +153,7 @@ class LiveSound:
 
     def until(self, time_sec: float) -> Iterator[tuple[av.Packet, float]]:
         """What has come, but for what belongs to a beginning that the picture has not reached."""
-        while self._packets and self.zero_sec is not None:
+        while self._packets and (zero := self._source.first_sec) is not None:
             packet = self._packets[0]
             start = packet.pts if packet.pts is not None else packet.dts
             now = float(start * packet.time_base) if start is not None else self._last
@@ -165,7 +162,7 @@ class LiveSound:
                 return
             self._packets.popleft()
             self._begun, self._last = begun, now
-            yield packet, self.zero_sec - self._shifts[begun]
+            yield packet, zero - self._shifts[begun]
 
     def close(self) -> None:
         self._packets.clear()
