@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from fvcore.common.config import CfgNode
@@ -72,7 +72,7 @@ class Annotator:
         assert self.plan.length is not None and self.plan.stride is not None, "build_annotator gives both"
         length = self.plan.length.positions(rate, stream.path)
         stride = self.plan.stride.positions(rate, stream.path)
-        watched = _Watched(stream)
+        watched: Any = _Watched(stream)
         places = grid_positions(watched, self.plan.fps, cut) if self.plan.fps else own_positions(watched, cut)
         seen: deque[tuple[Position, np.ndarray]] = deque(maxlen=length)
         answer: Answer | None = None

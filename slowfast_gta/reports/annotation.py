@@ -16,8 +16,16 @@ _HISTORY_SEC = 20.0
 _SHADE = 0.55  # how dark the panel makes the picture behind it
 _OPACITY = 0.45
 _PX_PER_INCH = 100
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    """#RRGGBB as numbers."""
+    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return red, green, blue
+
+
 # Colours of the classes on the dark panel: of LINES, those that are light enough.
-_COLOURS = tuple(tuple(int(LINES[place][i : i + 2], 16) for i in (1, 3, 5)) for place in (4, 5, 3, 2, 1))
+_COLOURS = tuple(_rgb(LINES[place]) for place in (4, 5, 3, 2, 1))
 
 
 class Panel:

@@ -75,28 +75,37 @@ def draw_shown(content: Content, clip: DrawnClip) -> Figure:
 
 
 def _draw_maps(content: Content, clip: DrawnClip) -> Figure:
+    """The frames, and below them a row for each of several maps, on a scale of its own that its name says."""
     rows = content.values[:MOST_ROWS]
     steps = drawn_steps(rows.shape[1])
-    largest = scale_of(content)
+    several = len(rows) > 1
     names = content.rows[: len(rows)] or ("",)
     with _figure(content, clip, len(steps), 1.1 + len(rows), steps) as figure:
         grid = figure.subplots(1 + len(rows), len(steps), squeeze=False)
         _draw_frames(grid[0], content, clip, steps)
         for line, name, maps in zip(grid[1:], names, rows, strict=True):
+            largest = _largest(maps) if several else scale_of(content)
             for axes, step in zip(line, steps, strict=True):
-                drawn = _overlay(axes, clip.images[content.frames[step]], maps[step], content.signed, largest)
+                shown = maps[step] / largest if several else maps[step]
+                most = 1.0 if several else largest
+                drawn = _overlay(axes, clip.images[content.frames[step]], shown, content.signed, most)
                 _mark_query(axes, content, step)
-            line[0].set_ylabel(name)
+            line[0].set_ylabel(f"{name}\n(1: {largest:.2g})" if several else name)
         bar = figure.colorbar(drawn, ax=grid[1:].ravel().tolist(), fraction=0.02, pad=0.01)
-        bar.set_label(f"{content.unit} (map {rows.shape[2]} x {rows.shape[3]})")
+        unit = f"{content.unit}, of the row's largest" if several else content.unit
+        bar.set_label(f"{unit}\n(map {rows.shape[2]} x {rows.shape[3]})")
         bar.solids.set_alpha(1)
     return figure
+
+
+def _largest(values: np.ndarray) -> float:
+    return float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
 
 
 def scale_of(content: Content) -> float:
     """The value of the last colour: of all that is drawn of it, one."""
     values = content.values[:MOST_ROWS]
-    return content.most or float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
+    return content.most or _largest(values)
 
 
 def _overlay(axes: Axes, image: np.ndarray, values: np.ndarray, signed: bool, largest: float) -> Any:
@@ -268,7 +277,7 @@ def overlay_frames(content: Content, clip: DrawnClip, least_px: int = 224) -> li
     """uint8 (S', 2 S', 3), RGB, one for each step: the frame, and beside it the frame with the first row's map."""
     from matplotlib import colormaps
 
-    largest = scale_of(content)
+    largest = content.most or _largest(content.values[0])
     colours = colormaps[DIVERGING if content.signed else OVERLAY]
     times = max(1, -(-least_px // min(clip.images.shape[1:3])))
     found = []

@@ -136,7 +136,7 @@ def _fonts() -> dict[str, str]:
 
     found: dict[str, str] = {}
     for entry in fontManager.ttflist:
-        if entry.style == "normal":
+        if entry.style == "normal" and "last resort" not in entry.name.lower():  # whose letters are boxes
             found.setdefault(entry.name, entry.fname)
     return {name: found[name] for name in (*_PREFERRED, *sorted(found)) if name in found}
 

@@ -233,11 +233,6 @@ def strongest_rows(kind: str, what: str, maps: np.ndarray, word: str) -> Shown:
     return Shown(kind, "maps", what, maps[order], "value" if signed else "weight", names, signed)
 
 
-def drawn_rows(shown: Shown) -> int:
-    """How many rows of its values are drawn; the rest is in maps.npz."""
-    return min(len(shown.values), _MOST_ROWS) if shown.form == "maps" else len(shown.values)
-
-
 def _set_of(name: str) -> str:
     return {"spatial": "frame", "temporal": "place along time"}.get(name.rpartition("_")[2], "clip")
 

@@ -8,7 +8,6 @@ for shown in explanation.shown: ...
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -163,17 +162,21 @@ class Explainer:
         ]
 
         def look(name: str, block: nn.Module, x: Tensor) -> None:
+            hooks.pop(name).remove()  # a block's maps may come of calling the block
             found = self._of_block(name, block, x, clip, query)
             shown.extend(found)
             if not found:
                 not_shown.append(f"{short_name(name)}: {type(block).__name__} keeps no maps that can be drawn.")
 
-        with ExitStack() as stack:
-            for name in names:
-                block = model.get_submodule(name)
-                hook = block.register_forward_pre_hook(lambda block, given, name=name: look(name, block, given[0]))
-                stack.callback(hook.remove)
+        hooks = {}
+        for name in names:
+            block = model.get_submodule(name)
+            hooks[name] = block.register_forward_pre_hook(lambda block, given, name=name: look(name, block, given[0]))
+        try:
             model(clip)
+        finally:
+            for hook in hooks.values():
+                hook.remove()
         return shown, not_shown
 
     def _of_block(self, name: str, block: nn.Module, x: Tensor, clip: Tensor, query: Query | None) -> list[Shown]:

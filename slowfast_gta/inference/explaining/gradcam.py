@@ -20,8 +20,8 @@ def grad_cam(model: nn.Module, clip: Tensor, label: int, layer: str = FEATURES) 
 
     clip: (1, 3, T, S, S), normalised; label: among the classes of all outputs side by side. Raises ConfigError.
     """
-    if layer == HEAD:
-        raise ConfigError("--layer head gives answers, not maps: name a stage, as s5 or s4.")
+    if layer.split(".")[0] == HEAD:
+        raise ConfigError(f"--layer {layer} gives answers, not maps: name a stage, as s5 or s4.")
     with features_of(model, layer, lambda out: list(out) if isinstance(out, list | tuple) else [out]) as kept:
         last = model.get_submodule("").features(clip)  # type: ignore[operator]  # the contract of networks
         logits = side_by_side(_logits(model, last))

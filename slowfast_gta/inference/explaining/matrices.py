@@ -13,7 +13,6 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
-from slowfast_gta.engine.checkpoint.random_state import random_states, restore_random_state, seed_process
 from slowfast_gta.inference.explaining.blocks import as_array
 from slowfast_gta.inference.explaining.shown import Shown
 from slowfast_gta.models import build_model
@@ -95,12 +94,9 @@ def reversed_response(part: nn.Module, x: Tensor) -> np.ndarray:
 
 def build_initial_network(cfg: CfgNode) -> nn.Module:
     """The network as `cfg`'s training began with it, before any weights were loaded: RNG_SEED draws it again."""
-    before = random_states()
-    try:
-        seed_process(cfg.RNG_SEED)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(cfg.RNG_SEED)  # as engine/training/learner.py
         return build_model(cfg)
-    finally:
-        restore_random_state(before)
 
 
 def initial_matrices(

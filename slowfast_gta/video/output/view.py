@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import IO, cast
 
@@ -82,12 +83,13 @@ class Page:
         self._server.shutdown()
         self._server.server_close()
 
-    def _frames(self):  # type: ignore[no-untyped-def]  # -> Iterator[bytes]
+    def _frames(self) -> Iterator[bytes]:
         """The newest frame whenever there is another one."""
         last = b""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda last=last: self._newest is not last or self._ended)
+                while self._newest is last and not self._ended:
+                    self._changed.wait()
                 if self._newest is last:
                     return
                 last = self._newest
