@@ -24,9 +24,11 @@ LONGEST_TMPDIR = 70
 COMMANDS = {
     "run_net": "train and test what a config describes",
     "predict": "the five most likely classes of any video file",
+    "explain": "pictures of what a network does with a clip: attention, matrices, Grad-CAM",
     "extract_features": "rows of features over time, with their times, of any number of videos",
     "export": "a network as one file (ONNX, torch.export) for people without this package",
     "report": "one HTML page of one or several runs",
+    "annotate": "a video or stream with its classes and their scores over time on it",
     "ensemble": "average the scores of runs that tested the same videos",
     "check_weights": "does a file of weights fit the network of a config",
     "check_data": "what is wrong with a data set: lists, videos, splits",
