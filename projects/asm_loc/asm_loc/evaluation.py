@@ -91,7 +91,7 @@ def evaluation_of(
     """mAP over the videos that have features, and over all that are annotated; video-level accuracy."""
     result = mean_average_precision(videos.truth(), found.detections, thresholds)
     results = {**about, **videos.counts(), "num_missing": len(found.bad), **results_of(result)}
-    if videos.missing:
+    if results["num_instances_without_features"]:
         everything = mean_average_precision(videos.truth(with_missing=True), found.detections, thresholds)
         results["with_videos_without_features"] = results_of(everything)
     accuracy = video_accuracy(found, videos, settings.proposals.class_threshold)
