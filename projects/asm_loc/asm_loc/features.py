@@ -120,7 +120,7 @@ MANIFEST, SETTINGS = "manifest.jsonl", "settings.json"  # of slowfast_gta/infere
 # What decides on the numbers, under the names of SETTINGS: equal over all videos of a run. The format of the files,
 # their type and the batch size may differ.
 SHARED_KEYS = (
-    *("network", "weights", "layer", "pool", "fps", "window", "stride", "sampling", "num_frames"),
+    *("network", "weights", "layer", "pool", "fps", "window", "stride", "tail", "sampling", "num_frames"),
     *("crops", "mirror", "keep_views", "resize", "crop_size", "mean", "std", "input"),
 )
 

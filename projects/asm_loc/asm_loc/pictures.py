@@ -126,13 +126,14 @@ class _Picture:
         return "\n".join([head, '<rect width="100%" height="100%" fill="#fff"/>', *self.parts, "</svg>"])
 
 
-def draw_video(name: str, classes: list[str], truth: Segments, signals: Signals, detections: Segments) -> str:
-    """SVG of one video."""
+def draw_video(name: str, classes: list[str], truth: Segments | None, signals: Signals, detections: Segments) -> str:
+    """SVG of one video; `truth` None: nobody knows."""
     shown = [int(c) for c in signals.classes]
     picture = _Picture(float(signals.edges[0]), float(signals.edges[-1]), classes, shown)
     picture.title(name, BAND)
     picture.y += BAND + GAP
-    picture.bands("true instances", truth)
+    if truth is not None:
+        picture.bands("true instances", truth)
     for label, cas in zip(shown, signals.cas, strict=True):
         picture.curve(f"CAS {classes[label]}"[:20], signals.edges, cas, picture.colour[label])
     picture.curve("attention", signals.edges, signals.attention, "#333")
@@ -142,7 +143,7 @@ def draw_video(name: str, classes: list[str], truth: Segments, signals: Signals,
     return picture.svg()
 
 
-def page_of_video(name: str, classes: list[str], picture: str, truth: Segments, detections: Segments) -> str:
+def page_of_video(name: str, classes: list[str], picture: str, truth: Segments | None, detections: Segments) -> str:
     """An HTML page: the picture, and both lists as tables."""
     tables = "".join(
         f"<h2>{title}</h2><table><tr><th>class<th>start (s)<th>end (s)<th>score</tr>"
@@ -152,6 +153,7 @@ def page_of_video(name: str, classes: list[str], picture: str, truth: Segments, 
         )
         + "</table>"
         for title, segments in (("Detections", detections), ("True instances", truth))
+        if segments is not None
     )
     style = "body{font-family:sans-serif}td,th{padding:2px 10px;text-align:left}"
     head = f"<!doctype html><meta charset=utf-8><title>{html.escape(name)}</title><style>{style}</style>"

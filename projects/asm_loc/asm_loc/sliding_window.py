@@ -1,4 +1,4 @@
-"""A sliding-window classifier from video-level labels, to compare with: each window is trained on its video's labels."""
+"""A sliding-window classifier from video-level labels, to compare with: a window is trained on its video's labels."""
 
 from dataclasses import replace
 

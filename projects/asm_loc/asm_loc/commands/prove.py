@@ -16,7 +16,7 @@ from slowfast_gta.errors import ConfigError, RunError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 STEPS = 3  # of VideoWorld.yaml: the base and two refinements
-WINDOW = ("--window", "8", "--stride", "4")
+WINDOW = ("--window", "8", "--stride", "4", "--fps", "12")
 SLIDING, MIL = "sliding-window classifier", "multiple instances alone"
 
 
