@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from asm_loc.commands.worlds import BAR, load_or_run, margins
 from asm_loc.datasets import acmnet_pack
-from asm_loc.experiment import ABLATIONS, interval, run_world, world_settings
+from asm_loc.experiment import ABLATIONS, interval, interval_table, run_world, world_settings
 from asm_loc.world import SEC_PER_SNIPPET, WorldSizes, make_world, write_pack
 
 from slowfast_gta.commands import run_command
