@@ -8,10 +8,10 @@ import numpy as np
 
 from slowfast_gta.datasets.folders import VIDEO_SUFFIXES
 from slowfast_gta.errors import DataError
+from slowfast_gta.pickles import load_object_array
 
 from .annotations import Annotation, Instance, class_names, read_activitynet_json
 from .features import Features, FeatureSource, NpyFolders, ObjectArrayFeatures
-from .object_arrays import load_npy
 from .segments import Segments
 
 
@@ -178,7 +178,7 @@ def wtalc_pack(features: Path, folder: Path, sec_per_snippet: float, subsets: di
 
     extracted_fps.npy is not read: it says 10 where the features have another rate.
     """
-    arrays = {name: load_npy(folder / f"{name}.npy") for name in ANNOTATION_ARRAYS}
+    arrays = {name: load_object_array(folder / f"{name}.npy") for name in ANNOTATION_ARRAYS}
     text = {name: [_text(v) for v in arrays[name].reshape(-1)] for name in ("classlist", "videoname", "subset")}
     num = len(text["videoname"])
     for name in ("subset", "labels", "labels_all", "segments"):

@@ -14,9 +14,9 @@ import numpy as np
 
 from slowfast_gta.errors import ConfigError, DataError
 from slowfast_gta.inference.feature_files import load_features
+from slowfast_gta.pickles import load_object_array
 
 from .annotations import read_json
-from .object_arrays import load_npy
 from .timeline import Timeline
 
 
@@ -83,7 +83,7 @@ class NpyFolders:
         for folder in self.folders:
             path = folder / f"{video}.npy"
             if path.is_file():
-                rows = checked_rows(load_npy(path), path)
+                rows = checked_rows(load_object_array(path), path)
                 return Features(rows, Timeline.uniform(len(rows), self.sec_per_snippet))
         raise DataError(f"No features of {video}: {video}.npy is in none of {', '.join(map(str, self.folders))}.")
 
@@ -96,7 +96,7 @@ class ObjectArrayFeatures:
 
     def __init__(self, path: Path, names: list[str], sec_per_snippet: float) -> None:
         self.path, self.sec_per_snippet = path, sec_per_snippet
-        arrays = load_npy(path)
+        arrays = load_object_array(path)
         if arrays.ndim != 1 or len(arrays) != len(names):
             raise DataError(
                 f"{path} holds {arrays.shape} arrays, and videoname.npy {len(names)} names: they do not match."

@@ -1,14 +1,12 @@
 """Annotations, features, packs: what is read, what is counted, and sentences for what is wrong."""
 
 import json
-import pickle
 
 import numpy as np
 import pytest
 from asm_loc.annotations import class_names, read_activitynet_json, read_csv
 from asm_loc.datasets import acmnet_pack, for_training, join, split_off, wtalc_pack
 from asm_loc.features import NpyFolders
-from asm_loc.object_arrays import load_npy
 from asm_loc.timeline import Timeline
 
 from slowfast_gta.errors import ConfigError, DataError
@@ -149,7 +147,7 @@ def test_damaged_csv(tmp_path, text):
 
 
 def test_missing_files(tmp_path):
-    for read in (read_csv, read_activitynet_json, load_npy):
+    for read in (read_csv, read_activitynet_json):
         with pytest.raises(DataError, match="nothing"):
             read(tmp_path / "nothing")
     with pytest.raises(DataError):
@@ -233,49 +231,6 @@ def test_wtalc_pack(wtalc):
     assert train.features(0).rows.shape == (5, 8)
     assert train.truth()["v0"].to_rows() == [[1, 0.5, 1.0, 1.0], [1, 2.0, 2.5, 1.0]]
     assert (len(test), test.counts()["num_instances"]) == (2, 1)
-
-
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_object_arrays_of_any_protocol(tmp_path, protocol):
-    array = objects([np.arange(6, dtype=np.float32).reshape(3, 2), ["a", b"b", np.float64(1.5)]])
-    with (tmp_path / "x.npy").open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-        pickle.dump(array, file, protocol=protocol)
-    found = load_npy(tmp_path / "x.npy")
-    assert np.array_equal(found[0], array[0])
-    assert found[1] == array[1]
-
-
-class Evil:
-    def __reduce__(self):
-        return (print, ("ran",))
-
-
-def test_object_arrays_run_nothing(tmp_path, capsys):
-    np.save(tmp_path / "x.npy", objects([Evil()]), allow_pickle=True)
-    with pytest.raises(DataError, match=r"x.npy"):
-        load_npy(tmp_path / "x.npy")
-    assert capsys.readouterr().out == ""
-
-
-def test_damaged_object_arrays(tmp_path):
-    np.save(tmp_path / "x.npy", objects([np.zeros((3, 2))]))
-    whole = (tmp_path / "x.npy").read_bytes()
-    with pytest.raises(DataError):
-        load_npy(tmp_path / "x.npy", max_bytes=10)
-    for at in range(0, len(whole), 7):
-        (tmp_path / "cut.npy").write_bytes(whole[:at])
-        with pytest.raises(DataError, match=r"cut.npy"):
-            load_npy(tmp_path / "cut.npy")
-    rng = np.random.default_rng(0)
-    for _ in range(300):
-        damaged = bytearray(whole)
-        damaged[rng.integers(len(damaged))] = rng.integers(256)
-        (tmp_path / "bad.npy").write_bytes(damaged)
-        try:
-            load_npy(tmp_path / "bad.npy")
-        except DataError as error:
-            assert "bad.npy" in str(error)
 
 
 def test_wtalc_pack_that_does_not_match(wtalc):

@@ -10,9 +10,14 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from slowfast_gta.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from asm_loc.video_world import VideoSizes
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 STEPS = 3  # of VideoWorld.yaml: the base and two refinements
@@ -36,7 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.classes > 9:
         raise ConfigError(f"--classes is {args.classes}; each half has 9.")
 
-    found = [prove(args.output / f"seed_{seed}", seed, args) for seed in args.seeds]
+    from asm_loc.video_world import VideoSizes
+
+    plan = Plan(
+        VideoSizes(args.classes, args.trimmed, args.train, args.test), args.epochs, args.feature_epochs, args.opts
+    )
+    found = [prove(args.output / f"seed_{seed}", seed, plan) for seed in args.seeds]
     print("\n".join(table([rows for rows, _ in found])))
     print(f"Top-1 of the features on held-out trimmed videos: {', '.join(f'{top1:.1f} %' for _, top1 in found)}.")
     return 0
@@ -50,36 +60,45 @@ _WHAT = {
 }
 
 
-def prove(root: Path, seed: int, args: argparse.Namespace) -> tuple[dict[str, dict[str, float]], float]:
+@dataclass(frozen=True)
+class Plan:
+    """How much is made and trained; `opts`: KEY VALUE ... of all trainings."""
+
+    sizes: "VideoSizes"
+    epochs: int  # of each step
+    feature_epochs: int
+    opts: Sequence[str] = ()
+
+
+def prove(root: Path, seed: int, plan: Plan) -> tuple[dict[str, dict[str, float]], float]:
     """({way: {"mAP .1:.7", "mAP .5", "mAP .7"}} in per cent, top-1 of the features) of one seed."""
-    from asm_loc.video_world import VideoSizes, make_video_world
+    from asm_loc.video_world import make_video_world
     from slowfast_gta.commands import extract_features, run_net
 
     begin, cpu = time.perf_counter(), time.process_time()
-    sizes = VideoSizes(args.classes, args.trimmed, args.train, args.test)
-    make_video_world(root / "videos", seed, sizes)
-    opts = ["RNG_SEED", str(seed), *args.opts]
+    make_video_world(root / "videos", seed, plan.sizes)
+    opts = ["RNG_SEED", str(seed), *plan.opts]
     network = root / "network"
     keys = {
         "OUTPUT_DIR": network,
         "DATA.PATH_TO_DATA_DIR": root / "videos" / "trimmed",
-        "MODEL.NUM_CLASSES": args.classes,
-        "SOLVER.MAX_EPOCH": args.feature_epochs,
-        "TRAIN.EVAL_PERIOD": args.feature_epochs,
+        "MODEL.NUM_CLASSES": plan.sizes.num_classes,
+        "SOLVER.MAX_EPOCH": plan.feature_epochs,
+        "TRAIN.EVAL_PERIOD": plan.feature_epochs,
     }
     run_net.main(["--cfg", str(CONFIGS / "VideoFeatures.yaml"), *_words(keys), *opts])
     features = root / "features"
     line = ["--cfg", str(network / "config.yaml"), "--output", str(features), *WINDOW, str(root / "videos/untrimmed")]
     if extract_features.main(line):
         raise RunError(f"{features}: not every video has features.")
-    rows = localise(root, seed, args, opts)
+    rows = localise(root, seed, plan.epochs, opts)
     top1 = float(_results(network)["top1"])
     spent = f"{time.perf_counter() - begin:.0f} s, {time.process_time() - cpu:.0f} s of them computing in this process"
     print(f"Seed {seed}: {spent}.", flush=True)
     return rows, top1
 
 
-def localise(root: Path, seed: int, args: argparse.Namespace, opts: list[str]) -> dict[str, dict[str, float]]:
+def localise(root: Path, seed: int, epochs: int, opts: list[str]) -> dict[str, dict[str, float]]:
     """The three ways, trained and tested on the same features and labels."""
     from asm_loc.commands import run
 
@@ -88,10 +107,10 @@ def localise(root: Path, seed: int, args: argparse.Namespace, opts: list[str]) -
         "ASM_LOC.ANNOTATIONS": root / "videos" / "train.csv",
         "ASM_LOC.TEST_ANNOTATIONS": root / "videos" / "test.csv",
     }
-    for name, epochs in (("VideoMIL", STEPS * args.epochs), ("VideoWorld", args.epochs)):
-        keys = {"OUTPUT_DIR": root / name, "SOLVER.MAX_EPOCH": epochs, **data}
+    for name, own_epochs in (("VideoMIL", STEPS * epochs), ("VideoWorld", epochs)):
+        keys = {"OUTPUT_DIR": root / name, "SOLVER.MAX_EPOCH": own_epochs, **data}
         run.main(["--cfg", str(CONFIGS / f"{name}.yaml"), *_words(keys), *opts])
-    rows = {SLIDING: by_windows(root / "VideoMIL", args, seed), MIL: scores_of(_results(root / "VideoMIL"))}
+    rows = {SLIDING: by_windows(root / "VideoMIL", STEPS * epochs, seed), MIL: scores_of(_results(root / "VideoMIL"))}
     for step in range(STEPS):
         rows[f"ASM-Loc, step {step}" if step else "ASM-Loc, base"] = test_step(root / "VideoWorld", step)
     return rows
@@ -112,7 +131,7 @@ def test_step(folder: Path, step: int) -> dict[str, float]:
     return scores_of(task.evaluate(network, task.build_loader(cfg, "test"), "test").results)
 
 
-def by_windows(run_folder: Path, args: argparse.Namespace, seed: int) -> dict[str, float]:
+def by_windows(run_folder: Path, epochs: int, seed: int) -> dict[str, float]:
     """The sliding-window classifier on the data of a run, for as many steps as it."""
     from asm_loc.average_precision import mean_average_precision
     from asm_loc.config import EXTENSION, DataFiles, settings_from_cfg, tiou_from_cfg
@@ -122,7 +141,7 @@ def by_windows(run_folder: Path, args: argparse.Namespace, seed: int) -> dict[st
 
     cfg = load_config(run_folder / "config.yaml", [], EXTENSION)
     sets = DataFiles.from_cfg(cfg).load()
-    num_steps = STEPS * args.epochs * -(-len(sets["train"]) // cfg.TRAIN.BATCH_SIZE)
+    num_steps = epochs * -(-len(sets["train"]) // cfg.TRAIN.BATCH_SIZE)
     network = train_classifier(sets["train"], num_steps, seed, cfg.SOLVER.BASE_LR, cfg.SOLVER.WEIGHT_DECAY)
     found = detect_by_windows(network, sets["test"], settings_from_cfg(cfg))
     return scores_of(results_of(mean_average_precision(sets["test"].truth(), found, tiou_from_cfg(cfg))))
