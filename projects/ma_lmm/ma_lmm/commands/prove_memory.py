@@ -127,7 +127,9 @@ def _in_own_process(way: str, num_frames: int) -> dict:
     code = "import sys; from ma_lmm.commands.prove_memory import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, "--measure", way, str(num_frames)]
     # One arena and returned blocks: what is measured is what the tensors need, not what malloc keeps.
-    environment = {**os.environ, "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1"}
+    # It finds this project and the core where this process did, whatever PYTHONPATH was before.
+    paths = os.pathsep.join(dict.fromkeys(str(Path(entry or ".").resolve()) for entry in sys.path))
+    environment = {**os.environ, "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
         raise RunError(
