@@ -73,15 +73,15 @@ def read_frames_of(times: VideoTimes, indices: np.ndarray) -> Iterator[np.ndarra
 
 
 class FrameNetwork(Protocol):
-    """What describes a video's sampled frames. `name` and `digest` say which it is, `dim` how many numbers a frame gets."""
+    """What describes a video's sampled frames. `name` and `digest` say which it is, `dim` how many numbers each has."""
 
     name: str
     digest: str
     dim: int
 
     def __call__(self, times: VideoTimes) -> tuple[np.ndarray, np.ndarray]:
-        """-> the indices int64 (N,) of the sampled frames among the original ones, ascending, and their features float32
-        (N, C). Raises DataError."""
+        """-> the indices int64 (N,) of the sampled frames among the original ones, ascending, and their features
+        float32 (N, C). Raises DataError."""
 
 
 class PlainDescriptor:

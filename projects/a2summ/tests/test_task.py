@@ -160,9 +160,9 @@ def test_a_killed_process_is_resumed_exactly(packs, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(tmp_path):
-    """By the command line; of samples of one length, since a process's means are over its share; without the losses that
-    compare within it, without dropout, which each process draws for itself, and by SGD, whose steps are as alike as the
-    gradients are."""
+    """By the command line; of samples of one length, since a process's means are over its share; without the losses
+    that compare within it, without dropout, which each process draws for itself, and by SGD, whose steps are as alike
+    as the gradients are."""
     from slowfast_gta.distributed.group import free_port
 
     root = make_summe_tvsum(tmp_path / "pack", "TVSum", 5, 1, lengths=(600, 601), num_sentences=(5, 6))
@@ -175,13 +175,14 @@ def test_two_processes_train_what_one_does(tmp_path):
     ]
     program = Path(__file__).parents[1] / "run.py"
 
-    def launch(output: Path, *flags):
-        line = [sys.executable, program, "--cfg", CONFIGS / "TVSum.yaml", *pairs, "OUTPUT_DIR", output, *flags]
-        return subprocess.Popen([str(item) for item in line], stderr=subprocess.PIPE, text=True)
+    def launch(output: Path, **environment):
+        line = [sys.executable, program, "--cfg", CONFIGS / "TVSum.yaml", *pairs, "OUTPUT_DIR", output]
+        own = {**os.environ, **{name: str(value) for name, value in environment.items()}}
+        return subprocess.Popen([str(item) for item in line], env=own, stderr=subprocess.PIPE, text=True)
 
-    meeting = ("--num_shards", 2, "--init_method", f"tcp://127.0.0.1:{free_port()}")
+    meeting = {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     runs = [launch(tmp_path / "one")]
-    runs += [launch(tmp_path / "two", *meeting, "--shard_id", number) for number in range(2)]
+    runs += [launch(tmp_path / "two", **meeting, RANK=number, LOCAL_RANK=number) for number in range(2)]
     for process in runs:
         error = process.communicate(timeout=600)[1]
         assert process.returncode == 0, error

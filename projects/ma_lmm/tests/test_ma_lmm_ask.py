@@ -301,9 +301,9 @@ def test_a_trained_model_is_asked_of_encoded_videos(tmp_path):
     """End to end, reduced: trained on 8 frames, a BLIP-2 folder is asked about files of 16 in which the colour
     flashes before what "first in, first out" remembers."""
     method = Method(MemoryRule(length=MEMORY, query=False), 8, tuple(range(8)))
-    model, run = train_needle(method, 0, 280, batch=16, lr=4e-3, kind="blip2", num_frames=8)
+    model, run = train_needle(method, 0, 360, batch=16, lr=4e-3, kind="blip2", num_frames=8)
     save_tiny(tmp_path / "model", model, WORDS)
-    answers = write_needles(tmp_path / "videos", 16, seed=1, times=range(1, NUM_FRAMES - MEMORY - 1))
+    answers = write_needles(tmp_path / "videos", 24, seed=1, times=range(1, NUM_FRAMES - MEMORY - 1))
     assert json.loads((tmp_path / "videos" / "answers.json").read_text()) == answers and run["loss"] < 1
 
     def share(update: str) -> float:
@@ -311,7 +311,7 @@ def test_a_trained_model_is_asked_of_encoded_videos(tmp_path):
         said = {name: ask_file(tmp_path / "videos" / name, tmp_path / "model", *arguments) for name in answers}
         return np.mean([said[name] == answers[name] for name in answers])
 
-    assert share("compress") >= 0.75  # a guess: 0.125
+    assert share("compress") >= 0.7  # a guess: 0.125
     assert share("fifo") <= 0.4
 
 
