@@ -87,6 +87,15 @@ def test_the_answer_is_printed_once_as_it_comes(ask):
     assert code == 0 and QUESTIONS[0] in out and "In memory" in out and "Watching" in err
 
 
+@pytest.mark.parametrize("banks", ["visual", "query"])
+def test_a_memory_of_one_kind_of_banks_is_told_too(ask, tmp_path, banks):
+    how = ("--frames", 8, "--memory", 3, "--banks", banks)
+    code, out, _ = ask(QUESTIONS[0], *how, "--json", "--strip", tmp_path / "m.png")
+    spans = json.loads(out)["memory_spans_sec"]
+    assert code == 0 and len(spans) == 3 and spans[-1][1] == pytest.approx(29 / 12)
+    assert (tmp_path / "m.png").stat().st_size > 500
+
+
 def test_watching_a_file_is_the_models_own_loop(folder, video):
     loaded = load_video_model(folder, MemoryRule(length=3))
     watched = watch_video(loaded, video, QUESTIONS, num_frames=7)
