@@ -25,7 +25,7 @@ from slowfast_gta.distributed.group import (
     unsynchronized,
     weight_of_sample,
 )
-from slowfast_gta.distributed.launch import Terms, launch
+from slowfast_gta.distributed.launch import Terms, end_member, launch
 from slowfast_gta.distributed.norms import SyncBatchNorm3d, synchronize_norms
 from slowfast_gta.distributed.place import Place, find_place
 
@@ -36,6 +36,7 @@ __all__ = [
     "any_process",
     "barrier",
     "data_parallel",
+    "end_member",
     "exchange",
     "find_place",
     "gather",

@@ -1,5 +1,6 @@
 """Running a job on every process of a training, so that they end together and say why."""
 
+import atexit
 import itertools
 import logging
 import multiprocessing
@@ -39,6 +40,7 @@ _KILLED_BY = {
 }
 
 _launches = itertools.count()
+_left = threading.Event()  # this process has been one of a group
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,7 @@ def _leave(meeting: Meeting | None) -> None:
     if meeting is not None:
         meeting.close()
         group.leave_group()
+        _left.set()
 
 
 # --------------------------------------------------------------------------------------------- how a process ends
@@ -207,6 +210,17 @@ def _tell(place: Place, sentence: str, fault: BaseException | None = None) -> No
             sys.excepthook(type(fault), fault, fault.__traceback__)
 
 
+def end_member(code: int) -> None:
+    """End this process in order, where it was one of a group; nothing elsewhere.
+
+    DistributedDataParallel leaves gloo's threads behind (seen in torch 2.13, after destroy_process_group too); where
+    they outlive what C++ takes down last, they abort the process, and a run that went well ends with SIGABRT.
+    """
+    if _left.is_set():
+        atexit._run_exitfuncs()
+        _exit(code)
+
+
 def _exit(code: int) -> None:
     """At once: what an orderly end has to do, in threads and in backends, may wait for a process that is gone."""
     logging.shutdown()
@@ -242,12 +256,14 @@ def _spawn(places: list[Place], job: Callable, args: tuple, terms: Terms) -> Non
 def _child(place: Place, job: Callable, args: tuple, terms: Terms) -> None:
     os.setpgrp()  # Ctrl-C and SLURM's signals reach the parent alone, which passes each on once
     threading.Thread(target=_stop_with_parent, daemon=True).start()
+    code = 0
     try:
         _run(place, job, args, terms)
     except Interrupted as stop:
         if place.is_main:
             logger.warning("%s", stop)
-        _exit(stop.exit_code)
+        code = stop.exit_code
+    end_member(code)
 
 
 def _stop_with_parent() -> None:

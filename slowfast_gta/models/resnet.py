@@ -7,6 +7,8 @@ R2D is TSN: a 2D network on every frame, and the mean over time.
 Legend: B batch, C channel, T frame, H W space, K classes.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from fvcore.common.config import CfgNode
@@ -202,13 +204,27 @@ def build_head(cfg: CfgNode, last: list[StageLayout]) -> ResNetBasicHead:
     return head
 
 
-def check_clip(clip: Tensor, num_frames: int) -> None:
-    """Raises ValueError unless clip is (B, 3, num_frames, H, W)."""
+def as_clip(clip: Tensor | Sequence[Tensor], num_frames: int) -> Tensor:
+    """The clip (B, 3, num_frames, H, W); a list of it, as PySlowFast's networks are given, is it too.
+
+    Raises ValueError where it is no such clip.
+    """
+    if isinstance(clip, list | tuple) and len(clip) == 1:
+        clip = clip[0]
+    if not isinstance(clip, Tensor):
+        given = f"a list of {len(clip)}" if isinstance(clip, list | tuple) else f"a {type(clip).__name__}"
+        raise ValueError(f"The network takes one clip, a tensor (B, 3, {num_frames}, H, W); it was given {given}.")
     if clip.ndim != 5 or clip.shape[1] != 3 or clip.shape[2] != num_frames:
         raise ValueError(
             f"The network takes a clip (B, 3, {num_frames}, H, W), normalised; it was given {tuple(clip.shape)}. "
             "The number of frames is DATA.NUM_FRAMES."
         )
+    if not clip.is_floating_point():
+        raise ValueError(
+            f"The network takes a normalised clip of floats; it was given {clip.dtype}. Of 0..255 it is "
+            "(clip / 255 - DATA.MEAN) / DATA.STD, channel by channel; slowfast_gta.load_clip gives it so."
+        )
+    return clip
 
 
 @MODEL_REGISTRY.register()
@@ -242,10 +258,9 @@ class ResNet(Host):
         stages, head = build_stages(cfg, layout), build_head(cfg, layout[-1])
         return cls(stem, stages, head, cfg.DATA.NUM_FRAMES, pool, build_refine(cfg, layout))
 
-    def features(self, clip: Tensor) -> list[Tensor]:
-        """(B, 3, T, H, W) -> what the head is given: [(B, C, T', H', W')], one for each pathway."""
-        check_clip(clip, self.num_frames)
-        x = self.s1["pathway0_stem"](clip.contiguous(memory_format=torch.channels_last_3d))
+    def features(self, clip: Tensor | Sequence[Tensor]) -> list[Tensor]:
+        """(B, 3, T, H, W), or a list of it -> what the head is given: [(B, C, T', H', W')], one for each pathway."""
+        x = self.s1["pathway0_stem"](as_clip(clip, self.num_frames).contiguous(memory_format=torch.channels_last_3d))
         masks: list[Tensor] | None = None if self.refine is None else []
         pathways = self.s2([x], masks)
         if self.temporal_pool > 1:
@@ -254,6 +269,6 @@ class ResNet(Host):
             pathways = stage(pathways, masks)
         return pathways if self.refine is None else [self.refine(pathways[0], masks)]
 
-    def forward(self, clip: Tensor) -> Tensor:
-        """(B, 3, T, H, W) -> (B, K): logits in training, probabilities in eval."""
+    def forward(self, clip: Tensor | Sequence[Tensor]) -> Tensor:
+        """(B, 3, T, H, W), or a list of it -> (B, K): logits in training, probabilities in eval."""
         return self.head(self.features(clip))

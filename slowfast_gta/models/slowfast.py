@@ -4,6 +4,8 @@ Feichtenhofer et al., "SlowFast Networks for Video Recognition", ICCV 2019 (arXi
 Parameter names and the choice of the slow pathway's frames are PySlowFast's.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from fvcore.common.config import CfgNode
@@ -13,7 +15,7 @@ from slowfast_gta.models.build import MODEL_REGISTRY
 from slowfast_gta.models.heads import ResNetBasicHead
 from slowfast_gta.models.layers import BatchNorm3d, Conv3d
 from slowfast_gta.models.layout import TEMPORAL_KERNELS, build_layout
-from slowfast_gta.models.resnet import ResStage, Stem, build_head, build_stages, check_clip
+from slowfast_gta.models.resnet import ResStage, Stem, as_clip, build_head, build_stages
 
 
 def slow_frame_indices(num_frames: int, alpha: int) -> Tensor:
@@ -74,10 +76,16 @@ class SlowFast(nn.Module):
             stems, build_stages(cfg, layout), fusions, build_head(cfg, layout[-1]), cfg.DATA.NUM_FRAMES, node.ALPHA
         )
 
-    def features(self, clip: Tensor) -> list[Tensor]:
-        """(B, 3, T, H, W), all frames -> what the head is given: [(B, C, T', H', W')], slow and fast."""
-        check_clip(clip, self.num_frames)
-        slow = clip.index_select(2, self.slow_frames)
+    def features(self, clip: Tensor | Sequence[Tensor]) -> list[Tensor]:
+        """(B, 3, T, H, W), all frames -> what the head is given: [(B, C, T', H', W')], slow and fast.
+
+        Or [slow, fast], as PySlowFast's is given: (B, 3, T / alpha, H, W) and (B, 3, T, H, W).
+        """
+        if isinstance(clip, list | tuple) and len(clip) == 2:
+            slow, clip = as_clip(clip[0], self.num_frames // self.alpha), as_clip(clip[1], self.num_frames)
+        else:
+            clip = as_clip(clip, self.num_frames)
+            slow = clip.index_select(2, self.slow_frames)
         pathways = [
             self.s1[f"pathway{i}_stem"](x.contiguous(memory_format=torch.channels_last_3d))
             for i, x in enumerate((slow, clip))
@@ -87,6 +95,6 @@ class SlowFast(nn.Module):
             pathways = stage(fuse(pathways))
         return pathways
 
-    def forward(self, clip: Tensor) -> Tensor:
-        """(B, 3, T, H, W), all frames -> (B, K): logits in training, probabilities in eval."""
+    def forward(self, clip: Tensor | Sequence[Tensor]) -> Tensor:
+        """(B, 3, T, H, W), all frames, or [slow, fast] -> (B, K): logits in training, probabilities in eval."""
         return self.head(self.features(clip))

@@ -71,12 +71,10 @@ def test_a_synchronized_norm_is_a_plain_one_on_one_process():
     ],
 )
 def test_one_fault_ends_all_with_its_reason(tmp_path, capfd, how, kind, said):
-    begin = time.monotonic()
     with pytest.raises(kind, match="Process"):
         everywhere(fail_on_one, tmp_path, how, how == "bug")
-    assert time.monotonic() - begin < 35, "before any time-out"
     err = capfd.readouterr().err
-    assert said in err, err
+    assert said in err and "DIST_" not in err, err  # the fault ended them, not a time-out
     assert ("Traceback" in err) == (how == "bug"), err
 
 

@@ -4,6 +4,7 @@ Legend: B views at a time, V videos, K classes; with several outputs (verb, noun
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from slowfast_gta.engine.device import Normalize, device_of
 from slowfast_gta.engine.fixed_batch import in_fixed_batches
 from slowfast_gta.engine.logging import Progress
 from slowfast_gta.engine.outputs import side_by_side
+from slowfast_gta.engine.precision import Rounding, dtype_of
 from slowfast_gta.loading.batch import BadVideo
 from slowfast_gta.loading.loader import ClipLoader
 
@@ -47,11 +49,17 @@ class _Found:
 
 @torch.no_grad()
 def score_videos(
-    model: nn.Module, loader: ClipLoader, normalize: Normalize, batch_size: int, num_views: int, title: str
+    model: nn.Module,
+    loader: ClipLoader,
+    normalize: Normalize,
+    batch_size: int,
+    num_views: int,
+    title: str,
+    rounding: Rounding | None = None,
 ) -> Scores | None:
     """The scores of all videos of `loader`, gathered on the main process; None on the others. `model` stays in the mode
-    it was in."""
-    was_training, device = model.training, device_of(model)
+    it was in. `rounding`: what the precision of `model` changes, to be found out on the first batch."""
+    was_training = model.training
     model.eval()
     found = _Found()
     progress = Progress(loader, len(loader), title)
@@ -61,11 +69,11 @@ def score_videos(
         if batch.frames is None:
             continue
 
-        def answer(part: torch.Tensor) -> torch.Tensor:
-            return side_by_side(model(normalize(part.to(device, non_blocking=True)))).float()
-
-        answers = in_fixed_batches(answer, batch.frames, batch_size).cpu().numpy()
-        rows = zip(batch.video_id, batch.view_id.tolist(), batch.label.tolist(), answers, strict=True)
+        answers = in_fixed_batches(_answer_of(model, normalize), batch.frames, batch_size)
+        if rounding is not None and not rounding.is_done:
+            exact = _answer_of(rounding.exact_on(model), normalize)
+            rounding.compare(in_fixed_batches(exact, batch.frames, batch_size), answers)
+        rows = zip(batch.video_id, batch.view_id.tolist(), batch.label.tolist(), answers.cpu().numpy(), strict=True)
         for video_id, view_id, label, row in rows:
             if video_id not in found.rows:
                 found.views.setdefault(video_id, {})[view_id] = row
@@ -73,6 +81,16 @@ def score_videos(
         found.rows |= _averaged(found.views, num_views)
     model.train(was_training)
     return _gather(found, num_views)
+
+
+def _answer_of(model: nn.Module, normalize: Normalize) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What `model` says of uint8 clips (B, 3, T, H, W), computed in the precision of its weights: float32 (B, K)."""
+    device, dtype = device_of(model), dtype_of(model)
+
+    def answer(clips: torch.Tensor) -> torch.Tensor:
+        return side_by_side(model(normalize(clips.to(device, non_blocking=True)).to(dtype))).float()
+
+    return answer
 
 
 def _averaged(views: dict[str, dict[int, np.ndarray]], num_views: int) -> dict[str, np.ndarray]:

@@ -142,7 +142,7 @@ class RegionGTA(nn.Module):
             static = self.static
             if static.shape[2:] != value.shape[3:]:
                 static = F.interpolate(static, size=value.shape[3:], mode="bilinear", align_corners=False)
-            regions = static.flatten(2).transpose(1, 2)[None].expand(len(value), -1, -1, -1).to(value.dtype)
+            regions = static.flatten(2).transpose(1, 2)[None].expand(value.shape[0], -1, -1, -1).to(value.dtype)
         return regions.softmax(2) if self.norm == "softmax" else regions
 
     def forward(self, x: Tensor) -> Tensor:

@@ -189,7 +189,7 @@ def test_precise_statistics_are_the_means_over_the_batches(ssv2):
 def test_what_a_training_leaves(trained):
     assert {path.name for path in trained.iterdir()} == {
         *("config.yaml", "log.txt", "metrics.jsonl", "checkpoints", "results.json", "scores.npz", "confusion.png"),
-        "run.lock",
+        *("run.lock", "curves.png"),
     }
     rows = metrics(trained)
     steps = [row for row in rows if row["kind"] == "train"]
