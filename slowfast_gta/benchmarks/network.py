@@ -57,12 +57,16 @@ def _plain_operations() -> Iterator[None]:
     By exchanging the two functions, which costs nothing at each call: a GPU waits for a host that looks at every one.
     """
     contiguous, attention = Tensor.contiguous, F.scaled_dot_product_attention
-    Tensor.contiguous = _as_it_is  # type: ignore[method-assign]
-    F.scaled_dot_product_attention = _explicit_attention
+    _exchange(_as_it_is, _explicit_attention)
     try:
         yield
     finally:
-        Tensor.contiguous, F.scaled_dot_product_attention = contiguous, attention  # type: ignore[method-assign]
+        _exchange(contiguous, attention)
+
+
+def _exchange(contiguous: Callable[..., Tensor], attention: Callable[..., Tensor]) -> None:
+    setattr(Tensor, "contiguous", contiguous)  # noqa: B010 - torch types them as what they are
+    setattr(F, "scaled_dot_product_attention", attention)  # noqa: B010
 
 
 def _as_it_is(tensor: Tensor, memory_format: torch.memory_format = torch.contiguous_format) -> Tensor:

@@ -67,7 +67,8 @@ def synchronize_norms(network: nn.Module) -> nn.Module:
     """`network` itself, whose BatchNorms are over all processes from now on."""
     for owner in list(network.modules()):
         for name, norm in list(owner.named_children()):
-            if type(norm) is nn.BatchNorm3d or "replaceable" in vars(type(norm)):
+            plain = type(norm) is nn.BatchNorm3d or "replaceable" in vars(type(norm))
+            if plain and isinstance(norm, nn.BatchNorm3d):
                 synchronized = SyncBatchNorm3d(norm.num_features, norm.eps, norm.momentum)
                 synchronized.to(norm.weight).load_state_dict(norm.state_dict())
                 setattr(owner, name, synchronized)

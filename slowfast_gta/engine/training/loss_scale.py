@@ -1,6 +1,6 @@
 """The factor of the loss in float16: torch.amp.GradScaler's rules and state, without asking the device for numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -29,7 +29,7 @@ class LossScale:
         """The loss to go backward from."""
         return loss * self._scale if self._enabled else loss
 
-    def unscale_(self, gradients: Sequence[Tensor]) -> None:
+    def unscale_(self, gradients: list[Tensor]) -> None:
         """Back to the true gradients, in place."""
         if self._enabled:
             torch._foreach_mul_(gradients, self._scale.double().reciprocal().float())
