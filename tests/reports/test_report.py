@@ -53,7 +53,7 @@ def test_the_command_says_what_is_on_the_page(runs, tmp_path, capsys):
     text = (tmp_path / "a" / "report.html").read_text()
     assert told["num_runs"] == 2 and told["num_clips"] == 8 and told["bytes"] == len(text.encode()) < MOST_BYTES
     assert text.count("data:video/webm;base64,") == 8 and "v9.mp4" in text
-    for wanted in ("SOLVER.BASE_LR", "0.05", "video0001", "gmacs", "Without order it is"):
+    for wanted in ("SOLVER.BASE_LR", "0.05", "gmacs", "Without order it is"):
         assert wanted in text, wanted
     assert text.count("MODEL.ARCH") == 2, "in the whole list of each run, and not among what differs"
     assert not list(tmp_path.rglob("*.tmp"))
@@ -75,7 +75,7 @@ def test_two_outputs_and_many_classes(tmp_path):
     found = write_report([verbs, wide], tmp_path / "report.html")
     assert found["num_runs"] == 2 and found["bytes"] < MOST_BYTES and found["num_wrong"] > 50
     text = (tmp_path / "report.html").read_text()
-    assert "Classes of verb" in text and "Confusions of noun" in text and text.count('class="card"') == 50
+    assert "Classes of verb" in text and "Confusions of noun" in text and 25 < text.count('class="card"') <= 50
 
 
 @needs_charts
@@ -202,11 +202,12 @@ def browser():
 def opened(browser, page: Path, **options):
     """(The page, offline; what it wrote into the console.)"""
     tab = browser.new_context(offline=True, **options).new_page()
+    tab.set_default_timeout(120_000)
     said: list[str] = []
     tab.on("console", lambda message: said.append(message.text))
     tab.on("pageerror", lambda fault: said.append(str(fault)))
     tab.goto(page.as_uri())
-    tab.wait_for_selector("html[data-ready=yes]", timeout=120_000)
+    tab.wait_for_selector("html[data-ready=yes]")
     return tab, said
 
 
@@ -234,7 +235,7 @@ def test_it_opens_sorts_filters_and_plays(browser, page):
     tab.locator("[data-filter=wrong-run-0]").fill("")
     video = tab.locator("#wrong-run-0 video").first
     video.evaluate("video => { video.loop = false; return video.play(); }")
-    tab.wait_for_function("video => video.currentTime > 0", arg=video.element_handle(), timeout=60_000)
+    tab.wait_for_function("video => video.currentTime > 0", arg=video.element_handle())
     assert video.evaluate("video => [video.videoWidth, video.error]") == [170, None]
     canvas = tab.locator("[data-chart=run-0-0-confusion] canvas")
     canvas.scroll_into_view_if_needed()
