@@ -14,7 +14,7 @@ test: .venv/installed
 	@$(RUN) -m pytest -n 2 --dist worksteal -q
 
 test-slow: .venv/installed
-	@$(RUN) -m pytest -q -m slow
+	@$(RUN) -m pytest -n 2 --dist worksteal -q -m slow
 
 # A real SLURM cluster of two virtual nodes on this machine; needs root and Debian's packages, which it installs.
 slurm: .venv/installed

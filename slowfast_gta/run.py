@@ -39,6 +39,7 @@ from slowfast_gta.models.weights import check_weights
 from slowfast_gta.models.weights.download import local_weights
 from slowfast_gta.processes.parallel import num_cores
 from slowfast_gta.reports.confusion import save_confusion_picture
+from slowfast_gta.reports.curves import save_curves_picture
 from slowfast_gta.reports.report import write_report_of_run
 
 logger = logging.getLogger("slowfast_gta")
@@ -121,6 +122,8 @@ def _train_one(cfg: CfgNode, place: distributed.Place, build_task: BuildTask, ea
     terms = build_terms(cfg, num_gpus > 0)
     with made_folder(output_dir) if place.is_main else contextlib.nullcontext():
         distributed.launch(_work, (jobs, cfg, here, task, place, terms), place, num_gpus, terms)
+    if place.is_main and cfg.TRAIN.ENABLE:
+        save_curves_picture(output_dir)
     if place.is_main and cfg.TEST.ENABLE:
         draw_pictures(task, output_dir)
         add_picture(cfg, "confusion", output_dir / "confusion.png")
@@ -259,7 +262,7 @@ def files_of(output_dir: Path) -> list[str]:
         "results": [output_dir / "results.json", output_dir / "scores.npz", output_dir / "confusion.png"],
         "report": [output_dir / "report.html"],
         "log": [output_dir / "log.txt"],
-        "numbers": [output_dir / "metrics.jsonl", output_dir / "tensorboard"],
+        "numbers": [output_dir / "metrics.jsonl", output_dir / "curves.png", output_dir / "tensorboard"],
         "config": [output_dir / "config.yaml"],
     }
     found = {kind: [str(path) for path in paths if path.exists()] for kind, paths in kinds.items()}
