@@ -166,10 +166,11 @@ def _ratio(first: Callable[[], None], second: Callable[[], None], pairs: int) ->
     """The median of seconds(first) / seconds(second), run in turns; each runs once before that, untimed."""
     first()
     second()
-    return statistics.median(_seconds(first) / _seconds(second) for _ in range(pairs))
+    return statistics.median(seconds_of(first) / seconds_of(second) for _ in range(pairs))
 
 
-def _seconds(run: Callable[[], None]) -> float:
+def seconds_of(run: Callable[[], object]) -> float:
+    """Of one call, the GPU's work in it."""
     begin = time.perf_counter()
     run()
     if torch.cuda.is_available():

@@ -156,8 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def dry_run(args: argparse.Namespace, command: Sequence[str], num_tasks: int, minutes: int, log_dir: Path) -> list[str]:
-    """The job as sbatch's options, the `command` that each of its tasks would run, `num_tasks` of them on a node, and where
-    its files would be."""
+    """The job as sbatch's options, the `command` of its tasks (`num_tasks` on a node), where its files would be."""
     options = {
         "job-name": args.job_name,
         "nodes": args.nodes,
