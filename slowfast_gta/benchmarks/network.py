@@ -179,12 +179,13 @@ def training_step(model: nn.Module, clip: Tensor, labels: Tensor, amp: torch.dty
 
 def _ratio(first: Callable[[], None], second: Callable[[], None], pairs: int) -> float:
     """The median of seconds(first) / seconds(second), run in turns; each runs once before that, untimed."""
-    _seconds(first)  # which waits for a GPU to have done it
-    _seconds(second)
-    return statistics.median(_seconds(first) / _seconds(second) for _ in range(pairs))
+    seconds_of(first)  # which waits for a GPU to have done it
+    seconds_of(second)
+    return statistics.median(seconds_of(first) / seconds_of(second) for _ in range(pairs))
 
 
-def _seconds(run: Callable[[], None]) -> float:
+def seconds_of(run: Callable[[], object]) -> float:
+    """Of one call, the GPU's work in it."""
     begin = time.perf_counter()
     run()
     if torch.cuda.is_available():
