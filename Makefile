@@ -3,7 +3,7 @@
 PYTHON ?= python3
 RUN := OMP_WAIT_POLICY=PASSIVE .venv/bin/python
 
-.PHONY: demo test test-slow slurm lint bench faults cases a2summ ma-lmm clean
+.PHONY: demo test test-slow slurm lint bench faults cases asm-loc a2summ ma-lmm clean
 
 demo: .venv/installed
 	@$(RUN) tools/demo.py
@@ -35,6 +35,11 @@ cases: .venv/installed  # what happened to users of similar tools, tried on this
 bench: .venv/installed
 	@$(RUN) tools/benchmark.py model --cfg configs/SSv1/R2D50.yaml
 	@$(RUN) tools/benchmark.py loader
+
+# ASM-Loc: end to end on made videos, 3 seeds; then the worlds of made features, which end with 1 where a margin is missed.
+asm-loc: .venv/installed
+	@$(RUN) projects/asm_loc/prove.py
+	@$(RUN) projects/asm_loc/worlds.py
 
 # A2Summ's two experiments: the alignment on made sequences, and summaries of made videos, end to end.
 a2summ: .venv/installed
