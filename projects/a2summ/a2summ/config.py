@@ -27,6 +27,7 @@ _DEFAULTS = {
     "HEAD": "anchor_free",  # anchor_free (score, run, centerness) | logit
     "USE_MASK": True,  # frames and sentences see each other only where they are aligned in time
     "USE_SEGMENTS": True,  # and share a learned row there
+    "INIT_STD": 0.02,  # of the weights of Linear at the start, as released; 0: torch's own, which is quicker to align
     "DROPOUT_INPUT": 0.1,
     "DROPOUT_ATTN": 0.5,
     "DROPOUT_HEAD": 0.5,
@@ -63,7 +64,7 @@ def _faults(cfg: CfgNode) -> Iterator[Fault]:
         yield Fault("A2SUMM.BUDGET", f"A2SUMM.BUDGET is a share above 0 and up to 1, not {node.BUDGET:g}.")
     if node.DIM < 8 or node.DIM % 8:
         yield Fault("A2SUMM.DIM", f"A2SUMM.DIM must be a multiple of the 8 heads, not {node.DIM}.")
-    for key in ("NUM_LAYERS", "NEGATIVES_RATIO", "INTER_WEIGHT", "INTRA_WEIGHT"):
+    for key in ("NUM_LAYERS", "NEGATIVES_RATIO", "INTER_WEIGHT", "INTRA_WEIGHT", "INIT_STD"):
         if node[key] < 0:
             yield Fault(f"A2SUMM.{key}", f"A2SUMM.{key} must be 0 or more, not {node[key]:g}.")
     if node.DATASET in ("CNN", "Daily_Mail") and (node.USE_MASK or node.USE_SEGMENTS):
@@ -94,6 +95,7 @@ def model_options(cfg: CfgNode, dim_video: int, dim_text: int) -> dict:
         "dropout_input": node.DROPOUT_INPUT,
         "dropout_attn": node.DROPOUT_ATTN,
         "dropout_head": node.DROPOUT_HEAD,
+        "init_std": node.INIT_STD,
         "shared_layers": node.AS_RELEASED,
         "segment_shift": node.AS_RELEASED and node.USE_SEGMENTS,
         **released_rows,

@@ -1,21 +1,18 @@
 """A video's frames for A2Summ: two a second, chosen by their time stamps, as one vector each.
 
 Everything that is read of a picture goes through the core's reader, whose memory does not grow with a video's length.
-`frame_features` is the one place that will change for the core's extraction of features.
+network.py has the features of the core's networks.
 
 N sampled frame, n original frame, C channel.
 """
 
-import hashlib
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import cv2
 import numpy as np
-import torch
 
 from slowfast_gta.errors import DataError
 from slowfast_gta.video.containers import open_container, video_stream
@@ -76,33 +73,28 @@ def read_frames_of(times: VideoTimes, indices: np.ndarray) -> Iterator[np.ndarra
 
 
 class FrameNetwork(Protocol):
-    """Frames -> features. `name` and `digest` say which it is, `dim` how many numbers a frame gets."""
+    """What describes a video's sampled frames. `name` and `digest` say which it is, `dim` how many numbers each has."""
 
     name: str
     digest: str
     dim: int
 
-    def __call__(self, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        """uint8 (H, W, 3), one after the other -> float32 (C,) each, in the same order."""
-
-
-def frame_features(times: VideoTimes, network: FrameNetwork) -> tuple[np.ndarray, np.ndarray]:
-    """-> the indices (N,) of the sampled frames among the original ones, and their features float32 (N, C)."""
-    indices = sampled_indices(times)
-    return indices, np.stack(list(network(read_frames_of(times, indices))))
+    def __call__(self, times: VideoTimes) -> tuple[np.ndarray, np.ndarray]:
+        """-> the indices int64 (N,) of the sampled frames among the original ones, ascending, and their features
+        float32 (N, C). Raises DataError."""
 
 
 class PlainDescriptor:
     """What a frame looks like, without any network: colours (Lab histograms of its four quarters) and brightness on a
-    12 x 12 grid. For the training-free score only."""
+    12 x 12 grid."""
 
     name = "colour histograms and a 12 x 12 picture"
     digest = "plain-1"
     dim = 4 * 3 * 8 + 144
 
-    def __call__(self, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        for frame in frames:
-            yield self.describe(frame)
+    def __call__(self, times: VideoTimes) -> tuple[np.ndarray, np.ndarray]:
+        indices = sampled_indices(times)
+        return indices, np.stack([self.describe(frame) for frame in read_frames_of(times, indices)])
 
     @staticmethod
     def describe(frame: np.ndarray) -> np.ndarray:
@@ -113,78 +105,3 @@ class PlainDescriptor:
         grid = grid - grid.mean()
         grid = grid / max(float(np.linalg.norm(grid)), 1e-6)
         return np.concatenate([np.sqrt(histograms).ravel() / np.sqrt(12), 0.5 * grid]).astype(np.float32)
-
-
-class ClipNetwork:
-    """A network of the core: the frames in clips of its length, what its head is given averaged over space.
-
-    Vectors are L2-normalised. A network that halves time gives two frames the same vector; the last clip is filled up
-    with its last frame.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        digest: str,
-        clip_features: Callable[[torch.Tensor], torch.Tensor],
-        transform: Callable[[np.ndarray], np.ndarray],
-        num_frames: int,
-        dim: int,
-    ):
-        """`clip_features`: uint8 (1, 3, T, S, S) -> (1, C, T', H', W').
-        `transform`: uint8 (1, H, W, 3) -> (1, S, S, 3)."""
-        self.name, self.digest, self.dim = name, digest, dim
-        self._clip_features, self._transform, self._num_frames = clip_features, transform, num_frames
-
-    def __call__(self, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        views = (self._transform(frame[None])[0] for frame in frames)
-        while clip := list(itertools.islice(views, self._num_frames)):
-            filled = np.stack(clip + clip[-1:] * (self._num_frames - len(clip)))
-            yield from self._of_clip(filled)[: len(clip)]
-
-    @torch.inference_mode()
-    def _of_clip(self, clip: np.ndarray) -> np.ndarray:
-        """uint8 (T, S, S, 3) -> float32 (T, C)"""
-        pooled = self._clip_features(torch.from_numpy(clip.transpose(3, 0, 1, 2)[None])).float().mean((0, 3, 4)).T
-        of_frame = torch.div(torch.arange(len(clip)) * len(pooled), len(clip), rounding_mode="floor")
-        vectors = torch.nn.functional.normalize(pooled, dim=1)[of_frame]
-        return vectors.cpu().numpy()
-
-
-def build_network(cfg, weights: str | Path) -> ClipNetwork:
-    """The network of a config of the core with `weights`, as a maker of features. Raises UserError."""
-    from slowfast_gta.engine.device import build_normalize, load_device
-    from slowfast_gta.loading.transforms import TestTransform
-    from slowfast_gta.models.build import build_model
-    from slowfast_gta.models.weights.load import load_weights_for
-
-    device = load_device(cfg)
-    model = build_model(cfg)
-    load_weights_for(cfg, model, weights, fine_tune=False)
-    model = model.to(device).eval()
-    normalize, transform = build_normalize(cfg, device), TestTransform.from_cfg(cfg, 1)
-
-    def clip_features(clip: torch.Tensor) -> torch.Tensor:
-        return model.features(normalize(clip))[0]
-
-    side = cfg.DATA.TEST_CROP_SIZE
-    with torch.inference_mode():
-        dim = clip_features(torch.zeros(1, 3, cfg.DATA.NUM_FRAMES, side, side, dtype=torch.uint8)).shape[1]
-    return ClipNetwork(
-        f"{cfg.MODEL.ARCH}, {cfg.DATA.NUM_FRAMES} frames",
-        digest_of(cfg, weights),
-        clip_features,
-        lambda frames: transform(frames)[0],
-        cfg.DATA.NUM_FRAMES,
-        dim,
-    )
-
-
-def digest_of(cfg, weights: str | Path) -> str:
-    """SHA-256 of the weights file and of what the config says of the network and its input."""
-    with Path(weights).open("rb") as file:
-        content = hashlib.file_digest(file, "sha256")
-    sections = [str(cfg.MODEL), str(cfg.RESNET), str(cfg.ATTENTION), str(cfg.DATA.NUM_FRAMES)]
-    sections += [str(cfg.DATA.TEST_CROP_SIZE), str(cfg.DATA.MEAN), str(cfg.DATA.STD), str(list(cfg.DATA.RESIZE))]
-    content.update("\n".join(sections).encode())
-    return content.hexdigest()

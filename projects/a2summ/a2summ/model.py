@@ -5,6 +5,7 @@ its slips are arguments here, off by default: `shared_layers` (its layers are on
 `segment_shift` (sentence j uses segment row j + 1 while its frames use row j).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,7 +63,10 @@ class A2Summ(nn.Module):
         max_segments: int = 5000,
         shared_layers: bool = False,
         segment_shift: bool = False,
+        init_std: float = 0.02,
     ):
+        """`init_std`: of a truncated normal, of all weights of Linear (the release's); 0: as torch begins them. Small
+        weights make a long plateau: a frame first sees its one sentence among all frames only faintly."""
         super().__init__()
         self.num_layers, self.use_mask, self.segment_shift = num_layers, use_mask, segment_shift
         self.project_video, self.project_text = nn.Linear(dim_video, dim), nn.Linear(dim_text, dim)
@@ -77,15 +81,18 @@ class A2Summ(nn.Module):
         )
         build_head = {"anchor_free": AnchorFreeHead, "logit": LogitHead}[head]
         self.head_video, self.head_text = build_head(dim, dropout_head), build_head(dim, dropout_head)
-        self.reset_parameters()
+        self.reset_parameters(init_std)
 
-    def reset_parameters(self) -> None:
-        """Truncated normal, 0.02, for all tables and weights of Linear; biases 0."""
+    def reset_parameters(self, init_std: float) -> None:
+        """Truncated normal, 0.02, for all tables, `init_std` for all weights of Linear; biases 0."""
         for parameter in self.parameters(recurse=False):
             nn.init.trunc_normal_(parameter, std=0.02)
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                if init_std:
+                    nn.init.trunc_normal_(module.weight, std=init_std)
+                else:
+                    nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5))  # as nn.Linear does
                 nn.init.zeros_(module.bias)
 
     def forward(self, batch: Batch) -> Outputs:

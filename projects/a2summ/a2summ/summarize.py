@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -13,8 +13,10 @@ import numpy as np
 from slowfast_gta.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
-    from a2summ.frames import VideoTimes
+    from a2summ.frames import FrameNetwork, VideoTimes
     from a2summ.plan import Plan
+    from a2summ.summarizer import Summarizer
+    from a2summ.text_encoder import SentenceEncoder
     from a2summ.transcript.sentences import Sentence
 
 _EXAMPLES = """examples:
@@ -88,7 +90,15 @@ class Choice:
     sentences: "list[Sentence]"
 
 
-def summarize(request: Request, parts: tuple | None = None) -> dict:
+class Parts(NamedTuple):
+    """What makes numbers of a video and scores of the numbers; several videos may share them."""
+
+    summarizer: "Summarizer"
+    network: "FrameNetwork"
+    encoder: "SentenceEncoder | None"  # None without a transcript
+
+
+def summarize(request: Request, parts: Parts | None = None) -> dict:
     """Write everything into request.output; -> what summary.json holds. `parts`: see `choose`. Raises UserError."""
     choice = choose(request, parts)
     _make_folder(request.output)
@@ -96,10 +106,10 @@ def summarize(request: Request, parts: tuple | None = None) -> dict:
     return choice.result
 
 
-def choose(request: Request, parts: tuple | None = None) -> Choice:
-    """Choose, and write nothing. `parts`: those of `build_parts`, where several videos share them. Raises UserError."""
+def choose(request: Request, parts: Parts | None = None) -> Choice:
+    """Choose, and write nothing. `parts`: those of `build_parts`, if they are not given. Raises UserError."""
     from a2summ import plan as planning
-    from a2summ.frames import frame_features, read_times
+    from a2summ.frames import read_times
     from a2summ.transcript.read import Transcript, read_transcript
     from a2summ.transcript.sentences import spans_of
 
@@ -110,7 +120,7 @@ def choose(request: Request, parts: tuple | None = None) -> Choice:
     if request.transcript is not None:
         transcript = read_transcript(request.transcript, times.duration_sec, request.offset_sec)
     summarizer, network, encoder = parts or build_parts(request)
-    indices, features = frame_features(times, network)
+    indices, features = network(times)
     texts = [sentence.text for sentence in transcript.sentences]
     vectors = np.zeros((0, 1), np.float32) if encoder is None else encoder.encode(texts).numpy()
     spans = spans_of(transcript.sentences, times.times_sec[indices])
@@ -173,8 +183,8 @@ def _check(request: Request) -> None:
         raise ConfigError("--sentences needs a --transcript.")
 
 
-def build_parts(request: Request):
-    """The summarizer, the network of frame features and the text encoder (None without a transcript)."""
+def build_parts(request: Request) -> Parts:
+    """Those that a request asks for. Raises UserError."""
     from a2summ.frames import PlainDescriptor
     from a2summ.summarizer import Centrality
     from a2summ.text_encoder import SentenceEncoder
@@ -182,17 +192,17 @@ def build_parts(request: Request):
     if request.weights is not None:
         return _trained_parts(request)
     network = _network(request) if request.network_cfg is not None else PlainDescriptor()
-    return Centrality(), network, None if request.transcript is None else SentenceEncoder(request.text_encoder)
+    return Parts(Centrality(), network, None if request.transcript is None else SentenceEncoder(request.text_encoder))
 
 
-def _network(request: Request):
-    from a2summ.frames import build_network
+def _network(request: Request) -> "FrameNetwork":
+    from a2summ.network import build_network
     from slowfast_gta import load_config
 
     return build_network(load_config(request.network_cfg), request.network_weights)
 
 
-def _trained_parts(request: Request):
+def _trained_parts(request: Request) -> Parts:
     import dataclasses
     import tempfile
 
@@ -219,7 +229,7 @@ def _trained_parts(request: Request):
     encoder = SentenceEncoder(request.text_encoder)
     found = Inputs(network.name, network.digest, network.dim, encoder.name, encoder.digest, wanted.encoder_dim, RATE)
     wanted.check(found, str(request.weights))
-    return summarizer, network, encoder
+    return Parts(summarizer, network, encoder)
 
 
 def _make_folder(path: Path) -> None:

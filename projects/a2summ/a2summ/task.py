@@ -14,10 +14,11 @@ from a2summ.data.articles import load_articles
 from a2summ.data.own import load_own, prepare_features
 from a2summ.data.summe_tvsum import load_summe_tvsum
 from a2summ.evaluation import evaluate_sample, means_of, run_alone, set_seed_of
-from a2summ.frames import RATE, PlainDescriptor, build_network, digest_of
+from a2summ.frames import RATE, PlainDescriptor
 from a2summ.loading import SampleLoader, hold_out, with_shuffled_text
 from a2summ.losses import SummaryLoss
 from a2summ.model import A2Summ, Outputs
+from a2summ.network import build_network, digest_from_cfg, name_from_cfg
 from a2summ.released import model_of, read_released_state
 from a2summ.samples import Batch, Sample
 from a2summ.summarizer import FILE_NAME, Inputs, save_summarizer
@@ -216,9 +217,9 @@ def _own_inputs(cfg: CfgNode) -> Inputs:
     if not node.NETWORK_CFG:
         return Inputs(PlainDescriptor.name, PlainDescriptor.digest, PlainDescriptor.dim, *common)
     network_cfg = load_config(node.NETWORK_CFG)
-    name = f"{network_cfg.MODEL.ARCH}, {network_cfg.DATA.NUM_FRAMES} frames"
     weights = str(Path(node.NETWORK_WEIGHTS).resolve())
-    return Inputs(name, digest_of(network_cfg, weights), 0, *common, network_cfg.dump(), weights)
+    name, digest = name_from_cfg(network_cfg), digest_from_cfg(network_cfg, weights)
+    return Inputs(name, digest, 0, *common, network_cfg.dump(), weights)
 
 
 def spread(values: Sequence[float]) -> tuple[float, float]:

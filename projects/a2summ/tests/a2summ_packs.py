@@ -15,7 +15,15 @@ def save_arrays(path: Path, arrays: dict) -> None:
     np.save(path, arrays, allow_pickle=True)
 
 
-def make_summe_tvsum(root: Path, dataset: str, num_videos: int = 10, num_splits: int = 5, seed: int = 0) -> Path:
+def make_summe_tvsum(
+    root: Path,
+    dataset: str,
+    num_videos: int = 10,
+    num_splits: int = 5,
+    seed: int = 0,
+    lengths: tuple[int, int] = (600, 1000),
+    num_sentences: tuple[int, int] = (5, 9),
+) -> Path:
     """Videos whose important shots show in one direction of their features. -> ROOT"""
     generator = np.random.default_rng(seed)
     folder = root / dataset
@@ -24,7 +32,7 @@ def make_summe_tvsum(root: Path, dataset: str, num_videos: int = 10, num_splits:
     path = folder / "feature" / f"eccv16_dataset_{dataset.lower()}_google_pool5.h5"
     with h5py.File(path, "w") as file:
         for number in range(1, num_videos + 1):
-            num_frames = int(generator.integers(600, 1000))
+            num_frames = int(generator.integers(*lengths))
             num_sampled = -(-num_frames // EVERY)
             cuts = np.arange(0, num_frames, 60)
             change_points = np.stack([cuts, np.append(cuts[1:], num_frames) - 1], 1)
@@ -43,7 +51,9 @@ def make_summe_tvsum(root: Path, dataset: str, num_videos: int = 10, num_splits:
             group["picks"] = np.arange(0, num_frames, EVERY)
             noise = generator.uniform(size=(USERS, num_frames)) < 0.02
             group["user_summary"] = (of_frame ^ noise).astype(np.float32)
-            texts[f"video_{number}"] = generator.standard_normal((int(generator.integers(5, 9)), 768), np.float32)
+            texts[f"video_{number}"] = generator.standard_normal(
+                (int(generator.integers(*num_sentences)), 768), np.float32
+            )
             info.append(f"VT\tid{number}\ttitle\turl\t1:00")
             for _ in range(20):
                 ratings = np.clip(1 + 3 * of_frame + generator.integers(0, 2, num_frames), 1, 5)

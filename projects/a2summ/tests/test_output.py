@@ -4,7 +4,7 @@ import a2summ.frames
 import av
 import numpy as np
 import pytest
-from a2summ.frames import PlainDescriptor, frame_features, read_frames_of, read_times, sampled_indices
+from a2summ.frames import PlainDescriptor, read_frames_of, read_times, sampled_indices
 from a2summ.output.video import write_key_frames, write_video
 from a2summ.plan import budget_seconds, key_frames, key_sentences, plan_summary, summary_time
 from a2summ_videos import make_video, read_flashes, read_tones
@@ -73,7 +73,7 @@ def test_key_frames_are_those_frames(tmp_path):
 def test_frames_are_sampled_by_their_times(tmp_path):
     times = read_times(make_video(tmp_path / "a.mp4", duration_sec=3, fps=25, sound=False))
     assert sampled_indices(times).tolist() == [0, 12, 25, 37, 50, 62]
-    indices, features = frame_features(times, PlainDescriptor())
+    indices, features = PlainDescriptor()(times)
     assert features.shape == (6, PlainDescriptor.dim)
     assert len(indices) == 6
 

@@ -13,16 +13,21 @@ import pytest
 import torch
 from a2summ import training_free
 from a2summ.frames import RATE, PlainDescriptor, VideoTimes, read_times
+from a2summ.long_video import check_flat
 from a2summ.model import A2Summ
+from a2summ.network import build_network
 from a2summ.plan import divide_shots
-from a2summ.summarize import Request, main, summarize
+from a2summ.summarize import Request, build_parts, main, summarize
 from a2summ.summarizer import Inputs, TrainedSummarizer, load_summarizer, save_summarizer
 from a2summ_stand_ins import Letters
 from a2summ_videos import make_video, read_flashes, read_tones
+from eval_networks import config, write_weights
+from miniatures import ROOT
 
 from slowfast_gta.commands import run_command
 from slowfast_gta.errors import ConfigError, DataError, RunError, WeightsError
 
+CLIPS = ROOT.parent / "shared" / "clips"
 TEXTS = ["<b>Tom</b> & Ann meet.", "They walk home.", "It rains <script>alert(1)</script> a lot.", "Ünïcödé ends it."]
 
 
@@ -189,6 +194,33 @@ def test_wrong_inputs_are_sentences(video, srt, tmp_path, capsys):
     assert run([str(tmp_path / "absent.mp4"), "--output", str(tmp_path / "out")]) == 1
     assert "Traceback" not in capsys.readouterr().err
     assert run([str(video), "--output", str(tmp_path / "out"), "--budget", "x"]) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CLIPS.exists(), reason="../shared/clips is not here")
+def test_every_clip_of_others_is_summarized(tmp_path):
+    """With network features and without; the summary is played to its end, as long as it says."""
+    cfg = config("r2d")
+    network = build_network(cfg, write_weights(cfg, tmp_path / "r2d.pyth"))
+    clips = sorted(path for path in CLIPS.rglob("*") if path.suffix in (".mp4", ".avi"))
+    assert clips
+    for number, clip in enumerate(clips):
+        request = Request(clip, tmp_path / str(number), budget="40%")
+        parts = build_parts(request)
+        for given in (parts, parts._replace(network=network)):
+            result = summarize(request, given)
+            _, shown = read_flashes(request.output / "summary.mp4")
+            assert shown[-1] < result["budget"]["used_sec"] <= result["budget"]["asked_sec"] + 0.01, clip
+            assert (np.diff(shown) > 0).all()
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_length(tmp_path):
+    """Twelve minutes are several pieces of everything that works in pieces."""
+    assert run_command("long_video", ["--output", str(tmp_path), "--minutes", "1", "12"], package="a2summ") == 0
+    assert json.loads((tmp_path / "12_summary" / "summary.json").read_text())["duration_sec"] == pytest.approx(720)
+    with pytest.raises(RunError, match="not flat"):
+        check_flat([{"peak_mib": 100.0}, {"peak_mib": 111.0}])
 
 
 def test_json_is_one_document(video, srt, tmp_path, capsys):

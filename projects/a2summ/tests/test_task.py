@@ -1,6 +1,10 @@
 """Training and testing through the core: every data set, exact resume, five splits, the authors' checkpoints."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from itertools import chain
 from pathlib import Path
 
@@ -11,13 +15,15 @@ from a2summ.config import extension, model_options
 from a2summ.evaluation import evaluate_video
 from a2summ.loading import SampleLoader, hold_out, with_shuffled_text
 from a2summ.model import A2Summ
+from a2summ.task import A2SummTask
 from a2summ_made import make_model, make_sample
 from a2summ_packs import make_articles, make_summe_tvsum
 from a2summ_stand_ins import released_state
 
 from slowfast_gta import load_config
 from slowfast_gta.commands import run_command
-from slowfast_gta.errors import ConfigError
+from slowfast_gta.errors import ConfigError, Interrupted
+from slowfast_gta.run import train_and_test
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SMALL = ["A2SUMM.DIM", 16, "A2SUMM.NUM_LAYERS", 1, "SOLVER.MAX_EPOCH", 2, "NUM_GPUS", 0, "LOG_PERIOD", 1]
@@ -86,6 +92,104 @@ def test_a_resumed_training_ends_with_the_same_weights(packs, tmp_path):
     assert whole.keys() == parts.keys()
     assert all(torch.equal(value, parts[name]) for name, value in whole.items())
     assert any("intra_scale" in name for name in whole)
+
+
+class Stops(A2SummTask):
+    """Raises in the loss of its third batch."""
+
+    num_calls = 0
+
+    def loss(self, model, batch):
+        type(self).num_calls += 1
+        if type(self).num_calls == 3:
+            raise Interrupted("in the middle")
+        return super().loss(model, batch)
+
+
+def config_of(root: Path, output: Path, *pairs):
+    tokens = [*SMALL, "DATA.PATH_TO_DATA_DIR", root, "OUTPUT_DIR", output, "A2SUMM.SPLIT", 0, "TEST.ENABLE", False]
+    return load_config(CONFIGS / "TVSum.yaml", [str(token) for token in (*tokens, *pairs)], extra=extension())
+
+
+def test_a_resume_inside_an_epoch_is_exact(packs, tmp_path):
+    """Dropout, the order of the samples and Adam's state go on where they were."""
+    pairs = ("TRAIN.BATCH_SIZE", 1, "TRAIN.CHECKPOINT_PERIOD_STEPS", 1, "SOLVER.MAX_EPOCH", 1)
+    train_and_test(config_of(packs, tmp_path / "whole", *pairs), build_task=A2SummTask.from_cfg)
+    parted = config_of(packs, tmp_path / "parts", *pairs)
+    with pytest.raises(Interrupted):
+        train_and_test(parted, build_task=Stops.from_cfg)
+    newest = sorted((tmp_path / "parts" / "checkpoints").glob("*.pyth"))[-1]
+    assert torch.load(newest, weights_only=True)["step"] == 2
+    train_and_test(parted, build_task=A2SummTask.from_cfg)
+    whole, parts = weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")
+    assert all(torch.equal(value, parts[name]) for name, value in whole.items())
+
+
+_DIES = """
+import os, signal, sys
+from a2summ.config import extension
+from a2summ.task import A2SummTask
+from slowfast_gta import load_config
+from slowfast_gta.run import train_and_test
+
+class Dies(A2SummTask):
+    num_calls = 0
+    def loss(self, model, batch):
+        Dies.num_calls += 1
+        if Dies.num_calls == 6:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().loss(model, batch)
+
+train_and_test(load_config(sys.argv[1], sys.argv[2:], extra=extension()), build_task=Dies.from_cfg)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_resumed_exactly(packs, tmp_path):
+    pairs = ("TRAIN.BATCH_SIZE", 1, "TRAIN.CHECKPOINT_PERIOD_STEPS", 1, "TEST.ENABLE", False, "A2SUMM.SPLIT", 0)
+    assert run("TVSum", packs, tmp_path / "whole", *pairs) == 0
+    tokens = [*SMALL, "DATA.PATH_TO_DATA_DIR", packs, "OUTPUT_DIR", tmp_path / "parts", *pairs]
+    command = [sys.executable, "-c", _DIES, CONFIGS / "TVSum.yaml", *tokens]
+    paths = os.pathsep.join(str(Path(entry or ".").resolve()) for entry in sys.path)
+    killed = subprocess.run([str(item) for item in command], env={**os.environ, "PYTHONPATH": paths}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert run("TVSum", packs, tmp_path / "parts", *pairs) == 0
+    whole, parts = weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")
+    assert all(torch.equal(value, parts[name]) for name, value in whole.items())
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(tmp_path):
+    """By the command line; of samples of one length, since a process's means are over its share; without the losses
+    that compare within it, without dropout, which each process draws for itself, and by SGD, whose steps are as alike
+    as the gradients are."""
+    from slowfast_gta.distributed.group import free_port
+
+    root = make_summe_tvsum(tmp_path / "pack", "TVSum", 5, 1, lengths=(600, 601), num_sentences=(5, 6))
+    pairs = [
+        *SMALL,
+        *("DATA.PATH_TO_DATA_DIR", root, "A2SUMM.SPLIT", 0, "TRAIN.BATCH_SIZE", 2, "DIST_TIMEOUT_SEC", 300),
+        *("A2SUMM.DROPOUT_INPUT", 0.0, "A2SUMM.DROPOUT_ATTN", 0.0, "A2SUMM.DROPOUT_HEAD", 0.0),
+        *("A2SUMM.INTER_WEIGHT", 0.0, "A2SUMM.INTRA_WEIGHT", 0.0, "A2SUMM.HEAD", "logit"),
+        *("SOLVER.OPTIMIZING_METHOD", "sgd", "SOLVER.BASE_LR", 0.05),
+    ]
+    program = Path(__file__).parents[1] / "run.py"
+
+    def launch(output: Path, **environment):
+        line = [sys.executable, program, "--cfg", CONFIGS / "TVSum.yaml", *pairs, "OUTPUT_DIR", output]
+        own = {**os.environ, **{name: str(value) for name, value in environment.items()}}
+        return subprocess.Popen([str(item) for item in line], env=own, stderr=subprocess.PIPE, text=True)
+
+    meeting = {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    runs = [launch(tmp_path / "one")]
+    runs += [launch(tmp_path / "two", **meeting, RANK=number, LOCAL_RANK=number) for number in range(2)]
+    for process in runs:
+        error = process.communicate(timeout=600)[1]
+        assert process.returncode == 0, error
+    one, two = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
+    assert all(torch.allclose(value, two[name], rtol=0, atol=2e-5) for name, value in one.items())
+    results = [results_of(tmp_path / name) for name in ("one", "two")]
+    assert results[0]["per_video"].keys() == results[1]["per_video"].keys()
 
 
 def test_training_learns_what_is_important(tmp_path):

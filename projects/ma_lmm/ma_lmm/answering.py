@@ -34,11 +34,16 @@ class Watched:
     sec_per_frame: float
     num_repeated: int = 0  # frames that did not decode; the nearest one was watched instead
 
-    def spans_sec(self, question: int = 0) -> list[tuple[float, float]]:
-        """The seconds (first, last frame) that each entry of the memory holds: of the visual bank at the CLS token, or
+    def spans(self, question: int = 0) -> list[tuple[int, int]]:
+        """The watched frames (first, last) that each entry of the memory holds: of the visual bank at the CLS token, or
         of the deepest query bank at the first query, for that question."""
-        bank, member = (self.memory.visual, 0) if self.memory.visual else (self.memory.queries[-1], question)
-        return [(float(self.times_sec[first]), float(self.times_sec[last])) for first, last in bank.spans(0, member)]
+        if self.memory.visual is not None:
+            return self.memory.visual.spans()
+        return self.memory.queries[-1].spans(0, question)
+
+    def spans_sec(self, question: int = 0) -> list[tuple[float, float]]:
+        """The same in seconds."""
+        return [(float(self.times_sec[first]), float(self.times_sec[last])) for first, last in self.spans(question)]
 
 
 def choose_frames(video, path: str | Path, fps: float | None, num_frames: int | None) -> tuple[list[int], np.ndarray]:

@@ -8,9 +8,10 @@ import pickle
 
 import pytest
 import torch
+from ma_lmm.answering import generate
 from ma_lmm.memory.rules import MemoryRule
 from ma_lmm.models import Blip2ForVideo, InstructBlipForVideo
-from ma_lmm.prompts import PromptError
+from ma_lmm.prompts import PromptError, Prompts
 from ma_lmm.tiny import NUM_QUERIES, tiny_model
 from transformers import Blip2ForConditionalGeneration, InstructBlipForConditionalGeneration
 
@@ -96,6 +97,21 @@ def test_generation_of_one_frame_is_the_librarys(kind, language):
     expected = library_of(model).generate(pixel_values[:, 0], **inputs, **options)
     assert torch.equal(model.generate(pixel_values, **inputs, **options), expected)
     assert torch.equal(model.generate(pixel_values[:, 0], **inputs, **options), expected)
+
+
+@pytest.mark.parametrize(("kind", "language"), KINDS)
+@torch.no_grad()
+def test_what_ask_generates_of_one_frame_is_the_librarys(kind, language):
+    """The same words, though the prompt goes in as embeddings alone."""
+    model = model_of(kind, language)
+    pixel_values, inputs = video(1), text(model)
+    inputs.pop("labels", None)
+    expected = library_of(model).generate(pixel_values[:, 0], **inputs, max_new_tokens=5, do_sample=False)
+    prompt = {name: value for name, value in inputs.items() if name != "input_ids"}
+    tokens = model.get_image_features(pixel_values, **prompt).pooler_output
+    prompts = Prompts(inputs["input_ids"], torch.ones_like(inputs["input_ids"]), None, None)
+    got = generate(model, tokens, prompts, max_new_tokens=5, do_sample=False)
+    assert torch.equal(got, expected[:, -got.shape[1] :]) and got.shape[1] >= 5
 
 
 @pytest.mark.parametrize("num_frames", [4, 5])  # at the last frame the bank holds T - 1

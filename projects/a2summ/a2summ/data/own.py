@@ -21,7 +21,7 @@ import torch
 
 from a2summ.data.annotations import read_splits
 from a2summ.data.summe_tvsum import UserReference
-from a2summ.frames import RATE, FrameNetwork, frame_features, read_times
+from a2summ.frames import RATE, FrameNetwork, read_times
 from a2summ.samples import Sample
 from a2summ.shots.choose import Timeline, choose_shots, summary_frames
 from a2summ.shots.kts import segment_in_pieces, shots_of
@@ -106,7 +106,7 @@ def prepare_features(root: Path, network: FrameNetwork, encoder) -> None:
         logger.info("Computing the features of %d of %d videos.", len(missing), len(names))
     for name in missing:
         times = read_times(videos[name])
-        indices, frames = frame_features(times, network)
+        indices, frames = network(times)
         transcript = find_transcript(root, name)
         sentences = [] if transcript is None else read_transcript(transcript, times.duration_sec).sentences
         vectors = encoder.encode([sentence.text for sentence in sentences]).numpy()

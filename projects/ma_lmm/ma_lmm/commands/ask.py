@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         answers.append(answer(loaded, watched, number, options.max_new_tokens, options.beams, stream))
         if not stream:
             say(answers[-1])
-    spans = watched.spans_sec() if watched.memory.visual or watched.memory.queries else []
+    spans = watched.spans_sec()
     if spans:
         say("\nIn memory: " + ", ".join(f"{clock(first)}-{clock(last)}" for first, last in spans))
     if options.strip:
@@ -73,6 +73,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     how_many.add_argument("--fps", type=_positive(float), help="frames watched a second (default: 1)")
     how_many.add_argument("--frames", type=_positive(int), help="frames watched in all, evenly chosen")
     parser.add_argument("--memory", type=_positive(int), default=20, help="length of the memory banks (default: 20)")
+    parser.add_argument("--banks", choices=("both", "visual", "query"), default="both", help="which there are")
     parser.add_argument("--update", choices=CHOICES["update"], default="compress", help="what a full bank does")
     parser.add_argument("--level", choices=CHOICES["level"], default="token")
     parser.add_argument("--strip", help="write a picture of what is in memory, for example memory.png")
@@ -110,7 +111,13 @@ def _load(options: argparse.Namespace) -> Loaded:
     except (RuntimeError, AssertionError):
         raise ConfigError(f"--device {options.device}: there is no such device here; cpu always works.") from None
     dtype = _DTYPES[options.dtype or ("bfloat16" if device.type == "cuda" else "float32")]
-    rule = MemoryRule(length=options.memory, update=options.update, level=options.level)
+    rule = MemoryRule(
+        length=options.memory,
+        update=options.update,
+        level=options.level,
+        visual=options.banks != "query",
+        query=options.banks != "visual",
+    )
     loaded = load_video_model(options.model, rule, options.device, dtype)
     if options.trained:
         loaded.notes += load_trained(loaded.model, options.trained)
@@ -139,8 +146,7 @@ def _how_it_was_watched(watched: Watched, loaded: Loaded) -> str:
 
 
 def _save_strip(options: argparse.Namespace, watched: Watched) -> None:
-    bank = watched.memory.visual
-    frames = middle_frames(options.video, bank.spans(), watched.indices)
+    frames = middle_frames(options.video, watched.spans(), watched.indices)
     try:
         save_strip(Path(options.strip), draw_strip(frames, watched.spans_sec()))
     except ValueError:

@@ -1,5 +1,5 @@
-"""The command that proves flat memory: peak memory and time per frame of short and long videos, beside the same model
-that attends to all frames at once, each measured in a process of its own; and a picture of it."""
+"""The command that proves flat memory and flat time: peak memory and time per frame of short and long videos, beside
+the same model that attends to all frames at once, each in a process of its own; and one picture of both."""
 
 import argparse
 import json
@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 
+from ma_lmm.chart import Chart, Curve, draw_charts
 from ma_lmm.memory.rules import MemoryRule
 from ma_lmm.models import VideoModel
 from ma_lmm.tiny import tiny_model
@@ -22,14 +23,16 @@ from slowfast_gta.errors import RunError
 IMAGE_PX, MEMORY = 112, 8
 TOLERANCE = 0.02  # by which the peaks of the shortest and the longest video may differ
 _WAYS = ("memory", "all at once")
+_NUM_PARTS = 10  # of a video, in each of which the time per frame is told
 
 
 @torch.inference_mode()
 def measure(way: str, num_frames: int) -> dict:
-    """Watch a random video, in this process: peak memory (MiB), and CPU seconds a frame in the second half of it."""
+    """Watch a random video, in this process: peak memory (MiB); CPU seconds a frame in the second half of it and, with
+    the memory, in each of its parts (the median, which no hiccup moves)."""
     model = tiny_model(image=IMAGE_PX, vision=32)
     frames = _encoded_frames(model, num_frames)
-    times = [time.process_time()]
+    start, times = time.process_time(), []
     if way == "memory":
         model.memory_rule = MemoryRule(length=MEMORY)
         watcher = model.watch(num_frames, torch.tensor([[1, 6, 7]]))
@@ -40,12 +43,15 @@ def measure(way: str, num_frames: int) -> dict:
         model.memory_rule = MemoryRule(visual=False, query=False)
         watcher = model.watch(1, torch.tensor([[1, 6, 7]]))
         watcher.see(torch.cat(list(frames), dim=1))
-        times.append(time.process_time())
     watcher.visual_tokens()
-    half = (len(times) - 1) // 2
+    all_sec = time.process_time() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
-    frame_sec = (times[-1] - times[half]) / ((len(times) - 1 - half) if way == "memory" else num_frames)
-    return {"way": way, "num_frames": num_frames, "peak_mib": peak, "frame_sec": frame_sec}
+    row = {"way": way, "num_frames": num_frames, "peak_mib": peak, "frame_sec": all_sec / num_frames}
+    if way == "memory":
+        of_frame = torch.tensor(times, dtype=torch.float64).diff(prepend=torch.tensor([start], dtype=torch.float64))
+        row["frame_sec"] = float(of_frame[num_frames // 2 :].mean())
+        row["part_sec"] = [float(part.median()) for part in of_frame.chunk(min(_NUM_PARTS, num_frames))]
+    return row
 
 
 def _encoded_frames(model: VideoModel, num_frames: int) -> Iterator[torch.Tensor]:
@@ -88,46 +94,35 @@ def check_flat(rows: list[dict]) -> None:
 
 
 def draw_memory(rows: list[dict]) -> Image.Image:
-    """Peak memory over the number of frames, both on logarithmic scales."""
-    width, height, left, bottom = 680, 400, 70, 60
-    picture = Image.new("RGB", (width, height), "white")
-    draw = ImageDraw.Draw(picture)
-    counts, peaks = [row["num_frames"] for row in rows], [row["peak_mib"] for row in rows]
-    spans = (min(counts), max(counts)), (0.9 * min(peaks), 1.1 * max(peaks))
-
-    def point(num_frames: float, peak: float) -> tuple[float, float]:
-        shares = [
-            torch.log(torch.tensor(value / low)) / torch.log(torch.tensor(high / low))
-            for value, (low, high) in zip((num_frames, peak), spans, strict=True)
+    """Peak memory over the number of frames; and the time per frame within the longest video, beside
+    that of all frames at once over the length of the video."""
+    names = {"memory": f"banks of {MEMORY} entries", "all at once": "all frames at once"}
+    peaks = [
+        Curve(names[way], [(row["num_frames"], row["peak_mib"]) for row in rows if row["way"] == way]) for way in _WAYS
+    ]
+    longest = max((row for row in rows if row["way"] == "memory"), key=lambda row: row["num_frames"])
+    parts = longest["part_sec"]
+    within = [(longest["num_frames"] * (part + 1) / len(parts), 1000 * sec) for part, sec in enumerate(parts)]
+    at_once = [(row["num_frames"], 1000 * row["frame_sec"]) for row in rows if row["way"] == "all at once"]
+    times = [
+        Curve(f"{names['memory']}, within {longest['num_frames']} frames", within, labels=False),
+        Curve(f"{names['all at once']}, the mean of a whole video", at_once),
+    ]
+    return draw_charts(
+        [
+            Chart("peak memory of the process, MiB", "frames of the video", peaks),
+            Chart("CPU milliseconds a frame", "frames watched", times, "{:.1f}"),
         ]
-        return left + float(shares[0]) * (width - left - 60), height - bottom - float(shares[1]) * (
-            height - bottom - 30
-        )
-
-    draw.line((left, 30, left, height - bottom, width - 60, height - bottom), fill="black")
-    for number, (way, colour) in enumerate(zip(_WAYS, ((70, 110, 180), (200, 90, 60)), strict=True)):
-        own = [row for row in rows if row["way"] == way]
-        points = [point(row["num_frames"], row["peak_mib"]) for row in own]
-        draw.line(points, fill=colour, width=3)
-        for (x, y), row in zip(points, own, strict=True):
-            draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=colour)
-            draw.text((x - 10, y - 20), f"{row['peak_mib']:.0f}", fill=colour)
-            draw.text((x - 8, height - bottom + 6), str(row["num_frames"]), fill="black")
-        if way == "memory":
-            for (x, _), row in zip(points, own, strict=True):
-                draw.text((x - 30, height - bottom + 18), f"{1000 * row['frame_sec']:.1f} ms a frame", fill=colour)
-        label = f"banks of {MEMORY} entries" if way == "memory" else "all frames at once"
-        draw.text((left + 20, 40 + 16 * number), label, fill=colour)
-    draw.text((left + 200, height - 22), "frames of the video", fill="black")
-    draw.text((8, 10), "peak memory of the process, MiB", fill="black")
-    return picture
+    )
 
 
 def _in_own_process(way: str, num_frames: int) -> dict:
     code = "import sys; from ma_lmm.commands.prove_memory import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, "--measure", way, str(num_frames)]
     # One arena and returned blocks: what is measured is what the tensors need, not what malloc keeps.
-    environment = {**os.environ, "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1"}
+    # It finds this project and the core where this process did, whatever PYTHONPATH was before.
+    paths = os.pathsep.join(dict.fromkeys(str(Path(entry or ".").resolve()) for entry in sys.path))
+    environment = {**os.environ, "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
         raise RunError(
