@@ -3,7 +3,7 @@
 PYTHON ?= python3
 RUN := OMP_WAIT_POLICY=PASSIVE .venv/bin/python
 
-.PHONY: demo test test-slow slurm lint bench faults cases a2summ ma-lmm gpu clean
+.PHONY: demo test test-slow slurm lint bench faults cases asm-loc a2summ ma-lmm gpu clean
 
 demo: .venv/installed
 	@$(RUN) tools/demo.py
@@ -38,6 +38,11 @@ bench: .venv/installed
 
 gpu: .venv/installed  # five minutes on a GPU, most valuable first; without one a dry run at small size
 	@$(RUN) tools/benchmark.py gpu --output runs/gpu
+
+# ASM-Loc: end to end on made videos, 3 seeds; then the worlds of made features, which end with 1 where a margin is missed.
+asm-loc: .venv/installed
+	@$(RUN) projects/asm_loc/prove.py
+	@$(RUN) projects/asm_loc/worlds.py
 
 # A2Summ's two experiments: the alignment on made sequences, and summaries of made videos, end to end.
 a2summ: .venv/installed
