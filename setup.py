@@ -20,7 +20,7 @@ setup(
         *sorted({"slowfast_gta." + folder.replace("/", ".") for folder in CONFIGS}),
     ],
     package_dir={"slowfast_gta.configs": "configs"},
-    package_data={"": ["*.yaml"]},
+    package_data={"": ["*.yaml"], "slowfast_gta.reports": ["page/*"]},
     install_requires=[
         "torch>=2.11",
         "numpy>=2.2",
@@ -46,6 +46,10 @@ setup(
         ],
         # One version: projects/ma_lmm hooks into the library's models, and its tests compare with them bit for bit.
         "ma_lmm": ["transformers==5.24.0", "pillow", "pycocoevalcap==1.2", "pycocotools>=2.0.11"],
+        "export": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],  # 120 MB
+        "report": ["altair>=5.4", "vl-convert-python>=1.6", "jinja2>=3.1"],  # 100 MB
+        "browser": ["playwright>=1.49", "axe-playwright-python>=0.1.4"],  # 170 MB: the report's tests; no browser in it
+        "pictures": ["matplotlib>=3.9"],
         "slurm": ["submitit>=1.5"],
         "test": ["pytest>=8", "pytest-xdist", "ruff", "ruptures", "mypy", "types-PyYAML", "types-tqdm"],
     },

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from fvcore.common.config import CfgNode
 from torch import nn
 
 from slowfast_gta import distributed
+from slowfast_gta.benchmarks.complexity import build_complexity
 from slowfast_gta.config.check import check_weights_files
 from slowfast_gta.config.extension import Extra
 from slowfast_gta.config.load import flat_from_cfg, save_config
@@ -31,11 +33,14 @@ from slowfast_gta.engine.training.schedule import lr_scale_from_cfg
 from slowfast_gta.engine.training.train import train
 from slowfast_gta.engine.writers import add_picture
 from slowfast_gta.errors import ConfigError
+from slowfast_gta.files import write_whole
 from slowfast_gta.models.build import inserted_names
 from slowfast_gta.models.weights import check_weights
 from slowfast_gta.models.weights.download import local_weights
 from slowfast_gta.processes.parallel import num_cores
 from slowfast_gta.reports.confusion import save_confusion_picture
+from slowfast_gta.reports.curves import save_curves_picture
+from slowfast_gta.reports.report import write_report_of_run
 
 logger = logging.getLogger("slowfast_gta")
 
@@ -117,9 +122,14 @@ def _train_one(cfg: CfgNode, place: distributed.Place, build_task: BuildTask, ea
     terms = build_terms(cfg, num_gpus > 0)
     with made_folder(output_dir) if place.is_main else contextlib.nullcontext():
         distributed.launch(_work, (jobs, cfg, here, task, place, terms), place, num_gpus, terms)
+    if place.is_main and cfg.TRAIN.ENABLE:
+        save_curves_picture(output_dir)
     if place.is_main and cfg.TEST.ENABLE:
         draw_pictures(task, output_dir)
         add_picture(cfg, "confusion", output_dir / "confusion.png")
+        if cfg.TEST.REPORT and isinstance(task, Classification):
+            save_complexity(cfg, output_dir)
+            write_report_of_run(output_dir)
     return output_dir
 
 
@@ -129,6 +139,16 @@ def draw_pictures(task: Task, output_dir: Path) -> None:
         save_confusion_picture(output_dir)
     else:
         task.draw(output_dir)
+
+
+def save_complexity(cfg: CfgNode, output_dir: Path) -> None:
+    """complexity.json: what the tested network costs; nothing for a network whose operations cannot be counted."""
+    try:
+        found = build_complexity(cfg)
+    except Exception as fault:  # a network of the user's own, on tensors without contents
+        logger.warning("What the network costs could not be counted (%s: %s).", type(fault).__name__, fault)
+        return
+    write_whole(output_dir / "complexity.json", json.dumps(found, indent=2))
 
 
 def build_launch_context(cfg: CfgNode, init_method: str | None = None) -> distributed.Place:
@@ -240,8 +260,9 @@ def files_of(output_dir: Path) -> list[str]:
     kinds = {
         "checkpoint": checkpoints[-1:] + [path for path in (checkpoint_dir(output_dir) / BEST,) if path.exists()],
         "results": [output_dir / "results.json", output_dir / "scores.npz", output_dir / "confusion.png"],
+        "report": [output_dir / "report.html"],
         "log": [output_dir / "log.txt"],
-        "numbers": [output_dir / "metrics.jsonl", output_dir / "tensorboard"],
+        "numbers": [output_dir / "metrics.jsonl", output_dir / "curves.png", output_dir / "tensorboard"],
         "config": [output_dir / "config.yaml"],
     }
     found = {kind: [str(path) for path in paths if path.exists()] for kind, paths in kinds.items()}

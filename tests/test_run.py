@@ -13,7 +13,7 @@ def test_everything_that_a_run_has_left_is_listed(trained):
     assert all(path.exists() for path in named)
     assert {path.name for path in named} == {
         *("checkpoint_epoch_00002.pyth", "results.json", "scores.npz", "confusion.png", "log.txt", "metrics.jsonl"),
-        "config.yaml",
+        *("config.yaml", "curves.png"),
     }
 
 

@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 from slowfast_gta.engine.device import device_from_cfg
 from slowfast_gta.models.build import build_model
 from slowfast_gta.models.fold import fold_batch_norms
-from slowfast_gta.models.layers import Conv3d, Projection
+from slowfast_gta.models.layers import BatchNorm3d, Conv3d, Projection
 from slowfast_gta.models.layout import BLOCKS
 from slowfast_gta.models.packed import pack_
 from slowfast_gta.models.resnet import ResBlock, Stem
@@ -42,7 +42,13 @@ class _PlainResBlock(ResBlock):
         return F.relu(shortcut + residual, inplace=True)
 
 
-_PLAIN = {Conv3d: nn.Conv3d, Projection: nn.Conv3d, Stem: _PlainStem, ResBlock: _PlainResBlock}
+_PLAIN = {
+    BatchNorm3d: nn.BatchNorm3d,
+    Conv3d: nn.Conv3d,
+    Projection: nn.Conv3d,
+    Stem: _PlainStem,
+    ResBlock: _PlainResBlock,
+}
 
 
 class _PlainOperations(TorchFunctionMode):

@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -24,7 +24,11 @@ LONGEST_TMPDIR = 70
 COMMANDS = {
     "run_net": "train and test what a config describes",
     "predict": "the five most likely classes of any video file",
+    "explain": "pictures of what a network does with a clip: attention, matrices, Grad-CAM",
     "extract_features": "rows of features over time, with their times, of any number of videos",
+    "export": "a network as one file (ONNX, torch.export) for people without this package",
+    "report": "one HTML page of one or several runs",
+    "annotate": "a video or stream with its classes and their scores over time on it",
     "ensemble": "average the scores of runs that tested the same videos",
     "check_weights": "does a file of weights fit the network of a config",
     "check_data": "what is wrong with a data set: lists, videos, splits",
@@ -50,8 +54,17 @@ _CANNOT_BE_WRITTEN = {
 def run_command(name: str, arguments: Sequence[str] | None = None, package: str = "slowfast_gta.commands") -> int:
     """Run the command `name` with `arguments` (the command line's, if None); returns the exit code.
 
-    package: where the module of the command is; a project has its own.
+    package: where the module of the command is; a project has its own. A process that was one of several ends here.
     """
+    code = _exit_code(lambda: _run_command(name, sys.argv[1:] if arguments is None else list(arguments), package))
+    if "slowfast_gta.distributed" in sys.modules:
+        from slowfast_gta.distributed import end_member
+
+        end_member(code)
+    return code
+
+
+def _run_command(name: str, arguments: list[str], package: str) -> int:
     # Before torch is imported: threads that wait then sleep instead of spinning. On a machine with anything else to do
     # (our own readers of videos, to begin with), spinning makes a training step up to ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -59,13 +72,22 @@ def run_command(name: str, arguments: Sequence[str] | None = None, package: str 
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     # Of processes that were killed; ours are told of by a sentence.
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
-    open_standard_streams()
     _interrupt_at_warnings()
+    shorten_tmpdir()
+    if arguments and arguments[0] in _FLAGS:
+        return _answer(arguments[0])
+    return importlib.import_module(f"{package}.{name}").main(arguments)
+
+
+def _exit_code(work: Callable[[], int]) -> int:
+    """What work() returns; what a user did wrong is printed as a sentence, and has an exit code."""
+    open_standard_streams()
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold bytes that are no text
     try:
-        shorten_tmpdir()
-        return importlib.import_module(f"{package}.{name}").main(arguments)
+        code = work()
+        sys.stdout.flush()  # here, where it is known what to do if nobody reads it
+        return code
     except Interrupted as stop:
         print(f"{stop} The same command goes on from there.", file=sys.stderr)
         return stop.exit_code
@@ -134,23 +156,31 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def main() -> int:
     """`python -m slowfast_gta NAME ...` and the console script `slowfast-gta NAME ...`."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    if name in COMMANDS:
-        return run_command(name, sys.argv[2:])
+    return run_command(name, sys.argv[2:]) if name in COMMANDS else _exit_code(lambda: _without_command(name))
+
+
+def _without_command(name: str) -> int:
+    if name in _FLAGS:
+        return _answer(name)
     usage = "usage: slowfast-gta COMMAND ...   (COMMAND --help tells more)\n\n"
     usage += "\n".join(f"  {command:<18}{what}" for command, what in (*COMMANDS.items(), *_FLAGS.items()))
     if name in ("-h", "--help"):
         print(usage)
-    elif name == "--version":
+        return 0
+    near = difflib.get_close_matches(name.replace("-", "_").removesuffix(".py"), COMMANDS, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    print(f"error: there is no command '{name}'.{hint}\n{usage}", file=sys.stderr)
+    return 2
+
+
+def _answer(flag: str) -> int:
+    """Prints what one of _FLAGS asks for."""
+    if flag == "--version":
         from slowfast_gta.engine.checkpoint.code_version import code_version
 
         print(f"slowfast_gta {code_version()}")
-    elif name == "--list":
-        print("\n".join(list_configs()))
     else:
-        near = difflib.get_close_matches(name.replace("-", "_").removesuffix(".py"), COMMANDS, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        print(f"error: there is no command '{name}'.{hint}\n{usage}", file=sys.stderr)
-        return 2
+        print("\n".join(list_configs()), flush=True)
     return 0
 
 

@@ -69,24 +69,28 @@ def _table(rows: dict[str, dict]) -> str:
 
 
 def _draw(configs: dict, output: Path) -> dict[str, Path]:
-    """The pictures that the demo leaves, by what they show."""
+    """The pictures that the demo leaves, by what they show; none, said in the log, without matplotlib."""
     from slowfast_gta.engine.classification import Classification
     from slowfast_gta.engine.evaluation.test import load_test_weights
+    from slowfast_gta.inference.explaining.matrices import build_initial_network
     from slowfast_gta.models import build_model
     from slowfast_gta.reports.confusion import draw_confusion
-    from slowfast_gta.reports.global_matrices import draw_global_matrices
-    from slowfast_gta.reports.heatmap import beside, save_picture
+    from slowfast_gta.reports.global_matrices import draw_global_matrices, temporal_matrices
+    from slowfast_gta.reports.style import has_matplotlib, not_drawn, save_picture
 
+    if not has_matplotlib():
+        logger.warning("%s", not_drawn(f"{output}: what the networks learned"))
+        return {}
     cfg = configs["R2D + GTA"]
     model = build_model(cfg)
     load_test_weights(cfg, Classification.from_cfg(cfg), model)
-    confusions = [
-        draw_confusion(cfg.OUTPUT_DIR, f"{name}: predicted for each true class, percent")
-        for name, cfg in configs.items()
-    ]
+    initial = temporal_matrices(build_initial_network(cfg))
     pictures = {
-        "Global temporal matrices": (output / "global_matrices.png", draw_global_matrices(model)),
-        "Confusion matrices": (output / "confusion.png", beside(confusions)),
+        "Global temporal matrices": (output / "global_matrices.png", draw_global_matrices(model, initial)),
+        "Confusion matrices": (
+            output / "confusion.png",
+            draw_confusion([one.OUTPUT_DIR for one in configs.values()], list(configs)),
+        ),
     }
     for path, picture in pictures.values():
         save_picture(path, picture)

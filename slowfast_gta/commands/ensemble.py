@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     output = Path(args.output)
     results = average_files(args.runs, args.weights or [1.0] * len(args.runs), output)
-    save_confusion_picture(output)
+    picture = save_confusion_picture(output)
     if args.json:
         print(json.dumps(results, indent=2))
         return 0
@@ -47,5 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         line += f", {run['num_missing']} videos missing" * bool(run["num_missing"])
         print(line + ", its classes are not named and could not be compared" * (not run["classes_named"]))
     print(f"ensemble: {sentence(results)}.")
-    print(f"Written to {output.resolve()}: results.json, scores.npz, confusion.png.")
+    drawn = f", {picture.name}" if picture else ""
+    print(f"Written to {output.resolve()}: results.json, scores.npz{drawn}.")
     return 0

@@ -12,6 +12,7 @@ from slowfast_gta.config.arguments import add_config_arguments, load_configs, sp
 from slowfast_gta.errors import ConfigError
 
 if TYPE_CHECKING:  # PyTorch is imported behind the reading of the command line
+    from slowfast_gta.engine.precision import Rounding
     from slowfast_gta.inference.extraction import Outcome
 
 _EXAMPLES = """examples:
@@ -55,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep-views", action="store_true", help="(N, views, C) instead of the mean over the views")
     parser.add_argument("--format", default="npz", choices=("npz", "npy", "safetensors", "h5"), help="default: npz")
     parser.add_argument("--dtype", default="float32", choices=("float32", "float16"), help="of the files")
-    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"), help="of the network")
+    parser.add_argument("--precision", choices=("float32", "bfloat16", "float16"), help="default: TEST.PRECISION")
     parser.add_argument("--batch-size", type=int, metavar="B", help="clips at a time (default: TEST.BATCH_SIZE)")
     parser.add_argument("--num_shards", type=int, default=1, metavar="N", help="how many calls share the videos")
     parser.add_argument("--shard_id", type=int, default=0, metavar="I", help="which of them this is, from 0")
@@ -115,11 +116,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     shard = (args.shard_id * world_size + rank, args.num_shards * world_size)
     outcome = extract_folder(extractor, videos, folder, shard)
-    _tell(outcome, args, weights, shard)
+    _tell(outcome, args, weights, shard, extractor.network.rounding)
     return int(bool(outcome.failed))
 
 
-def _tell(outcome: "Outcome", args: argparse.Namespace, weights: Path, shard: tuple[int, int]) -> None:
+def _tell(
+    outcome: "Outcome", args: argparse.Namespace, weights: Path, shard: tuple[int, int], rounding: "Rounding | None"
+) -> None:
     speed = outcome.per_hour()
     if args.json:
         document = {
@@ -137,6 +140,7 @@ def _tell(outcome: "Outcome", args: argparse.Namespace, weights: Path, shard: tu
             "video_hours": round(outcome.video_sec / 3600, 6),
             "wall_sec": round(outcome.wall_sec, 3),
             "counts": outcome.counts,
+            **({"rounding": rounding.found} if rounding and rounding.found else {}),
             **speed,
         }
         print(json.dumps(document, indent=2))

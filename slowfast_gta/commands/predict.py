@@ -75,7 +75,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--max-latency", type=float, metavar="SEC", help="of a live source: frames that wait longer are dropped"
     )
     parser.add_argument("--batch-size", type=int, metavar="B", help="clips at a time (default: TEST.BATCH_SIZE)")
-    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"), help="of the network")
+    parser.add_argument("--precision", choices=("float32", "bfloat16", "float16"), help="default: TEST.PRECISION")
     parser.add_argument("--format", default="text", choices=tuple(_WRITERS), help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="one JSON document and nothing else: --format json")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write there, not on standard output")

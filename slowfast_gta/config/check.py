@@ -50,7 +50,7 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     (
         "at least 0 and below 1",
         lambda value: 0 <= value < 1,
-        "MODEL.DROPOUT_RATE TRAIN.LABEL_SMOOTHING EMA.DECAY",
+        "MODEL.DROPOUT_RATE TRAIN.LABEL_SMOOTHING EMA.DECAY DATA.COLOR_JITTER",
     ),
     ("above 0 and at most 1", lambda value: 0 < value <= 1, "SOLVER.WARMUP_MAX_FRACTION"),
     (

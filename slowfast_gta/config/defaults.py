@@ -99,6 +99,7 @@ _C.DATA.TRAIN_JITTER_SCALES = [256, 320]  # short-side jitter in training: small
 _C.DATA.TRAIN_CROP_SIZE = 224  # px, square
 _C.DATA.TEST_CROP_SIZE = 256  # px, square; also the short side in testing, unless RESIZE is set
 _C.DATA.RANDOM_FLIP = True  # mirror half of the clips: True (but of directed classes) | swap-labels (all) | False
+_C.DATA.COLOR_JITTER = 0.0  # of training clips: largest change of brightness, contrast, saturation; hue a quarter of it
 _C.DATA.MEAN = [0.45, 0.45, 0.45]  # subtracted from RGB in [0, 1]
 _C.DATA.STD = [0.225, 0.225, 0.225]  # then divided by
 _C.DATA.REVERSE_INPUT_CHANNEL = False  # give the network BGR, for weights trained on it
@@ -186,6 +187,8 @@ _C.TEST.CHECKPOINT_TYPE = "pytorch"  # pytorch | caffe2; as TRAIN.CHECKPOINT_TYP
 _C.TEST.NUM_ENSEMBLE_VIEWS = 10  # clips along time
 _C.TEST.CLIP_POSITIONS = "exact"  # their places: exact (as PySlowFast) | uniform (the whole video) | twice (TSM's two)
 _C.TEST.NUM_SPATIAL_CROPS = 3  # 1 (centre) | 3 (ends and centre of the longer side) | 10 (corners, centre, mirrored)
+_C.TEST.PRECISION = "float32"  # of the network in testing, predict, extract_features: float32 | bfloat16 | float16
+_C.TEST.REPORT = True  # after a test, write OUTPUT_DIR/report.html, where the extra "report" is installed
 _C.TEST.FULL_RESOLUTION = False  # no crop: whole frames, the shorter side DATA.TEST_CROP_SIZE; one video at a time
 
 _C.TENSORBOARD = CfgNode()
@@ -226,6 +229,7 @@ CHOICES: dict[str, tuple] = {
     "SOLVER.OPTIMIZING_METHOD": ("sgd", "adam", "adamw"),
     "SOLVER.LR_POLICY": ("cosine", "steps", "steps_with_relative_lrs"),
     "TEST.CHECKPOINT_TYPE": ("pytorch", "caffe2"),
+    "TEST.PRECISION": ("float32", "bfloat16", "float16"),
     "TEST.CLIP_POSITIONS": ("exact", "uniform", "twice"),
     "TEST.NUM_SPATIAL_CROPS": (1, 3, 10),
 }

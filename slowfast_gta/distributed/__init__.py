@@ -12,11 +12,12 @@ from slowfast_gta.distributed.group import (
     any_process,
     barrier,
     data_parallel,
+    exchange,
     gather,
+    gather_on_main,
     get_rank,
     get_world_size,
     is_main,
-    least,
     mean,
     pool_statistics,
     share_buffers,
@@ -24,7 +25,7 @@ from slowfast_gta.distributed.group import (
     unsynchronized,
     weight_of_sample,
 )
-from slowfast_gta.distributed.launch import Terms, launch
+from slowfast_gta.distributed.launch import Terms, end_member, launch
 from slowfast_gta.distributed.norms import SyncBatchNorm3d, synchronize_norms
 from slowfast_gta.distributed.place import Place, find_place
 
@@ -35,13 +36,15 @@ __all__ = [
     "any_process",
     "barrier",
     "data_parallel",
+    "end_member",
+    "exchange",
     "find_place",
     "gather",
+    "gather_on_main",
     "get_rank",
     "get_world_size",
     "is_main",
     "launch",
-    "least",
     "mean",
     "pool_statistics",
     "share_buffers",

@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 import warnings
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -50,22 +51,31 @@ def gather(value: object) -> list:
     return values
 
 
+def gather_on_main(value: object) -> list:
+    """`value` of every process, on the main one alone; nothing on the others. For what is large."""
+    if get_world_size() == 1:
+        return [value]
+    values = [None] * get_world_size() if is_main() else None
+    dist.gather_object(value, values)
+    return values or []
+
+
+def exchange(*numbers: int) -> list[list[int]]:
+    """The `numbers` of every process, in the order of ranks: one short message between the hosts.
+
+    It waits for no GPU, though NCCL may be what gradients go by.
+    """
+    if get_world_size() == 1:
+        return [list(numbers)]
+    own = torch.tensor(numbers, dtype=torch.int64)
+    everywhere = [torch.empty_like(own) for _ in range(get_world_size())]
+    dist.all_gather(everywhere, own)
+    return [one.tolist() for one in everywhere]
+
+
 def any_process(flag: bool) -> bool:
     """Whether `flag` is true on any process; the same answer on all."""
-    if get_world_size() == 1:
-        return flag
-    votes = torch.tensor([float(flag)], device=_collective_device())
-    dist.all_reduce(votes, op=dist.ReduceOp.MAX)
-    return bool(votes.item())
-
-
-def least(number: int) -> int:
-    """The smallest of all processes' numbers."""
-    if get_world_size() == 1:
-        return number
-    numbers = torch.tensor(number, device=_collective_device())
-    dist.all_reduce(numbers, op=dist.ReduceOp.MIN)
-    return int(numbers)
+    return any(one for (one,) in exchange(int(flag)))
 
 
 def total(value: torch.Tensor) -> torch.Tensor:
@@ -73,7 +83,9 @@ def total(value: torch.Tensor) -> torch.Tensor:
     if get_world_size() == 1:
         return value
     # A copy, in plain memory order: gloo takes no other.
-    summed = value.detach().clone(memory_format=torch.contiguous_format).to(_collective_device())
+    summed = value.detach().clone(memory_format=torch.contiguous_format)
+    if value.is_cuda and not _over_nccl():
+        summed = summed.cpu()
     dist.all_reduce(summed)
     return summed.to(value.device)
 
@@ -83,14 +95,13 @@ def mean(value: torch.Tensor) -> torch.Tensor:
     return total(value) / get_world_size() if get_world_size() > 1 else value
 
 
-def weight_of_sample(num_samples: int) -> float | None:
-    """What the loss of one of this process's samples counts, where a step is the mean over all samples.
+def weight_of_sample(shares: Sequence[int]) -> float:
+    """What the loss of a sample counts, where a step is the mean over all samples, and processes have `shares` of them.
 
-    1 / num_samples on one process. Over several, whose gradients are averaged, each sample counts the same however
-    unequally they share the samples. None, on all of them, where none has a sample.
+    1 / their number on one process. Over several, whose gradients are averaged, each sample counts the same however
+    unequally they share the samples.
     """
-    everywhere = num_samples if get_world_size() == 1 else total(torch.tensor(float(num_samples))).item()
-    return get_world_size() / everywhere if everywhere else None
+    return get_world_size() / sum(shares)
 
 
 def share_buffers(model: nn.Module) -> None:
@@ -161,7 +172,7 @@ def join_group(place: Place, meeting: Meeting, offer: dict, backend: str, wait_s
         store = _stores.pop() if place.rank == 0 else dist.TCPStore(place.host, offer["store_port"])
         device = torch.device("cuda", torch.cuda.current_device()) if backend == "nccl" else None
         dist.init_process_group(
-            backend,
+            "cpu:gloo,cuda:nccl" if backend == "nccl" else backend,  # what the hosts tell each other goes by gloo
             store=store,
             rank=place.rank,
             world_size=place.world_size,
@@ -170,7 +181,7 @@ def join_group(place: Place, meeting: Meeting, offer: dict, backend: str, wait_s
         )
         dist.barrier()
     except RuntimeError as fault:
-        raise unconnected(place, backend, _first_line(fault)) from None
+        raise unconnected(place, backend, _reason_of_backend(fault)) from None
 
 
 def unconnected(place: Place, backend: str, detail: str) -> RunError:
@@ -243,6 +254,13 @@ def _first_line(fault: Exception) -> str:
     return str(fault).strip().splitlines()[0][:200]
 
 
-def _collective_device() -> torch.device:
-    """Where the backend wants tensors: NCCL on the GPU, gloo on the CPU."""
-    return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+def _reason_of_backend(fault: Exception) -> str:
+    """The first line, and NCCL's own last error, which comes behind a line that says so."""
+    lines = [line.strip() for line in str(fault).strip().splitlines() if line.strip()]
+    last = next((" ".join(lines[at + 1 :]) for at, line in enumerate(lines) if line.startswith("Last error:")), "")
+    return f"{_first_line(fault)}; {last[:300]}" if last else _first_line(fault)
+
+
+def _over_nccl() -> bool:
+    """Whether tensors of GPUs go by NCCL."""
+    return "nccl" in dist.get_backend_config()

@@ -1,5 +1,6 @@
 """Running a job on every process of a training, so that they end together and say why."""
 
+import atexit
 import itertools
 import logging
 import multiprocessing
@@ -31,7 +32,15 @@ _TOO_LATE = re.compile(r"[Tt]imed? ?out")
 _LAST_WORDS_SEC = 10.0  # that another process's reason may take to get here
 _ENDING_SEC = 30.0  # that the processes of a machine have to end when one has failed
 
+_KILLED_BY = {
+    signal.SIGKILL: ", mostly because the memory was full",
+    # NCCL's own thread ends its process so: no Python of ours runs any more.
+    signal.SIGABRT: ", as NCCL does where one process waits longer than DIST_WAIT_SEC for another, or a GPU fails; its "
+    "reason is above",
+}
+
 _launches = itertools.count()
+_left = threading.Event()  # this process has been one of a group
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,7 @@ def _run(place: Place, job: Callable, args: tuple, terms: Terms) -> None:
             host, port = group.find_agent(place, terms.number, terms.timeout_sec)
             place = replace(place, host=host, port=port)
         offer = group.open_store(place)
-        meeting, offer = meet(place, terms.about, offer, terms.folder, terms.timeout_sec, terms.number)
+        meeting, offer = meet(place, terms.about, offer, terms.folder, terms.timeout_sec, terms.number, _own_gpu(terms))
         meeting.watch(lambda fault: _end_with(meeting, fault))
         _join(place, meeting, offer, terms)
         job(*args)
@@ -106,6 +115,13 @@ def _gpu_of(place: Place) -> int:
     return place.local_rank if present > 1 else 0
 
 
+def _own_gpu(terms: Terms) -> str:
+    """The UUID of this process's GPU, where it must be its own: NCCL connects no two on one."""
+    if not terms.on_gpu or terms.chosen_backend != "nccl":
+        return ""
+    return str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
+
+
 def _join(place: Place, meeting: Meeting, offer: dict, terms: Terms) -> None:
     """The process group, in terms.timeout_sec: torch itself may try for very long."""
     backend = terms.chosen_backend
@@ -124,6 +140,7 @@ def _leave(meeting: Meeting | None) -> None:
     if meeting is not None:
         meeting.close()
         group.leave_group()
+        _left.set()
 
 
 # --------------------------------------------------------------------------------------------- how a process ends
@@ -193,6 +210,17 @@ def _tell(place: Place, sentence: str, fault: BaseException | None = None) -> No
             sys.excepthook(type(fault), fault, fault.__traceback__)
 
 
+def end_member(code: int) -> None:
+    """End this process in order, where it was one of a group; nothing elsewhere.
+
+    DistributedDataParallel leaves gloo's threads behind (seen in torch 2.13, after destroy_process_group too); where
+    they outlive what C++ takes down last, they abort the process, and a run that went well ends with SIGABRT.
+    """
+    if _left.is_set():
+        atexit._run_exitfuncs()
+        _exit(code)
+
+
 def _exit(code: int) -> None:
     """At once: what an orderly end has to do, in threads and in backends, may wait for a process that is gone."""
     logging.shutdown()
@@ -219,7 +247,7 @@ def _spawn(places: list[Place], job: Callable, args: tuple, terms: Terms) -> Non
         raise Interrupted("Stopped; what was saved is said above.")
     name = f"Process {place.rank} of {place.world_size}"
     if code is not None and code < 0:
-        why = ", mostly because the memory was full" if -code == signal.SIGKILL else ""
+        why = _KILLED_BY.get(-code, "")
         raise RunError(f"{name} was killed by {signal.Signals(-code).name}{why}.")
     kind = ConfigError if code == ConfigError.exit_code else RunError
     raise kind(f"{name} ended with exit code {code}; its reason is above.")
@@ -228,12 +256,14 @@ def _spawn(places: list[Place], job: Callable, args: tuple, terms: Terms) -> Non
 def _child(place: Place, job: Callable, args: tuple, terms: Terms) -> None:
     os.setpgrp()  # Ctrl-C and SLURM's signals reach the parent alone, which passes each on once
     threading.Thread(target=_stop_with_parent, daemon=True).start()
+    code = 0
     try:
         _run(place, job, args, terms)
     except Interrupted as stop:
         if place.is_main:
             logger.warning("%s", stop)
-        _exit(stop.exit_code)
+        code = stop.exit_code
+    end_member(code)
 
 
 def _stop_with_parent() -> None:

@@ -26,16 +26,19 @@ class MeetingError(RunError):
     """The processes did not come together, or do not fit together; the others know."""
 
 
-def meet(place: Place, about: dict, offer: dict, folder: Path, limit_sec: float, launch: int) -> tuple[Meeting, dict]:
+def meet(
+    place: Place, about: dict, offer: dict, folder: Path, limit_sec: float, launch: int, gpu: str = ""
+) -> tuple[Meeting, dict]:
     """Come together with all other processes; returns process 0's `offer` too, with its "address" added.
 
     Raises MeetingError, on all of them.
 
     about: what must be equal on all, by name; values are text or mappings of text. folder: what all must share.
-    launch: the number of this meeting among those of the same commands.
+    launch: the number of this meeting among those of the same commands. gpu: the UUID of this process's own, where no
+    two may have the same one.
     """
     hello = {"rank": place.rank, "host": socket.gethostname(), "pid": os.getpid(), "about": about, "launch": launch}
-    hello |= {"world_size": place.world_size}
+    hello |= {"world_size": place.world_size, "gpu": gpu}
     if place.rank == 0:
         return _host(place, hello, offer, folder, limit_sec)
     return _attend(place, hello, folder, limit_sec)
@@ -71,7 +74,7 @@ def _host(place: Place, hello: dict, offer: dict, folder: Path, limit_sec: float
     others: dict[int, Any] = {}
     with _listen(place) as door:
         fault = _gather(place, door, came, others, limit_sec)
-    fault = fault or _difference(came)
+    fault = fault or _difference(came) or _shared_gpu(came)
     if not fault:
         fault = _look_for_file(folder, came, others, limit_sec)
     if fault:
@@ -160,6 +163,21 @@ def _difference(came: dict) -> str | None:
                 f"The {what} of process {rank} on {hello['host']} is another than that of process 0 on "
                 f"{came[0]['host']}: {detail}. All processes must run the same."
             )
+    return None
+
+
+def _shared_gpu(came: dict) -> str | None:
+    """Which two processes have one GPU: NCCL would end them with words about networks."""
+    first: dict[str, int] = {}
+    for rank, hello in sorted(came.items()):
+        gpu = hello.get("gpu", "")
+        if gpu and gpu in first:
+            return (
+                f"Processes {first[gpu]} and {rank} on {hello['host']} have the same GPU ({gpu}), and NCCL takes one "
+                "process for each. Start one process for each GPU (NUM_GPUS; CUDA_VISIBLE_DEVICES shows each its own), "
+                "or let them share it with DIST_BACKEND gloo, which is slow."
+            )
+        first[gpu] = rank
     return None
 
 

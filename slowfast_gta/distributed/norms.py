@@ -53,12 +53,13 @@ class _Normalize(torch.autograd.Function):
         x, weight, mean, scale, count = ctx.saved_tensors
         dims = [dim for dim in range(x.ndim) if dim != 1]
         shape = [1, -1] + [1] * (x.ndim - 2)
-        mean, scale = mean.to(grad.dtype).view(shape), scale.to(grad.dtype).view(shape)
-        unit = (x.to(grad.dtype) - mean) * scale
+        wide = torch.promote_types(grad.dtype, torch.float32)  # sums of 1e5 numbers are no matter for 16 bits
+        grad, mean, scale = grad.to(wide), mean.to(wide).view(shape), scale.to(wide).view(shape)
+        unit = (x.to(wide) - mean) * scale
         grad_bias, grad_weight = grad.sum(dims), (grad * unit).sum(dims)  # of this process: they are averaged later
         both = total(torch.stack([grad_bias, grad_weight]).double()) / count
-        mean_grad, mean_product = both.to(grad.dtype).view(2, *shape)
-        grad_x = weight.to(grad.dtype).view(shape) * scale * (grad - mean_grad - unit * mean_product)
+        mean_grad, mean_product = both.to(wide).view(2, *shape)
+        grad_x = weight.to(wide).view(shape) * scale * (grad - mean_grad - unit * mean_product)
         return grad_x.to(x.dtype), grad_weight.to(weight.dtype), grad_bias.to(weight.dtype), None
 
 
@@ -66,7 +67,7 @@ def synchronize_norms(network: nn.Module) -> nn.Module:
     """`network` itself, whose BatchNorms are over all processes from now on."""
     for owner in list(network.modules()):
         for name, norm in list(owner.named_children()):
-            if type(norm) is nn.BatchNorm3d:
+            if isinstance(norm, nn.BatchNorm3d) and not isinstance(norm, SyncBatchNorm3d):
                 synchronized = SyncBatchNorm3d(norm.num_features, norm.eps, norm.momentum)
                 synchronized.to(norm.weight).load_state_dict(norm.state_dict())
                 setattr(owner, name, synchronized)

@@ -15,10 +15,18 @@ from slowfast_gta.datasets.build import build_dataset
 from slowfast_gta.datasets.cleaned import read_mark
 from slowfast_gta.datasets.cleaned import sentence as sentence_of_mark
 from slowfast_gta.datasets.records import VideoDataset
-from slowfast_gta.engine.device import Normalize, build_normalize
-from slowfast_gta.engine.evaluation.results import headline, mean_loss, result_arrays, sentence, summarize
+from slowfast_gta.engine.device import Normalize, build_normalize, device_from_cfg
+from slowfast_gta.engine.evaluation.results import (
+    headline,
+    mean_loss,
+    place_arrays,
+    result_arrays,
+    sentence,
+    summarize,
+)
 from slowfast_gta.engine.evaluation.score import Scores, score_videos
 from slowfast_gta.engine.outputs import cross_entropy, num_right, side_by_side
+from slowfast_gta.engine.precision import LOWER, Rounding, check_precision, num_classes_from_cfg, precision_dtype
 from slowfast_gta.engine.task import Evaluation, Losses, Task
 from slowfast_gta.engine.teacher import Teacher, build_teacher
 from slowfast_gta.errors import WeightsError
@@ -63,12 +71,16 @@ class Classification(Task):
         num_views: int,
         dataset_name: str,
         head_act: str = "softmax",
+        precision: str = "float32",
+        num_classes: Sequence[int] = (),
     ):
         """`clip_shape`: T, H, W of a training clip; `batch_size`: views at a time in evaluation; `num_views` of a video
-        in testing; `dataset_name`: what results.json calls the data tested; `head_act`: MODEL.HEAD_ACT."""
+        in testing; `dataset_name`: what results.json calls the data tested; `head_act`: MODEL.HEAD_ACT;
+        `precision`: of the network in testing; `num_classes`: K of each output."""
         self.normalize, self.clip_shape, self.label_smoothing = normalize, clip_shape, label_smoothing
         self.batch_size, self.num_views, self.dataset_name = batch_size, num_views, dataset_name
-        self.head_act = head_act
+        self.head_act, self.precision, self.num_classes = head_act, precision, list(num_classes)
+        self._rounding: Rounding | None = None
         self.teacher: Teacher | None = None
         self._dataset: VideoDataset | None = None
 
@@ -84,6 +96,8 @@ class Classification(Task):
             cfg.TEST.NUM_ENSEMBLE_VIEWS * cfg.TEST.NUM_SPATIAL_CROPS,
             cfg.TEST.DATASET,
             cfg.MODEL.HEAD_ACT,
+            cfg.TEST.PRECISION,
+            num_classes_from_cfg(cfg),
         )
 
     # ------------------------------------------------------------------------------------------------------ data
@@ -95,6 +109,8 @@ class Classification(Task):
         check_data_paths(cfg, splits)
         check_shared_memory(cfg, splits)
         check_splits(cfg, splits)
+        if "test" in splits:
+            check_precision(cfg.TEST.PRECISION, device_from_cfg(cfg))
         if "train" in splits and "test" in splits and cfg.TEST.CHECKPOINT_FILE_PATH:
             check_test_weights(cfg, build_dataset(cfg, "test").class_names())
 
@@ -148,7 +164,12 @@ class Classification(Task):
         return self.normalize(batch.frames)
 
     def eval_form(self, model: nn.Module) -> nn.Module:
-        return pack_(fold_batch_norms(model))
+        exact = pack_(fold_batch_norms(model))
+        if self.precision not in LOWER:
+            return exact
+        self._rounding = Rounding(self.precision, exact, self.num_classes)
+        # Folded before it is rounded: what is rounded is rounded once.
+        return pack_(fold_batch_norms(model).to(precision_dtype(self.precision)))
 
     def load_weights(self, cfg: CfgNode, model: nn.Module, path: str | Path) -> str:
         return str(self.load_report(cfg, model, path).path)
@@ -164,14 +185,20 @@ class Classification(Task):
         """With one centre view of each video in validation, with all of TEST's views in testing."""
         num_views = self.num_views if split == "test" else 1
         title = "testing" if split == "test" else "validation"
-        found = score_videos(model, loader, self.normalize, self.batch_size, num_views, title)
+        rounding = self._rounding if split == "test" else None
+        found = score_videos(model, loader, self.normalize, self.batch_size, num_views, title, rounding)
         return None if found is None else self._evaluation(found, split)
 
     def _evaluation(self, found: Scores, split: str) -> Evaluation:
         names, pairs = self.dataset.class_names(), self.dataset.reversed_pairs()
-        results = summarize(found, names, pairs)
+        results, arrays = summarize(found, names, pairs), result_arrays(found, names, pairs)
         if split != "test":  # a test's answers are means over views, and compared by accuracy
             results = {"loss": round(mean_loss(found, names, self.head_act), 6)} | results
+        if split == "test":
+            results["precision"] = self.precision
+            if self._rounding is not None:
+                results["rounding"] = self._rounding.found
+            arrays |= place_arrays(found.video_ids, self.dataset.records("test"))
         remarks = []
         if alike := found.counts.get("num_alike_clips"):
             remarks.append(f"{alike} clips are the same as another: their videos are too short for so many.")
@@ -180,7 +207,7 @@ class Classification(Task):
             remarks.append(f"Tested on {sentence_of_mark(mark)}: no figure of the data set as published.")
         return Evaluation(
             {"dataset": self.dataset_name} | results,
-            result_arrays(found, names, pairs),
+            arrays,
             headline(results),
             sentence(results),
             tuple(remarks),

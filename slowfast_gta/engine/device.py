@@ -1,6 +1,7 @@
 """The device a run uses, and a batch's way onto it."""
 
 import itertools
+import logging
 import os
 import resource
 import sys
@@ -11,6 +12,8 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast_gta.errors import RunError
+
+logger = logging.getLogger("slowfast_gta")
 
 
 def num_gpus_from_cfg(cfg: CfgNode) -> int:
@@ -41,11 +44,33 @@ def peak_memory_gib(device: torch.device) -> float:
 
 
 def set_deterministic(cfg: CfgNode) -> None:
-    """With DETERMINISTIC, choose the algorithms that give the same bits every time; what has none warns."""
+    """With DETERMINISTIC, choose the algorithms that give the same bits every time; what has none warns.
+
+    What a training's network allows beyond that, `settle_determinism` sets.
+    """
     torch.use_deterministic_algorithms(cfg.DETERMINISTIC, warn_only=True)
     torch.backends.cudnn.deterministic = cfg.DETERMINISTIC
     if cfg.DETERMINISTIC:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA first multiplies
+
+
+def settle_determinism(inexact: Sequence[str] | None) -> None:
+    """On a GPU, once it is known which operations of the network have no exact gradient (None: nothing is known).
+
+    With none, torch may refuse what is inexact, and only then its fused attention is exact: asked to warn, it sums in
+    any order. Otherwise attention is by matrix products, whose memory grows with the square of the positions.
+    """
+    if inexact is not None and not inexact:
+        torch.use_deterministic_algorithms(True)
+        return
+    for choose in ("enable_flash_sdp", "enable_mem_efficient_sdp", "enable_cudnn_sdp"):
+        getattr(torch.backends.cuda, choose)(False)
+    which = ", ".join(inexact) if inexact else "not known"
+    logger.warning(
+        "DETERMINISTIC: on a GPU the gradients of these operations may differ in their last bits from run to run: %s. "
+        "Everything else is exact; attention is computed by matrix products for that.",
+        which,
+    )
 
 
 def device_of(model: nn.Module) -> torch.device:

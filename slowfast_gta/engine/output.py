@@ -68,16 +68,38 @@ def run_output(path: Path, on_accept: Callable[[], None]) -> Iterator[Accept]:
         close_log_file()  # what comes now is about several runs
 
 
-def start_line() -> str:
-    """The command, the versions of what computes, and the machine."""
-    versions = {
+def versions() -> dict[str, str]:
+    """Of what computes."""
+    return {
         "slowfast_gta": code_version(),
         "Python": platform.python_version(),
         "PyTorch": torch.__version__,
         "NumPy": np.__version__,
         "PyAV": av.__version__,
     }
-    told = ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def environment() -> dict[str, str | int]:
+    """Versions and machine, as results.json has them."""
+    found: dict[str, str | int] = {**versions(), "platform": platform.platform(), "processor": _processor()}
+    found |= {"threads": torch.get_num_threads(), "processes": distributed.get_world_size()}
+    if torch.cuda.is_available():
+        found["GPU"] = torch.cuda.get_device_name()
+    return found
+
+
+def _processor() -> str:
+    """Its name, where the system says it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def start_line() -> str:
+    """The command, the versions of what computes, and the machine."""
+    told = ", ".join(f"{name} {version}" for name, version in versions().items())
     return f"{shlex.join(sys.argv)}\n{told}; on {socket.gethostname()}, {platform.platform()}, in {Path.cwd()}"
 
 

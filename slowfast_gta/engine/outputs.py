@@ -28,9 +28,9 @@ def cross_entropy(answers: Answers, labels: Tensor, label_smoothing: float) -> T
     return sum(losses)
 
 
-def num_right(answers: Answers, labels: Tensor) -> int:
-    """How many of the B answers are right."""
-    return int(torch.stack([one.argmax(1) == wanted for one, wanted in pairs(answers, labels)]).all(0).sum())
+def num_right(answers: Answers, labels: Tensor) -> Tensor:
+    """How many of the B answers are right: 0-d, on their device."""
+    return torch.stack([one.argmax(1) == wanted for one, wanted in pairs(answers, labels)]).all(0).sum()
 
 
 def side_by_side(answers: Answers) -> Tensor:

@@ -62,7 +62,8 @@ class Losses:
     """What a batch costs."""
 
     total: Tensor  # scalar, the mean over the samples: what is minimised
-    sums: Mapping[str, float] = field(default_factory=dict)  # by the names of Task.metrics, summed over the samples
+    # By the names of Task.metrics, summed over the samples. A 0-d tensor is better than a number: nobody waits for it.
+    sums: Mapping[str, float | Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -22,13 +22,19 @@ class Teacher:
         student.get_submodule("head").register_forward_pre_hook(self._keep)
 
     def _keep(self, head: nn.Module, inputs: tuple[list[Tensor]]) -> None:
-        self._features = inputs[0]
+        if head.training:
+            self._features = inputs[0]
+
+    def __deepcopy__(self, known: dict[int, Any]) -> "Teacher":
+        """Copies of the student (its average, a folded form) carry the hook, and need no teacher of their own."""
+        return self
 
     def loss(self, clips: Tensor) -> Tensor:
         """The mimicking loss for the clips (B, 3, T, H, W) that the student was just given."""
         with torch.no_grad():
             wanted = self.network.features(clips)
-        losses: list[Any] = [feature_mimicking_loss(*pair) for pair in zip(self._features, wanted, strict=True)]
+        features, self._features = self._features, []  # which hold the whole graph of the step
+        losses: list[Any] = [feature_mimicking_loss(*pair) for pair in zip(features, wanted, strict=True)]
         return self.weight * sum(losses)
 
 

@@ -10,6 +10,7 @@ An error that it raises is said, and it is not called again: training goes on wi
 
 import json
 import logging
+import math
 import re
 import threading
 from collections.abc import Sequence
@@ -112,7 +113,7 @@ class MetricsWriter:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a") as file:  # each time: the file may be moved, or its folder removed
-            file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+            file.write(json.dumps({"kind": kind, "step": step, **_valid(values)}, allow_nan=False) + "\n")
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(board_tag(kind, name), value, step)
@@ -147,6 +148,11 @@ class MetricsWriter:
                 logger.warning(
                     "%s.%s: %s: %s. Going on without it.", type(own).__name__, method, type(fault).__name__, fault
                 )
+
+
+def _valid(values: dict[str, float]) -> dict[str, float | None]:
+    """JSON has no word for NaN and infinity: null."""
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def read_rows(path: Path) -> list[dict]:

@@ -165,7 +165,7 @@ def build_feature_extractor(
     mirror: bool = False,
     keep_views: bool = False,
     batch_size: int | None = None,
-    precision: str = "float32",
+    precision: str | None = None,
     network: EvalNetwork | None = None,
 ) -> FeatureExtractor:
     """The extractor of a config and a file of weights. `window` and `stride` in frames, or seconds as "0.5s".

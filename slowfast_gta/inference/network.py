@@ -3,6 +3,7 @@
 Legend: B batch, C channel, T frame, H W space, K classes, S crop size.
 """
 
+import copy
 import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ from slowfast_gta.datasets.build import DATASET_REGISTRY
 from slowfast_gta.engine.device import Normalize, build_normalize, device_from_cfg, device_of
 from slowfast_gta.engine.fixed_batch import filled_up
 from slowfast_gta.engine.outputs import side_by_side
+from slowfast_gta.engine.precision import LOWER, Rounding, check_precision, num_classes_from_cfg, precision_dtype
 from slowfast_gta.errors import ConfigError
 from slowfast_gta.loading.transforms import to_clips
 from slowfast_gta.models.build import build_model
@@ -28,7 +30,6 @@ from slowfast_gta.models.fold import fold_batch_norms
 from slowfast_gta.models.packed import pack_
 from slowfast_gta.models.weights.load import load_weights_for
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 POOLS = ("avg", "spatial", "space", "none")
 FEATURES, HEAD = "s5", "head"  # what the head is given; what it answers
 
@@ -56,6 +57,7 @@ class EvalNetwork:
     name: str
     weights_digest: str  # SHA-256 of the file
     class_names: ClassNames
+    rounding: Rounding | None = None  # of a lower precision than float32: what it changes
 
     @property
     def num_classes(self) -> int:
@@ -67,8 +69,12 @@ class EvalNetwork:
         """uint8 (n, T, S, S, 3) with n <= B -> {name: (n, ...)}. Maps are of one clip at a time, and their shapes are
         as the block has them."""
         frames = filled_up(to_clips(clips), self.batch_size).to(device_of(self.model))
-        inputs = self.normalize(frames).to(self.dtype)
+        exact = self.normalize(frames)
+        inputs = exact.to(self.dtype)
         answers = {}
+        if self.rounding is not None and not self.rounding.is_done:
+            both = (self.rounding.exact_on(self.model)(exact), self.model(inputs))
+            self.rounding.compare(*(side_by_side(found)[: len(clips)] for found in both))
         if wanted.layer and wanted.layer != HEAD:
             with features_of(self.model, wanted.layer, lambda x: pooled(x, wanted.pool, wanted.layer)) as found:
                 features = self.model.features(inputs)
@@ -170,38 +176,63 @@ def joined_pathways(found: list[list[Tensor]], pool: str, layer: str) -> Tensor:
 
 
 def _array(value: Tensor) -> np.ndarray:
-    """On the CPU; bfloat16, which NumPy does not have, as float32."""
-    return (value.float() if value.dtype == torch.bfloat16 else value).cpu().numpy()
+    """On the CPU; numbers of 16 bits as float32."""
+    return (value.float() if value.dtype in (torch.bfloat16, torch.float16) else value).cpu().numpy()
 
 
-def build_eval_network(
-    cfg: CfgNode, weights: str | Path, batch_size: int | None = None, precision: str = "float32"
-) -> EvalNetwork:
-    """The network of `cfg` with `weights`, on the device that NUM_GPUS says; `batch_size`: TEST.BATCH_SIZE, if None.
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """`model`: every weight of a file in place, every BatchNorm folded; on the CPU, in float32 or float64."""
 
-    Raises ConfigError, WeightsError.
-    """
-    if precision not in PRECISIONS:
-        raise ConfigError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}.")
-    if batch_size is not None and batch_size < 1:
-        raise ConfigError(f"The batch size is {batch_size}; it must be at least 1.")
+    model: nn.Module
+    name: str
+    weights_digest: str  # SHA-256 of the file
+    class_names: ClassNames
+
+
+def build_loaded_network(cfg: CfgNode, weights: str | Path, dtype: torch.dtype = torch.float32) -> LoadedNetwork:
+    """The network of `cfg` with `weights`, in the form of testing but for packed convolutions. Raises WeightsError."""
     model = build_model(cfg)
     report = load_weights_for(cfg, model, weights, fine_tune=False)
     with Path(weights).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    dtype = PRECISIONS[precision]
-    # Folded in float32 at least: what bfloat16 rounds is rounded once.
-    folded = fold_batch_norms(model.double() if dtype == torch.float64 else model)
     attention = "" if cfg.ATTENTION.NAME == "none" else f"+{cfg.ATTENTION.NAME}"
     shift = "+TSM" if cfg.TSM.ENABLE else ""
-    return EvalNetwork(
-        pack_(folded.to(dtype)).to(device_from_cfg(cfg)),
-        build_normalize(cfg),
-        batch_size or cfg.TEST.BATCH_SIZE,
-        dtype,
+    return LoadedNetwork(
+        fold_batch_norms(model.to(dtype)),
         f"{cfg.MODEL.MODEL_NAME} {cfg.MODEL.ARCH}{cfg.RESNET.DEPTH}{shift}{attention}, {cfg.DATA.NUM_FRAMES} frames",
         digest,
         report.class_names or class_names_from_cfg(cfg),
+    )
+
+
+def build_eval_network(
+    cfg: CfgNode, weights: str | Path, batch_size: int | None = None, precision: str | None = None
+) -> EvalNetwork:
+    """The network of `cfg` with `weights`, on the device that NUM_GPUS says; `batch_size`: TEST.BATCH_SIZE, if None;
+    `precision`: TEST.PRECISION, if None.
+
+    Raises ConfigError, WeightsError, RunError.
+    """
+    precision = cfg.TEST.PRECISION if precision is None else precision
+    dtype, device = precision_dtype(precision), device_from_cfg(cfg)
+    if batch_size is not None and batch_size < 1:
+        raise ConfigError(f"The batch size is {batch_size}; it must be at least 1.")
+    check_precision(precision, device)
+    # Folded in float32 at least: what bfloat16 rounds is rounded once.
+    loaded = build_loaded_network(cfg, weights, torch.float64 if dtype == torch.float64 else torch.float32)
+    rounding = None
+    if precision in LOWER:
+        rounding = Rounding(precision, pack_(copy.deepcopy(loaded.model)), num_classes_from_cfg(cfg))
+    return EvalNetwork(
+        pack_(loaded.model.to(dtype)).to(device),
+        build_normalize(cfg),
+        batch_size or cfg.TEST.BATCH_SIZE,
+        dtype,
+        loaded.name,
+        loaded.weights_digest,
+        loaded.class_names,
+        rounding,
     )
 
 

@@ -59,14 +59,15 @@ class Predictor:
         *,
         trust_plugins: bool = False,
         batch_size: int | None = None,
-        precision: str = "float32",
+        precision: str | None = None,
         overrides: Sequence = (),
     ):
         """run_or_cfg: a run folder, or a config of `load_config`, which `weights` must be named for.
 
         weights: of a run folder, another file than its newest checkpoint.
         trust_plugins: import the PLUGINS of a run that this user has not trained; they are code.
-        batch_size: clips at a time, always (TEST.BATCH_SIZE); precision: float32 | bfloat16 | float64.
+        batch_size: clips at a time, always (TEST.BATCH_SIZE); precision: float32 | bfloat16 | float16
+            | float64 (TEST.PRECISION).
         overrides: KEY, VALUE ... over the run folder's config. A GPU is used where there is one.
         Raises UserError.
         """
@@ -226,7 +227,7 @@ class Predictor:
 
 
 def build_predictor(
-    cfg: CfgNode, weights: str | Path, batch_size: int | None = None, precision: str = "float32"
+    cfg: CfgNode, weights: str | Path, batch_size: int | None = None, precision: str | None = None
 ) -> Predictor:
     """The network of `cfg` with `weights`, the views of cfg.TEST, and the names of its classes."""
     return Predictor(cfg, weights, batch_size=batch_size, precision=precision)

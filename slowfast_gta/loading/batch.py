@@ -5,7 +5,7 @@ B clips (in testing: views), T frame, S crop size.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -61,7 +61,7 @@ class Batch:
         if self.frames is None or num_parts <= 1:
             return [self]
         bounds = [len(part) for part in self.index.tensor_split(num_parts)]
-        ends = torch.tensor([0, *bounds]).cumsum(0).tolist()
+        ends = list(accumulate(bounds, initial=0))
         none: dict[str, Any] = {"errors": [], "num_repeated": 0, "num_alike": 0, "video_counts": {}}
         return [
             replace(

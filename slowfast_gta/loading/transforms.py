@@ -83,6 +83,25 @@ def mirror_image(frames: np.ndarray) -> np.ndarray:
     return np.stack([cv2.flip(frame, 1) for frame in frames])
 
 
+def jitter_colours(frames: np.ndarray, strength: float, generator: np.random.Generator) -> np.ndarray:
+    """`frames`, uint8 (T, H, W, 3), RGB, with other brightness, contrast, saturation (each times 1 - strength to
+    1 + strength) and hue (turned by up to strength / 4 of a circle, about the axis of greys).
+
+    All of it is one affine map of a pixel's colour, drawn once: the frames of a clip are changed alike.
+    """
+    brightness, contrast, saturation = generator.uniform(1 - strength, 1 + strength, 3)
+    grey = np.full((3, 3), 1 / 3)
+    colours = np.eye(3) - grey
+    turned = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)  # a quarter of a circle, of `colours`
+    angle = generator.uniform(-strength, strength) * np.pi / 2
+    saturated = grey + saturation * (np.cos(angle) * colours + np.sin(angle) * turned)
+    mean = brightness * frames.mean()
+    matrix = np.empty((3, 4))
+    matrix[:, :3], matrix[:, 3] = contrast * brightness * saturated, (1 - contrast) * mean
+    pixels = frames.reshape(1, -1, 3)
+    return cv2.transform(pixels, matrix).reshape(frames.shape)
+
+
 def crop_offsets(size: tuple[int, int], crop_size: int, num_crops: int) -> list[tuple[int, int]]:
     """(top, left) of the test crops of a frame of `size` (H, W): the centre, 3 along the longer side, or 5: the
     corners and the centre."""
@@ -112,6 +131,7 @@ class TrainTransform:
     jitter: tuple[int, int]
     inverse_jitter: bool
     flip: bool
+    colour_jitter: float = 0.0
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> "TrainTransform":
@@ -123,6 +143,7 @@ class TrainTransform:
             jitter=tuple(data.TRAIN_JITTER_SCALES),
             inverse_jitter=data.INV_UNIFORM_SAMPLE,
             flip=bool(data.RANDOM_FLIP),
+            colour_jitter=data.COLOR_JITTER,
         )
 
     def __call__(self, frames: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -131,7 +152,8 @@ class TrainTransform:
             size, box = self.resize, multi_scale_box(self.resize, self.scales, self.crop_size, generator)
         else:
             size, box = short_side_box(frames.shape[1:3], self.jitter, self.crop_size, self.inverse_jitter, generator)
-        return crop_and_resize(frames, size, box, self.crop_size)
+        clip = crop_and_resize(frames, size, box, self.crop_size)
+        return jitter_colours(clip, self.colour_jitter, generator) if self.colour_jitter else clip
 
     def mirrors(self, generator: np.random.Generator) -> bool:
         """Whether to mirror a clip: half of the time, where `flip`."""

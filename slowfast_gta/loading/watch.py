@@ -79,12 +79,15 @@ class Watch:
         What is given up counts for workers that are started from then on.
         """
         over = threading.Event()
+        looking = threading.Thread(target=self._look_until, args=(over, records), daemon=True)
         if self._num_workers:
-            threading.Thread(target=self._look_until, args=(over, records), daemon=True).start()
+            looking.start()
         try:
             yield
         finally:
             over.set()
+            if looking.is_alive() and looking is not threading.current_thread():
+                looking.join()  # one that is inside torch when the process ends would abort it
 
     def _look_until(self, over: threading.Event, records: Sequence[VideoRecord]) -> None:
         limit_sec = _MORE_THAN_THE_LIMIT * self.limit_sec if self.limit_sec else float("inf")

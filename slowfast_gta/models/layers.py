@@ -4,6 +4,8 @@ Everywhere in the networks tensors are (B, C, T, H, W) in torch.channels_last_3d
 one batch of channels_last images without a copy, so a convolution that does not look along time is a 2D one.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -28,6 +30,17 @@ def add(x: Tensor, residual: Tensor) -> Tensor:
     Gradients allow it: neither of the two needs its own answer for them.
     """
     return residual.to(x.dtype).add_(x)
+
+
+def in_full_range(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+    """function(*tensors), in float32 where they are float16, whose numbers end at 65,504: for what is cubic in them.
+
+    Nothing else is changed: a constant that shrinks it would be wrong for the running statistics of trained weights.
+    """
+    if tensors[0].dtype != torch.float16:
+        return function(*tensors)
+    with torch.autocast(tensors[0].device.type, enabled=False):
+        return function(*(tensor.float() for tensor in tensors))
 
 
 class Conv3d(nn.Conv3d):
@@ -69,6 +82,24 @@ class Conv3d(nn.Conv3d):
         weight = self.weight.squeeze(2)
         images = F.conv2d(fold(x), weight, self.bias, self.stride[1:], self.padding[1:], self.dilation[1:], self.groups)
         return unfold(images, x.shape[2])
+
+
+class BatchNorm3d(nn.BatchNorm3d):
+    """nn.BatchNorm3d, on a GPU of all frames as images: the same sums, for which there are faster kernels of four axes.
+
+    On a CPU it is torch's own, whose last bits would be others.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.of_images(x) if x.is_cuda else super().forward(x)
+
+    def of_images(self, x: Tensor) -> Tensor:
+        """The same of (B*T, C, H, W)."""
+        return unfold(super().forward(fold(x)), x.shape[2])
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.ndim not in (4, 5):
+            raise ValueError(f"BatchNorm3d takes (B, C, T, H, W); it was given {tuple(input.shape)}.")
 
 
 class OptionError(ValueError):

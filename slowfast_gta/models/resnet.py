@@ -7,6 +7,8 @@ R2D is TSN: a 2D network on every frame, and the mean over time.
 Legend: B batch, C channel, T frame, H W space, K classes.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from fvcore.common.config import CfgNode
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 from slowfast_gta.models.attention.build import build_attention, choose_attention
 from slowfast_gta.models.build import MODEL_REGISTRY, Host
 from slowfast_gta.models.heads import ResNetBasicHead
-from slowfast_gta.models.layers import Conv3d, add, max_pool_frames
+from slowfast_gta.models.layers import BatchNorm3d, Conv3d, add, max_pool_frames
 from slowfast_gta.models.layout import TEMPORAL_KERNELS, Place, StageLayout, attention_places, build_layout
 from slowfast_gta.models.refine import AFR, build_refine
 from slowfast_gta.models.shift import temporal_shift
@@ -27,7 +29,7 @@ class Stem(nn.Module):
     def __init__(self, dim_out: int, temporal_kernel: int):
         super().__init__()
         self.conv = Conv3d(3, dim_out, (temporal_kernel, 7), stride=2)
-        self.bn = nn.BatchNorm3d(dim_out)
+        self.bn = BatchNorm3d(dim_out)
 
     def forward(self, x: Tensor) -> Tensor:
         # ReLU after the pool, on a quarter of the numbers: the answer is the same.
@@ -41,13 +43,13 @@ class Bottleneck(nn.Module):
         super().__init__()
         stride_a, stride_b = (stride, 1) if stride_1x1 else (1, stride)
         self.a = Conv3d(dim, stage.dim_inner, (temporal_kernel, 1), stride=stride_a)
-        self.a_bn = nn.BatchNorm3d(stage.dim_inner)
+        self.a_bn = BatchNorm3d(stage.dim_inner)
         self.b = Conv3d(
             stage.dim_inner, stage.dim_inner, (1, 3), stride=stride_b, dilation=stage.dilation, groups=groups
         )
-        self.b_bn = nn.BatchNorm3d(stage.dim_inner)
+        self.b_bn = BatchNorm3d(stage.dim_inner)
         self.c = Conv3d(stage.dim_inner, stage.dim_out, (1, 1))
-        self.c_bn = nn.BatchNorm3d(stage.dim_out)
+        self.c_bn = BatchNorm3d(stage.dim_out)
 
     @property
     def last_norm(self) -> nn.BatchNorm3d:
@@ -65,9 +67,9 @@ class Basic(nn.Module):
     def __init__(self, dim: int, stage: StageLayout, temporal_kernel: int, stride: int, groups: int, stride_1x1: bool):
         super().__init__()
         self.a = Conv3d(dim, stage.dim_out, (temporal_kernel, 3), stride=stride)
-        self.a_bn = nn.BatchNorm3d(stage.dim_out)
+        self.a_bn = BatchNorm3d(stage.dim_out)
         self.b = Conv3d(stage.dim_out, stage.dim_out, (1, 3), dilation=stage.dilation)
-        self.b_bn = nn.BatchNorm3d(stage.dim_out)
+        self.b_bn = BatchNorm3d(stage.dim_out)
 
     @property
     def last_norm(self) -> nn.BatchNorm3d:
@@ -89,7 +91,7 @@ class ResBlock(nn.Module):
         self.branch1: Conv3d | None = None
         if dim != stage.dim_out or stride != 1:
             self.branch1 = Conv3d(dim, stage.dim_out, (1, 1), stride=stride)
-            self.branch1_bn = nn.BatchNorm3d(stage.dim_out)
+            self.branch1_bn = BatchNorm3d(stage.dim_out)
         self.branch2 = branch2
         self.shift_div = shift_div
 
@@ -202,13 +204,27 @@ def build_head(cfg: CfgNode, last: list[StageLayout]) -> ResNetBasicHead:
     return head
 
 
-def check_clip(clip: Tensor, num_frames: int) -> None:
-    """Raises ValueError unless clip is (B, 3, num_frames, H, W)."""
+def as_clip(clip: Tensor | Sequence[Tensor], num_frames: int) -> Tensor:
+    """The clip (B, 3, num_frames, H, W); a list of it, as PySlowFast's networks are given, is it too.
+
+    Raises ValueError where it is no such clip.
+    """
+    if isinstance(clip, list | tuple) and len(clip) == 1:
+        clip = clip[0]
+    if not isinstance(clip, Tensor):
+        given = f"a list of {len(clip)}" if isinstance(clip, list | tuple) else f"a {type(clip).__name__}"
+        raise ValueError(f"The network takes one clip, a tensor (B, 3, {num_frames}, H, W); it was given {given}.")
     if clip.ndim != 5 or clip.shape[1] != 3 or clip.shape[2] != num_frames:
         raise ValueError(
             f"The network takes a clip (B, 3, {num_frames}, H, W), normalised; it was given {tuple(clip.shape)}. "
             "The number of frames is DATA.NUM_FRAMES."
         )
+    if not clip.is_floating_point():
+        raise ValueError(
+            f"The network takes a normalised clip of floats; it was given {clip.dtype}. Of 0..255 it is "
+            "(clip / 255 - DATA.MEAN) / DATA.STD, channel by channel; slowfast_gta.load_clip gives it so."
+        )
+    return clip
 
 
 @MODEL_REGISTRY.register()
@@ -242,10 +258,9 @@ class ResNet(Host):
         stages, head = build_stages(cfg, layout), build_head(cfg, layout[-1])
         return cls(stem, stages, head, cfg.DATA.NUM_FRAMES, pool, build_refine(cfg, layout))
 
-    def features(self, clip: Tensor) -> list[Tensor]:
-        """(B, 3, T, H, W) -> what the head is given: [(B, C, T', H', W')], one for each pathway."""
-        check_clip(clip, self.num_frames)
-        x = self.s1["pathway0_stem"](clip.contiguous(memory_format=torch.channels_last_3d))
+    def features(self, clip: Tensor | Sequence[Tensor]) -> list[Tensor]:
+        """(B, 3, T, H, W), or a list of it -> what the head is given: [(B, C, T', H', W')], one for each pathway."""
+        x = self.s1["pathway0_stem"](as_clip(clip, self.num_frames).contiguous(memory_format=torch.channels_last_3d))
         masks: list[Tensor] | None = None if self.refine is None else []
         pathways = self.s2([x], masks)
         if self.temporal_pool > 1:
@@ -254,6 +269,6 @@ class ResNet(Host):
             pathways = stage(pathways, masks)
         return pathways if self.refine is None else [self.refine(pathways[0], masks)]
 
-    def forward(self, clip: Tensor) -> Tensor:
-        """(B, 3, T, H, W) -> (B, K): logits in training, probabilities in eval."""
+    def forward(self, clip: Tensor | Sequence[Tensor]) -> Tensor:
+        """(B, 3, T, H, W), or a list of it -> (B, K): logits in training, probabilities in eval."""
         return self.head(self.features(clip))

@@ -3,6 +3,8 @@
 Lin et al., "TSM: Temporal Shift Module for Efficient Video Understanding", ICCV 2019 (arXiv:1811.08383).
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -13,8 +15,29 @@ def temporal_shift(x: Tensor, fold_div: int) -> Tensor:
     Frames outside the clip count as zero.
     """
     fold = x.shape[1] // fold_div
-    shifted = torch.zeros_like(x)  # keeps the memory format
-    shifted[:, :fold, :-1] = x[:, :fold, 1:]
-    shifted[:, fold : 2 * fold, 1:] = x[:, fold : 2 * fold, :-1]
-    shifted[:, 2 * fold :] = x[:, 2 * fold :]
-    return shifted
+    return _Shift.apply(x, fold) if torch.is_grad_enabled() and x.requires_grad else shifted(x, fold)
+
+
+def shifted(x: Tensor, fold: int, back: bool = False) -> Tensor:
+    """The first `fold` channels from the next frame, the next `fold` from the previous one; `back`: the other way."""
+    earlier, later = (slice(fold, 2 * fold), slice(0, fold)) if back else (slice(0, fold), slice(fold, 2 * fold))
+    out = torch.empty_like(x)  # keeps the memory format
+    out[:, earlier, :-1] = x[:, earlier, 1:]
+    out[:, later, 1:] = x[:, later, :-1]
+    out[:, earlier, -1] = 0
+    out[:, later, 0] = 0
+    out[:, 2 * fold :] = x[:, 2 * fold :]
+    return out
+
+
+class _Shift(torch.autograd.Function):
+    """Its gradient is the shift the other way: one pass, where torch would keep one for each assignment."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, fold: int) -> Tensor:
+        ctx.fold = fold
+        return shifted(x, fold)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return shifted(grad, ctx.fold, back=True), None

@@ -4,6 +4,8 @@ Feichtenhofer et al., "SlowFast Networks for Video Recognition", ICCV 2019 (arXi
 Parameter names and the choice of the slow pathway's frames are PySlowFast's.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from fvcore.common.config import CfgNode
@@ -11,9 +13,9 @@ from torch import Tensor, nn
 
 from slowfast_gta.models.build import MODEL_REGISTRY
 from slowfast_gta.models.heads import ResNetBasicHead
-from slowfast_gta.models.layers import Conv3d
+from slowfast_gta.models.layers import BatchNorm3d, Conv3d
 from slowfast_gta.models.layout import TEMPORAL_KERNELS, build_layout
-from slowfast_gta.models.resnet import ResStage, Stem, build_head, build_stages, check_clip
+from slowfast_gta.models.resnet import ResStage, Stem, as_clip, build_head, build_stages
 
 
 def slow_frame_indices(num_frames: int, alpha: int) -> Tensor:
@@ -27,7 +29,7 @@ class FuseFastToSlow(nn.Module):
     def __init__(self, dim_fast: int, ratio: int, kernel: int, alpha: int):
         super().__init__()
         self.conv_f2s = Conv3d(dim_fast, dim_fast * ratio, (kernel, 1), temporal_stride=alpha)
-        self.bn = nn.BatchNorm3d(dim_fast * ratio)
+        self.bn = BatchNorm3d(dim_fast * ratio)
 
     def forward(self, pathways: list[Tensor]) -> list[Tensor]:
         slow, fast = pathways
@@ -37,6 +39,8 @@ class FuseFastToSlow(nn.Module):
 @MODEL_REGISTRY.register()
 class SlowFast(nn.Module):
     """Two pathways; takes all frames of the clip and picks the slow pathway's itself."""
+
+    slow_frames: Tensor
 
     def __init__(
         self,
@@ -50,6 +54,8 @@ class SlowFast(nn.Module):
         super().__init__()
         self.num_frames = num_frames
         self.alpha = alpha
+        # On the network's device from the start, and in no checkpoint.
+        self.register_buffer("slow_frames", slow_frame_indices(num_frames, alpha), persistent=False)
         self.s1 = nn.ModuleDict({f"pathway{i}_stem": stem for i, stem in enumerate(stems)})
         self.s1_fuse, self.s2_fuse, self.s3_fuse, self.s4_fuse = fusions
         self.s2, self.s3, self.s4, self.s5 = stages
@@ -70,10 +76,16 @@ class SlowFast(nn.Module):
             stems, build_stages(cfg, layout), fusions, build_head(cfg, layout[-1]), cfg.DATA.NUM_FRAMES, node.ALPHA
         )
 
-    def features(self, clip: Tensor) -> list[Tensor]:
-        """(B, 3, T, H, W), all frames -> what the head is given: [(B, C, T', H', W')], slow and fast."""
-        check_clip(clip, self.num_frames)
-        slow = clip.index_select(2, slow_frame_indices(self.num_frames, self.alpha).to(clip.device))
+    def features(self, clip: Tensor | Sequence[Tensor]) -> list[Tensor]:
+        """(B, 3, T, H, W), all frames -> what the head is given: [(B, C, T', H', W')], slow and fast.
+
+        Or [slow, fast], as PySlowFast's is given: (B, 3, T / alpha, H, W) and (B, 3, T, H, W).
+        """
+        if isinstance(clip, list | tuple) and len(clip) == 2:
+            slow, clip = as_clip(clip[0], self.num_frames // self.alpha), as_clip(clip[1], self.num_frames)
+        else:
+            clip = as_clip(clip, self.num_frames)
+            slow = clip.index_select(2, self.slow_frames)
         pathways = [
             self.s1[f"pathway{i}_stem"](x.contiguous(memory_format=torch.channels_last_3d))
             for i, x in enumerate((slow, clip))
@@ -83,6 +95,6 @@ class SlowFast(nn.Module):
             pathways = stage(fuse(pathways))
         return pathways
 
-    def forward(self, clip: Tensor) -> Tensor:
-        """(B, 3, T, H, W), all frames -> (B, K): logits in training, probabilities in eval."""
+    def forward(self, clip: Tensor | Sequence[Tensor]) -> Tensor:
+        """(B, 3, T, H, W), all frames, or [slow, fast] -> (B, K): logits in training, probabilities in eval."""
         return self.head(self.features(clip))

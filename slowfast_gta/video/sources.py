@@ -110,6 +110,7 @@ class BoundedStream:
     ):
         self._stream, self._container = stream, container
         self.path, self.fps = stream.path, stream.fps
+        self.shifts: list[float] = []  # by how much the times of each of the source's beginnings were moved
         most = round((max_latency_sec or 1.0) * stream.fps) if stream.fps else _FRAMES_WITHOUT_RATE
         self._waiting = _Waiting(max(2, most), drops=max_latency_sec is not None)
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -123,6 +124,11 @@ class BoundedStream:
     @property
     def num_dropped(self) -> int:
         return self._waiting.num_dropped
+
+    @property
+    def live(self) -> LiveStream:
+        """What is read, with its sound."""
+        return self._stream
 
     @property
     def num_missing(self) -> int:
@@ -152,7 +158,7 @@ class BoundedStream:
 
     def _read(self) -> None:
         try:
-            for frame in steady_times(self._stream, self.fps):
+            for frame in steady_times(self._stream, self.fps, self.shifts):
                 if not self._waiting.put(frame):
                     break
         except BaseException as fault:
@@ -161,15 +167,23 @@ class BoundedStream:
             self._waiting.end(None)
 
 
-def steady_times(frames: Iterable[StreamedFrame], fps: float | None) -> Iterator[StreamedFrame]:
-    """The frames with times that never go back, nor jump: a source that counts anew goes on behind its last frame."""
+def steady_times(
+    frames: Iterable[StreamedFrame], fps: float | None, shifts: list[float] | None = None
+) -> Iterator[StreamedFrame]:
+    """The frames with times that never go back, nor jump: a source that counts anew goes on behind its last frame.
+
+    shifts: takes what the times of each beginning are moved by, 0 first.
+    """
     shift = 0.0
+    shifts = [] if shifts is None else shifts
+    shifts.append(shift)
     last: float | None = None
     for frame in frames:
         time_sec = frame.time_sec + shift
         if last is not None and not last < time_sec < last + _MAX_JUMP_SEC and time_sec == time_sec:
             shift += last + 1 / (fps or 25) - time_sec
             time_sec = frame.time_sec + shift
+            shifts.append(shift)
         last = time_sec if time_sec == time_sec else last
         yield frame._replace(time_sec=time_sec)
 

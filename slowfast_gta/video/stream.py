@@ -10,7 +10,7 @@ numbers are left out, and counted. H W space.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -124,6 +124,9 @@ class LiveStream:
         self._container = source if isinstance(source, av.container.InputContainer) else open_container_of(source, name)
         self._stream = video_stream(self._container, name)
         self.fps = float(self._stream.average_rate) if self._stream.average_rate else None
+        self.sound = next(iter(self._container.streams.audio), None)
+        self.on_sound: Callable[[av.Packet], None] | None = None  # is given the packets of the sound, as they come
+        self.first_sec: float | None = None  # the time of the first frame by the source's own clock, once it is there
 
     def __enter__(self) -> "LiveStream":
         return self
@@ -146,18 +149,23 @@ class LiveStream:
             time_sec = _time(index, None, self.fps)
             if frame.pts is not None:
                 first_pts = frame.pts if first_pts is None else first_pts
+                self.first_sec = float(first_pts * self._stream.time_base)  # type: ignore[operator]
                 time_sec = float((frame.pts - first_pts) * self._stream.time_base)  # type: ignore[operator]  # an open stream has one
             yield StreamedFrame(index, time_sec, converter.upright_rgb(frame))
         if index < 0:
             raise DataError(f"{self.path}: there is not one frame in this video.")
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
-        packets = self._container.demux(self._stream)
+        heard = [self.sound] if self.sound is not None and self.on_sound is not None else []
+        packets = self._container.demux(self._stream, *heard)
         while True:
             try:
                 packet = next(packets, None)
             except av.error.FFmpegError as fault:  # what came is what there is
                 self.fault, packet = f"{self.path}: it broke off ({fault.strerror}).", None
+            if packet is not None and self.on_sound is not None and packet.stream in heard:
+                self.on_sound(packet)
+                continue
             try:
                 yield from self._stream.codec_context.decode(packet if packet and packet.size else None)
             except av.error.EOFError:

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,6 +22,8 @@ from torch import nn
 
 from slowfast_gta import distributed
 from slowfast_gta.distributed import Place, Terms
+from slowfast_gta.distributed.group import _reason_of_backend
+from slowfast_gta.distributed.launch import _own_gpu
 from slowfast_gta.distributed.norms import SyncBatchNorm3d
 from slowfast_gta.errors import ConfigError, Interrupted, RunError
 
@@ -68,12 +71,10 @@ def test_a_synchronized_norm_is_a_plain_one_on_one_process():
     ],
 )
 def test_one_fault_ends_all_with_its_reason(tmp_path, capfd, how, kind, said):
-    begin = time.monotonic()
     with pytest.raises(kind, match="Process"):
         everywhere(fail_on_one, tmp_path, how, how == "bug")
-    assert time.monotonic() - begin < 35, "before any time-out"
     err = capfd.readouterr().err
-    assert said in err, err
+    assert said in err and "DIST_" not in err, err  # the fault ended them, not a time-out
     assert ("Traceback" in err) == (how == "bug"), err
 
 
@@ -98,6 +99,26 @@ def test_a_signal_to_the_parent_reaches_each_process_once(tmp_path):
     assert sorted(path.name for path in tmp_path.glob("received*")) == ["received0_1", "received1_1"]
 
 
+def test_nccl_s_own_last_words_are_kept():
+    """The form of its messages; a real one was not to be had here."""
+    fault = RuntimeError(
+        "NCCL error in: ProcessGroupNCCL.cpp:93, unhandled system error (run with NCCL_DEBUG=INFO for details)\n"
+        "ncclSystemError: System call failed.\nLast error:\nsocketStartConnect: Connect to 10.0.0.2<1> failed"
+    )
+    assert _reason_of_backend(fault).startswith("NCCL error in: ")
+    assert _reason_of_backend(fault).endswith("; socketStartConnect: Connect to 10.0.0.2<1> failed")
+    assert _reason_of_backend(RuntimeError("Connection refused\nat somewhere")) == "Connection refused"
+
+
+@pytest.mark.parametrize(
+    ("backend", "on_gpu", "wanted"), [("auto", True, "u1"), ("gloo", True, ""), ("auto", False, "")]
+)
+def test_a_gpu_must_be_a_process_s_own_where_nccl_connects_them(monkeypatch, backend, on_gpu, wanted):
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: SimpleNamespace(uuid=f"u{number}"))
+    assert _own_gpu(Terms(backend, on_gpu)) == wanted
+
+
 # ------------------------------------------------------------------------------------------------ on one process
 
 
@@ -108,8 +129,8 @@ def test_on_one_process_everything_does_nothing():
     assert distributed.any_process(True) is True and distributed.any_process(False) is False
     value, model = torch.tensor([1.0]), nn.Linear(1, 1)
     assert distributed.mean(value) is value and distributed.total(value) is value
-    assert distributed.data_parallel(model) is model and distributed.weight_of_sample(4) == 0.25
-    assert distributed.least(4) == 4
+    assert distributed.data_parallel(model) is model and distributed.weight_of_sample([4]) == 0.25
+    assert distributed.exchange(4, 1) == [[4, 1]]
     distributed.pool_statistics(model)
     done = []
     distributed.launch(done.append, (1,), Place(), 1, Terms())

@@ -33,7 +33,7 @@ def meet_all(world_size: int, folder: Path, limit_sec: float = 3.0, **different:
         place = Place(**(vars(place) | {"port": other.get("port", port)}))
         args = (other.get("about", ABOUT), {"store_port": 7}, other.get("folder", folder), limit_sec)
         try:
-            return meet(place, *args, other.get("launch", 0))
+            return meet(place, *args, other.get("launch", 0), other.get("gpu", ""))
         except MeetingError as fault:
             return fault
 
@@ -254,3 +254,12 @@ def test_the_time_that_a_process_itself_is_stopped_does_not_count(three, monkeyp
         time.sleep(0.3)
         hours[0] += 1
     assert learned == [[], [], []]
+
+
+def test_two_processes_with_one_gpu_are_told_so(tmp_path):
+    gpus = {"rank0": {"gpu": "GPU-a"}, "rank1": {"gpu": "GPU-b"}, "rank2": {"gpu": "GPU-a"}}
+    for text in texts(meet_all(3, tmp_path, **gpus)):
+        assert "Processes 0 and 2" in text and "GPU-a" in text and "DIST_BACKEND" in text
+    found = meet_all(3, tmp_path, **gpus | {"rank2": {"gpu": "GPU-c"}})
+    for meeting, _ in found:
+        meeting.close()

@@ -1,11 +1,20 @@
 """Normalising, and which device a config means."""
 
+import os
+
 import pytest
 import torch
+from hidden_gpus import asks_for_gpus
 from miniatures import CFG, TINY
 
 from slowfast_gta import load_config
-from slowfast_gta.engine.device import Normalize, build_normalize, device_from_cfg, num_gpus_from_cfg
+from slowfast_gta.engine.device import (
+    Normalize,
+    build_normalize,
+    device_from_cfg,
+    num_gpus_from_cfg,
+    settle_determinism,
+)
 from slowfast_gta.errors import RunError
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -27,6 +36,39 @@ def test_normalize_reads_the_config():
     cfg = load_config(CFG, ["DATA.MEAN", [0.0, 0.0, 0.5], "DATA.STD", [1.0, 0.5, 0.25]])
     white = torch.full((1, 3, 1, 1, 1), 255, dtype=torch.uint8)
     assert build_normalize(cfg)(white).flatten().tolist() == pytest.approx([1, 2, 2])
+
+
+def test_no_test_sees_a_gpu_unless_those_that_want_one_are_asked_for(pytestconfig):
+    assert [asks_for_gpus(text) for text in ("not slow and not gpu", "", "gpu", "gpu or slow")] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+    if not asks_for_gpus(pytestconfig.getoption("markexpr")):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+
+
+@pytest.fixture
+def settings():
+    """torch's, as they were, afterwards."""
+    yield
+    torch.use_deterministic_algorithms(False)
+    for choose in ("enable_flash_sdp", "enable_mem_efficient_sdp", "enable_cudnn_sdp"):
+        getattr(torch.backends.cuda, choose)(True)
+
+
+@pytest.mark.parametrize("inexact", [(), ("max_pool3d_with_indices",), None])
+def test_attention_is_exact_where_torch_may_refuse_and_by_products_where_not(settings, inexact):
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    settle_determinism(inexact)
+    strict = inexact == ()
+    assert torch.is_deterministic_algorithms_warn_only_enabled() is not strict
+    assert torch.are_deterministic_algorithms_enabled()
+    assert (
+        torch.backends.cuda.flash_sdp_enabled() is strict and torch.backends.cuda.mem_efficient_sdp_enabled() is strict
+    )
+    assert torch.backends.cuda.math_sdp_enabled()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

@@ -116,6 +116,12 @@ def test_maps_of_the_attention_blocks(tmp_path):
     assert spatial and all(value.shape[0] == 4 for value in spatial), "a map for each of the 4 frames"
 
 
+def test_maps_of_blocks_that_multiply(tmp_path):
+    cfg = config("gta", "ATTENTION.NAME", "CBAM", "ATTENTION.OPTIONS", "{}")
+    maps = build_eval_network(cfg, write_weights(cfg, tmp_path / "w.pyth")).maps(clips_for(cfg)[0])
+    assert maps["s3.pathway0_attention0.mask_position"].shape == (4, 4, 4)
+
+
 def test_what_cannot_be_asked_for(tmp_path):
     cfg = config("slowfast")
     weights = write_weights(cfg, tmp_path / "w.pyth")

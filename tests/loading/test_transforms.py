@@ -11,6 +11,7 @@ from slowfast_gta.loading.transforms import (
     TrainTransform,
     crop_and_resize,
     crop_offsets,
+    jitter_colours,
     mirror_image,
     multi_scale_box,
     resize_frames,
@@ -89,6 +90,45 @@ def test_training_clip_layout_and_the_same_crop_for_all_frames():
     assert clip.shape == (3, 3, 56, 56) and clip.dtype == torch.uint8
     assert clip[2, :, 5, 5].tolist() == [0, 20, 40]
     assert torch.equal(clip[:2, 0], clip[:2, 1]) and torch.equal(clip[:2, 0], clip[:2, 2])
+
+
+def test_colours_change_alike_in_all_frames_and_by_no_more_than_they_may():
+    frames = np.tile(np.random.default_rng(0).integers(70, 180, (1, 24, 24, 3), np.uint8), (3, 1, 1, 1))
+    for seed in range(20):
+        changed = jitter_colours(frames, 0.2, np.random.default_rng(seed))
+        assert changed.shape == frames.shape and changed.dtype == np.uint8
+        assert np.array_equal(changed[0], changed[1]) and not np.array_equal(changed, frames)
+        assert 0.79 * frames.mean() < changed.mean() < 1.21 * frames.mean()
+    grey = np.repeat(frames[..., :1], 3, -1)
+    assert np.ptp(jitter_colours(grey, 0.4, np.random.default_rng(0)), axis=-1).max() == 0  # grey has no hue
+
+
+def test_colours_are_the_product_of_the_four_changes():
+    frames = np.random.default_rng(1).integers(60, 190, (2, 8, 8, 3), np.uint8)
+    generator = np.random.default_rng(3)
+    brightness, contrast, saturation = generator.uniform(0.7, 1.3, 3)
+    angle = generator.uniform(-0.3, 0.3) * np.pi / 2
+    axis, expected = np.full(3, 3**-0.5), frames * brightness
+    expected = (expected - expected.mean()) * contrast + expected.mean()
+    grey = expected.mean(-1, keepdims=True)
+    expected = grey + saturation * (expected - grey)
+    along = (expected @ axis)[..., None] * axis  # Rodrigues' formula
+    expected = expected * np.cos(angle) + np.cross(axis, expected) * np.sin(angle) + along * (1 - np.cos(angle))
+    changed = jitter_colours(frames, 0.3, np.random.default_rng(3))
+    assert np.abs(changed - np.clip(expected, 0, 255)).max() < 0.6  # OpenCV rounds after sums in fixed point
+
+
+def test_colours_stay_unless_asked_for():
+    frames = np.random.default_rng(0).integers(0, 255, (2, 112, 112, 3), np.uint8)
+    plain = _config(RANDOM_FLIP=False, TRAIN_JITTER_SCALES=[64, 64], TRAIN_CROP_SIZE=64)
+    jittered = _config(RANDOM_FLIP=False, TRAIN_JITTER_SCALES=[64, 64], TRAIN_CROP_SIZE=64, COLOR_JITTER=0.4)
+    one, other = (TrainTransform.from_cfg(cfg)(frames, np.random.default_rng(5)) for cfg in (plain, jittered))
+    assert np.array_equal(other, jitter_colours(one, 0.4, _after_crop(np.random.default_rng(5))))
+
+
+def _after_crop(generator: np.random.Generator) -> np.random.Generator:
+    short_side_box((112, 112), (64, 64), 64, False, generator)
+    return generator
 
 
 def test_half_of_the_clips_are_mirrored():

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from slowfast_gta.models.layers import Conv3d, Projection, add, fold, unfold
+from slowfast_gta.models.layers import BatchNorm3d, Conv3d, Projection, add, fold, unfold
 
 
 @pytest.mark.parametrize("frames", [1, 3])
@@ -41,3 +41,20 @@ def test_adding_writes_over_the_residual_and_leaves_x():
     assert total.data_ptr() == residual.data_ptr() and torch.equal(total, torch.full((2, 3), 3.0))
     assert torch.equal(x, torch.ones(2, 3))
     assert add(x, residual.bfloat16()).dtype == x.dtype
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 4, 8), (3, 1, 2, 2, 4), (2, 4, 1, 1, 4)])
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_of_frames_as_images_is_torch_s_of_clips(shape, training):
+    x = torch.randn(shape, dtype=torch.float64).permute(0, 4, 1, 2, 3)
+    ours, theirs = BatchNorm3d(shape[-1]).double().train(training), nn.BatchNorm3d(shape[-1]).double().train(training)
+    found, wanted = [], []
+    for values, run in ((found, ours.of_images), (wanted, theirs)):
+        leaf = x.clone().requires_grad_()
+        out = run(leaf)
+        values += [out, *torch.autograd.grad(out.square().sum(), [leaf])]
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-12)
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value, atol=1e-12, rtol=1e-12)
+    assert torch.equal(ours(x), theirs(x))

@@ -198,3 +198,16 @@ def test_attention_stands_right_after_its_block():
 def test_an_unknown_network_is_answered_with_the_known_ones():
     with pytest.raises(ConfigError, match=r"MODEL\.MODEL_NAME: nothing is registered as 'X3D'.*Known: .*SlowFast"):
         build_model(config(SMALL | {"MODEL.MODEL_NAME": "X3D"}))
+
+
+def test_a_list_of_one_clip_is_taken_as_pyslowfast_s():
+    network = small_network({}).eval()
+    clip = torch.randn(1, 3, 4, 64, 64, dtype=torch.float64)
+    assert torch.equal(network([clip]), network(clip))
+    with pytest.raises(ValueError, match="a list of"):
+        network([clip, clip])
+
+
+def test_a_clip_of_bytes_is_refused_with_what_to_do():
+    with pytest.raises(ValueError, match=r"DATA.MEAN.*DATA.STD"):
+        small_network({})(torch.zeros(1, 3, 4, 64, 64, dtype=torch.uint8))

@@ -101,3 +101,14 @@ def test_only_the_slow_frames_reach_the_slow_pathway():
     x = torch.arange(16.0, dtype=torch.float64).view(1, 1, 16, 1, 1).expand(1, 3, 16, 64, 64)
     network(x)
     assert seen[0][0, 0, :, 0, 0].tolist() == [0, 5, 10, 15]
+
+
+def test_a_list_of_both_pathways_clips_is_taken_as_pyslowfast_s():
+    network = small_network(SLOWFAST).eval()
+    clip = torch.randn(1, 3, 16, 64, 64, dtype=torch.float64)
+    slow = clip[:, :, [0, 5, 10, 15]]
+    assert torch.equal(network([slow, clip]), network(clip)) and torch.equal(network([clip]), network(clip))
+    assert not torch.equal(network([slow.flip(2), clip]), network(clip))
+    for wrong in ([clip, clip], [slow], [slow, clip, clip], [slow, None]):
+        with pytest.raises(ValueError, match=r"\(B, 3, (4|16), H, W\)"):
+            network(wrong)

@@ -186,10 +186,9 @@ def test_localhost_is_not_the_other_node(train, tmp_path):
 
 def test_an_address_that_only_one_node_has_is_named(cluster, train, tmp_path):
     """Node 1 meets itself under an address of its own loopback; node 2 finds nobody there."""
-    began = time.monotonic()
     job = train(tmp_path, "DIST_TIMEOUT_SEC", 15, environment={"MASTER_ADDR": "10.77.63.9"})
     assert job.end()["JobState"] == "FAILED"
-    assert time.monotonic() - began < 60 and "10.77.63.9" in job.says()
+    assert "10.77.63.9" in job.says() and "DIST_TIMEOUT_SEC" in job.says()
     assert "Traceback" not in job.says()
 
 

@@ -67,11 +67,12 @@ def check_talk() -> None:
     rank = distributed.get_rank()
     assert distributed.get_world_size() == NUM and distributed.is_main() == (rank == 0)
     assert distributed.gather({"rank": rank}) == [{"rank": 0}, {"rank": 1}, {"rank": 2}]
+    assert distributed.gather_on_main(rank) == ([0, 1, 2] if rank == 0 else [])
     assert distributed.any_process(rank == 1) and not distributed.any_process(False)
     assert distributed.mean(torch.tensor([float(rank)])).item() == 1.0
     assert distributed.total(torch.ones(2, 3).t()).tolist() == [[3.0] * 2] * 3
-    assert distributed.weight_of_sample(rank + 1) == NUM / 6
-    assert distributed.least(rank + 3) == 3
+    assert distributed.exchange(rank, 7) == [[0, 7], [1, 7], [2, 7]]
+    assert distributed.weight_of_sample([1, 2, 3]) == NUM / 6
     distributed.barrier()
 
 

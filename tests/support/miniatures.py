@@ -19,6 +19,7 @@ TINY = [
     *("DATA.RESIZE", "[36,48]", "DATA.TRAIN_CROP_SIZE", 32, "DATA.TEST_CROP_SIZE", 32, "TRAIN.BATCH_SIZE", 4),
     *("SOLVER.MAX_EPOCH", 2, "SOLVER.STEPS", "[1]", "SOLVER.WARMUP_EPOCHS", 0.5, "TRAIN.EVAL_PERIOD", 1),
     *("TEST.BATCH_SIZE", 4, "DATA_LOADER.NUM_WORKERS", 0, "TENSORBOARD.ENABLE", False, "LOG_PERIOD", 1),
+    *("TEST.REPORT", False),  # seconds for each; tests/reports asks for one
 ]
 
 

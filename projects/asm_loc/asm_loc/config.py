@@ -12,7 +12,7 @@ from slowfast_gta.errors import ConfigError
 
 from .annotations import class_names, read_csv
 from .average_precision import TIOU_RANGES
-from .datasets import VideoSet, acmnet_pack, for_training, join, split_off, wtalc_pack
+from .datasets import VideoSet, acmnet_pack, for_training, join, named_as_features, split_off, wtalc_pack
 from .features import ExtractedFeatures, same_origin
 from .settings import (
     CORRECTED,
@@ -222,8 +222,8 @@ class DataFiles:
         train, test = (read_csv(Path(path)) for path in (self.annotations, self.test_annotations))
         classes = class_names(train)
         return {
-            "train": join("train", train.values(), source, classes),
-            "test": join("test", test.values(), test_source, classes),
+            "train": join("train", named_as_features(train.values(), source), source, classes),
+            "test": join("test", named_as_features(test.values(), test_source), test_source, classes),
         }
 
 

@@ -1,16 +1,17 @@
 """Annotations and features joined: which videos are trained on and tested on, and what had to be left out."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from slowfast_gta.datasets.folders import VIDEO_SUFFIXES
 from slowfast_gta.errors import DataError
+from slowfast_gta.pickles import load_object_array
 
 from .annotations import Annotation, Instance, class_names, read_activitynet_json
 from .features import Features, FeatureSource, NpyFolders, ObjectArrayFeatures
-from .object_arrays import load_npy
 from .segments import Segments
 
 
@@ -61,10 +62,13 @@ class VideoSet:
             text += f", {n['num_instances']} instances"
         if self.missing:
             named = ", ".join(a.video for a in self.missing[:3]) + (", ..." if len(self.missing) > 3 else "")
-            total = n["num_instances"] + n["num_instances_without_features"]
+            lacking, more = n["num_videos_without_features"], n["num_instances_without_features"]
+            text += f"; {lacking} annotated video{'s' * (lacking > 1)} without features ({named})"
+            total = n["num_instances"] + more
             text += (
-                f"; {n['num_videos_without_features']} annotated videos without features ({named}) hold "
-                f"{n['num_instances_without_features']} more: mAP is given over {n['num_instances']} and over {total}"
+                f" with {more} more: mAP is given over {n['num_instances']} and over {total} instances"
+                if more
+                else ", left out"
             )
         return text + "."
 
@@ -100,7 +104,10 @@ def join(
             )
     missing = [a for a in annotations if a.video not in chosen and set(a.labels) <= known]
     if not order:
-        raise DataError(f"{name}: not one of the {len(annotations)} annotated videos has features.")
+        raise DataError(
+            f"{name}: not one of the {len(annotations)} annotated videos has features. Annotated is, for example, "
+            f"{next(iter(by_name), 'nothing')}; there are features of {next(iter(sorted(have)), 'nothing')}."
+        )
     return VideoSet(name, classes, order, source, missing)
 
 
@@ -109,8 +116,22 @@ def for_training(videos: VideoSet) -> VideoSet:
     for annotation in videos.videos:
         if not annotation.labels:
             raise DataError(f"{videos.name}: {annotation.video} has no label; a training video needs at least one.")
-    stripped = [Annotation(a.video, a.subset, a.labels) for a in videos.videos]
-    return VideoSet(videos.name, videos.classes, stripped, videos.source)
+    have, missing = (
+        [Annotation(a.video, a.subset, a.labels) for a in part] for part in (videos.videos, videos.missing)
+    )
+    return VideoSet(videos.name, videos.classes, have, videos.source, missing)
+
+
+def named_as_features(annotations: Iterable[Annotation], source: FeatureSource) -> list[Annotation]:
+    """The same, but "run.mp4" is called "run" where the features are: extraction leaves suffixes out."""
+    have = set(source.videos())
+
+    def named(annotation: Annotation) -> Annotation:
+        path = PurePosixPath(annotation.video.replace("\\", "/"))
+        short = str(path.with_suffix("")) if path.suffix.lower() in VIDEO_SUFFIXES else annotation.video
+        return annotation if annotation.video in have or short not in have else replace(annotation, video=short)
+
+    return [named(annotation) for annotation in annotations]
 
 
 def split_off(videos: VideoSet, share: float, seed: int) -> tuple[VideoSet, VideoSet]:
@@ -120,8 +141,8 @@ def split_off(videos: VideoSet, share: float, seed: int) -> tuple[VideoSet, Vide
         raise DataError(f"{videos.name}: a share of {share} of {len(videos)} videos leaves nothing on one side.")
     drawn = set(np.random.default_rng(seed).permutation(len(videos))[:num].tolist())
     parts = [[a for i, a in enumerate(videos.videos) if (i in drawn) == out] for out in (False, True)]
-    names = (videos.name, f"{videos.name}, held out")
-    return tuple(VideoSet(n, videos.classes, part, videos.source) for n, part in zip(names, parts, strict=True))
+    rest = VideoSet(videos.name, videos.classes, parts[0], videos.source, videos.missing)
+    return rest, VideoSet(f"{videos.name}, held out", videos.classes, parts[1], videos.source)
 
 
 def read_list(path: Path) -> list[str]:
@@ -157,7 +178,7 @@ def wtalc_pack(features: Path, folder: Path, sec_per_snippet: float, subsets: di
 
     extracted_fps.npy is not read: it says 10 where the features have another rate.
     """
-    arrays = {name: load_npy(folder / f"{name}.npy") for name in ANNOTATION_ARRAYS}
+    arrays = {name: load_object_array(folder / f"{name}.npy") for name in ANNOTATION_ARRAYS}
     text = {name: [_text(v) for v in arrays[name].reshape(-1)] for name in ("classlist", "videoname", "subset")}
     num = len(text["videoname"])
     for name in ("subset", "labels", "labels_all", "segments"):

@@ -61,7 +61,7 @@ def detections_csv(detections: dict[str, Segments], classes: list[str]) -> str:
         for video, segments in detections.items()
         for label, start, end, score in segments.best_first().to_rows()
     ]
-    return _csv(["video", "label", "start", "end", "score"], rows)
+    return csv_text(["video", "label", "start", "end", "score"], rows)
 
 
 def average_precision_csv(result: APResult, classes: list[str]) -> str:
@@ -73,10 +73,10 @@ def average_precision_csv(result: APResult, classes: list[str]) -> str:
         rows.append([classes[label], *counts, *(f"{100 * v:.2f}" for v in result.ap[row])])
     total = [int(result.num_instances.sum()), int(result.num_predictions.sum())]
     rows.append(["mean", *total, *(f"{100 * v:.2f}" for v in result.per_threshold)])
-    return _csv(header, rows)
+    return csv_text(header, rows)
 
 
-def _csv(header: list[str], rows: list[list[object]]) -> str:
+def csv_text(header: list[str], rows: list[list[object]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

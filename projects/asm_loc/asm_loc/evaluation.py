@@ -1,6 +1,6 @@
 """From a network and a split to detections, mAP, tables, and what pictures need."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +12,6 @@ from slowfast_gta.loading.batch import BadVideo
 from .average_precision import APResult, mean_average_precision
 from .datasets import VideoSet
 from .detections import results_of
-from .features import Features
 from .loading import TestLoader
 from .network import ASMLoc
 from .refinement import Answer, ask, segments_of
@@ -73,14 +72,17 @@ def find(
         detected = segments_of(answer, features, settings, settings.proposals.detection_sweeps)
         found.detections[name], found.scores[name] = detected, answer.scores.video
         if index < num_pictures:
-            shown = np.unique(np.concatenate([detected.label, truth[name].label]))
-            found.signals[name] = _signals(answer, features, given, shown)
+            shown = Segments.concat([detected, truth[name]]).classes()
+            found.signals[name] = signals_of(answer, features.timeline.to_seconds, given, shown)
     return found
 
 
-def _signals(answer: Answer, features: Features, given: Segments | None, classes: np.ndarray) -> Signals:
-    rows = np.arange(answer.example.row_map.num_rows + 1)
-    edges = features.timeline.to_seconds(answer.example.row_map.snippets(rows))
+def signals_of(
+    answer: Answer, to_seconds: Callable[[np.ndarray], np.ndarray], given: Segments | None, classes: np.ndarray
+) -> Signals:
+    """What a picture shows of an answer: CAS of `classes`, at the seconds of its rows; `given`: its proposals."""
+    row_map = answer.example.row_map
+    edges = to_seconds(row_map.snippets(np.arange(row_map.num_rows + 1)))
     cas = answer.scores.cas[:, classes].T
     return Signals(edges, answer.scores.attention, classes, cas, Segments.empty() if given is None else given)
 
@@ -91,7 +93,7 @@ def evaluation_of(
     """mAP over the videos that have features, and over all that are annotated; video-level accuracy."""
     result = mean_average_precision(videos.truth(), found.detections, thresholds)
     results = {**about, **videos.counts(), "num_missing": len(found.bad), **results_of(result)}
-    if videos.missing:
+    if results["num_instances_without_features"]:
         everything = mean_average_precision(videos.truth(with_missing=True), found.detections, thresholds)
         results["with_videos_without_features"] = results_of(everything)
     accuracy = video_accuracy(found, videos, settings.proposals.class_threshold)

@@ -148,3 +148,13 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     if num < 2:
         return mean, math.nan
     return mean, T_95[min(num - 2, len(T_95) - 1)] * float(np.std(values, ddof=1)) / math.sqrt(num)
+
+
+def interval_table(runs: Sequence[dict[str, dict[str, float]]], form: str = ".1f") -> list[str]:
+    """Markdown: mean and half the 95 % interval over `runs` ({row: {column: value}}) of each cell."""
+    columns = list(next(iter(runs[0].values())))
+    lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for row in runs[0]:
+        cells = [interval([run[row][name] for run in runs]) for name in columns]
+        lines.append(f"| {row} | " + " | ".join(f"{mean:{form}} ± {half:.1f}" for mean, half in cells) + " |")
+    return lines

@@ -13,8 +13,10 @@ from typing import Protocol
 import numpy as np
 
 from slowfast_gta.errors import ConfigError, DataError
+from slowfast_gta.inference.feature_files import load_features
+from slowfast_gta.pickles import load_object_array
 
-from .object_arrays import load_npy
+from .annotations import read_json
 from .timeline import Timeline
 
 
@@ -43,7 +45,10 @@ def checked_rows(rows: np.ndarray, where: object) -> np.ndarray:
     """(T, C) float32, or a sentence on what is wrong with it."""
     rows = np.asarray(rows)
     if rows.ndim != 2 or not np.issubdtype(rows.dtype, np.number) or np.issubdtype(rows.dtype, np.complexfloating):
-        raise DataError(f"{where}: features must be numbers of shape (T, C), not {rows.dtype} of shape {rows.shape}.")
+        raise DataError(
+            f"{where}: features must be numbers of shape (T, C), a row of C channels for each moment, not "
+            f"{rows.dtype} of shape {rows.shape}. (extract_features: --pool avg, spatial or space; no --keep-views.)"
+        )
     if not rows.size:
         raise DataError(f"{where}: the video has no features (shape {rows.shape}); extract them again or leave it out.")
     rows = np.ascontiguousarray(rows, dtype=np.float32)
@@ -78,7 +83,7 @@ class NpyFolders:
         for folder in self.folders:
             path = folder / f"{video}.npy"
             if path.is_file():
-                rows = checked_rows(load_npy(path), path)
+                rows = checked_rows(load_object_array(path), path)
                 return Features(rows, Timeline.uniform(len(rows), self.sec_per_snippet))
         raise DataError(f"No features of {video}: {video}.npy is in none of {', '.join(map(str, self.folders))}.")
 
@@ -91,7 +96,7 @@ class ObjectArrayFeatures:
 
     def __init__(self, path: Path, names: list[str], sec_per_snippet: float) -> None:
         self.path, self.sec_per_snippet = path, sec_per_snippet
-        arrays = load_npy(path)
+        arrays = load_object_array(path)
         if arrays.ndim != 1 or len(arrays) != len(names):
             raise DataError(
                 f"{path} holds {arrays.shape} arrays, and videoname.npy {len(names)} names: they do not match."
@@ -111,88 +116,103 @@ class ObjectArrayFeatures:
         return {"sec_per_snippet": self.sec_per_snippet}
 
 
-# What must be equal over all videos of a run, under the names of tools/extract_features.py's manifest.jsonl.
-SHARED_KEYS = ("network", "weights", "layer", "pool", "fps", "window", "stride")
+MANIFEST, SETTINGS = "manifest.jsonl", "settings.json"  # of slowfast_gta/inference/extraction.py
+# What decides on the numbers, under the names of SETTINGS: equal over all videos of a run. The format of the files,
+# their type and the batch size may differ.
+SHARED_KEYS = (
+    *("network", "weights", "layer", "pool", "fps", "window", "stride", "tail", "sampling", "num_frames"),
+    *("crops", "mirror", "keep_views", "resize", "crop_size", "mean", "std", "input"),
+)
 
 
 class ExtractedFeatures:
-    """A folder that tools/extract_features.py wrote: manifest.jsonl, one line a video, and a .npz or .npy for each.
+    """A folder that tools/extract_features.py wrote, in any of its formats and by any number of shards.
 
-    A line: {"video", "file", "times": [[start, end], ...] (.npy only), ...SHARED_KEYS}. An .npz holds "features" (T, C)
-    and "times" (T, 2), seconds.
+    manifest.jsonl has a record for each video; the times of its rows are in its file, or (.npy) in its record.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._entries = {entry["video"]: entry for entry in _read_manifest(folder / "manifest.jsonl")}
-        if not self._entries:
-            raise DataError(f"{folder / 'manifest.jsonl'} lists no video.")
-        self._shared = _shared(self._entries.values(), folder)
+        self._records = {record["video"]: record for record in _read_manifest(folder / MANIFEST)}
+        if not self._records:
+            raise DataError(f"{folder / MANIFEST} lists no video.")
+        self._shared = _shared(self._records.values(), folder)
+        if self._shared.get("window") == "video":
+            raise DataError(
+                f"{folder}: each video is one row, so nothing can be found in time. Extract the features again with "
+                "--window, for example --window 16, into another folder."
+            )
 
     def videos(self) -> list[str]:
-        return sorted(self._entries)
+        return sorted(self._records)
 
     def describe(self) -> dict[str, object]:
         return self._shared
 
     def load(self, video: str) -> Features:
-        if video not in self._entries:
-            raise DataError(f"No features of {video} in {self.folder}: manifest.jsonl does not list it.")
-        entry = self._entries[video]
-        path = self.folder / entry["file"]
+        if video not in self._records:
+            raise DataError(f"No features of {video} in {self.folder}: {MANIFEST} does not list it.")
+        record = self._records[video]
+        path = self.folder / record["file"]
         if not path.resolve().is_relative_to(self.folder.resolve()):
-            raise DataError(f"{self.folder / 'manifest.jsonl'}: the file of {video} lies outside of the folder.")
-        rows, times = self._npz(path) if path.suffix == ".npz" else (load_npy(path), entry.get("times"))
-        rows = checked_rows(rows, path)
-        times = np.asarray(times if times is not None else [], np.float64)
-        if times.shape != (len(rows), 2):
-            raise DataError(
-                f"{path}: {len(rows)} rows, but times of shape {times.shape}; a row needs a start and an end."
-            )
-        return Features(rows, Timeline.from_windows(times[:, 0], times[:, 1]))
-
-    @staticmethod
-    def _npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+            raise DataError(f"{self.folder / MANIFEST}: the file of {video} lies outside of the folder.")
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return arrays["features"], arrays["times"]
+            arrays, _ = load_features(path)
         except FileNotFoundError:
-            raise DataError(
-                f"{path} does not exist, but manifest.jsonl lists it: extract the features again."
-            ) from None
-        except KeyError as error:
-            raise DataError(f"{path} has no array {error}: it is not a file of tools/extract_features.py.") from None
-        except Exception as error:  # zip and numpy raise many types for a damaged file
-            raise DataError(f"{path} is damaged ({type(error).__name__}): extract the features again.") from None
+            raise DataError(f"{path} does not exist, but {MANIFEST} lists it: extract the features again.") from None
+        if "features" not in arrays:
+            raise DataError(f"{path} has no features: it is not a file of tools/extract_features.py.")
+        return timed_features(arrays["features"], arrays.get("times", record.get("times")), path)
+
+
+def timed_features(rows: np.ndarray, times: object, where: object) -> Features:
+    """Features of `rows` (T, C) and `times` (T, 2), start and end in seconds; sentences for what does not fit."""
+    rows = checked_rows(rows, where)
+    try:
+        windows = np.asarray([] if times is None else times, np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"{where}: the times of its rows are not numbers.") from None
+    if windows.shape != (len(rows), 2):
+        raise DataError(
+            f"{where}: {len(rows)} rows, but times of shape {windows.shape}; each needs a start and an end."
+        )
+    try:
+        return Features(rows, Timeline.from_windows(windows[:, 0], windows[:, 1]))
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
 
 
 def _read_manifest(path: Path) -> list[dict]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-        entries = [json.loads(line) for line in lines if line.strip()]
-        if not all(isinstance(e.get("video"), str) and isinstance(e.get("file"), str) for e in entries):
+        records = [json.loads(line) for line in lines if line.strip()]
+        if not all(isinstance(r.get("video"), str) and isinstance(r.get("file"), str) for r in records):
             raise DataError(f'{path}: every line needs a "video" and a "file".')
-        return entries
+        return records
     except FileNotFoundError:
         raise DataError(f"{path} does not exist: it is not a folder of tools/extract_features.py.") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, AttributeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{path} is damaged ({error}): run tools/extract_features.py again, which completes it."
         ) from None
 
 
-def _shared(entries: Iterable[dict], folder: Path) -> dict[str, object]:
-    """The values of SHARED_KEYS, which all entries must have in common."""
-    entries = list(entries)
-    first = {key: entries[0][key] for key in SHARED_KEYS if key in entries[0]}
-    for entry in entries[1:]:
-        for key in SHARED_KEYS:
-            if entry.get(key) != first.get(key):
+def _shared(records: Iterable[dict], folder: Path) -> dict[str, object]:
+    """The values of SHARED_KEYS, of settings.json and of all records: those that both have must agree."""
+    path = folder / SETTINGS
+    content = read_json(path) if path.is_file() else {}
+    if not isinstance(content, dict):
+        raise DataError(f"{path} is damaged: run tools/extract_features.py again, into another folder.")
+    shared, said_by = {}, {}
+    for name, record in ((SETTINGS, content), *((r["video"], r) for r in records)):
+        for key in (key for key in SHARED_KEYS if key in record):
+            if shared.setdefault(key, record[key]) != record[key]:
                 raise DataError(
-                    f'{folder}: the features of {entries[0]["video"]} and {entry["video"]} differ in "{key}" '
-                    f"({first.get(key)} and {entry.get(key)}); different networks or rates must not be mixed."
+                    f'{folder}: the features of {said_by[key]} and {name} differ in "{key}" ({shared[key]} and '
+                    f"{record[key]}); different networks or rates must not be mixed."
                 )
-    return first
+            said_by.setdefault(key, name)
+    return shared
 
 
 def same_origin(expected: dict[str, object], source: FeatureSource, what: str) -> None:

@@ -18,10 +18,12 @@ from .detections import average_precision_csv, detections_csv, to_activitynet, t
 from .evaluation import Signals
 from .segments import Segments
 
-WIDTH, MARGIN, BAND, CURVE, GAP = 1000, 130, 14, 70, 10  # pixels
+WIDTH, MARGIN, BAND, CURVE, GAP = 1100, 250, 14, 56, 14  # pixels
+LONGEST_NAME = 36  # letters that the margin has room for
 COLOURS = ("#0b6e99", "#b5541c", "#4d7c0f", "#7a3e9d", "#a61b3c", "#8a6d00")
 MAX_BANDS = 8  # segments that overlap are drawn below each other, at most so deep
 MAX_DETECTIONS = 60  # of a picture, the best
+MAX_ROWS = 200  # of a table
 
 
 def save_pages(output_dir: Path) -> None:
@@ -76,8 +78,13 @@ class _Picture:
     def x(self, seconds: np.ndarray) -> np.ndarray:
         return MARGIN + (np.asarray(seconds) - self.start) / (self.end - self.start) * (WIDTH - MARGIN - GAP)
 
-    def title(self, text: str, height: float) -> None:
-        self.parts.append(f'<text x="{GAP}" y="{self.y + min(height, 24) / 2 + 4:.0f}">{html.escape(text)}</text>')
+    def title(self, text: str, height: float, colour: str = "#000") -> None:
+        """What stands left of a row; the whole of a long name is its tooltip."""
+        short = text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 3]}..."
+        self.parts.append(
+            f'<text x="{GAP}" y="{self.y + min(height, 24) / 2 + 4:.0f}" fill="{colour}">{html.escape(short)}'
+            f"<title>{html.escape(text)}</title></text>"
+        )
 
     def bands(self, name: str, segments: Segments) -> None:
         """Segments as bars, those that overlap below each other, best first."""
@@ -101,13 +108,15 @@ class _Picture:
         self.y += max(len(free), 1) * BAND + GAP
 
     def curve(self, name: str, edges: np.ndarray, values: np.ndarray, colour: str) -> None:
-        """Values in [0, 1], constant between edges."""
-        self.title(name, CURVE)
+        """Values in [0, 1], constant between edges; lines at 0 and 1."""
+        self.title(name, CURVE, colour)
         bottom = self.y + CURVE
+        for value, y in ((1, self.y), (0, bottom)):
+            self.parts.append(f'<path d="M{MARGIN} {y}H{WIDTH - GAP}" stroke="#ddd"/>')
+            self.parts.append(f'<text x="{MARGIN - 6}" y="{y + 4}" text-anchor="end" fill="#777">{value}</text>')
         x, y = np.repeat(self.x(edges), 2)[1:-1], np.repeat(bottom - CURVE * values, 2)
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
         self.parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}"/>')
-        self.parts.append(f'<path d="M{MARGIN} {bottom}H{WIDTH - GAP}" stroke="#ccc"/>')
         self.y += CURVE + GAP
 
     def axis(self) -> None:
@@ -126,33 +135,47 @@ class _Picture:
         return "\n".join([head, '<rect width="100%" height="100%" fill="#fff"/>', *self.parts, "</svg>"])
 
 
-def draw_video(name: str, classes: list[str], truth: Segments, signals: Signals, detections: Segments) -> str:
-    """SVG of one video."""
+def draw_video(name: str, classes: list[str], truth: Segments | None, signals: Signals, detections: Segments) -> str:
+    """SVG of one video; `truth` None: nobody knows."""
     shown = [int(c) for c in signals.classes]
     picture = _Picture(float(signals.edges[0]), float(signals.edges[-1]), classes, shown)
     picture.title(name, BAND)
     picture.y += BAND + GAP
-    picture.bands("true instances", truth)
+    if truth is not None:
+        picture.bands("true instances", truth)
     for label, cas in zip(shown, signals.cas, strict=True):
-        picture.curve(f"CAS {classes[label]}"[:20], signals.edges, cas, picture.colour[label])
-    picture.curve("attention", signals.edges, signals.attention, "#333")
+        picture.curve(classes[label], signals.edges, cas, picture.colour[label])
+    picture.curve("foreground attention", signals.edges, signals.attention, "#333")
     picture.bands("proposals", signals.proposals)
     picture.bands("detections", detections)
     picture.axis()
     return picture.svg()
 
 
-def page_of_video(name: str, classes: list[str], picture: str, truth: Segments, detections: Segments) -> str:
+_LEGEND = (
+    "Curves: the class activation sequence (CAS) of each class that is true or was detected, in its colour, and the "
+    "foreground attention. Bars: of those that overlap, the better ones above; point at one for its class and score."
+)
+
+
+def page_of_video(name: str, classes: list[str], picture: str, truth: Segments | None, detections: Segments) -> str:
     """An HTML page: the picture, and both lists as tables."""
-    tables = "".join(
-        f"<h2>{title}</h2><table><tr><th>class<th>start (s)<th>end (s)<th>score</tr>"
-        + "".join(
-            f"<tr><td>{html.escape(classes[int(label)])}<td>{start:.2f}<td>{end:.2f}<td>{score:.3f}</tr>"
-            for label, start, end, score in segments.best_first().to_rows()
-        )
-        + "</table>"
-        for title, segments in (("Detections", detections), ("True instances", truth))
+    tables = _table("Detections", classes, detections.best_first())
+    if truth is not None:
+        tables += _table("True instances", classes, truth[np.argsort(truth.start, kind="stable")], with_score=False)
+    style = (
+        "body{font-family:sans-serif;margin:20px}p{max-width:70em;color:#555}td,th{padding:2px 10px;text-align:left}"
     )
-    style = "body{font-family:sans-serif}td,th{padding:2px 10px;text-align:left}"
     head = f"<!doctype html><meta charset=utf-8><title>{html.escape(name)}</title><style>{style}</style>"
-    return f"{head}<h1>{html.escape(name)}</h1>{picture}{tables}"
+    return f"{head}{picture}<p>{_LEGEND}</p>{tables}"
+
+
+def _table(title: str, classes: list[str], segments: Segments, with_score: bool = True) -> str:
+    """The first MAX_ROWS of `segments`, and how many more there are."""
+    rows = []
+    for label, start, end, score in segments[np.arange(min(len(segments), MAX_ROWS))].to_rows():
+        last = f"<td>{score:.3f}" if with_score else ""
+        rows.append(f"<tr><td>{html.escape(classes[int(label)])}<td>{start:.2f}<td>{end:.2f}{last}</tr>")
+    more = f"<p>{len(segments) - MAX_ROWS} more are in detections.csv.</p>" if len(segments) > MAX_ROWS else ""
+    head = "<tr><th>class<th>start (s)<th>end (s)" + "<th>score" * with_score
+    return f"<h2>{title}</h2><table>{head}</tr>{''.join(rows)}</table>{more}"

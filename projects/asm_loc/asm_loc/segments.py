@@ -43,6 +43,10 @@ class Segments:
         """Those whose label is one of `labels`."""
         return self[np.isin(self.label, np.asarray(sorted(labels), np.int64))]
 
+    def classes(self) -> np.ndarray:
+        """The labels that occur, each once, in rising order."""
+        return np.unique(self.label)
+
     def best_first(self) -> "Segments":
         """By falling score; equal scores keep their order."""
         return self[np.argsort(-self.score, kind="stable")]

@@ -28,14 +28,15 @@ class Timeline:
 
     @classmethod
     def from_windows(cls, starts: np.ndarray, ends: np.ndarray) -> "Timeline":
-        """Windows (T,) that may overlap or leave gaps: a snippet is the times nearest to its window's centre."""
+        """Windows (T,) that may overlap or leave gaps: a snippet is the times nearest to its window's centre. The first
+        and the last reach as far as their windows do."""
         starts, ends = np.asarray(starts, np.float64), np.asarray(ends, np.float64)
         centres = (starts + ends) / 2
         middles = (centres[1:] + centres[:-1]) / 2
         if len(centres) == 1:
             return cls(np.array([starts[0], ends[0]]))
         first, last = 2 * centres[0] - middles[0], 2 * centres[-1] - middles[-1]
-        return cls(np.concatenate([[first], middles, [last]]))
+        return cls(np.concatenate([[min(first, starts[0])], middles, [max(last, ends[-1])]]))
 
     @property
     def num_snippets(self) -> int:

@@ -1,14 +1,12 @@
 """Annotations, features, packs: what is read, what is counted, and sentences for what is wrong."""
 
 import json
-import pickle
 
 import numpy as np
 import pytest
 from asm_loc.annotations import class_names, read_activitynet_json, read_csv
 from asm_loc.datasets import acmnet_pack, for_training, join, split_off, wtalc_pack
-from asm_loc.features import ExtractedFeatures, NpyFolders, same_origin
-from asm_loc.object_arrays import load_npy
+from asm_loc.features import NpyFolders
 from asm_loc.timeline import Timeline
 
 from slowfast_gta.errors import ConfigError, DataError
@@ -149,7 +147,7 @@ def test_damaged_csv(tmp_path, text):
 
 
 def test_missing_files(tmp_path):
-    for read in (read_csv, read_activitynet_json, load_npy):
+    for read in (read_csv, read_activitynet_json):
         with pytest.raises(DataError, match="nothing"):
             read(tmp_path / "nothing")
     with pytest.raises(DataError):
@@ -235,125 +233,10 @@ def test_wtalc_pack(wtalc):
     assert (len(test), test.counts()["num_instances"]) == (2, 1)
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_object_arrays_of_any_protocol(tmp_path, protocol):
-    array = objects([np.arange(6, dtype=np.float32).reshape(3, 2), ["a", b"b", np.float64(1.5)]])
-    with (tmp_path / "x.npy").open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-        pickle.dump(array, file, protocol=protocol)
-    found = load_npy(tmp_path / "x.npy")
-    assert np.array_equal(found[0], array[0])
-    assert found[1] == array[1]
-
-
-class Evil:
-    def __reduce__(self):
-        return (print, ("ran",))
-
-
-def test_object_arrays_run_nothing(tmp_path, capsys):
-    np.save(tmp_path / "x.npy", objects([Evil()]), allow_pickle=True)
-    with pytest.raises(DataError, match=r"x.npy"):
-        load_npy(tmp_path / "x.npy")
-    assert capsys.readouterr().out == ""
-
-
-def test_damaged_object_arrays(tmp_path):
-    np.save(tmp_path / "x.npy", objects([np.zeros((3, 2))]))
-    whole = (tmp_path / "x.npy").read_bytes()
-    with pytest.raises(DataError):
-        load_npy(tmp_path / "x.npy", max_bytes=10)
-    for at in range(0, len(whole), 7):
-        (tmp_path / "cut.npy").write_bytes(whole[:at])
-        with pytest.raises(DataError, match=r"cut.npy"):
-            load_npy(tmp_path / "cut.npy")
-    rng = np.random.default_rng(0)
-    for _ in range(300):
-        damaged = bytearray(whole)
-        damaged[rng.integers(len(damaged))] = rng.integers(256)
-        (tmp_path / "bad.npy").write_bytes(damaged)
-        try:
-            load_npy(tmp_path / "bad.npy")
-        except DataError as error:
-            assert "bad.npy" in str(error)
-
-
 def test_wtalc_pack_that_does_not_match(wtalc):
     np.save(wtalc / "annotations" / "videoname.npy", np.array([b"v0"], "S24"))
     with pytest.raises(DataError):
         wtalc_pack(wtalc / "features.npy", wtalc / "annotations", TAU, SUBSETS)
-
-
-# ------------------------------------------------------------ one's own features
-
-MADE_BY = {"network": "R2D", "weights": "sha256:1", "layer": "s5", "fps": 25.0, "window": 16, "stride": 8}
-
-
-@pytest.fixture
-def extracted(tmp_path):
-    times = np.stack([np.arange(6) * 0.5, np.arange(6) * 0.5 + 1.0], 1)  # windows of 1 s, every 0.5 s
-    rows = np.random.default_rng(0).standard_normal((6, 8)).astype(np.float16)
-    np.savez(tmp_path / "a.npz", features=rows, times=times)
-    np.save(tmp_path / "b.npy", rows)
-    entries = [
-        {"video": "a.mp4", "file": "a.npz", **MADE_BY},
-        {"video": "b.mp4", "file": "b.npy", "times": times.tolist(), **MADE_BY},
-    ]
-    write_manifest(tmp_path, entries)
-    return tmp_path
-
-
-def write_manifest(folder, entries):
-    (folder / "manifest.jsonl").write_text("".join(json.dumps(e) + "\n" for e in entries))
-
-
-def read_manifest(folder):
-    return [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
-
-
-def test_extracted_features(extracted):
-    source = ExtractedFeatures(extracted)
-    assert source.videos() == ["a.mp4", "b.mp4"]
-    a, b = source.load("a.mp4"), source.load("b.mp4")
-    assert np.array_equal(a.rows, b.rows)
-    # A row stands for the times nearest to its window's centre: centres 0.5, 1.0, ...
-    assert a.timeline.edges.tolist() == b.timeline.edges.tolist() == [0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.25]
-    assert source.describe() == MADE_BY
-
-
-def test_features_of_another_network_or_rate(extracted):
-    source = ExtractedFeatures(extracted)
-    same_origin(MADE_BY, source, "test")
-    for key, value in (("network", "SlowFast"), ("fps", 30.0), ("weights", "sha256:2")):
-        with pytest.raises(DataError, match=key):
-            same_origin({**MADE_BY, key: value}, source, "test")
-        entries = read_manifest(extracted)
-        write_manifest(extracted, [entries[0], {**entries[1], key: value}])
-        with pytest.raises(DataError, match=key):
-            ExtractedFeatures(extracted)
-        write_manifest(extracted, entries)
-
-
-def test_extracted_features_that_are_damaged(extracted):
-    entries = read_manifest(extracted)
-    (extracted / "a.npz").write_bytes(b"PK" + bytes(50))
-    with pytest.raises(DataError, match=r"a.npz"):
-        ExtractedFeatures(extracted).load("a.mp4")
-    (extracted / "a.npz").unlink()
-    with pytest.raises(DataError, match=r"a.npz"):
-        ExtractedFeatures(extracted).load("a.mp4")
-    with pytest.raises(DataError, match=r"c.mp4"):
-        ExtractedFeatures(extracted).load("c.mp4")
-    write_manifest(extracted, [{**entries[1], "times": entries[1]["times"][:3]}])
-    with pytest.raises(DataError, match=r"b.npy"):
-        ExtractedFeatures(extracted).load("b.mp4")
-    write_manifest(extracted, [{**entries[1], "file": "../b.npy"}])
-    with pytest.raises(DataError, match="outside"):
-        ExtractedFeatures(extracted).load("b.mp4")
-    for text in ("{", "[]\n", '{"video": "a"}\n', "", "3\n"):
-        (extracted / "manifest.jsonl").write_text(text)
-        with pytest.raises(DataError, match=r"manifest.jsonl"):
-            ExtractedFeatures(extracted)
 
 
 # ------------------------------------------------------------ timeline

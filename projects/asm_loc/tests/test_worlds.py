@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from asm_loc.commands.worlds import BAR, load_or_run, margins, table
+from asm_loc.commands.worlds import BAR, load_or_run, margins
 from asm_loc.datasets import acmnet_pack
-from asm_loc.experiment import ABLATIONS, interval, run_world, world_settings
+from asm_loc.experiment import ABLATIONS, interval, interval_table, run_world, world_settings
 from asm_loc.world import SEC_PER_SNIPPET, WorldSizes, make_world, write_pack
 
 from slowfast_gta.commands import run_command
@@ -81,7 +81,7 @@ def test_margins_against_the_bar(gain, reached):
     lines, found = margins([made_up(gain), made_up(gain)])
     assert found == reached
     assert len(lines) == 3 + len(BAR)
-    assert len(table([made_up(gain)] * 2)) == 4
+    assert len(interval_table([made_up(gain)] * 2)) == 4
 
 
 def test_exit_code_says_whether_the_bar_is_reached(tmp_path, capsys):

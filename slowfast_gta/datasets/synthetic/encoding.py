@@ -18,7 +18,7 @@ CODECS = {
     ),
     "h264": ("mp4", "libx264", {"g": "1", "qp": "20", "preset": "ultrafast"}),
 }
-_FRAMES_PER_SECOND = 12
+FRAMES_PER_SECOND = 12
 
 
 def encode_video(frames: np.ndarray, codec: str) -> bytes:
@@ -27,7 +27,7 @@ def encode_video(frames: np.ndarray, codec: str) -> bytes:
     file = io.BytesIO()
     no_random_ids = {"fflags": "+bitexact"}  # the same frames give the same bytes
     with av.open(file, "w", format=container_format, container_options=no_random_ids) as container:
-        stream: Any = container.add_stream(encoder, rate=_FRAMES_PER_SECOND, options=options)
+        stream: Any = container.add_stream(encoder, rate=FRAMES_PER_SECOND, options=options)
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
         stream.codec_context.thread_count = 1  # the processes are the parallelism
         for frame in frames:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from slowfast_gta.class_names import ClassNames, fingerprint
+from slowfast_gta.datasets.records import VideoRecord
 from slowfast_gta.engine.evaluation.metrics import (
     class_accuracy,
     confusion_matrix,
@@ -137,6 +138,14 @@ def result_arrays(
     arrays |= {"class_fingerprint": np.array(fingerprint(class_names)), "num_views": np.array(found.num_views)}
     arrays |= {"reversed_pairs": np.array(pairs, dtype=np.int64).reshape(-1, 2)}
     return arrays | {"missing": np.array(sorted(found.missing), dtype=str)}
+
+
+def place_arrays(video_ids: Sequence[str], records: Sequence[VideoRecord]) -> dict[str, np.ndarray]:
+    """Where the videos are, for whoever looks at them later: video_path (V,); span (V, 2), NaN of a whole video."""
+    by_id = {record.video_id: record for record in records}
+    found = [by_id[video_id] for video_id in video_ids]
+    spans = np.array([record.span or (np.nan, np.nan) for record in found], dtype=np.float64)
+    return {"video_path": np.array([record.path for record in found], dtype=str), "span": spans.reshape(-1, 2)}
 
 
 def write_results(output_dir: Path, results: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:

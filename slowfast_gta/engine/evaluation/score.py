@@ -4,6 +4,7 @@ Legend: B views at a time, V videos, K classes; with several outputs (verb, noun
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from slowfast_gta.engine.device import Normalize, device_of
 from slowfast_gta.engine.fixed_batch import in_fixed_batches
 from slowfast_gta.engine.logging import Progress
 from slowfast_gta.engine.outputs import side_by_side
+from slowfast_gta.engine.precision import Rounding, dtype_of
 from slowfast_gta.loading.batch import BadVideo
 from slowfast_gta.loading.loader import ClipLoader
 
@@ -34,63 +36,105 @@ class Scores:
     bad_videos: list[BadVideo] = field(default_factory=list)
 
 
+@dataclass
+class _Found:
+    """What one process has so far: the mean of a video's views as soon as it has them all."""
+
+    rows: dict[str, np.ndarray] = field(default_factory=dict)  # (K,)
+    views: dict[str, dict[int, np.ndarray]] = field(default_factory=dict)  # of videos that are not complete
+    labels: dict[str, Any] = field(default_factory=dict)  # a number, or a list of one for each output
+    bad_videos: list[BadVideo] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+
 @torch.no_grad()
 def score_videos(
-    model: nn.Module, loader: ClipLoader, normalize: Normalize, batch_size: int, num_views: int, title: str
+    model: nn.Module,
+    loader: ClipLoader,
+    normalize: Normalize,
+    batch_size: int,
+    num_views: int,
+    title: str,
+    rounding: Rounding | None = None,
 ) -> Scores | None:
     """The scores of all videos of `loader`, gathered on the main process; None on the others. `model` stays in the mode
-    it was in."""
-    was_training, device = model.training, device_of(model)
+    it was in. `rounding`: what the precision of `model` changes, to be found out on the first batch."""
+    was_training = model.training
     model.eval()
-    views: dict[str, dict[int, np.ndarray]] = {}
-    labels: dict[str, Any] = {}  # a number, or a list of one for each output
-    bad_videos: list[BadVideo] = []
-    counts: Counter[str] = Counter()
+    found = _Found()
     progress = Progress(loader, len(loader), title)
     for batch in progress:
-        bad_videos += batch.errors
-        counts.update(batch.counts, num_alike_clips=batch.num_alike)
+        found.bad_videos += batch.errors
+        found.counts.update(batch.counts, num_alike_clips=batch.num_alike)
         if batch.frames is None:
             continue
 
-        def answer(part: torch.Tensor) -> torch.Tensor:
-            return side_by_side(model(normalize(part.to(device, non_blocking=True)))).float()
-
-        answers = in_fixed_batches(answer, batch.frames, batch_size).cpu().numpy()
-        rows = zip(batch.video_id, batch.view_id.tolist(), batch.label.tolist(), answers, strict=True)
+        answers = in_fixed_batches(_answer_of(model, normalize), batch.frames, batch_size)
+        if rounding is not None and not rounding.is_done:
+            exact = _answer_of(rounding.exact_on(model), normalize)
+            rounding.compare(in_fixed_batches(exact, batch.frames, batch_size), answers)
+        rows = zip(batch.video_id, batch.view_id.tolist(), batch.label.tolist(), answers.cpu().numpy(), strict=True)
         for video_id, view_id, label, row in rows:
-            views.setdefault(video_id, {})[view_id] = row
-            labels[video_id] = label
+            if video_id not in found.rows:
+                found.views.setdefault(video_id, {})[view_id] = row
+            found.labels[video_id] = label
+        found.rows |= _averaged(found.views, num_views)
     model.train(was_training)
-    found = _gather(views, labels, bad_videos, counts, num_views)
-    return found if distributed.is_main() else None
+    return _gather(found, num_views)
 
 
-def _gather(views: dict, labels: dict, bad_videos: list[BadVideo], counts: Counter, num_views: int) -> Scores:
-    """One row for each video that has all its views; what several processes have is joined, nothing counted twice."""
-    all_views: dict[str, dict[int, np.ndarray]] = {}
-    all_labels: dict[str, Any] = {}
-    all_bad: list[BadVideo] = []
-    all_counts: Counter[str] = Counter()
-    for part_views, part_labels, part_bad, part_counts in distributed.gather((views, labels, bad_videos, counts)):
-        for video_id, answers in part_views.items():
-            all_views.setdefault(video_id, {}).update(answers)
-        all_labels.update(part_labels)
-        all_bad += part_bad
-        all_counts.update(part_counts)
-    all_missing = {bad.video_id: bad.reason for bad in all_bad}
-    for video_id, answers in all_views.items():
-        if len(answers) != num_views:
-            all_missing.setdefault(video_id, f"only {len(answers)} of its {num_views} views were scored")
-    video_ids = sorted(video_id for video_id in all_views if video_id not in all_missing)
-    rows = [np.mean([answer for _, answer in sorted(all_views[video_id].items())], axis=0) for video_id in video_ids]
+def _answer_of(model: nn.Module, normalize: Normalize) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What `model` says of uint8 clips (B, 3, T, H, W), computed in the precision of its weights: float32 (B, K)."""
+    device, dtype = device_of(model), dtype_of(model)
+
+    def answer(clips: torch.Tensor) -> torch.Tensor:
+        return side_by_side(model(normalize(clips.to(device, non_blocking=True)).to(dtype))).float()
+
+    return answer
+
+
+def _averaged(views: dict[str, dict[int, np.ndarray]], num_views: int) -> dict[str, np.ndarray]:
+    """Takes the videos that have all their views out of `views`; {video_id: the mean (K,) over them}."""
+    complete = [video_id for video_id, answers in views.items() if len(answers) == num_views]
+    return {video_id: _mean(views.pop(video_id)) for video_id in complete}
+
+
+def _mean(answers: dict[int, np.ndarray]) -> np.ndarray:
+    """Over the views in their order, however they came."""
+    return np.mean([answer for _, answer in sorted(answers.items())], axis=0)
+
+
+def _gather(found: "_Found", num_views: int) -> Scores | None:
+    """One row for each video that has all its views; what several processes have is joined, nothing counted twice.
+
+    On the main process; None on the others.
+    """
+    parts: list[_Found] = distributed.gather_on_main(found)
+    if not parts:
+        return None
+    views: dict[str, dict[int, np.ndarray]] = {}
+    rows: dict[str, np.ndarray] = {}
+    labels: dict[str, Any] = {}
+    counts: Counter[str] = Counter()
+    bad_videos = [bad for part in parts for bad in part.bad_videos]
+    for part in parts:
+        for video_id, answers in part.views.items():
+            views.setdefault(video_id, {}).update(answers)
+        rows.update(part.rows)
+        labels.update(part.labels)
+        counts.update(part.counts)
+    rows |= _averaged(views, num_views)
+    missing = {bad.video_id: bad.reason for bad in bad_videos}
+    for video_id, answers in views.items():
+        missing.setdefault(video_id, f"only {len(answers)} of its {num_views} views were scored")
+    video_ids = sorted(video_id for video_id in rows if video_id not in missing)
     return Scores(
         video_ids,
-        np.stack(rows) if rows else np.zeros((0, 0), np.float32),
-        np.array([all_labels[video_id] for video_id in video_ids], dtype=np.int64),
+        np.stack([rows[video_id] for video_id in video_ids]) if video_ids else np.zeros((0, 0), np.float32),
+        np.array([labels[video_id] for video_id in video_ids], dtype=np.int64),
         num_views,
-        all_missing,
-        all_counts.pop("repeated_frames", 0),
-        dict(all_counts),
-        all_bad,
+        missing,
+        counts.pop("repeated_frames", 0),
+        dict(counts),
+        bad_videos,
     )

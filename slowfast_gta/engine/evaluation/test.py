@@ -14,6 +14,7 @@ from slowfast_gta.engine.bad_files import BadFiles, counts_sentence
 from slowfast_gta.engine.checkpoint.checkpoint import list_checkpoints
 from slowfast_gta.engine.device import device_from_cfg
 from slowfast_gta.engine.evaluation.results import write_results
+from slowfast_gta.engine.output import environment
 from slowfast_gta.engine.task import Task
 from slowfast_gta.engine.writers import build_writer
 from slowfast_gta.errors import RunError
@@ -39,6 +40,7 @@ def test(cfg: CfgNode, task: Task, accept: Callable[[], None] = lambda: None) ->
     BadFiles(cfg.OUTPUT_DIR).add(found.bad_videos)
     results = {"split": "test", "checkpoint": checkpoint} | found.results
     results["seconds"] = round(time.perf_counter() - begin, 2)
+    results["environment"] = environment()
     write_results(Path(cfg.OUTPUT_DIR), results, found.arrays)
     writer = build_writer(cfg)
     writer.write("test", 0, found.metrics)

@@ -1,35 +1,30 @@
 """What learns: a network, its optimiser, and the one step that changes them."""
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from slowfast_gta import distributed
+from slowfast_gta.engine.device import settle_determinism
 from slowfast_gta.engine.task import Losses, Task, TaskBatch
+from slowfast_gta.engine.training.average import KeptBuffers, RunningAverage
 from slowfast_gta.engine.training.freezing import freeze_backbone, freeze_norms
+from slowfast_gta.engine.training.loss_scale import LossScale
 from slowfast_gta.engine.training.memory_estimate import check_memory
-from slowfast_gta.engine.training.optimizer import build_optimizer, clip_gradients, gradient_norm, set_lr
+from slowfast_gta.engine.training.optimizer import (
+    build_optimizer,
+    clip_gradients,
+    is_fused,
+    load_optimizer_state,
+    set_lr,
+)
+from slowfast_gta.engine.training.step import TOO_FEW, StepOutcome, StepResult
 from slowfast_gta.engine.training.trial import check_batch_size, try_sample
 from slowfast_gta.errors import DataError, RunError
 from slowfast_gta.models.norms import split_norms
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What one step gave on this process."""
-
-    loss: float  # mean over this process's samples
-    sums: Mapping[str, float]  # what the Task counts, summed over them
-    num_samples: int
-    grad_norm: float  # of the whole gradient, over all processes, before clipping
-    skipped: bool  # the gradient was not finite: weights, statistics and optimiser are as they were
-    too_few: bool = False  # on some process there were fewer samples than BatchNorm needs: nothing was computed
 
 
 class Learner:
@@ -47,20 +42,28 @@ class Learner:
         frozen: Sequence[nn.Module] = (),
         num_parts: int = 1,
         fewest_samples: int = 1,
+        most_skipped: int | None = None,
     ):
         """`model` is `network`, or what averages its gradients over processes; `frozen` modules stay in eval mode.
 
         num_parts: gradient accumulation steps; a batch is computed in so many parts.
         fewest_samples: that a part must have, for BatchNorm to have more than one value.
+        most_skipped: steps in a row without a finite gradient that end the run.
         """
         self.task, self.network, self.model, self.optimizer = task, network, model, optimizer
         self.device = next(network.parameters()).device
         self.amp_dtype, self.clip, self.frozen, self.num_parts = amp_dtype, clip, frozen, num_parts
         self.fewest_samples = fewest_samples
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=amp_dtype == torch.float16)
-        self.ema = None
-        if ema_decay is not None:
-            self.ema = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
+        self.most_skipped = most_skipped
+        self.scaler = LossScale(self.device, enabled=amp_dtype == torch.float16)
+        self.ema = None if ema_decay is None else RunningAverage(network, ema_decay)
+        self._in_row = torch.zeros((), dtype=torch.int32, device=self.device)  # skipped steps
+        self._halted = torch.zeros((), dtype=torch.bool, device=self.device)
+
+    @property
+    def reads_late(self) -> bool:
+        """Whether a step is left out on the device, where its gradient is not finite, without asking the host."""
+        return is_fused(self.optimizer)
 
     def train_mode(self) -> None:
         """Training mode; the statistics of frozen BatchNorms stay as they are."""
@@ -69,48 +72,91 @@ class Learner:
             module.eval()
 
     def step(self, batch: TaskBatch, lr: float) -> StepResult:
-        """One step on a batch that is on the device.
+        """`begin`, and wait for what it gave."""
+        return self.result(self.begin(batch, lr))
 
+    def begin(self, batch: TaskBatch, lr: float, shares: Sequence[int] | None = None) -> StepOutcome | None:
+        """One step on a batch that is on the device, whose answer is not waited for: `result` gives it.
+
+        shares: the number of samples of every process, where that is known already.
         A process whose batch has no sample, where others have some, takes part in the step and counts nothing.
-        Raises DataError where no process has one. Where some process has too few for BatchNorm, none computes anything.
+        Raises DataError where no process has one. None, where some process has too few for BatchNorm: no process
+        computes anything.
         """
         set_lr(self.optimizer, lr)
-        weight = distributed.weight_of_sample(batch.num_samples)
-        if weight is None:
+        shares = shares or [number for (number,) in distributed.exchange(batch.num_samples)]
+        if not any(shares):
             raise DataError("Not one sample of this step could be read; bad_files.txt in OUTPUT_DIR has the reasons.")
-        if self.fewest_samples > 1 and distributed.any_process(batch.num_samples < self.fewest_samples):
-            return StepResult(0.0, {}, 0, 0.0, skipped=False, too_few=True)
-        buffers = [buffer.clone() for buffer in self.network.buffers()]
+        if min(shares) < self.fewest_samples and self.fewest_samples > 1:
+            return None
+        weight = distributed.weight_of_sample(shares)
+        buffers = KeptBuffers(self.network)
         self.optimizer.zero_grad(set_to_none=True)
-        *first_parts, last_part = batch.split(self._common_num_parts(batch))
+        *first_parts, last_part = batch.split(self._common_num_parts(shares))
         with distributed.unsynchronized(self.model):
-            losses: list[tuple[Any, Mapping[str, float]]] = [self._backward(part, weight) for part in first_parts]
+            losses: list[tuple[Any, Mapping[str, Any]]] = [self._backward(part, weight) for part in first_parts]
         losses.append(self._backward(last_part, weight))
-        loss = (sum(total for total, _ in losses) / max(batch.num_samples, 1)).item()
-        self.scaler.unscale_(self.optimizer)
-        grad_norm = gradient_norm(self.network)
-        skipped = self._is_lost(loss, grad_norm)
-        if skipped or not batch.num_samples:
-            for buffer, before in zip(self.network.buffers(), buffers, strict=True):
-                buffer.copy_(before)
-        result = StepResult(loss, _summed([sums for _, sums in losses]), batch.num_samples, grad_norm, skipped)
-        if skipped:
-            self.scaler.update(self.scaler.get_scale())  # the same
-            return result
-        clip_gradients(self.network, *self.clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        if self.ema is not None:
-            self.ema.update_parameters(self.network)
+        loss = sum(total for total, _ in losses) / max(batch.num_samples, 1)
+        gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
+        self.scaler.unscale_(gradients)
+        grad_norm = nn.utils.get_total_norm(gradients).to(self.device)
+        skipped, overflowed = self._judge(loss, grad_norm)
+        sums = _summed([sums for _, sums in losses])
+        outcome = StepOutcome(loss, grad_norm, skipped, overflowed, sums, batch.num_samples)
+        if self.reads_late:
+            self._change(outcome, buffers)
+        else:
+            self._change_now(outcome, buffers)
+        self.scaler.update_(overflowed, skipped)
+        return outcome
+
+    def result(self, outcome: StepOutcome | None) -> StepResult:
+        """What `begin` gave; waits for the device."""
+        if outcome is None:
+            return TOO_FEW
+        result = outcome.result()
+        if self.ema is not None and self.reads_late:
+            self.ema.num_updates += not (result.skipped or result.overflowed)
         return result
 
-    def _common_num_parts(self, batch: TaskBatch) -> int:
-        """The parts to compute `batch` in: where BatchNorm is over all processes, they meet in each part."""
-        if self.num_parts == 1:
-            return 1
-        return distributed.least(min(self.num_parts, max(batch.num_samples // self.fewest_samples, 1)))
+    def _change_now(self, outcome: StepOutcome, buffers: KeptBuffers) -> None:
+        """Weights, statistics and average, by a host that knows how the step went."""
+        result = outcome.result()
+        omitted = result.skipped or result.overflowed
+        if omitted or not outcome.num_samples:
+            buffers.put_back()
+        if omitted:
+            return
+        clip_gradients(self.network, *self.clip)
+        self.optimizer.step()
+        if self.ema is not None:
+            self.ema.update(self.network)
 
-    def _backward(self, part: TaskBatch, weight: float) -> tuple[Tensor, Mapping[str, float]]:
+    def _change(self, outcome: StepOutcome, buffers: KeptBuffers) -> None:
+        """The same by the device alone: what is to be omitted is computed and left out there.
+
+        After as many skipped steps in a row as end a run, nothing changes any more: the host, which hears of it a step
+        later, finds the state from before them.
+        """
+        self._in_row = torch.where(outcome.skipped, self._in_row + 1, 0)
+        omitted = outcome.skipped | outcome.overflowed | self._halted
+        if self.most_skipped is not None:
+            self._halted = self._halted | (self._in_row >= self.most_skipped)
+        buffers.put_back(omitted if outcome.num_samples else None)
+        clip_gradients(self.network, *self.clip)
+        optimizer: Any = self.optimizer  # whose fused kernels read this, as torch's GradScaler sets it
+        optimizer.grad_scale, optimizer.found_inf = None, omitted.float()
+        optimizer.step()
+        del optimizer.grad_scale, optimizer.found_inf
+        if self.ema is not None:
+            self.ema.update(self.network, omitted)
+        outcome.send()
+
+    def _common_num_parts(self, shares: Sequence[int]) -> int:
+        """The parts to compute a batch in: where BatchNorm is over all processes, they meet in each part."""
+        return min(min(self.num_parts, max(share // self.fewest_samples, 1)) for share in shares)
+
+    def _backward(self, part: TaskBatch, weight: float) -> tuple[Tensor, Mapping[str, float | Tensor]]:
         """Adds the gradient of a part of the batch, each sample counting `weight`; returns the sum of its losses."""
         with torch.autocast(self.device.type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None):
             losses: Losses = self.task.loss(self.model, part)
@@ -118,16 +164,19 @@ class Learner:
         self.scaler.scale(losses.total * (num_samples * weight)).backward()
         return num_samples * losses.total.detach(), losses.sums
 
-    def _is_lost(self, loss: float, grad_norm: float) -> bool:
-        """Whether the gradient is not finite. It is the mean over all processes, so they agree without asking.
+    def _judge(self, loss: Tensor, grad_norm: Tensor) -> tuple[Tensor, Tensor]:
+        """(skipped, overflowed), 0-d bools: whether the gradient is not finite, and whose fault that is.
 
-        In float16 a gradient that is too large is nothing unusual: the scaler leaves the step out and takes a smaller
-        scale, and only the loss itself, or a scale that is down to 1, tells the fault from that.
+        The gradient is the mean over all processes, so they agree without asking. In float16 one that is too large is
+        nothing unusual: the step is left out and the scale halved, and only the loss itself, or a scale that is down to
+        1, tells the fault from that.
         """
-        if math.isfinite(grad_norm):
-            return False
-        overflowed = self.scaler.is_enabled() and self.scaler.get_scale() > 1
-        return not overflowed or distributed.any_process(not math.isfinite(loss))
+        broken = ~torch.isfinite(grad_norm)
+        if not self.scaler.is_enabled():
+            return broken, torch.zeros_like(broken)
+        lost_losses = distributed.total((~torch.isfinite(loss)).float())
+        overflowed = broken & self.scaler.may_overflow() & (lost_losses == 0)
+        return broken & ~overflowed, overflowed
 
     def lrs(self) -> dict[str, float]:
         """The learning rates of the last step: "lr", and "lr_x10" where inserted blocks have ten times that."""
@@ -146,7 +195,7 @@ class Learner:
         state["scaler_state"] = self.scaler.state_dict()
         if self.ema is not None:
             state["ema_state"] = self._saved(self.ema.module)
-            state["ema_steps"] = int(self.ema.n_averaged)
+            state["ema_steps"] = self.ema.num_updates
         return state
 
     def _saved(self, network: nn.Module) -> dict[str, Tensor]:
@@ -157,7 +206,7 @@ class Learner:
         """Go back to a `state()`. Raises RunError where it is another network's."""
         try:
             self._load(self.network, state["model_state"])
-            self.optimizer.load_state_dict(state["optimizer_state"])
+            load_optimizer_state(self.optimizer, state["optimizer_state"])
         except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as fault:  # torch checks little of it
             raise RunError(
                 "The checkpoint in OUTPUT_DIR is of another network or optimiser than the config describes: "
@@ -167,7 +216,7 @@ class Learner:
             self.scaler.load_state_dict(state["scaler_state"])
         if self.ema is not None and "ema_state" in state:
             self._load(self.ema.module, state["ema_state"])
-            self.ema.n_averaged.fill_(state["ema_steps"])
+            self.ema.restored(state["ema_steps"])
 
     def _load(self, network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         """All that checkpoints hold of `network`, no more and no less."""
@@ -177,9 +226,9 @@ class Learner:
         network.load_state_dict(tensors, strict=missing is None)
 
 
-def _summed(sums: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def _summed(sums: Sequence[Mapping[str, float | Tensor]]) -> dict[str, Any]:
     names = dict.fromkeys(name for one in sums for name in one)
-    return {name: sum(float(one.get(name, 0.0)) for one in sums) for name in names}
+    return {name: sum(one.get(name, 0.0) for one in sums) for name in names}
 
 
 def build_learner(cfg: CfgNode, task: Task, device: torch.device, resuming: bool = False) -> Learner:
@@ -199,6 +248,8 @@ def build_learner(cfg: CfgNode, task: Task, device: torch.device, resuming: bool
     trial = try_sample(network, task.blank(cfg))
     check_batch_size(cfg, trial)
     check_memory(cfg, network, trial)
+    if cfg.DETERMINISTIC and device.type == "cuda":
+        settle_determinism(trial.inexact)
     learner = Learner(
         task,
         network,
@@ -210,6 +261,7 @@ def build_learner(cfg: CfgNode, task: Task, device: torch.device, resuming: bool
         frozen=frozen,
         num_parts=cfg.SOLVER.ACCUMULATE_STEPS,
         fewest_samples=trial.fewest_samples,
+        most_skipped=1 if cfg.TRAIN.ON_NAN == "stop" else cfg.TRAIN.MAX_NAN_STEPS,
     )
     task.start(cfg, network)
     return learner

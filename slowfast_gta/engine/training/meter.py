@@ -6,7 +6,7 @@ import torch
 
 from slowfast_gta import distributed
 from slowfast_gta.engine.task import TaskBatch
-from slowfast_gta.engine.training.learner import StepResult
+from slowfast_gta.engine.training.step import StepResult
 
 # Checkpoints of version 0.1.0 hold a list of sums in this order; its "right" counted clips whose top-1 was.
 _SUMS_OF_0_1 = ("loss", "right", "samples", "grad_norm", "steps")
@@ -30,7 +30,7 @@ class Meter:
         """`metrics` and `counts`: those of the Task; `total`: what `Meter.total` was when the checkpoint was made."""
         self.recent_loss = 0.0
         self._digits = dict(metrics or {})
-        counted = ["broken_videos", "repeated_frames", "skipped_steps", "steps_of_too_few"]
+        counted = ["broken_videos", "repeated_frames", "skipped_steps", "overflowed_steps", "steps_of_too_few"]
         self._counts = [*(name for name in counts if name not in counted), *counted]
         self._names = ["loss", *self._digits, "samples", "grad_norm", "steps", *self._counts, *_BEFORE]
         self._sums = torch.zeros(len(self._names), dtype=torch.float64)
@@ -49,7 +49,10 @@ class Meter:
         if step.too_few:
             self._add(steps_of_too_few=distributed.is_main())
             return
-        self._add(grad_norm=step.grad_norm, steps=1)
+        if step.overflowed:  # which has no gradient norm; its loss is a number
+            self._add(overflowed_steps=distributed.is_main())
+        else:
+            self._add(grad_norm=step.grad_norm, steps=1)
         if step.num_samples:
             self.recent_loss = step.loss
             self._add(loss=step.loss * step.num_samples, samples=step.num_samples, **step.sums)

@@ -1,6 +1,7 @@
 """The optimiser, and which parameters decay."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from fvcore.common.config import CfgNode
@@ -29,11 +30,43 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     options = [
         {"params": found, "weight_decay": decay, "lr_factor": factor} for (decay, factor), found in groups.items()
     ]
+    # On a GPU one kernel for many parameters, which can leave a step out by itself. On a CPU torch's ordinary ones.
+    fused = all(parameter.is_cuda for found in groups.values() for parameter in found) or None
     if solver.OPTIMIZING_METHOD != "sgd":
-        return _ADAMS[solver.OPTIMIZING_METHOD](options, lr=solver.BASE_LR, betas=tuple(solver.BETAS))
-    return torch.optim.SGD(
-        options, lr=solver.BASE_LR, momentum=solver.MOMENTUM, dampening=solver.DAMPENING, nesterov=solver.NESTEROV
+        return _ADAMS[solver.OPTIMIZING_METHOD](options, lr=solver.BASE_LR, betas=tuple(solver.BETAS), fused=fused)
+    dampening = solver.DAMPENING
+    fused = fused if dampening == 0 else None  # the first step has none of it, which a step left out would spoil
+    optimizer = torch.optim.SGD(
+        options, solver.BASE_LR, solver.MOMENTUM, dampening, nesterov=solver.NESTEROV, fused=fused
     )
+    if fused and solver.MOMENTUM:
+        start_momentum(optimizer)
+    return optimizer
+
+
+def start_momentum(optimizer: torch.optim.SGD) -> None:
+    """From zero, which gives the same first step: torch's fused one leaves it unset where that step is left out."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+
+def is_fused(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether its kernels can leave a step out."""
+    return all(group.get("fused") for group in optimizer.param_groups)
+
+
+def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """A `state_dict()` that was saved on any device: which kernels are used is this one's own affair."""
+    kernels = [
+        {name: group[name] for name in ("foreach", "fused") if name in group} for group in optimizer.param_groups
+    ]
+    groups = [
+        group | (kernels[number] if number < len(kernels) else {}) for number, group in enumerate(state["param_groups"])
+    ]
+    optimizer.load_state_dict({**state, "param_groups": groups})
+    if isinstance(optimizer, torch.optim.SGD) and is_fused(optimizer) and not state["state"]:
+        start_momentum(optimizer)
 
 
 def learning_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:
@@ -48,12 +81,6 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """`lr` times its own factor for every group."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr_factor"]
-
-
-def gradient_norm(model: nn.Module) -> float:
-    """The length of the whole gradient; not finite where a part of it is not."""
-    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    return nn.utils.get_total_norm(gradients).item()
 
 
 def clip_gradients(model: nn.Module, max_value: float | None, max_norm: float | None) -> None:

@@ -58,6 +58,11 @@ def lr_at(epoch: float, schedule: Schedule) -> float:
     return _policy_lr(epoch, schedule)
 
 
+def is_due(step: int, period: int) -> bool:
+    """Whether something that is done every `period` steps (0: never) is done after this one."""
+    return period > 0 and step % period == 0
+
+
 def _policy_lr(epoch: float, schedule: Schedule) -> float:
     if schedule.policy == "cosine":
         half_wave = (math.cos(math.pi * epoch / schedule.max_epochs) + 1) / 2

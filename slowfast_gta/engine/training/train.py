@@ -37,9 +37,10 @@ from slowfast_gta.engine.logging import Progress, time_left
 from slowfast_gta.engine.task import Loader, Task, TaskBatch
 from slowfast_gta.engine.training.bad_steps import bad_step_sentence
 from slowfast_gta.engine.training.interruption import StopRequest
-from slowfast_gta.engine.training.learner import Learner, StepResult, build_learner
+from slowfast_gta.engine.training.learner import Learner, build_learner
 from slowfast_gta.engine.training.meter import Meter
-from slowfast_gta.engine.training.schedule import build_schedule, lr_at
+from slowfast_gta.engine.training.schedule import build_schedule, is_due, lr_at
+from slowfast_gta.engine.training.step import StepOutcome, StepResult
 from slowfast_gta.engine.writers import MetricsWriter, build_writer
 from slowfast_gta.errors import DataError, Interrupted, RunError
 from slowfast_gta.loading.batch import BadVideo
@@ -69,6 +70,15 @@ class Training:
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds of this moment."""
         return self.learner.state() | {"global_step": self.global_step}
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A step that is on its way."""
+
+    position: Position
+    batch: TaskBatch
+    outcome: StepOutcome | None
 
 
 def train(cfg: CfgNode, task: Task, accept: Callable[[], None] = lambda: None) -> None:
@@ -153,30 +163,36 @@ def train_epoch(cfg: CfgNode, run: Training, epoch: int, first_step: int, meter:
     learner.train_mode()
     title = f"epoch {epoch + 1}/{cfg.SOLVER.MAX_EPOCH}"
     progress = Progress(run.loader.epoch(epoch, first_step), num_steps, title, first_step)
+    begun: Begun | None = None  # the last step, whose numbers are read when the next one is on its way
     for step, batch in enumerate(progress, start=first_step):
+        shares, stops = zip(*distributed.exchange(batch.num_samples, int(run.stop.received)), strict=True)
+        if any(stops) and step > first_step:
+            _stop(cfg, run, Position(epoch, step), meter, begun)
         seed_step(cfg.RNG_SEED, epoch, step)
         lr = lr_at(epoch + step / num_steps, schedule)
         _check_items(cfg, run, batch.errors)
-        result = learner.step(batch.to(learner.device), lr)
-        if result.too_few:
-            _warn_of_too_few(learner, Position(epoch, step))
-        elif result.skipped:
-            _leave_out(cfg, run, Position(epoch, step), meter, result, batch)
-        else:
-            run.bad_steps = 0
-        meter.add(result)
-        meter.count(batch)
-        run.global_step += 1
+        begun_before, begun = (
+            begun,
+            Begun(Position(epoch, step), batch, learner.begin(batch.to(learner.device), lr, shares)),
+        )
+        _settle(cfg, run, meter, begun_before)
         done = step + 1
+        writes = done % cfg.LOG_PERIOD == 0 or done == num_steps
+        saves = done < num_steps and is_due(done, cfg.TRAIN.CHECKPOINT_PERIOD_STEPS)
+        if writes or saves or not learner.reads_late:
+            _settle(cfg, run, meter, begun)
+            begun = None
         progress.note(f"loss {meter.recent_loss:.3f}, lr {lr:.2g}")
-        if done % cfg.LOG_PERIOD == 0 or done == num_steps:
+        if writes:
             numbers = meter.summary() | meter.period() | _speed(progress)
             numbers["memory_gib"] = peak_memory_gib(learner.device)
             run.writer.write("train", run.global_step, {"epoch": epoch + 1} | learner.lrs() | numbers)
             if numbers["broken_videos"]:
                 run.bad_files.gather()
-        if done < num_steps:
-            _between_steps(run, Position(epoch, done), meter, cfg.TRAIN.CHECKPOINT_PERIOD_STEPS)
+        if saves:
+            _save_inside(run, Position(epoch, done), meter, must=False)
+        if done < num_steps and distributed.get_world_size() == 1 and run.stop.received:  # without waiting for a batch
+            _stop(cfg, run, Position(epoch, done), meter, begun)
     numbers = meter.summary()
     if numbers["steps_of_too_few"] == num_steps:
         raise DataError(
@@ -225,13 +241,27 @@ def _warn_of_too_few(learner: Learner, position: Position) -> None:
     )
 
 
-def _between_steps(run: Training, position: Position, meter: Meter, period: int) -> None:
-    """Inside an epoch, a checkpoint every `period` steps, and one to end with when that was asked."""
-    stopping = distributed.any_process(run.stop.received)
-    if stopping or (period and position.step % period == 0):
-        path = _save_inside(run, position, meter, must=stopping)
-    if stopping:
-        raise Interrupted(f"Stopped in epoch {position.epoch + 1} after step {position.step}, {_saved(path)}.")
+def _settle(cfg: CfgNode, run: Training, meter: Meter, begun: Begun | None) -> None:
+    """Read what a step gave, and count it. Raises RunError where it is one that ends the run."""
+    if begun is None:
+        return
+    result = run.learner.result(begun.outcome)
+    if result.too_few:
+        _warn_of_too_few(run.learner, begun.position)
+    elif result.skipped:
+        _leave_out(cfg, run, meter, result, begun)
+    else:
+        run.bad_steps = 0
+    meter.add(result)
+    meter.count(begun.batch)
+    run.global_step += 1
+
+
+def _stop(cfg: CfgNode, run: Training, position: Position, meter: Meter, begun: Begun | None) -> None:
+    """Raises Interrupted, after saving: that was asked for, on some process."""
+    _settle(cfg, run, meter, begun)
+    path = _save_inside(run, position, meter, must=True)
+    raise Interrupted(f"Stopped in epoch {position.epoch + 1} after step {position.step}, {_saved(path)}.")
 
 
 def _saved(path: Path | None) -> str:
@@ -246,15 +276,14 @@ def _save_inside(run: Training, position: Position, meter: Meter, must: bool) ->
     return run.saver.save(position, run.state() | {"meter": meter.total()}, must)
 
 
-def _leave_out(
-    cfg: CfgNode, run: Training, position: Position, meter: Meter, result: StepResult, batch: TaskBatch
-) -> None:
+def _leave_out(cfg: CfgNode, run: Training, meter: Meter, result: StepResult, begun: Begun) -> None:
     """A step whose gradient is not a number changed nothing, on any process: stop before it, or count it and go on.
 
     Raises RunError that names the videos, after saving the state from before that step.
     """
     run.bad_steps += 1
-    told = bad_step_sentence(position, distributed.gather((result.loss, batch.ids)))
+    position = begun.position
+    told = bad_step_sentence(position, distributed.gather((result.loss, begun.batch.ids)))
     if cfg.TRAIN.ON_NAN == "skip" and run.bad_steps < cfg.TRAIN.MAX_NAN_STEPS:
         logger.warning("%s The step is left out: nothing has changed.", told)
         return

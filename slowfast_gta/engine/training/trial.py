@@ -4,16 +4,46 @@ On PyTorch's meta device tensors have shapes and no numbers: nothing is computed
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from slowfast_gta import distributed
 from slowfast_gta.errors import ConfigError
 from slowfast_gta.models.norms import SubBatchNorm3d
 
+# Operations whose gradients torch adds up in another order each time on a GPU, and has no exact form of (the list of
+# torch.use_deterministic_algorithms, torch 2.13). F.interpolate is not among them: torch takes it apart where asked.
+_INEXACT = (
+    "max_pool3d_with_indices",
+    "avg_pool3d",
+    "_adaptive_avg_pool2d",
+    "_adaptive_avg_pool3d",
+    "adaptive_max_pool2d",
+)
+_INEXACT += (
+    "adaptive_max_pool3d",
+    "fractional_max_pool2d",
+    "fractional_max_pool3d",
+    "grid_sampler_2d",
+    "grid_sampler_3d",
+)
+_INEXACT += ("reflection_pad1d", "reflection_pad2d", "reflection_pad3d", "replication_pad1d", "replication_pad2d")
+_INEXACT += (
+    "replication_pad3d",
+    "max_unpool2d",
+    "max_unpool3d",
+    "histc",
+    "kthvalue",
+    "median",
+    "put_",
+    "nll_loss2d_forward",
+)
 _NORMS = nn.modules.batchnorm._BatchNorm
 
 
@@ -23,6 +53,7 @@ class Trial:
 
     fewest_samples: int = 1  # that a forward pass in training must have: BatchNorm has no variance of one value
     norm: str = ""  # the BatchNorm that asks for them
+    inexact: tuple[str, ...] | None = None  # operations without an exact gradient on GPUs; None: not known
     saved_bytes: int = 0  # of tensors that one sample's forward pass keeps for its backward pass
 
 
@@ -47,7 +78,7 @@ def try_sample(network: nn.Module, sample: Tensor | None) -> Trial:
         return tensor
 
     try:
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), _Operations() as operations:
             output = copied(sample.to("meta"))
     except (RuntimeError, NotImplementedError):
         return Trial()
@@ -55,7 +86,22 @@ def try_sample(network: nn.Module, sample: Tensor | None) -> Trial:
     num_bytes = sum(tensor.untyped_storage().nbytes() for key, tensor in saved.items() if key not in own)
     del output  # until here it held what was saved
     norm = max(fewest, key=fewest.__getitem__, default="")
-    return Trial(fewest.get(norm, 1), norm, num_bytes)
+    inexact = tuple(name for name in _INEXACT if name in operations.names)
+    return Trial(fewest.get(norm, 1), norm, inexact, num_bytes)
+
+
+class _Operations(TorchDispatchMode):
+    """While it is on, the names of torch's operations are noted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, arguments: Sequence[Any] = (), options: dict[str, Any] | None = None
+    ) -> Any:
+        self.names.add(function.overloadpacket.__name__)
+        return function(*arguments, **(options or {}))
 
 
 def check_batch_size(cfg: CfgNode, trial: Trial) -> None:

@@ -62,7 +62,8 @@ class MaskBlock(nn.Module):
 
     def attention_maps(self, x: Tensor) -> dict[str, Tensor]:
         """{"mask_channel": (B, C, T), "mask_position": (B, T, H, W)}."""
-        return {"mask_channel": self.channel(x), "mask_position": self(x, return_mask=True)[1][:, 0]}
+        # forward, and not self(...): whoever asks may do so from a hook of this block.
+        return {"mask_channel": self.channel(x), "mask_position": self.forward(x, return_mask=True)[1][:, 0]}
 
 
 @ATTENTION_REGISTRY.register()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
 from slowfast_gta.models.attention.decoupled import gather, maps_of_units, scatter, units
 from slowfast_gta.models.attention.self_attention import zero_batch_norm
-from slowfast_gta.models.layers import OptionError, Projection
+from slowfast_gta.models.layers import OptionError, Projection, in_full_range
 
 
 class _CompactNonLocal(nn.Module):
@@ -39,11 +39,14 @@ class _CompactNonLocal(nn.Module):
         return (key * value).sum(4)
 
     def forward(self, x: Tensor) -> Tensor:
-        query, key, value = self.grouped(x, self.query, self.key, self.value)
+        projected = self.grouped(x, self.query, self.key, self.value)
+        return x + in_full_range(lambda *parts: self._attended(x, *parts), *projected).to(x.dtype)
+
+    def _attended(self, x: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         # theta (phi^T g), not (theta phi^T) g: the matrix of P*D x P*D pairs is never made.
         weight = (key * value).sum((2, 4), keepdim=True)
         mixed = (query * weight).flatten(3)
-        return x + self.bn(self.out(scatter(mixed, self.over, x))).to(x.dtype)
+        return self.bn(self.out(scatter(mixed, self.over, x)))
 
 
 @ATTENTION_REGISTRY.register()

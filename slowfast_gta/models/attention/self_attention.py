@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
-from slowfast_gta.models.layers import OptionError, Projection, add
+from slowfast_gta.models.layers import BatchNorm3d, OptionError, Projection, add, fold, unfold
 
 POOL_PLACES = ("after", "before", "none")
 
@@ -30,7 +30,7 @@ def unrows(x_BTNC: Tensor, like_BCTHW: Tensor) -> Tensor:
 
 def zero_batch_norm(dim: int) -> nn.BatchNorm3d:
     """A BatchNorm with weight 0: behind it, a new block adds nothing."""
-    norm = nn.BatchNorm3d(dim)
+    norm = BatchNorm3d(dim)
     nn.init.zeros_(norm.weight)
     norm.zero_init = True  # type: ignore[assignment]  # a mark for tests and fvcore: torch takes attributes for modules
     return norm
@@ -38,7 +38,10 @@ def zero_batch_norm(dim: int) -> nn.BatchNorm3d:
 
 def max_pool(x: Tensor, kernel: tuple[int, ...]) -> Tensor:
     """Max-pool (B, C, T, H, W) without overlap; an axis shorter than the kernel is pooled whole."""
-    return F.max_pool3d(x, [min(k, size) for k, size in zip(kernel, x.shape[2:], strict=True)])
+    frames, *window = (min(k, size) for k, size in zip(kernel, x.shape[2:], strict=True))
+    if frames == 1:  # as images: less to do than in 3-D, and on a GPU its gradient is exact
+        return unfold(F.max_pool2d(fold(x), window), x.shape[2])
+    return F.max_pool3d(x, (frames, *window))
 
 
 class _DotProductAttention(nn.Module):

@@ -131,7 +131,7 @@ def _read_caffe2(path: Path) -> Source:
     blobs = content.get("blobs") if isinstance(content, dict) else None
     if not isinstance(blobs, dict):
         raise WeightsError(f'{path} has no "blobs": it is no caffe2 file of weights. Other .pkl files are not read.')
-    arrays = {name: value for name, value in blobs.items() if isinstance(value, np.ndarray)}
+    arrays = {name: np.asarray(value) for name, value in blobs.items() if isinstance(value, np.ndarray | np.generic)}
     source = _rename(path, "caffe2", {name: _tensor(name, value, path) for name, value in arrays.items()})
     source.skipped.extend(name for name in blobs if name not in arrays)
     if not any(name.startswith("s1.") for name in source.tensors):

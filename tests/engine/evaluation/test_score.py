@@ -7,13 +7,15 @@ import pytest
 import torch
 from made_videos import write_video
 from miniatures import CFG, TINY, metrics
+from torch import nn
 
-from slowfast_gta import build_model, load_config, load_weights
+from slowfast_gta import build_model, distributed, load_config, load_weights
 from slowfast_gta.engine.checkpoint.checkpoint import list_checkpoints
 from slowfast_gta.engine.device import build_normalize
 from slowfast_gta.engine.evaluation.results import sentence, summarize
-from slowfast_gta.engine.evaluation.score import Scores
+from slowfast_gta.engine.evaluation.score import Scores, score_videos
 from slowfast_gta.errors import ConfigError, RunError
+from slowfast_gta.loading.batch import Batch
 from slowfast_gta.loading.sampling import ClipSampling, segment_views, twice_sampled_views
 from slowfast_gta.loading.transforms import TestTransform, resize_frames
 from slowfast_gta.video.readers import open_video
@@ -165,3 +167,24 @@ def test_no_scores_at_all_is_a_sentence():
         summarize(
             Scores([], np.zeros((0, 0)), np.zeros(0, int), 1, {"a": "a.webm: the file is empty."}), ["x", "y"], []
         )
+
+
+def test_a_process_sends_one_row_for_each_complete_video(monkeypatch):
+    """Not its views: of Kinetics they are a gigabyte, and would go to every process."""
+    sent = []
+    monkeypatch.setattr(distributed, "gather_on_main", lambda value: sent.append(value) or [value])
+    batches = [batch_of_views(["a", "a", "b"], [0, 1, 0]), batch_of_views(["b", "c"], [1, 1])]
+    found = score_videos(nn.Flatten(), batches, lambda clips: clips, 2, 2, "test")
+    assert sorted(sent[0].rows) == ["a", "b"] == found.video_ids and sorted(sent[0].views) == ["c"]
+    views = {name: [] for name in "abc"}
+    for batch in batches:
+        for name, clip in zip(batch.video_id, batch.frames, strict=True):
+            views[name].append(clip.flatten().numpy())
+    np.testing.assert_array_equal(found.scores, [np.mean(views[name], axis=0) for name in "ab"])
+    assert "only 1 of its 2 views" in found.missing["c"]
+
+
+def batch_of_views(video_ids: list[str], view_ids: list[int]) -> Batch:
+    frames = torch.randn(len(video_ids), 3, 1, 2, 2)
+    labels = torch.zeros(len(video_ids), dtype=torch.long)
+    return Batch(frames, labels, labels, torch.tensor(view_ids), video_ids)

@@ -17,8 +17,9 @@ from slowfast_gta import build_model, load_config, load_weights
 from slowfast_gta.engine.classification import Classification
 from slowfast_gta.engine.device import build_normalize
 from slowfast_gta.engine.training import train
-from slowfast_gta.engine.training.learner import Learner, StepResult, build_learner
+from slowfast_gta.engine.training.learner import Learner, build_learner
 from slowfast_gta.engine.training.meter import Meter
+from slowfast_gta.engine.training.step import StepResult
 from slowfast_gta.errors import RunError
 from slowfast_gta.loading.batch import Batch
 from slowfast_gta.loading.loader import build_test_loader
@@ -188,7 +189,7 @@ def test_precise_statistics_are_the_means_over_the_batches(ssv2):
 def test_what_a_training_leaves(trained):
     assert {path.name for path in trained.iterdir()} == {
         *("config.yaml", "log.txt", "metrics.jsonl", "checkpoints", "results.json", "scores.npz", "confusion.png"),
-        "run.lock",
+        *("run.lock", "curves.png"),
     }
     rows = metrics(trained)
     steps = [row for row in rows if row["kind"] == "train"]

@@ -9,6 +9,7 @@ from float_clips import batch_of, learner_of
 from miniatures import CFG, TINY, make_ssv2, metrics
 from torch import nn
 
+from slowfast_gta import build_model, load_config
 from slowfast_gta.engine.training.trial import Trial, try_sample
 from slowfast_gta.errors import ConfigError
 from slowfast_gta.models.norms import split_norms
@@ -117,3 +118,25 @@ def test_an_epoch_without_one_such_step_ends_in_a_sentence(run_tiny, tmp_path):
     break_video(data)
     code, _, err = run_tiny(*SMALLEST, "DATA.ON_ERROR", "skip", "TRAIN.BATCH_SIZE", 2, data=data)
     assert code == 1 and "Not one step of epoch 1" in err and "Traceback" not in err, err
+
+
+@pytest.mark.parametrize(
+    ("overrides", "inexact"),
+    [
+        ((), ()),
+        (("MODEL.ARCH", "i3d"), ("max_pool3d_with_indices",)),
+        (
+            ("ATTENTION.NAME", "W3", "ATTENTION.LOCATION", [[[]], [[0]], [[0]], [[]]], "ATTENTION.REFINE", "AFR"),
+            ("_adaptive_avg_pool3d",),
+        ),
+        (("ATTENTION.NAME", "GTA", "ATTENTION.LOCATION", [[[]], [[0]], [[]], [[]]]), ()),
+    ],
+)
+def test_operations_without_an_exact_gradient_on_gpus_are_found(overrides, inexact):
+    cfg = load_config(CFG, [*TINY, *overrides])
+    size = cfg.DATA.TRAIN_CROP_SIZE
+    assert try_sample(build_model(cfg), sample(cfg.DATA.NUM_FRAMES, size, size)).inexact == inexact
+
+
+def test_of_what_cannot_be_tried_nothing_is_known():
+    assert try_sample(nn.Identity(), None).inexact is None

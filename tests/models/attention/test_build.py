@@ -15,6 +15,13 @@ from slowfast_gta.models.attention import ATTENTION_REGISTRY, accepted_options, 
 # A bias whose effect a following step takes away learns nothing; nothing is wrong with that.
 CANCELLED = {"NL": {"conv_out.bias"}}  # in training, by the BatchNorm behind it
 
+# Options that change in what order numbers are multiplied and summed.
+OF_OWN_ARITHMETIC = (
+    {"SPATIAL": False},
+    {"HEADS": "single"},
+    {"INSTANTIATION": "dot_product", "BIAS": True, "POOL": "before"},
+)
+
 
 def test_every_registered_block_is_tried_and_every_extra_option_set_belongs_to_one():
     # Other tests of this process may have registered blocks of a plugin since.
@@ -102,6 +109,19 @@ def test_autocast_to_bfloat16_stays_close_and_keeps_the_dtype(name, options):
             y = block(x.to(dtype))
         assert y.dtype == dtype
         assert (y.float() - exact).norm() < 0.03 * (exact - x).norm() + 0.01 * exact.norm()
+
+
+@pytest.mark.parametrize(("name", "options"), [case for case in CASES if case[1] in ({}, *OF_OWN_ARITHMETIC)])
+def test_autocast_to_float16_at_the_size_of_a_real_network(name, options):
+    """As res3 of ResNet-50 is given it: channels of one sign after the ReLU, 784 positions a frame."""
+    torch.manual_seed(1)
+    block = randomise(build_attention(name, 512, 3, (28, 28), options))
+    x = (2 * torch.randn(1, 3, 28, 28, 512) + torch.randn(512)).relu_().permute(0, 4, 1, 2, 3)
+    exact = copy.deepcopy(block)(x)
+    with torch.autocast("cpu", torch.float16):
+        y = block(x)
+    assert torch.isfinite(y).all()
+    assert (y - exact).norm() < 0.03 * (exact - x).norm() + 0.01 * exact.norm()
 
 
 @every_case

@@ -66,19 +66,19 @@ def test_nothing_in_a_pickle_runs(tmp_path, name, protocol):
     ("content", "words"),
     [
         (b"cos\nsystem\n(S'touch trace'\ntR.", "it asks for os.system"),
-        (b"(S'touch trace'\nios\nsystem\n.", "uses the instruction INST"),
+        (b"(S'touch trace'\nios\nsystem\n.", "uses an instruction"),
         (b"(cos\nsystem\nS'touch trace'\no.", "it asks for os.system"),
         (b"\x80\x02\x8c\x02os\x8c\x06system\x93\x8c\x05touch\x85R.", "it asks for os.system"),
-        (b"\x80\x02cnumpy\nndarray\n)\x81.", "uses the instruction NEWOBJ"),
-        (b"\x80\x02cnumpy\nndarray\n)R.", "calls the type ndarray"),
+        (b"\x80\x02cnumpy\nndarray\n)\x81.", "uses an instruction"),
+        (b"\x80\x02cnumpy\nndarray\n)R.", "array without content"),
         (b"\x80\x02cnumpy.core.multiarray\n_reconstruct.__globals__\n)R.", "it asks for numpy.core.multiarray._recon"),
         (b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x04\x00\x00\x00idna\x86R.", "text encoding 'idna'"),
-        (b"\x80\x02P1\n.", "uses the instruction PERSID"),
-        (b"\x80\x02\x82\x01.", "uses the instruction EXT1"),
+        (b"\x80\x02P1\n.", "uses an instruction"),
+        (b"\x80\x02\x82\x01.", "uses an instruction"),
         (b"\x80\x02}}b.", "sets the inside of something that is not an array"),
         (b"\x80\x02c__builtin__\nbytes\nJ\xff\xff\xff\x7f\x85R.", "cannot be read as a pickle"),
         (b"\x80\x02cnumpy\ndtype\nX\x02\x00\x00\x00f4\x85RK\x03X\x01\x00\x00\x00O\x86b.", "byte order 'O'"),
-        (b"\x80\x02}N)s.", "has a NoneType where a str belongs"),
+        (b"\x80\x02}N)s.", "has a NoneType as a key"),
     ],
 )
 def test_instructions_written_by_hand(tmp_path, content, words):
@@ -92,16 +92,16 @@ def test_a_tower_of_tuples_as_a_key_does_not_crash_python(tmp_path):
     """Its hash would recurse in C, deeper than any stack."""
     path = tmp_path / "a.pkl"
     path.write_bytes(b"\x80\x02})" + b"\x85" * 500_000 + b"Ns.")
-    assert_refused(small(), path, "has a tuple where a str belongs")
+    assert_refused(small(), path, "has a tuple as a key")
     path.write_bytes(b"\x80\x02" + b"]" * 300_000 + b"a" * 299_999 + b".")
-    assert_refused(small(), path, 'no "blobs"')
+    assert_refused(small(), path, "nested more than")
 
 
 def test_declared_sizes_are_not_believed(tmp_path):
     f4 = np.dtype("f4")
     too_few = array_with_state(1, (10**6, 10**6), f4, False, b"\0" * 8)
     negative = array_with_state(1, (-1, 2), f4, False, b"\0" * 8)
-    for array, words in ((too_few, "declares an array of 1000000000000 numbers and holds 2"), (negative, "shape is")):
+    for array, words in ((too_few, "declares an array of 1000000000000 values"), (negative, "shape is")):
         (tmp_path / "a.pkl").write_bytes(pickle.dumps({"blobs": {"conv1_w": array}}, 2))
         assert_refused(small(), tmp_path / "a.pkl", words)
     (tmp_path / "a.pkl").write_bytes(b"\x80\x04\x8e" + struct.pack("<Q", 2**60) + b"abc.")  # bytes of an exabyte

@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.epochs < 1 or min(args.worlds) < 0:
         raise ConfigError("--epochs must be 1 or more, and the numbers of --worlds 0 or more.")
 
+    from asm_loc.experiment import interval_table
     from asm_loc.world import write_pack
 
     if args.write:
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"World {args.worlds[0]} is in {args.write}: ASM_LOC.FEATURES {args.write}")
         return 0
     worlds = [load_or_run(number, args) for number in args.worlds]
-    print("\n".join(table(worlds)))
+    print("\n".join(interval_table(worlds)))
     lines, reached = margins(worlds)
     print("\n".join(lines))
     return 0 if reached else 1
@@ -63,18 +64,6 @@ def load_or_run(number: int, args: argparse.Namespace) -> dict[str, dict[str, fl
     write_whole(path, json.dumps({"world": number, **spent, "rows": rows}, indent=1))
     print(f"World {number}: {spent['seconds']} s, {spent['cpu_seconds']} s of one core.", flush=True)
     return rows
-
-
-def table(worlds: list[dict[str, dict[str, float]]]) -> list[str]:
-    """Markdown: mean and half the 95 % interval of each row over the worlds."""
-    from asm_loc.experiment import interval
-
-    names = list(worlds[0][REFERENCE])
-    lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    for row in worlds[0]:
-        cells = [interval([world[row][name] for world in worlds]) for name in names]
-        lines.append(f"| {row} | " + " | ".join(f"{mean:.1f} ± {half:.1f}" for mean, half in cells) + " |")
-    return lines
 
 
 def margins(worlds: list[dict[str, dict[str, float]]]) -> tuple[list[str], bool]:

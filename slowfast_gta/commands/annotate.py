@@ -1,0 +1,290 @@
+"""annotate: a video or stream with the most likely classes on it, their scores over time, and Grad-CAM."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_configs, split_sources
+from slowfast_gta.errors import ConfigError
+
+if TYPE_CHECKING:  # PyTorch is imported behind the reading of the command line
+    from slowfast_gta.inference.annotation import AnnotatedFrame, Annotator
+    from slowfast_gta.video.output.sound import Sound, SoundTrack
+
+_EXAMPLES = """examples:
+  python tools/annotate.py --cfg runs/gta/config.yaml film.mp4 --output annotated.mp4
+  python tools/annotate.py --cfg runs/gta/config.yaml --weights gta.pyth 0 --show --overlay gradcam
+  python tools/annotate.py --cfg runs/gta/config.yaml --window 1s --stride 0.25s rtsp://camera/stream --output seen.mkv
+  cat film.ts | python tools/annotate.py --cfg runs/gta/config.yaml - --output annotated.mp4
+
+IN is a file, a folder of frames, the number of a camera, a URL, or - for standard input. Without --weights the newest
+checkpoint of the run in the config's folder, or in OUTPUT_DIR, is taken. Ctrl-C ends it: what is written by then plays.
+docs/annotate.md has more.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0 when the source was read to its end."""
+    args = _parse(arguments)
+    from slowfast_gta.engine.logging import setup_logging
+
+    setup_logging()
+    from slowfast_gta.inference.annotation import build_annotator
+    from slowfast_gta.inference.run_folder import check_plugins, config_of_run, find_weights
+    from slowfast_gta.reports.style import check_matplotlib
+    from slowfast_gta.video.output.writer import container_of
+
+    check_matplotlib("annotate draws on pictures")
+    if args.output:
+        container_of(args.output)
+    if Path(args.cfg[0]).is_dir():
+        args.cfg[0] = str(config_of_run(Path(args.cfg[0])))
+    check_plugins(args.cfg, args.trust_plugins)
+    configs = load_configs(args)
+    if len(configs) > 1:
+        raise ConfigError(f"annotate takes one config, and --cfg names {len(configs)} files.")
+    weights = find_weights(args.weights, args.cfg, configs[0].OUTPUT_DIR)
+    annotator = build_annotator(configs[0], weights, args.window, args.stride, args.fps, args.overlay)
+    _annotate(annotator, weights, args)
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = CommandParser(
+        "annotate", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_config_arguments(parser)
+    parser.add_argument("--weights", metavar="FILE", help="a checkpoint of ours or PySlowFast's (default: the newest)")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="where it is written: .mp4, .mov or .mkv")
+    parser.add_argument("--show", action="store_true", help="watch it: in ffplay or mpv, or on a page of this machine")
+    parser.add_argument("--overlay", default="none", metavar="WHAT", help="gradcam or none (default: %(default)s)")
+    parser.add_argument("--topk", type=int, default=3, metavar="K", help="how many classes, at most 5 (default: 3)")
+    parser.add_argument(
+        "--window", metavar="FRAMES", help="its length, or seconds as 2s (default: the config's, or 2s)"
+    )
+    parser.add_argument("--stride", metavar="FRAMES", help="from one answer to the next (default: a quarter of it)")
+    parser.add_argument("--fps", type=float, metavar="F", help="frames a second (default: config's or video's)")
+    parser.add_argument(
+        "--max-latency", type=float, metavar="SEC", help="of a live source: frames that wait longer are dropped"
+    )
+    parser.add_argument("--trust-plugins", action="store_true", help="import PLUGINS of a run that is not yours")
+    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    parser.add_argument("sources", nargs="*", metavar="IN", help="a file, folder of frames, camera, URL, or -")
+    args = parser.parse_args(arguments)
+    args.cfg, behind = split_sources(args.cfg)
+    sources = [*behind, *args.sources]
+    if len(sources) != 1:
+        raise ConfigError(
+            f"annotate takes one IN, and {len(sources)} are named{': ' * bool(sources)}{', '.join(sources)}."
+        )
+    args.source = sources[0]
+    if not args.output and not args.show:
+        raise ConfigError("Say where it goes: --output FILE, --show, or both.")
+    if not 1 <= args.topk <= 5:
+        raise ConfigError(f"--topk is {args.topk}; it must be from 1 to 5.")
+    if args.max_latency is not None and args.max_latency < 0:
+        raise ConfigError(f"--max-latency is {args.max_latency}; it must be a number of seconds.")
+    if args.output and args.output.exists() and Path(args.source).exists() and args.output.samefile(args.source):
+        raise ConfigError(f"--output is the video itself, {args.source}: name another file.")
+    return args
+
+
+def _annotate(annotator: "Annotator", weights: Path, args: argparse.Namespace) -> None:
+    """All of it: each frame is read, drawn on, written and forgotten."""
+    from slowfast_gta.engine.logging import progress_of
+    from slowfast_gta.inference.windows import Cut
+    from slowfast_gta.video.output.sound import LiveSound, open_file_sound
+    from slowfast_gta.video.sources import is_live, open_live
+    from slowfast_gta.video.stream import open_stream
+
+    live, cut = is_live(args.source), Cut()
+    with ExitStack() as stack:
+        sound: Sound | None
+        stream: Any
+        if live:
+            stream = stack.enter_context(open_live(args.source, args.max_latency))
+            sound = LiveSound(stream.live, stream.shifts) if stream.live.sound is not None and args.output else None
+        else:
+            stream = stack.enter_context(
+                open_stream(args.source, fps=annotator.folder_fps, frame_pattern=annotator.frame_pattern)
+            )
+            sound = open_file_sound(args.source) if args.output else None
+        if sound is not None:
+            stack.callback(sound.close)
+        done = _Done(stream.fps, sound)
+        frames = progress_of(annotator(stream, cut), "annotating", "frame", total=stream.num_frames)
+        try:
+            _write_all(annotator, frames, stream.fps, live, done, args)
+        finally:  # what there is by Ctrl-C is told too
+            if done.num_frames:
+                _tell(annotator, stream, cut, done, weights, args)
+
+
+class _Done:
+    """What was written so far."""
+
+    def __init__(self, fps: float | None, sound: "Sound | None"):
+        self.fps, self.sound = fps, sound
+        self.track: SoundTrack | None = None
+        self.size: tuple[int, int] = (0, 0)
+        self.num_frames, self.end_sec = 0, 0.0
+        self.best: list[dict] = []
+
+
+def _write_all(
+    annotator: "Annotator",
+    frames: Iterator["AnnotatedFrame"],
+    fps: float | None,
+    live: bool,
+    done: _Done,
+    args: argparse.Namespace,
+) -> None:
+    from slowfast_gta.files import whole_file
+    from slowfast_gta.reports.annotation import Panel, with_map
+    from slowfast_gta.video.output.writer import VideoWriter, container_of
+
+    names = _names(annotator)
+    with ExitStack() as stack:
+        sinks: list[Any] = []
+        panel = last = None
+        for frame, answer in frames:
+            image = frame.image
+            time_sec = frame.time_sec if frame.time_sec == frame.time_sec else frame.index / (fps or 25)
+            if panel is None:
+                done.size = image.shape[:2]
+                panel = Panel(done.size, names, args.topk)
+                if args.output:
+                    file = stack.enter_context(_finished(whole_file(args.output)))
+                    writer = VideoWriter(file, container_of(args.output), done.size, fps)
+                    stack.callback(_close, writer, done)
+                    done.track = _sound_track(writer, args.output, done.sound)
+                    sinks.append(writer)
+                if args.show:
+                    sinks.append(_view(done.size, fps, live))
+                    stack.callback(sinks[-1].close)
+            if answer is not None and answer is not last:
+                panel.add(answer.time_sec, answer.probabilities)
+                last = answer
+            if answer is not None and answer.cam is not None:
+                image = with_map(image, answer.cam, answer.box)
+            image = panel.draw(image, time_sec)
+            for sink in sinks:
+                sink.write(image, time_sec)
+            done.num_frames, done.end_sec = done.num_frames + 1, time_sec
+            _copy_sound(done, time_sec)
+        if last is not None:
+            best = last.probabilities.argsort()[::-1][:5]
+            done.best = [
+                {"class": names[label], "label": int(label), "probability": round(float(last.probabilities[label]), 6)}
+                for label in best
+            ]
+
+
+def _names(annotator: "Annotator") -> list[str]:
+    names = annotator.network.class_names
+    if isinstance(names, dict):
+        return [f"{output}: {name}" for output, of_output in names.items() for name in of_output]
+    return list(names)
+
+
+class _finished:  # noqa: N801 - used as a function
+    """A file that takes its name also where Ctrl-C ends the block; not where something else does."""
+
+    def __init__(self, inner: Any):
+        self._inner = inner
+
+    def __enter__(self) -> Any:
+        return self._inner.__enter__()
+
+    def __exit__(self, kind: Any, fault: Any, trace: Any) -> bool | None:
+        from slowfast_gta.errors import Interrupted
+
+        if kind is not None and issubclass(kind, KeyboardInterrupt | Interrupted):
+            self._inner.__exit__(None, None, None)
+            return None
+        return self._inner.__exit__(kind, fault, trace)
+
+
+def _sound_track(writer: Any, output: Path, sound: "Sound | None") -> "SoundTrack | None":
+    from slowfast_gta.video.output.sound import SoundTrack
+    from slowfast_gta.video.output.writer import container_of
+
+    if sound is None or sound.stream is None:
+        return None
+    return SoundTrack(writer.container, container_of(output), sound.stream)
+
+
+def _copy_sound(done: _Done, time_sec: float) -> None:
+    """What is heard up to then: pictures and sound stand side by side in the file."""
+    if done.track is not None and done.sound is not None:
+        for packet, zero_sec in done.sound.until(time_sec):
+            done.track.put(packet, zero_sec)
+
+
+def _close(writer: Any, done: _Done) -> None:
+    lasting = 1 / done.fps if done.fps else 0.04
+    _copy_sound(done, done.end_sec + lasting)
+    if done.track is not None:
+        done.track.close()
+    writer.close()
+
+
+def _view(size: tuple[int, int], fps: float | None, live: bool) -> Any:
+    from slowfast_gta.video.output.view import Page, Player, installed_player
+
+    command = installed_player()
+    if command is not None:
+        return Player(command, size, fps)
+    page = Page(paced=not live)
+    print(f"Neither ffplay nor mpv is installed: watch it at {page.address} (on this machine).", file=sys.stderr)
+    return page
+
+
+def _tell(annotator: "Annotator", stream: Any, cut: Any, done: _Done, weights: Path, args: argparse.Namespace) -> None:
+    counts = {
+        "num_broken": stream.num_broken,
+        "num_missing": stream.num_missing,
+        "num_dropped": getattr(stream, "num_dropped", 0),
+        "num_repeated": cut.num_repeated,
+        "num_broken_sound": done.track.num_broken if done.track else 0,
+        "num_dropped_sound": getattr(done.sound, "num_dropped", 0),
+        "num_cut_off": int(stream.fault is not None),
+    }
+    counts = {name: count for name, count in counts.items() if count}
+    sound = done.track.told if done.track else "none"
+    plan = annotator.plan
+    if args.json:
+        document = {
+            "video": args.source,
+            "output": str(args.output) if args.output else None,
+            "weights": str(weights),
+            "num_frames": done.num_frames,
+            "end_sec": round(done.end_sec, 4),
+            "size": list(done.size),
+            "fps": done.fps,
+            "sound": sound,
+            "window": str(plan.length),
+            "stride": str(plan.stride),
+            "num_answers": cut.num_windows,
+            "top5_at_end": done.best,
+            "counts": counts,
+            "note": stream.fault,
+        }
+        print(json.dumps(document, indent=2))
+        return
+    where = f"{args.output}: " if args.output else ""
+    print(
+        f"{where}{done.num_frames} frames of {done.size[1]} x {done.size[0]} pixels, {done.end_sec:.2f} s; "
+        f"{cut.num_windows} answers, a window of {plan.length} every {plan.stride}"
+        f"{'' if plan.length is not None and plan.length.in_seconds else ' frames'}; sound: {sound}."
+    )
+    if cut.num_windows == 0:
+        print("It ended before the first answer: give a shorter --stride.", file=sys.stderr)
+    if stream.fault:
+        print(f"note: {stream.fault}", file=sys.stderr)
+    if counts:
+        print(", ".join(f"{name} {count}" for name, count in counts.items()), file=sys.stderr)

@@ -1,0 +1,75 @@
+"""export: a trained network as one file (ONNX, torch.export) for people without this package."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_configs, parse_arguments
+from slowfast_gta.errors import ConfigError
+
+_EXAMPLES = """examples:
+  python tools/export.py --cfg runs/gta/config.yaml --format onnx --output gta.onnx
+  python tools/export.py --cfg configs/Kinetics/SLOWFAST_8x8_R50.yaml --weights SLOWFAST_8x8_R50.pkl --format onnx \\
+      --output slowfast.onnx --check my_video.mp4
+  python tools/export.py --cfg runs/gta/config.yaml --format torch --dynamic none --output gta.pt2
+
+uint8 RGB frames (batch, frame, height, width, 3) go in, probabilities come out; class names are in the metadata. The
+file is compared with the network before it gets its name. Without --weights the newest checkpoint of the run in the
+config's folder, or in OUTPUT_DIR, is taken. docs/export.md shows how to use the file.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0 when the file is written and answers as the network does."""
+    args = _parse(arguments)
+    from slowfast_gta.engine.logging import setup_logging
+
+    setup_logging()
+    from slowfast_gta.inference.check_clips import build_check_clips
+    from slowfast_gta.inference.export import build_export, check_format, export_to_file
+    from slowfast_gta.inference.run_folder import check_plugins, find_weights
+
+    check_format(args.format, args.dynamic, args.output)
+    check_plugins(args.cfg, args.trust_plugins)
+    configs = load_configs(args)
+    if len(configs) > 1:
+        raise ConfigError(f"export takes one config, and --cfg names {len(configs)} files.")
+    weights = find_weights(args.weights, args.cfg, configs[0].OUTPUT_DIR)
+    export = build_export(configs[0], weights, args.precision)
+    clips, source = build_check_clips(configs[0], args.check)
+    found = export_to_file(export, clips, args.output, args.format, args.dynamic)
+    answer = {"output": str(args.output), "format": args.format, "dynamic": args.dynamic, "weights": str(weights)}
+    answer |= {**found, "clips": source, "metadata": export.metadata}
+    print(json.dumps(answer, indent=2, ensure_ascii=False) if args.json else _told(answer))
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = CommandParser(
+        "export", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_config_arguments(parser)
+    parser.add_argument("--weights", metavar="FILE", help="a checkpoint of ours or PySlowFast's (default: the newest)")
+    parser.add_argument(
+        "--format", choices=("onnx", "torch"), required=True, help="onnx: opset 20; torch: torch.export"
+    )
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="where the network goes")
+    parser.add_argument(
+        "--dynamic", choices=("batch", "none"), default="batch", help="what may vary; none: one clip (default: batch)"
+    )
+    parser.add_argument("--precision", choices=("float32", "float16"), default="float32", help="of the weights")
+    parser.add_argument(
+        "--check", nargs="+", default=[], metavar="VIDEO", help="compare on these (default: of the data set, or drawn)"
+    )
+    parser.add_argument("--trust-plugins", action="store_true", help="import PLUGINS of a run that is not yours")
+    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    return parse_arguments(parser, arguments)
+
+
+def _told(answer: dict) -> str:
+    return (
+        f"{answer['output']}: {answer['metadata']['network']}, {answer['bytes'] / 1e6:.1f} MB.\n"
+        f"Compared with PyTorch on {answer['num_clips']} clips ({answer['clips']}): the largest difference is "
+        f"{answer['largest_difference']:.2g} of the largest answer ({answer['bound']:g} is allowed)."
+    )

@@ -1,0 +1,50 @@
+"""report: one self-contained HTML page of one or several runs."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from slowfast_gta.config.arguments import CommandParser
+
+_EXAMPLES = """examples:
+  python tools/report.py runs/demo/R2D_GTA --output report.html
+  python tools/report.py runs/demo/R2D runs/demo/R2D_GTA --output compared.html
+
+RUN: the OUTPUT_DIR of a training or test. Everything is read from its files; nothing is computed anew, and no code of a
+run is imported. TEST.REPORT writes the page of a run after each test. docs/report.md says what is on it.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0 when the page is written."""
+    parser = CommandParser(
+        "report", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of runs")
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="the page, as report.html")
+    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    args = parser.parse_args(arguments)
+    from slowfast_gta.errors import ConfigError
+
+    if args.output.is_dir():
+        raise ConfigError(
+            f"--output is {args.output}, which is a folder. Name a file, as {args.output / 'report.html'}."
+        )
+    from slowfast_gta.engine.logging import setup_logging
+    from slowfast_gta.reports.report import write_report
+
+    setup_logging()
+    found = write_report(args.runs, args.output)
+    if args.json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+        return 0
+    runs = f"{found['num_runs']} run{'s' * (found['num_runs'] != 1)}"
+    print(
+        f"{args.output}: {runs}, {found['num_clips']} of {found['num_wrong']} wrong predictions with a clip, "
+        f"{found['bytes'] / 1e6:.1f} MB."
+    )
+    for note in found["notes"]:
+        print(note, file=sys.stderr)
+    return 0

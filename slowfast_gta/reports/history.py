@@ -1,0 +1,183 @@
+"""What a run has left, read as data: config.yaml, metrics.jsonl, results.json, scores.npz, complexity.json.
+
+Nothing is computed anew from today's settings, no plug-in is imported, and whatever a stranger's files hold is text and
+numbers. What an older run did not store is said in `notes`.
+
+Legend: V videos, K classes.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from slowfast_gta.engine.writers import read_rows
+from slowfast_gta.errors import DataError
+
+
+@dataclass(frozen=True)
+class OutputScores:
+    """One output's answers. `name` is empty where there is only one."""
+
+    name: str
+    class_names: list[str]
+    scores: np.ndarray  # (V, K)
+    labels: np.ndarray  # (V,)
+
+
+@dataclass(frozen=True)
+class TestedVideo:
+    """Where a tested video is; an empty path where the run did not store it."""
+
+    video_id: str
+    path: str = ""
+    span: tuple[float, float] | None = None
+
+
+@dataclass
+class RunHistory:
+    """A run folder."""
+
+    name: str
+    folder: Path
+    settings: dict[str, str]  # "DATA.NUM_FRAMES": "8"
+    rows: list[dict]  # of metrics.jsonl
+    results: dict[str, Any]  # {} where the run was not tested
+    outputs: list[OutputScores] = field(default_factory=list)
+    videos: list[TestedVideo] = field(default_factory=list)
+    pairs: list[tuple[int, int]] = field(default_factory=list)  # labels of classes that are each other's reversal
+    complexity: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def load_histories(folders: Sequence[Path]) -> list[RunHistory]:
+    """One of each folder, with names that tell them apart. Raises DataError where one holds no run."""
+    resolved = [folder.expanduser().resolve() for folder in folders]
+    twice = {folder for folder in resolved if resolved.count(folder) > 1}
+    if twice:
+        raise DataError(f"{min(twice)} is named twice. Name each run once.")
+    names = [folder.name for folder in resolved]
+    return [
+        load_history(folder, name if names.count(name) == 1 else f"{folder.parent.name}/{name}")
+        for folder, name in zip(resolved, names, strict=True)
+    ]
+
+
+def load_history(folder: Path, name: str = "") -> RunHistory:
+    """Raises DataError for a folder that is none, holds no run, or holds files that are not what a run writes."""
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder. Name the OUTPUT_DIR of a run.")
+    found = RunHistory(
+        name or folder.name,
+        folder,
+        _load_settings(folder / "config.yaml"),
+        [row for row in read_rows(folder / "metrics.jsonl") if isinstance(row, dict) and "kind" in row],
+        _load_json(folder / "results.json"),
+        complexity=_load_json(folder / "complexity.json"),
+    )
+    if not (found.settings or found.rows or found.results):
+        raise DataError(f"{folder} holds no run: no config.yaml, metrics.jsonl or results.json is in it.")
+    if found.results:
+        _load_scores(found)
+    else:
+        found.notes.append("This run was not tested: there is no results.json.")
+    if not found.rows:
+        found.notes.append("There is no metrics.jsonl: the curves of its training are not here.")
+    if not found.complexity:
+        found.notes.append("Its complexity was not stored: python tools/complexity.py --cfg RUN/config.yaml counts it.")
+    if found.results and "environment" not in found.results:
+        found.notes.append("The machine and versions of its test were not stored.")
+    return found
+
+
+def _load_settings(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as fault:
+        raise DataError(f"{path} cannot be read as a config: {type(fault).__name__}.") from None
+    if not isinstance(tree, dict):
+        raise DataError(f"{path} holds no keys and values.")
+    return dict(_flat(tree))
+
+
+def _flat(tree: dict, prefix: str = "") -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for key, value in tree.items():
+        is_section = isinstance(value, dict) and value
+        found += _flat(value, f"{prefix}{key}.") if is_section else [(f"{prefix}{key}", str(value))]
+    return found
+
+
+def _load_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as fault:
+        raise DataError(f"{path} cannot be read as JSON: {type(fault).__name__}.") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path} holds no JSON object.")
+    return content
+
+
+def _load_scores(found: RunHistory) -> None:
+    path = found.folder / "scores.npz"
+    if not path.is_file():
+        found.notes.append("There is no scores.npz: intervals, confusions and wrong predictions are left out.")
+        return
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        if "video_id" not in arrays or ("scores" not in arrays and not _output_names(arrays)):
+            found.notes.append("Its scores.npz is of another task than classification: its numbers are shown alone.")
+            return
+        found.outputs = [_output(arrays, name, found.results) for name in _output_names(arrays) or [""]]
+        found.videos = _videos(arrays)
+        pairs = arrays.get("reversed_pairs", np.zeros((0, 2), np.int64)).reshape(-1, 2)
+        num_classes = len(found.outputs[0].class_names)
+        found.pairs = [(int(a), int(b)) for a, b in pairs if min(a, b) >= 0 and max(a, b) < num_classes]
+        for output in found.outputs:
+            _check_output(output, len(found.videos))
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as fault:
+        raise DataError(f"{path} is not what a test writes ({type(fault).__name__}: {fault}).") from None
+    if found.videos and not any(video.path for video in found.videos):
+        found.notes.append("The paths of its videos were not stored, so no clips are shown: test it again.")
+
+
+def _output_names(arrays: dict[str, np.ndarray]) -> list[str]:
+    return [name.removeprefix("scores_") for name in arrays if name.startswith("scores_")]
+
+
+def _output(arrays: dict[str, np.ndarray], name: str, results: dict[str, Any]) -> OutputScores:
+    behind = f"_{name}" if name else ""
+    scores, labels = arrays[f"scores{behind}"], arrays[f"label{behind}"]
+    if f"class_names{behind}" in arrays:
+        names = [str(one) for one in arrays[f"class_names{behind}"]]
+    else:
+        values = results["outputs"][name] if name else results
+        names = [str(entry["name"]) for entry in values["per_class"]]
+    return OutputScores(name, names, scores.astype(np.float64), labels.astype(np.int64))
+
+
+def _check_output(output: OutputScores, num_videos: int) -> None:
+    """Raises ValueError."""
+    if output.scores.shape != (num_videos, len(output.class_names)) or output.labels.shape != (num_videos,):
+        raise ValueError(f"{num_videos} videos, {len(output.class_names)} classes, scores {output.scores.shape}")
+    if num_videos and not (output.labels.min() >= 0 and output.labels.max() < len(output.class_names)):
+        raise ValueError("a label that no class has")
+
+
+def _videos(arrays: dict[str, np.ndarray]) -> list[TestedVideo]:
+    ids = [str(one) for one in arrays["video_id"]]
+    paths = [str(one) for one in arrays["video_path"]] if "video_path" in arrays else [""] * len(ids)
+    spans: list[Any] = arrays["span"].tolist() if "span" in arrays else [[np.nan, np.nan]] * len(ids)
+    return [
+        TestedVideo(video_id, path, None if np.isnan(begin) else (begin, end))
+        for video_id, path, (begin, end) in zip(ids, paths, spans, strict=True)
+    ]

@@ -1,0 +1,29 @@
+"""BatchNorm over all processes, its arithmetic on one."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from slowfast_gta.distributed.norms import _Normalize
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_gradients_of_16_bits_are_summed_in_32(dtype):
+    """Means far from zero and many positions, where sums of 16 bits lose two digits: against float64."""
+    generator = torch.Generator().manual_seed(0)
+    x, grad = (torch.randn(4, 8, 4, 20, 20, generator=generator) + shift for shift in (3.0, 0.5))
+    weight = torch.rand(8, generator=generator) + 0.5
+    x, grad = x.to(dtype), grad.to(dtype)
+
+    def gradients(normalize, *tensors):
+        leaves = [tensor.clone().requires_grad_() for tensor in tensors]
+        out = normalize(*leaves)
+        return torch.autograd.grad(out, leaves, grad.to(out.dtype))
+
+    exact = gradients(
+        lambda x, w, b: F.batch_norm(x, None, None, w, b, True), x.double(), weight.double(), weight.double()
+    )
+    found = gradients(lambda x, w, b: _Normalize.apply(x, w, b, 1e-5)[0], x, weight, weight)
+    rounded = 0.01 if dtype == torch.bfloat16 else 0.002
+    for one, wanted, limit in zip(found, exact, (rounded, 1e-4, 1e-4), strict=True):
+        assert (one.double() - wanted).norm() < limit * wanted.norm()
