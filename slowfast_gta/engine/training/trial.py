@@ -53,8 +53,8 @@ class Trial:
 
     fewest_samples: int = 1  # that a forward pass in training must have: BatchNorm has no variance of one value
     norm: str = ""  # the BatchNorm that asks for them
-    inexact: tuple[str, ...] | None = None  # operations without an exact gradient on GPUs; None: not known
     saved_bytes: int = 0  # of tensors that one sample's forward pass keeps for its backward pass
+    inexact: tuple[str, ...] | None = None  # operations without an exact gradient on GPUs; None: not known
 
 
 def try_sample(network: nn.Module, sample: Tensor | None) -> Trial:
