@@ -63,7 +63,7 @@ CFG_READERS = {
         "load_report",
         "load_published_weights",
     ),  # which file, and what the config permits of it
-    "set_deterministic",
+    *("set_deterministic", "set_tf32"),  # of the whole process
 }
 
 
