@@ -116,7 +116,9 @@ def _annotate(annotator: "Annotator", weights: Path, args: argparse.Namespace) -
         if sound is not None:
             stack.callback(sound.close)
         done = _Done(stream.fps, sound)
-        frames = progress_of(annotator(stream, cut), "annotating", "frame", total=stream.num_frames)
+        frames = annotator(stream, cut)
+        if stream.num_frames is not None:  # how long a stream will be is not known
+            frames = progress_of(frames, "annotating", "frame", total=stream.num_frames)
         try:
             _write_all(annotator, frames, stream.fps, live, done, args)
         finally:  # what there is by Ctrl-C is told too
