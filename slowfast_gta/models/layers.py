@@ -90,6 +90,8 @@ class BatchNorm3d(nn.BatchNorm3d):
     On a CPU it is torch's own, whose last bits would be others.
     """
 
+    replaceable = True  # by one over parts of a batch, or over all processes, as torch's own
+
     def forward(self, x: Tensor) -> Tensor:
         return self.of_images(x) if x.is_cuda else super().forward(x)
 

@@ -18,6 +18,7 @@ from slowfast_gta.errors import ConfigError, RunError
 from slowfast_gta.inference import export as exporting
 from slowfast_gta.inference.check_clips import build_check_clips
 from slowfast_gta.inference.export import OPSET, build_export, export_to_file, largest_difference, load_onnx, load_torch
+from slowfast_gta.models.fold import fold_batch_norms
 
 LEAVES = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if not path.name.startswith("Base"))
 needs_onnx = pytest.mark.skipif(
@@ -86,6 +87,7 @@ def assert_exported(cases: list, tmp_path) -> None:
             value.uniform_(0.5, 1.0, generator=generator) if "var" in name else value.normal_(
                 0.5, 0.2, generator=generator
             )
+    network = fold_batch_norms(network)  # as everything that is exported
     clips = np.random.default_rng(0).normal(size=(3, DIM, FRAMES, HEIGHT, WIDTH)).astype(np.float32)
     names = tuple(f"block{number}" for number in range(len(cases)))
     export = exporting.Export(network, network, clips.shape[1:], names, {}, "float32")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import IO, cast
 
+import av
 import cv2
 import numpy as np
 
@@ -34,11 +35,11 @@ class Player:
         """Raises Interrupted once the player was closed."""
         try:
             self._writer.write(image, time_sec)
-        except OSError:
+        except (OSError, av.error.FFmpegError):
             raise Interrupted("The player was closed.") from None
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, av.error.FFmpegError):
             self._writer.close()
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):
