@@ -87,7 +87,7 @@ def try_sample(network: nn.Module, sample: Tensor | None) -> Trial:
     del output  # until here it held what was saved
     norm = max(fewest, key=fewest.__getitem__, default="")
     inexact = tuple(name for name in _INEXACT if name in operations.names)
-    return Trial(fewest.get(norm, 1), norm, inexact, num_bytes)
+    return Trial(fewest.get(norm, 1), norm, num_bytes, inexact)
 
 
 class _Operations(TorchDispatchMode):
