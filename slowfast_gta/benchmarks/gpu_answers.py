@@ -32,7 +32,7 @@ from slowfast_gta.models.attention import ATTENTION_REGISTRY, build_attention
 from slowfast_gta.models.fold import fold_batch_norms
 
 # Relative differences from float64 that a precision may have: in an answer of a block; bf16 has 8 bits, TF32 10.
-_LIMITS = {"fp32": 1e-5, "tf32": 5e-3, "bf16": 5e-2, "fp16": 1e-2}
+_LIMITS = {"fp32": 1e-4, "tf32": 5e-3, "bf16": 5e-2, "fp16": 1e-2}
 _AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -77,7 +77,7 @@ def _answer_and_gradient(
     leaf = x.to(device, dtype, copy=True).requires_grad_()
     with in_precision(word, device):
         out = block(leaf)
-    out.backward(torch.ones_like(out))
+    out.backward(torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(out))
     assert leaf.grad is not None
     return out, leaf.grad
 
