@@ -98,6 +98,7 @@ class RegionGTA(nn.Module):
     """
 
     time_axes = {"static": (0,)}
+    full_range = ("assign", "out", "bn")  # what forward computes in float32 where clips are float16
 
     def __init__(
         self,
