@@ -73,7 +73,7 @@ def _training(
     if wrap is not None:
         learner.model = wrap(learner.model)
         learner.network = getattr(learner.model, "network", learner.network)
-    batch = setting.batch(cfg, setting.size(batch_size)).to(setting.device)
+    batch = setting.build_batch(cfg, setting.size(batch_size)).to(setting.device)
     if setting.device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
@@ -137,7 +137,7 @@ def time_testing(setting: Setting) -> dict[str, Any]:
     for name in (R2D, GTA, SLOWFAST):
         cfg = setting.config(name)
         network = build_model(cfg).eval()
-        clips = setting.clips(cfg, count, cfg.DATA.TEST_CROP_SIZE).to(setting.device)
+        clips = setting.build_clips(cfg, count, cfg.DATA.TEST_CROP_SIZE).to(setting.device)
         forms = {"ours": pack_(fold_batch_norms(network)), "plain": PlainForm(network).eval(), "unfolded": network}
         for form, model in forms.items():
             model.to(setting.device)

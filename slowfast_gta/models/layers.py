@@ -45,6 +45,16 @@ def in_full_range(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
         return function(*(tensor.float() for tensor in tensors))
 
 
+def not_to_float16(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """`change`, of a module's `_apply`, but for float16: what is computed `in_full_range` keeps its weights."""
+
+    def changed(tensor: Tensor) -> Tensor:
+        found = change(tensor)
+        return tensor.to(found.device) if found.dtype == torch.float16 else found
+
+    return changed
+
+
 class Conv3d(nn.Conv3d):
     """A Conv3d padded to keep size, frame by frame where its kernel spans one frame; no bias until one is folded in.
 
