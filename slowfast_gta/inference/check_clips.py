@@ -48,7 +48,7 @@ def build_test_records(cfg: CfgNode) -> list[VideoRecord]:
         return []
 
 
-def buildbuild_clip(cfg: CfgNode, record: VideoRecord) -> np.ndarray:
+def build_clip(cfg: CfgNode, record: VideoRecord) -> np.ndarray:
     views = TestViews([record], ClipSampling.from_cfg(cfg), TestTransform.from_cfg(cfg, 1), 1)
     views.frame_pattern = build_frame_pattern(cfg)
     item = views[0]
