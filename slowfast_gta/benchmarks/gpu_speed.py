@@ -84,7 +84,7 @@ def _training(
 
 def _torchvision(setting: Setting) -> dict[str, float]:
     """Their ResNet-50, channels_last, on the frames of the clips: R2D without time."""
-    from torchvision.models import resnet50
+    from torchvision.models import resnet50  # type: ignore[import-not-found]  # never a dependency
 
     count, network = 32, resnet50(num_classes=174).to(setting.device, memory_format=torch.channels_last)
     images = torch.randn(8 * count, 3, 224, 224, device=setting.device).contiguous(memory_format=torch.channels_last)
@@ -116,7 +116,7 @@ def time_switches(setting: Setting) -> dict[str, Any]:
 def _with_five_axes(network: nn.Module) -> nn.Module:
     for module in network.modules():
         if type(module) is BatchNorm3d:
-            module.__class__ = nn.BatchNorm3d
+            module.__class__ = nn.BatchNorm3d  # type: ignore[assignment]  # for the measurement
     return network
 
 

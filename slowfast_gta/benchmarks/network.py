@@ -57,16 +57,12 @@ def _plain_operations() -> Iterator[None]:
     By exchanging the two functions, which costs nothing at each call: a GPU waits for a host that looks at every one.
     """
     contiguous, attention = Tensor.contiguous, F.scaled_dot_product_attention
-    _exchange(_as_it_is, _explicit_attention)
+    Tensor.contiguous = _as_it_is  # type: ignore[method-assign, assignment]
+    F.scaled_dot_product_attention = _explicit_attention  # type: ignore[assignment]
     try:
         yield
     finally:
-        _exchange(contiguous, attention)
-
-
-def _exchange(contiguous: Callable[..., Tensor], attention: Callable[..., Tensor]) -> None:
-    setattr(Tensor, "contiguous", contiguous)  # noqa: B010 - torch types them as what they are
-    setattr(F, "scaled_dot_product_attention", attention)  # noqa: B010
+        Tensor.contiguous, F.scaled_dot_product_attention = contiguous, attention  # type: ignore[method-assign]
 
 
 def _as_it_is(tensor: Tensor, memory_format: torch.memory_format = torch.contiguous_format) -> Tensor:
@@ -183,12 +179,13 @@ def training_step(model: nn.Module, clip: Tensor, labels: Tensor, amp: torch.dty
 
 def _ratio(first: Callable[[], None], second: Callable[[], None], pairs: int) -> float:
     """The median of seconds(first) / seconds(second), run in turns; each runs once before that, untimed."""
-    _seconds(first)  # which waits for a GPU to have done it
-    _seconds(second)
-    return statistics.median(_seconds(first) / _seconds(second) for _ in range(pairs))
+    seconds_of(first)  # which waits for a GPU to have done it
+    seconds_of(second)
+    return statistics.median(seconds_of(first) / seconds_of(second) for _ in range(pairs))
 
 
-def _seconds(run: Callable[[], None]) -> float:
+def seconds_of(run: Callable[[], object]) -> float:
+    """Of one call, the GPU's work in it."""
     begin = time.perf_counter()
     run()
     if torch.cuda.is_available():

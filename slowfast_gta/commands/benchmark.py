@@ -18,6 +18,7 @@ _EXAMPLES = """examples:
   python tools/benchmark.py scaling --cfg configs/SSv1/R2D50_GTA.yaml --batch 2 --processes 2
   python tools/benchmark.py step --cfg configs/SSv1/R2D50_GTA.yaml
   python tools/benchmark.py gpu --output runs/gpu --only blocks,training
+  python tools/benchmark.py model --cfg configs/SSv1/R2D50_GTA.yaml --against onnxruntime openvino
   python tools/benchmark.py loader --files a.mp4 b.webm --cfg configs/Kinetics/SLOWFAST_4x16_R50.yaml
 
 step: counted, not timed: bytes and kernels of a training step. gpu: five minutes on a GPU; on a CPU a dry run.
@@ -35,6 +36,7 @@ _MEANING = {
     "gta_over_r2d_train": "training step, fp32: with GTA / without",
 }
 _PAIRS = {"model": 10, "loader": 5, "scaling": 5, "step": 1, "gpu": 1}
+_AGAINST_PAIRS = 20
 _LOADER_CFG = "configs/Kinetics/SLOWFAST_8x8_R50.yaml"
 
 
@@ -57,9 +59,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", default="runs/gpu", metavar="DIR", help="gpu: where gpu.jsonl goes (%(default)s)")
     parser.add_argument("--only", default="", metavar="PARTS", help="gpu: names of parts, by commas")
     parser.add_argument("--limit", type=float, default=300, metavar="SEC", help="gpu: of all parts (%(default)s)")
+    parser.add_argument(
+        "--against",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="model: beside onnxruntime, openvino, with its attention",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     args = parse_arguments(parser, arguments)
-    pairs = _PAIRS[args.what] if args.pairs is None else args.pairs
+    if args.against and args.what != "model":
+        raise ConfigError(f"--against goes with benchmark model, not with {args.what}.")
+    default = _AGAINST_PAIRS if args.against else _PAIRS[args.what]
+    pairs = default if args.pairs is None else args.pairs
     if min(pairs, args.batch) < 1 or not args.feed > 0:
         raise ConfigError(f"--pairs {pairs}, --batch {args.batch} and --feed {args.feed:g} must be above 0.")
     if args.processes is not None and args.processes < 2:
@@ -76,6 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from slowfast_gta.benchmarks.step_costs import build_step_costs
 
         answer, table = build_step_costs(configs[0]), _step_table
+    elif args.against:
+        from slowfast_gta.benchmarks.against import build_against
+
+        answer, table = build_against(configs[0], args.against, pairs, args.batch), _against_table
     elif args.what == "model":
         from slowfast_gta.benchmarks.network import build_benchmark
 
@@ -122,6 +138,24 @@ def _model_table(answer: dict, feed: float) -> str:
     for key, meaning in _MEANING.items():
         value = "not here" if answer[key] is None else f"{answer[key]:.2f}"
         lines.append(f"  {meaning:<46}{value}")
+    return "\n".join(lines)
+
+
+def _against_table(answer: dict, feed: float) -> str:
+    pairs = f"medians of {answer['pairs']} alternating pairs"
+    lines = [f"{answer['processor']}; {answer['machine']}; clip {answer['clip']}; {pairs}"]
+    for name, found in answer["against"].items():
+        for precision in ("fp32", "bf16"):
+            if precision in found:
+                values = found[precision]
+                lines.append(
+                    f"  {name} {found['version']}, {precision}: {values['seconds'] * 1000:.0f} ms, ours "
+                    f"{values['ours_seconds'] * 1000:.0f} ms: {values['speedup']:.2f} times as fast"
+                )
+    lines.append(
+        f"Ours in fp32 runs at {answer['share_of_matrix_product_rate']:.2f} of the processor's matrix-product rate, "
+        f"{answer['matrix_product_gflops']:.0f} GFLOP/s."
+    )
     return "\n".join(lines)
 
 

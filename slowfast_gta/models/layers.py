@@ -4,6 +4,7 @@ Everywhere in the networks tensors are (B, C, T, H, W) in torch.channels_last_3d
 one batch of channels_last images without a copy, so a convolution that does not look along time is a 2D one.
 """
 
+import contextlib
 from collections.abc import Callable
 
 import torch
@@ -39,7 +40,8 @@ def in_full_range(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
     """
     if tensors[0].dtype != torch.float16:
         return function(*tensors)
-    with torch.autocast(tensors[0].device.type, enabled=False):
+    kind = tensors[0].device.type
+    with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else contextlib.nullcontext():
         return function(*(tensor.float() for tensor in tensors))
 
 

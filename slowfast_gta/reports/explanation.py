@@ -133,7 +133,8 @@ def _draw_weights(content: Content, clip: DrawnClip) -> Figure:
             chosen = values[list(steps)]
             axes.bar(range(len(steps)), chosen, color=LINES[number % len(LINES)], width=0.6)
             for place, value in enumerate(chosen):
-                axes.text(place, value, f"{value:.3g}", ha="center", va="bottom", fontsize=7.5)
+                small = abs(value) < 1e-3 * np.abs(chosen).max()
+                axes.text(place, value, "≈ 0" if small else f"{value:.3g}", ha="center", va="bottom", fontsize=7.5)
         axes.set_xlim(-0.5, len(steps) - 0.5)
         axes.margins(y=0.15)
         if content.values.min() >= 0:

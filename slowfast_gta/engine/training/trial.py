@@ -5,7 +5,7 @@ On PyTorch's meta device tensors have shapes and no numbers: nothing is computed
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -54,8 +54,7 @@ class Trial:
     fewest_samples: int = 1  # that a forward pass in training must have: BatchNorm has no variance of one value
     norm: str = ""  # the BatchNorm that asks for them
     saved_bytes: int = 0  # of tensors that one sample's forward pass keeps for its backward pass
-    # Operations without an exact gradient on GPUs; None: not known.
-    inexact: tuple[str, ...] | None = field(default=None, compare=False)
+    inexact: tuple[str, ...] | None = None  # operations without an exact gradient on GPUs; None: not known
 
 
 def try_sample(network: nn.Module, sample: Tensor | None) -> Trial:

@@ -21,6 +21,8 @@ from slowfast_gta.models.layers import OptionError, Projection, in_full_range, n
 class _CompactNonLocal(nn.Module):
     """vec(Y_g) = theta (phi^T g) in each group of channels: over P*D entries, so phi^T g is one number."""
 
+    full_range = ("out", "bn")  # what forward computes in float32 where clips are float16
+
     def __init__(self, over: str, dim: int, dim_inner: int, groups: int):
         super().__init__()
         self.over = over

@@ -100,6 +100,7 @@ class RegionGTA(nn.Module):
     """
 
     time_axes = {"static": (0,)}
+    full_range = ("assign", "out", "bn")  # what forward computes in float32 where clips are float16
 
     def __init__(
         self,
@@ -145,7 +146,7 @@ class RegionGTA(nn.Module):
     def regions(self, value: Tensor) -> Tensor:
         """G_R^T, (B, T, N, R) for V (B, E, T, H, W): how much of each position belongs to each region."""
         if self.assign is not None:
-            regions = rows(self.assign(value))
+            regions = rows(self.assign(value.to(self.assign.weight.dtype)))
         else:
             static = self.static
             if static.shape[2:] != value.shape[3:]:

@@ -28,7 +28,7 @@ class SoundTrack:
     def __init__(self, container: av.container.OutputContainer, name: str, source: av.AudioStream):
         """name: FFmpeg's of the container."""
         self._container, self._source = container, source
-        codec = source.codec_context.name
+        codec = source.codec_context.codec.canonical_name
         self._encoder: av.AudioStream | None = None
         self._resampler: AudioResampler | None = None
         if codec in _COPIED[name]:

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import IO, cast
 
+import av
 import cv2
 import numpy as np
 
-from slowfast_gta.errors import Interrupted
 from slowfast_gta.video.output.writer import VideoWriter
 
 PLAYERS = {
@@ -23,6 +23,10 @@ _BOUNDARY = "frame"
 _QUALITY = 80
 
 
+class PlayerClosed(Exception):  # noqa: N818 - it is no error
+    """Nobody watches any more."""
+
+
 class Player:
     """A player, which is given the video through a pipe; it shows it at its own pace, and who writes waits for it."""
 
@@ -31,14 +35,14 @@ class Player:
         self._writer = VideoWriter(cast("IO[bytes]", self._process.stdin), "matroska", size, fps, live=True)
 
     def write(self, image: np.ndarray, time_sec: float) -> None:
-        """Raises Interrupted once the player was closed."""
+        """Raises PlayerClosed once it was."""
         try:
             self._writer.write(image, time_sec)
-        except OSError:
-            raise Interrupted("The player was closed.") from None
+        except (OSError, av.error.FFmpegError):
+            raise PlayerClosed from None
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, av.error.FFmpegError):
             self._writer.close()
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):

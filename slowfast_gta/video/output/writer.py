@@ -45,7 +45,7 @@ class VideoWriter:
         self._stream.codec_context.time_base = Fraction(1, _TICKS)
         self._stream.codec_context.colorspace = self._stream.codec_context.color_primaries = _BT709
         self._stream.codec_context.color_trc = _BT709
-        self._last = -1
+        self._last = -_TICKS  # a second before the first
         self.num_frames = 0
 
     def write(self, image: np.ndarray, time_sec: float) -> None:
@@ -55,7 +55,7 @@ class VideoWriter:
             image = np.pad(image, [*padding, (0, 0)], mode="edge")
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
-        self._last = max(self._last + 1, round(time_sec * _TICKS))
+        self._last = max(self._last + _TICKS // 1000, round(time_sec * _TICKS))
         frame.pts, frame.time_base = self._last, Fraction(1, _TICKS)
         self.container.mux(self._stream.encode(frame))
         self.num_frames += 1
