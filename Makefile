@@ -3,7 +3,7 @@
 PYTHON ?= python3
 RUN := OMP_WAIT_POLICY=PASSIVE .venv/bin/python
 
-.PHONY: demo test test-slow slurm lint bench faults cases a2summ ma-lmm clean
+.PHONY: demo test test-slow slurm lint bench faults cases asm-loc a2summ ma-lmm gpu clean
 
 demo: .venv/installed
 	@$(RUN) tools/demo.py
@@ -14,7 +14,7 @@ test: .venv/installed
 	@$(RUN) -m pytest -n 2 --dist worksteal -q
 
 test-slow: .venv/installed
-	@$(RUN) -m pytest -q -m slow
+	@$(RUN) -m pytest -n 2 --dist worksteal -q -m slow
 
 # A real SLURM cluster of two virtual nodes on this machine; needs root and Debian's packages, which it installs.
 slurm: .venv/installed
@@ -36,12 +36,23 @@ bench: .venv/installed
 	@$(RUN) tools/benchmark.py model --cfg configs/SSv1/R2D50.yaml
 	@$(RUN) tools/benchmark.py loader
 
-# A2Summ's two experiments: the alignment on made sequences, and summaries of made videos, end to end.
+gpu: .venv/installed  # five minutes on a GPU, most valuable first; without one a dry run at small size
+	@$(RUN) tools/benchmark.py gpu --output runs/gpu
+
+# ASM-Loc: end to end on made videos, 3 seeds; then the worlds of made features, which end with 1 where a margin is missed.
+asm-loc: .venv/installed
+	@$(RUN) projects/asm_loc/prove.py
+	@$(RUN) projects/asm_loc/worlds.py
+
+# A2Summ's experiments: the alignment on made sequences; summaries of made videos, end to end; memory over an hour.
 a2summ: .venv/installed
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[a2summ]"
 	@cd projects/a2summ && OMP_WAIT_POLICY=PASSIVE PYTHONPATH=../.. ../../.venv/bin/python -m a2summ.synthetic
 	@cd projects/a2summ && OMP_WAIT_POLICY=PASSIVE PYTHONPATH=../.. ../../.venv/bin/python -m a2summ.world \
 		--output ../../runs/a2summ/world
+	@cd projects/a2summ && OMP_WAIT_POLICY=PASSIVE PYTHONPATH=../.. ../../.venv/bin/python -m a2summ.long_video \
+		--output ../../runs/a2summ/long --network-cfg ../../runs/a2summ/world/network/run/config.yaml \
+		--network-weights ../../runs/a2summ/world/network/run/checkpoints/checkpoint_epoch_00012.pyth
 
 ma-lmm: .venv/installed  # memory that stays flat; the needle among 16 frames, 3 seeds
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[ma_lmm]"

@@ -23,7 +23,7 @@ from slowfast_gta.config.trust import save_trust
 from slowfast_gta.engine.checkpoint.checkpoint import BEST, checkpoint_dir, list_checkpoints
 from slowfast_gta.engine.checkpoint.code_version import code_digest
 from slowfast_gta.engine.classification import Classification
-from slowfast_gta.engine.device import num_gpus_from_cfg, set_deterministic
+from slowfast_gta.engine.device import num_gpus_from_cfg, set_deterministic, set_tf32
 from slowfast_gta.engine.evaluation.test import test
 from slowfast_gta.engine.logging import setup_logging
 from slowfast_gta.engine.memory import told_when_full
@@ -128,7 +128,7 @@ def _train_one(cfg: CfgNode, place: distributed.Place, build_task: BuildTask, ea
         draw_pictures(task, output_dir)
         add_picture(cfg, "confusion", output_dir / "confusion.png")
         if cfg.TEST.REPORT and isinstance(task, Classification):
-            save_complexity(cfg, output_dir)
+            _save_complexity(cfg, output_dir)
             write_report_of_run(output_dir)
     return output_dir
 
@@ -141,7 +141,7 @@ def draw_pictures(task: Task, output_dir: Path) -> None:
         task.draw(output_dir)
 
 
-def save_complexity(cfg: CfgNode, output_dir: Path) -> None:
+def _save_complexity(cfg: CfgNode, output_dir: Path) -> None:
     """complexity.json: what the tested network costs; nothing for a network whose operations cannot be counted."""
     try:
         found = build_complexity(cfg)
@@ -197,6 +197,7 @@ def _work(
     """What each process does: train and test as `here` says. The one that writes has OUTPUT_DIR for itself, and
     leaves it as it was until a job accepts the run."""
     set_deterministic(cfg)
+    tf32 = set_tf32(cfg)
     if distributed.get_world_size() > 1:
         setup_logging()
         for plugin in cfg.PLUGINS:
@@ -205,6 +206,8 @@ def _work(
     with run_output(output_dir, lambda: _save_config(cfg, output_dir / "config.yaml")) as accept:
         if distributed.is_main():
             logger.info("%s", _arrangement(here, place, terms))
+            if terms.on_gpu:
+                logger.info("%s.", tf32)
             if (workers := here.DATA_LOADER.NUM_WORKERS) < cfg.DATA_LOADER.NUM_WORKERS:
                 _say_capped(cfg.DATA_LOADER.NUM_WORKERS, workers)
             if cfg.TRAIN.ENABLE and (scale := lr_scale_from_cfg(here)) != 1:

@@ -45,6 +45,7 @@ ALLOWED = {
     "engine": {*GROUND, "loading", "models", "datasets", "config", "distributed"},
 }
 ALLOWED |= {room: {*ALLOWED["engine"], "engine", "video", "processes"} for room in ABOVE_ENGINE}
+ALLOWED["benchmarks"] = {*ALLOWED["benchmarks"], "inference"}  # networks as they are given away
 ALLOWED["run"] = {*ALLOWED["engine"], "engine", "reports", "benchmarks", "processes"}
 ALLOWED["commands"] = {*ALLOWED, "run"} - {"commands"}
 # These ask the package for its version and its files.
@@ -62,7 +63,7 @@ CFG_READERS = {
         "load_report",
         "load_published_weights",
     ),  # which file, and what the config permits of it
-    "set_deterministic",
+    *("set_deterministic", "set_tf32"),  # of the whole process
 }
 
 

@@ -4,6 +4,9 @@ import argparse
 import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
+
+from fvcore.common.config import CfgNode
 
 from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_configs, parse_arguments
 from slowfast_gta.errors import ConfigError
@@ -13,8 +16,12 @@ _EXAMPLES = """examples:
   python tools/benchmark.py model --cfg configs/SSv1/R2D50.yaml --pairs 20 --json
   python tools/benchmark.py loader
   python tools/benchmark.py scaling --cfg configs/SSv1/R2D50_GTA.yaml --batch 2 --processes 2
+  python tools/benchmark.py step --cfg configs/SSv1/R2D50_GTA.yaml
+  python tools/benchmark.py gpu --output runs/gpu --only blocks,training
+  python tools/benchmark.py model --cfg configs/SSv1/R2D50_GTA.yaml --against onnxruntime openvino
   python tools/benchmark.py loader --files a.mp4 b.webm --cfg configs/Kinetics/SLOWFAST_4x16_R50.yaml
 
+step: counted, not timed: bytes and kernels of a training step. gpu: five minutes on a GPU; on a CPU a dry run.
 model: attention blocks of the config are left out; GTA is put in by itself. loader: one thread, and without --files two
 videos that are made for it. docs/benchmarks.md tells what is timed.
 """
@@ -24,10 +31,12 @@ _MEANING = {
     "eval_bf16_speedup": "testing: plain form in fp32 / ours in bf16",
     "eval_bf16_over_plain_bf16": "testing: plain form in bf16 / ours in bf16",
     "train_fp32_speedup": "training step, fp32: plain form / ours",
+    "train_bf16_speedup": "training step, bf16, on a GPU: plain form / ours",
     "gta_over_r2d_eval": "testing, fp32: with GTA / without",
     "gta_over_r2d_train": "training step, fp32: with GTA / without",
 }
-_PAIRS = {"model": 10, "loader": 5, "scaling": 5}
+_PAIRS = {"model": 10, "loader": 5, "scaling": 5, "step": 1, "gpu": 1}
+_AGAINST_PAIRS = 20
 _LOADER_CFG = "configs/Kinetics/SLOWFAST_8x8_R50.yaml"
 
 
@@ -36,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = CommandParser(
         "benchmark", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=_PAIRS, help="what is timed: network, reading, processes")
+    parser.add_argument("what", choices=_PAIRS, help="what is measured")
     add_config_arguments(parser, required=False)
     parser.add_argument("--pairs", type=int, metavar="N", help="timed pairs (default: model 10, else 5)")
     parser.add_argument(
@@ -47,20 +56,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--feed", type=float, default=100, metavar="N", help="loader: clips/s that the workers are to feed"
     )
+    parser.add_argument("--output", default="runs/gpu", metavar="DIR", help="gpu: where gpu.jsonl goes (%(default)s)")
+    parser.add_argument("--only", default="", metavar="PARTS", help="gpu: names of parts, by commas")
+    parser.add_argument("--limit", type=float, default=300, metavar="SEC", help="gpu: of all parts (%(default)s)")
+    parser.add_argument(
+        "--against",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="model: beside onnxruntime, openvino, with its attention",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     args = parse_arguments(parser, arguments)
-    pairs = _PAIRS[args.what] if args.pairs is None else args.pairs
+    if args.against and args.what != "model":
+        raise ConfigError(f"--against goes with benchmark model, not with {args.what}.")
+    default = _AGAINST_PAIRS if args.against else _PAIRS[args.what]
+    pairs = default if args.pairs is None else args.pairs
     if min(pairs, args.batch) < 1 or not args.feed > 0:
         raise ConfigError(f"--pairs {pairs}, --batch {args.batch} and --feed {args.feed:g} must be above 0.")
     if args.processes is not None and args.processes < 2:
         raise ConfigError(f"--processes {args.processes} must be 2 or more: one is what they are compared with.")
-    if not args.cfg and args.what != "loader":
+    if not args.cfg and args.what not in ("loader", "gpu"):
         raise ConfigError(f"benchmark {args.what} needs --cfg FILE.")
     args.cfg = args.cfg or [_LOADER_CFG]
     configs = load_configs(args)
     if len(configs) > 1:
         raise ConfigError(f"benchmark takes one config, and --cfg names {len(configs)} files.")
-    if args.what == "model":
+    if args.what == "gpu":
+        return _gpu(configs[0], args)
+    if args.what == "step":
+        from slowfast_gta.benchmarks.step_costs import build_step_costs
+
+        answer, table = build_step_costs(configs[0]), _step_table
+    elif args.against:
+        from slowfast_gta.benchmarks.against import build_against
+
+        answer, table = build_against(configs[0], args.against, pairs, args.batch), _against_table
+    elif args.what == "model":
         from slowfast_gta.benchmarks.network import build_benchmark
 
         answer, table = build_benchmark(configs[0], pairs, args.batch), _model_table
@@ -76,11 +108,54 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _gpu(cfg: CfgNode, args: argparse.Namespace) -> int:
+    """Exit code 1 where something is wrong."""
+    from slowfast_gta.benchmarks.gpu import build_gpu_report
+
+    only = [name for name in args.only.split(",") if name]
+    report = build_gpu_report(cfg, Path(args.output), only, args.limit)
+    if args.json:
+        print(json.dumps(report, indent=2, default=str))
+    else:
+        if report["dry_run"]:
+            print("No GPU here: a dry run at small size, whose figures mean nothing.")
+        for name, found in report["parts"].items():
+            print(f"{name}: {json.dumps(found, default=str)}")
+        print("\n".join(f"WRONG: {fault}" for fault in report["wrong"]) or "Nothing wrong was found.")
+    return int(bool(report["wrong"]))
+
+
+def _step_table(answer: dict, feed: float) -> str:
+    lines = [
+        f"a training step in bf16, counted: {answer['gb_a_clip']:.2f} GB moved and {answer['gmacs_a_clip']:.0f} G "
+        f"multiply-adds a clip, {answer['launches']} operations a step"
+    ]
+    return "\n".join(lines + [f"  {name:<40}{gigabytes:>8.3f} GB" for name, gigabytes in answer["largest"].items()])
+
+
 def _model_table(answer: dict, feed: float) -> str:
     lines = [f"{answer['machine']}; clip {answer['clip']}; medians of {answer['pairs']} alternating pairs"]
     for key, meaning in _MEANING.items():
-        value = "no bf16 here" if answer[key] is None else f"{answer[key]:.2f}"
+        value = "not here" if answer[key] is None else f"{answer[key]:.2f}"
         lines.append(f"  {meaning:<46}{value}")
+    return "\n".join(lines)
+
+
+def _against_table(answer: dict, feed: float) -> str:
+    pairs = f"medians of {answer['pairs']} alternating pairs"
+    lines = [f"{answer['processor']}; {answer['machine']}; clip {answer['clip']}; {pairs}"]
+    for name, found in answer["against"].items():
+        for precision in ("fp32", "bf16"):
+            if precision in found:
+                values = found[precision]
+                lines.append(
+                    f"  {name} {found['version']}, {precision}: {values['seconds'] * 1000:.0f} ms, ours "
+                    f"{values['ours_seconds'] * 1000:.0f} ms: {values['speedup']:.2f} times as fast"
+                )
+    lines.append(
+        f"Ours in fp32 runs at {answer['share_of_matrix_product_rate']:.2f} of the processor's matrix-product rate, "
+        f"{answer['matrix_product_gflops']:.0f} GFLOP/s."
+    )
     return "\n".join(lines)
 
 

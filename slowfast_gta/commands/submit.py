@@ -123,8 +123,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     configs = load_configs(args)
     check_separate_outputs(configs)  # a faulty config is told here, not by a job that fails at night
     log_dir = args.log_dir or Path(configs[0].OUTPUT_DIR) / "slurm"
+    args.cfg = given
+    command = task_command(args, name, rest)
+    # run_net starts a process for each GPU of its node; of the others, each task takes one
+    num_tasks = 1 if name == "run_net" else max(1, args.gpus_per_node)
     if args.dry_run:
-        print("\n".join(dry_run(args, minutes, log_dir)))
+        print("\n".join(dry_run(args, command, num_tasks, minutes, log_dir)))
         return 0
     executor = build_executor(log_dir, args.max_restarts)
     wanted = {"slurm_gpus_per_node": args.gpus_per_node or None, "slurm_cpus_per_task": args.cpus_per_node}
@@ -138,27 +142,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     executor.update_parameters(
         name=args.job_name,
         nodes=args.nodes,
-        # run_net starts a process for each GPU of its node; of the others, each task takes one
-        tasks_per_node=1 if name == "run_net" else max(1, args.gpus_per_node),
+        tasks_per_node=num_tasks,
         timeout_min=minutes,
         slurm_signal_delay_s=args.signal_sec,
         slurm_additional_parameters={"requeue": True},
         stderr_to_stdout=True,
         **{name: value for name, value in wanted.items() if value is not None},
     )
-    args.cfg = given
-    job = submit(executor, Training(task_command(args, name, rest), str(Path.cwd())))
+    job = submit(executor, Training(command, str(Path.cwd())))
     print(f"Job {job.job_id} is in the queue. What it says: {job.paths.stdout}")
     print(f"  squeue -j {job.job_id}     scancel {job.job_id}     results: {', '.join(c.OUTPUT_DIR for c in configs)}")
     return 0
 
 
-def dry_run(args: argparse.Namespace, minutes: int, log_dir: Path) -> list[str]:
-    """The job as sbatch's options, what each node would run, and where its files would be."""
+def dry_run(args: argparse.Namespace, command: Sequence[str], num_tasks: int, minutes: int, log_dir: Path) -> list[str]:
+    """The job as sbatch's options, the `command` of its tasks (`num_tasks` on a node), where its files would be."""
     options = {
         "job-name": args.job_name,
         "nodes": args.nodes,
-        "ntasks-per-node": 1,
+        "ntasks-per-node": num_tasks,
         "time": minutes,
         "signal": f"USR2@{args.signal_sec}",
         "gpus-per-node": args.gpus_per_node or None,
@@ -170,7 +172,7 @@ def dry_run(args: argparse.Namespace, minutes: int, log_dir: Path) -> list[str]:
         "constraint": args.constraint,
     }
     lines = [f"#SBATCH --{name}={value}" for name, value in options.items() if value is not None]
-    lines += ["#SBATCH --requeue", f"cd {shlex.quote(str(Path.cwd()))}", shlex.join(task_command(args))]
+    lines += ["#SBATCH --requeue", f"cd {shlex.quote(str(Path.cwd()))}", shlex.join(command)]
     return [
         *lines,
         f"# submitit's files: {log_dir}; queued again {args.max_restarts} times at most. Nothing was submitted.",

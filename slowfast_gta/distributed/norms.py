@@ -1,6 +1,6 @@
 """BatchNorm over the clips of all processes, on GPUs and CPUs alike (torch's own is for GPUs only).
 
-N positions of this process in all (B*T*H*W), C channels.
+N positions of this process in all (B*T*H*W, or of sequences B*N), C channels.
 """
 
 from typing import Any
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from slowfast_gta.distributed.group import get_world_size, total
 
 
-class SyncBatchNorm3d(nn.BatchNorm3d):
-    """nn.BatchNorm3d, in training with the mean and variance over all processes; the same names in a state dict."""
+class _Synchronized(nn.modules.batchnorm._BatchNorm):
+    """A BatchNorm, in training with the mean and variance over all processes; the same names in a state dict."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or get_world_size() == 1:
@@ -26,6 +26,17 @@ class SyncBatchNorm3d(nn.BatchNorm3d):
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
             self.running_var.lerp_((var * count / (count - 1)).to(self.running_var.dtype), self.momentum)
         return normalized
+
+
+class SyncBatchNorm3d(_Synchronized, nn.BatchNorm3d):
+    """Of clips (B, C, T, H, W)."""
+
+
+class SyncBatchNorm1d(_Synchronized, nn.BatchNorm1d):
+    """Of sequences (B, C, N)."""
+
+
+_SYNCHRONIZED = (nn.BatchNorm1d, nn.BatchNorm3d)
 
 
 class _Normalize(torch.autograd.Function):
@@ -67,8 +78,10 @@ def synchronize_norms(network: nn.Module) -> nn.Module:
     """`network` itself, whose BatchNorms are over all processes from now on."""
     for owner in list(network.modules()):
         for name, norm in list(owner.named_children()):
-            if isinstance(norm, nn.BatchNorm3d) and not isinstance(norm, SyncBatchNorm3d):
-                synchronized = SyncBatchNorm3d(norm.num_features, norm.eps, norm.momentum)
+            plain = type(norm) in _SYNCHRONIZED or "replaceable" in vars(type(norm))
+            if plain and isinstance(norm, nn.BatchNorm1d | nn.BatchNorm3d):
+                kind = SyncBatchNorm1d if isinstance(norm, nn.BatchNorm1d) else SyncBatchNorm3d
+                synchronized: _Synchronized = kind(norm.num_features, norm.eps, norm.momentum)
                 synchronized.to(norm.weight).load_state_dict(norm.state_dict())
                 setattr(owner, name, synchronized)
     return network

@@ -81,14 +81,14 @@ def versions() -> dict[str, str]:
 
 def environment() -> dict[str, str | int]:
     """Versions and machine, as results.json has them."""
-    found: dict[str, str | int] = {**versions(), "platform": platform.platform(), "processor": _processor()}
+    found: dict[str, str | int] = {**versions(), "platform": platform.platform(), "processor": processor_name()}
     found |= {"threads": torch.get_num_threads(), "processes": distributed.get_world_size()}
     if torch.cuda.is_available():
         found["GPU"] = torch.cuda.get_device_name()
     return found
 
 
-def _processor() -> str:
+def processor_name() -> str:
     """Its name, where the system says it."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():

@@ -3,7 +3,6 @@
 Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979: videos are drawn anew with replacement, as many as
 there are, and the figure is computed of each draw; its 2.5 % and 97.5 % quantiles are the interval. It says how much
 another test set of that size would move the figure, not what another training (seed) would.
-test set of that size would move the figure, not what another training (seed) would.
 
 Legend: V videos, K classes.
 """

@@ -1,6 +1,7 @@
 """tools/submit.py without a cluster: what it would run, and what it refuses. With one: tests/slurm."""
 
 import argparse
+import shlex
 import subprocess
 
 import pytest
@@ -79,6 +80,19 @@ def test_a_dry_run_says_what_would_be_submitted_and_leaves_nothing(tmp_path, cap
     options = {"time=60", "nodes=2", "gpus-per-node=8", "qos=high", "constraint=a100|h100"}
     assert {f"#SBATCH --{option}" for option in options} <= set(lines)
     assert any(line.endswith(f"OUTPUT_DIR {tmp_path / 'run'} NUM_GPUS 8") for line in lines)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_of_another_command_shows_that_command(tmp_path, capsys, monkeypatch):
+    """With its own arguments, and as many tasks a node as there are GPUs."""
+    monkeypatch.setenv("PATH", "")
+    own = ["--output", str(tmp_path / "features"), "--layer", "s4", "my_videos"]
+    given = ["extract_features", "--cfg", str(CFG), "--time", "60", "--gpus-per-node", "4", "--dry-run", *own]
+    assert run_command("submit", given) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "#SBATCH --ntasks-per-node=4" in lines
+    (line,) = [line for line in lines if "slowfast_gta" in line and not line.startswith("#")]
+    assert shlex.split(line)[2:] == ["slowfast_gta", "extract_features", "--cfg", str(CFG), "NUM_GPUS", "1", *own]
     assert not list(tmp_path.iterdir())
 
 

@@ -13,6 +13,7 @@ from slowfast_gta.engine.device import (
     build_normalize,
     device_from_cfg,
     num_gpus_from_cfg,
+    set_tf32,
     settle_determinism,
 )
 from slowfast_gta.errors import RunError
@@ -85,3 +86,15 @@ def test_auto_is_one_gpu_and_more_must_be_asked_for(monkeypatch, present):
     assert num_gpus_from_cfg(load_config(CFG, [*TINY, "NUM_GPUS", present])) == present
     with pytest.raises(RunError, match=f"NUM_GPUS is {present + 1}, but PyTorch sees {present} CUDA GPUs"):
         num_gpus_from_cfg(load_config(CFG, [*TINY, "NUM_GPUS", present + 1]))
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_tf32_is_of_convolutions_and_matrices_alike(on):
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    try:
+        assert "TF32" in set_tf32(load_config(CFG, [*TINY, "TF32", on]))
+        assert torch.backends.cudnn.allow_tf32 is on
+        assert torch.get_float32_matmul_precision() == ("high" if on else "highest")
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]

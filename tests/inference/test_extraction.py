@@ -6,11 +6,13 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn_videos import write_drawn, write_long
 from eval_networks import arguments, config, write_weights
 from made_videos import write_frames, write_video
 from miniatures import command
@@ -234,6 +236,47 @@ def kill_and_go_on(whole: Path, weights: Path, videos: Path, output: Path, num_k
         process.wait()
     extract(weights, videos, output, *WINDOWS)
     assert digests(output) == digests(whole)
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_over_an_hour(tmp_path):
+    """A window every 4 s of a minute and of an hour of the same film: the hour takes no more than its rows."""
+    cfg_words = ("--window", 16, "--stride", 100)
+    weights = write_weights(config("r2d"), tmp_path / "w.pyth")
+    short = write_drawn(tmp_path / "minute.mp4", 1500, "libx264", {"preset": "ultrafast", "g": "50", "bf": "0"})
+    peaks = {}
+    for name, repeats in (("minute", 1), ("hour", 60)):
+        video = write_long(short, tmp_path / f"{name}_long.mp4", repeats)
+        peaks[name] = peak_mib(weights, video, tmp_path / name, *cfg_words)
+        video.unlink()
+    rows = manifest(tmp_path / "hour")[0]["num_rows"]
+    assert rows >= 890 and peaks["hour"] < peaks["minute"] + 60, peaks
+
+
+@pytest.mark.slow
+def test_a_file_of_1500_megabytes(tmp_path):
+    """Bytes that decoders pass over, in the packets of a short film: larger than what may be in memory at once."""
+    weights = write_weights(config("r2d"), tmp_path / "w.pyth")
+    short = write_drawn(tmp_path / "short.mp4", 250, "libx264", {"preset": "ultrafast", "g": "50", "bf": "0"})
+    small = peak_mib(weights, short, tmp_path / "small", "--window", 16, "--stride", 100)
+    video = write_long(short, tmp_path / "large.mp4", 4, filler_bytes=1_500_000)
+    try:
+        assert video.stat().st_size > 1_490_000_000
+        large = peak_mib(weights, video, tmp_path / "large", "--window", 16, "--stride", 100)
+    finally:
+        video.unlink()
+    assert manifest(tmp_path / "large")[0]["num_rows"] >= 10 and large < small + 200, (small, large)
+
+
+def peak_mib(weights: Path, video: Path, output: Path, *words: object) -> float:
+    """The most memory that the command has had, in a process of its own."""
+    line = command(*arguments("r2d"), "--weights", weights, "--output", output, *words, video, tool="extract_features")
+    code = "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:]); "
+    code += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024); sys.exit(done.returncode)"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code, *line], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return float(done.stdout.splitlines()[-1])
 
 
 # ---------------------------------------------------------------------------------------------------------- refusals

@@ -98,13 +98,27 @@ def test_the_head_gives_probabilities(tmp_path):
     assert found["probabilities"].sum(1) == pytest.approx(1, abs=1e-6)
 
 
-def test_bfloat16_answers_nearly_the_same(tmp_path):
-    cfg = config("r2d")
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_16_bits_answer_nearly_the_same_and_what_changed_is_said(name, precision, tmp_path):
+    """Every family, larger clips than trained too, where the head averages windows."""
+    larger = ["DATA.TEST_CROP_SIZE", 64] if name in ("i3d", "slowfast") else []
+    cfg = config(name, "TEST.PRECISION", precision, *larger)
     weights = write_weights(cfg, tmp_path / "w.pyth")
-    clips = clips_for(cfg)[:3]
-    exact = build_eval_network(cfg, weights)(clips, Wanted())["probabilities"]
-    rounded = build_eval_network(cfg, weights, precision="bfloat16")(clips, Wanted())["probabilities"]
-    assert rounded.dtype == np.float32 and 0 < np.abs(exact - rounded).max() < 0.05
+    side = cfg.DATA.TEST_CROP_SIZE
+    clips = np.random.default_rng(0).integers(0, 256, (3, cfg.DATA.NUM_FRAMES, side, side, 3), np.uint8)
+    exact = build_eval_network(cfg, weights, precision="float32")
+    network = build_eval_network(cfg, weights)
+    rounded = network(clips, Wanted())["probabilities"]
+    wanted = exact(clips, Wanted())["probabilities"]
+    assert rounded.dtype == np.float32 and 0 < np.abs(wanted - rounded).max() < 0.05
+    found = network.rounding.found
+    assert found["num_clips"] == 3 and found["precision"] == precision and exact.rounding is None
+    assert found["largest_change"] == pytest.approx(np.abs(wanted - rounded).max(), abs=2e-3)
+    assert found["num_changed_answers"] == (wanted.argmax(1) != rounded.argmax(1)).sum()
+    first = dict(found)
+    network(clips[:1], Wanted(layer="s5"))
+    assert network.rounding.found == first and network.rounding.is_done
 
 
 def test_maps_of_the_attention_blocks(tmp_path):

@@ -20,10 +20,10 @@ NUM = 3
 
 
 def network() -> nn.Sequential:
-    """Convolution, BatchNorm, classifier; the same weights every time."""
+    """Convolution, BatchNorm, pooling, BatchNorm, classifier; the same weights every time."""
     torch.manual_seed(0)
-    layers = nn.Conv3d(3, 4, 1), nn.BatchNorm3d(4), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 5)
-    return nn.Sequential(*layers).double()
+    before = nn.Conv3d(3, 4, 1), nn.BatchNorm3d(4), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten()
+    return nn.Sequential(*before, nn.BatchNorm1d(4), nn.Linear(4, 5)).double()
 
 
 def clips() -> tuple[torch.Tensor, torch.Tensor]:
@@ -36,11 +36,13 @@ def learner(sync: bool, num_parts: int = 1) -> Learner:
     one = network()
     if sync:
         distributed.synchronize_norms(one)
-    else:
-        one[1].eval()
+    norms = [layer for layer in one if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm3d)]
+    if not sync:
+        for norm in norms:
+            norm.eval()
     model = distributed.data_parallel(one)
     optimizer = torch.optim.SGD([{"params": list(one.parameters()), "lr_factor": 1.0}], lr=0.1)
-    frozen = [] if sync else [one[1]]
+    frozen = [] if sync else norms
     return Learner(task_of((2, 4, 4)), one, model, optimizer, frozen=frozen, num_parts=num_parts)
 
 

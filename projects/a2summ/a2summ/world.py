@@ -199,9 +199,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     setup_logging()
     network = None if args.plain else train_world_network(args.output / "network")
-    found = [run_seed(args.output, seed, args.train, args.test, network) for seed in range(args.seeds)]
+    found: list[dict[str, list[float]]] = []
+    for seed in range(args.seeds):
+        found.append(run_seed(args.output, seed, args.train, args.test, network))
+        (args.output / "world.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        print(", ".join(f"{way} {np.mean(values):.1f}" for way, values in found[-1].items()), flush=True)
     text, means = table(found)
-    (args.output / "world.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(text)
     ours, *others = means.values()
     return int(ours < max(others) + 10)

@@ -212,3 +212,24 @@ def test_a_checkpoint_of_other_code_is_refused(tmp_path):
     torch.save({"epoch": 1}, tmp_path / "empty.pt")
     with pytest.raises(WeightsError, match="model_state_dict"):
         load_released(tmp_path / "empty.pt")
+
+
+@pytest.mark.parametrize("shift", [False, True])
+@torch.no_grad()
+def test_tokens_are_the_sums_of_their_rows(shift):
+    """Token by token, without layers: frames of two spans get both rows, of none nothing; as released, sentences and
+    CLST are one row further."""
+    spans = [(0, 3), (2, 5), (7, 7)]
+    model, sample = make_model(0, segment_shift=shift), make_sample("a", 7, spans)
+    outputs = model(collate([sample]))
+    for frame in range(7):
+        token = model.project_video(sample.frames[frame]) + model.position_video[frame + 1] + model.type_video
+        for sentence, (start, stop) in enumerate(spans):
+            token = token + model.segments[sentence] * (start <= frame < stop)
+        assert torch.allclose(outputs.video.embeddings[0, frame], model.head_video.norm(token), rtol=0, atol=1e-12)
+    for sentence in range(3):
+        token = model.project_text(sample.sentences[sentence]) + model.position_text[sentence + 1] + model.type_text
+        token = token + model.segments[sentence + shift]
+        assert torch.allclose(outputs.text.embeddings[0, sentence], model.head_text.norm(token), rtol=0, atol=1e-12)
+    cls = model.cls_text + model.position_text[0] + model.type_text + model.segments[0] * shift
+    assert torch.allclose(outputs.text.cls[0], model.head_text.norm(cls), rtol=0, atol=1e-12)

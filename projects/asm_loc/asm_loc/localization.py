@@ -59,13 +59,13 @@ def load_run(folder: Path) -> Chain:
     """The newest checkpoints of all steps of a run, by its OUTPUT_DIR or that of a step. Raises UserError."""
     steps: dict[int, tuple[Path, dict]] = {}
     inside = [folder, *sorted(path for path in folder.glob("*/") if path.is_dir())]
-    if list_checkpoints(folder) and _content(folder)[1].get("step"):
+    if list_checkpoints(folder) and _step_of(_content(folder)[1]):
         inside = sorted(path for path in folder.resolve().parent.glob("*/") if path.is_dir())
     for stage in inside:
         if list_checkpoints(stage):
             path, content = _content(stage)
-            if isinstance(content.get("step"), int):
-                steps.setdefault(content["step"], (path, content))
+            if (step := _step_of(content)) is not None:
+                steps.setdefault(step, (path, content))
     if sorted(steps) != list(range(len(steps))) or not steps:
         raise WeightsError(
             f"{folder} is no run of ASM-Loc with all of its steps (found: {sorted(steps) or 'none'}). Name the "
@@ -73,6 +73,11 @@ def load_run(folder: Path) -> Chain:
         )
     cfg = load_config(steps[len(steps) - 1][0].parent.parent / "config.yaml", ["NUM_GPUS", "auto"], EXTENSION)
     return _build_chain(cfg, [steps[number] for number in range(len(steps))])
+
+
+def _step_of(content: dict) -> int | None:
+    """Of a checkpoint of ASM-Loc; other trainings count steps too, but know of no features."""
+    return content["step"] if isinstance(content.get("features"), dict) else None
 
 
 def _content(folder: Path) -> tuple[Path, dict]:

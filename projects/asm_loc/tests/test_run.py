@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -144,6 +145,31 @@ def test_killed_and_resumed_is_bit_identical(trained, pack, tmp_path, step):
     assert any(seen.glob("*.pyth"))
     assert run(pack, output) == 0
     same_runs(trained, output)
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(pack, tmp_path):
+    """Up to rounding: without dropout, whose masks each process draws, with BatchNorm over both, and by plain SGD (Adam
+    takes the sign of gradients that are nothing but rounding errors)."""
+    keys = {"ASM_LOC.DROPOUT": 0.0, "BN.NORM_TYPE": "sync_batchnorm", "SOLVER.OPTIMIZING_METHOD": "sgd"}
+    assert run(pack, tmp_path / "one", **keys) == 0
+    line = [sys.executable, str(PROJECT / "run.py"), *arguments(pack, tmp_path / "two", **keys)]
+    line += ["--num_shards", "2", "--init_method", f"tcp://127.0.0.1:{free_port()}"]
+    both = [subprocess.Popen([*line, "--shard_id", str(rank)], stdout=subprocess.DEVNULL) for rank in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    for step in range(3):
+        one, two = weights(tmp_path / "one", step), weights(tmp_path / "two", step)
+        for name, tensor in one.items():
+            torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-5, msg=lambda m, name=name: f"{name}: {m}")
+    results = [json.loads((tmp_path / name / "step2" / "results.json").read_text()) for name in ("one", "two")]
+    assert results[0]["mAP"] == pytest.approx(results[1]["mAP"], abs=0.5)
+    assert results[0]["num_videos"] == results[1]["num_videos"] == SIZES.num_test
 
 
 def test_resuming_on_other_proposals_is_refused(trained, pack, tmp_path, capsys):

@@ -6,6 +6,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
+from asm_loc.attention import IntraAttention
+from asm_loc.commands.benchmark import plain_attention
 from asm_loc.commands.worlds import BAR, load_or_run, margins
 from asm_loc.datasets import acmnet_pack
 from asm_loc.experiment import ABLATIONS, interval, interval_table, run_world, world_settings
@@ -99,3 +102,16 @@ def test_interval():
     assert mean == 2.0
     assert half == pytest.approx(4.303 / 3**0.5)
     assert np.isnan(interval([1.0])[1])
+
+
+def test_the_benchmarked_attention_is_the_network_s(capsys):
+    torch.manual_seed(0)
+    layer = IntraAttention(16, 4).double()
+    x, allowed = torch.randn(2, 16, 50, dtype=torch.float64), torch.rand(2, 50, 50) < 0.3
+    allowed |= torch.eye(50, dtype=torch.bool)
+    torch.testing.assert_close(plain_attention(layer)(x, allowed), layer._attend(x, allowed))
+    line = ["step", "--dim", "16", "--batch", "2", "--rows", "60", "--pairs", "1", "--threads", "1"]
+    assert run_command("benchmark", line, package="asm_loc.commands") == 0
+    found = json.loads(capsys.readouterr().out)
+    # Nothing of heads x rows x rows is kept; the plain way keeps it.
+    assert found["plain_largest_kept_mib"] > found["ours_largest_kept_mib"]

@@ -27,13 +27,14 @@ class Chart:
     x_name: str
     curves: Sequence[Curve]
     unit: str = "{:.0f}"  # how a y is written
+    margin: float = 1.25  # a factor that is left free above the highest and below the lowest y
 
     def draw(self, picture: Image.Image, left: int) -> None:
         """Onto `picture`, _WIDTH wide from `left`."""
         draw = ImageDraw.Draw(picture)
         points = [point for curve in self.curves for point in curve.points]
         across = _Axis([x for x, _ in points], left + _LEFT, left + _WIDTH - _RIGHT)
-        up = _Axis([y for _, y in points], _HEIGHT - _BOTTOM, _TOP, margin=1.25)
+        up = _Axis([y for _, y in points], _HEIGHT - _BOTTOM, _TOP, self.margin)
         draw.text((left + 12, 10), self.title, fill="black")
         draw.text((left + _WIDTH // 2 - 3 * len(self.x_name), _HEIGHT - 22), self.x_name, fill="black")
         for value in sorted({x for curve in self.curves if curve.labels for x, _ in curve.points}):

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from slowfast_gta.engine.checkpoint.checkpoint import Position
+from slowfast_gta.engine.task import TaskBatch
+
 
 @dataclass(frozen=True)
 class StepResult:
@@ -46,6 +49,15 @@ class Numbers:
         if self._arrived is not None:
             self._arrived.synchronize()
         return self._host.tolist()
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A step that is on its way."""
+
+    position: Position
+    batch: TaskBatch
+    outcome: "StepOutcome | None"
 
 
 @dataclass

@@ -36,11 +36,12 @@ from slowfast_gta.engine.device import device_from_cfg, peak_memory_gib
 from slowfast_gta.engine.logging import Progress, time_left
 from slowfast_gta.engine.task import Loader, Task, TaskBatch
 from slowfast_gta.engine.training.bad_steps import bad_step_sentence
+from slowfast_gta.engine.training.feeding import STEPS_TO_TIME, feeding_sentence
 from slowfast_gta.engine.training.interruption import StopRequest
 from slowfast_gta.engine.training.learner import Learner, build_learner
 from slowfast_gta.engine.training.meter import Meter
 from slowfast_gta.engine.training.schedule import build_schedule, is_due, lr_at
-from slowfast_gta.engine.training.step import StepOutcome, StepResult
+from slowfast_gta.engine.training.step import Begun, StepResult
 from slowfast_gta.engine.writers import MetricsWriter, build_writer
 from slowfast_gta.errors import DataError, Interrupted, RunError
 from slowfast_gta.loading.batch import BadVideo
@@ -70,15 +71,6 @@ class Training:
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds of this moment."""
         return self.learner.state() | {"global_step": self.global_step}
-
-
-@dataclass(frozen=True)
-class Begun:
-    """A step that is on its way."""
-
-    position: Position
-    batch: TaskBatch
-    outcome: StepOutcome | None
 
 
 def train(cfg: CfgNode, task: Task, accept: Callable[[], None] = lambda: None) -> None:
@@ -182,6 +174,8 @@ def train_epoch(cfg: CfgNode, run: Training, epoch: int, first_step: int, meter:
         if writes or saves or not learner.reads_late:
             _settle(cfg, run, meter, begun)
             begun = None
+        if done == STEPS_TO_TIME and learner.device.type == "cuda":  # on a CPU, workers take its own cores
+            _say_feeding(cfg, progress)
         progress.note(f"loss {meter.recent_loss:.3f}, lr {lr:.2g}")
         if writes:
             numbers = meter.summary() | meter.period() | _speed(progress)
@@ -211,6 +205,13 @@ def train_epoch(cfg: CfgNode, run: Training, epoch: int, first_step: int, meter:
     )
     if told := counts_sentence(numbers):
         logger.info("%s: %s.", title, told)
+
+
+def _say_feeding(cfg: CfgNode, progress: Progress) -> None:
+    here = -(-distributed.get_world_size() // cfg.NUM_SHARDS)
+    workers = cfg.DATA_LOADER.NUM_WORKERS
+    if told := feeding_sentence(progress.clips_per_sec, progress.data_share, workers, here):
+        logger.info("%s", told)
 
 
 def _check_items(cfg: CfgNode, run: Training, bad: Sequence[BadVideo]) -> None:

@@ -4,9 +4,17 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+    from asm_loc.attention import IntraAttention
+    from asm_loc.network import ASMLoc
 
 # THUMOS-14's test set: 210 videos; lengths drawn to resemble it (median about 250 rows, a tail beyond 750).
 NUM_VIDEOS, MEDIAN_ROWS, SPREAD = 210, 250, 0.75
@@ -21,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dim", type=int, default=2048)
     parser.add_argument("--chain", type=int, default=0, metavar="N", help="test: the chain of base and N steps")
     parser.add_argument("--batch", type=int, default=16, help="videos of a training step")
+    parser.add_argument("--rows", type=int, default=750, help="of each of them")
+    parser.add_argument("--pairs", type=int, default=3, help="how often each way is timed")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args(arguments)
 
@@ -112,35 +122,72 @@ def _smooth(values: np.ndarray, width: int = 9) -> np.ndarray:
 
 
 def measure_step(args: argparse.Namespace) -> dict[str, float]:
-    """Forward and backward of the two attention layers on THUMOS-14's sizes, and the same with a plain softmax over
-    heads x rows x rows; seconds, best of three, and the largest array that is kept for the backward pass."""
+    """A whole training step of the full network (forward, losses, backward, Adam) on THUMOS-14's sizes, and the same
+    with a plain softmax over heads x rows x rows, turn by turn in one run: seconds, the ratio of each pair, and the
+    largest array that is kept for the backward pass."""
     import torch
 
-    from asm_loc.attention import InterAttention, IntraAttention, Proposals
+    from asm_loc.attention import Proposals
+    from asm_loc.network import ASMLoc
 
-    rows = 750
-    intra, inter = IntraAttention(args.dim, 8), InterAttention(args.dim, 8)
-    start = torch.randint(0, rows - 40, (args.batch, 40))
-    membership = Proposals(start, start + torch.randint(5, 40, (args.batch, 40))).membership(rows)
-    x = torch.randn(args.batch, args.dim, rows)
+    network = ASMLoc(args.dim, NUM_CLASSES, with_segments=True)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, weight_decay=5e-5)
+    start = torch.randint(0, args.rows - 40, (args.batch, 40))
+    proposals = Proposals(start, start + torch.randint(5, 40, (args.batch, 40)))
+    features = torch.randn(args.batch, args.rows, args.dim)
+    labels = torch.nn.functional.one_hot(torch.randint(NUM_CLASSES, (args.batch,)), NUM_CLASSES).float()
+    target = torch.nn.functional.one_hot(torch.randint(NUM_CLASSES + 1, (args.batch, args.rows)), NUM_CLASSES + 1)
+    batch = (features, proposals, labels, target.float())
+    ours = network.intra._attend
+    ways = {"plain": plain_attention(network.intra), "ours": ours}
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    kept, cpu = {}, {}
+    for _ in range(args.pairs):
+        for way, attend in ways.items():
+            network.intra._attend = attend
+            begin, cpu_begin = time.perf_counter(), time.process_time()
+            kept[way] = _step(network, optimizer, batch)
+            times[way].append(time.perf_counter() - begin)
+            cpu.setdefault(way, []).append(time.process_time() - cpu_begin)
+    ratios = [plain / own for plain, own in zip(times["plain"], times["ours"], strict=True)]
+    cpu_ratios = [plain / own for plain, own in zip(cpu["plain"], cpu["ours"], strict=True)]
+    return {
+        "batch": args.batch,
+        "rows": args.rows,
+        "dim": args.dim,
+        "pairs": args.pairs,
+        "step_speedup": round(float(np.median(ratios)), 2),
+        "step_speedup_cpu_time": round(float(np.median(cpu_ratios)), 2),
+        **{f"{way}_seconds": round(float(np.median(times[way])), 2) for way in ways},
+        **{f"{way}_largest_kept_mib": round(kept[way] / 2**20, 1) for way in ways},
+    }
 
-    def plain(layer: IntraAttention, y: torch.Tensor) -> torch.Tensor:
-        member = membership.float()
-        allowed = torch.bmm(member.transpose(1, 2), member) > 0
-        query, key, value = (layer._heads(part(y)) for part in (layer.query, layer.key, layer.value))
+
+def plain_attention(layer: "IntraAttention") -> "Callable[[Tensor, Tensor], Tensor]":
+    """What `layer` computes, with all weights in memory: softmax over heads x rows x rows."""
+    import torch
+
+    def attend(x: "Tensor", allowed: "Tensor") -> "Tensor":
+        query, key, value = (layer._heads(part(x)) for part in (layer.query, layer.key, layer.value))
         scores = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5
-        weights = scores.masked_fill(~allowed[:, None], -torch.inf).softmax(-1).nan_to_num(0.0)
-        return y + layer.bn(layer.out((weights @ value).transpose(2, 3).reshape(y.shape)))
+        weights = scores.masked_fill(~allowed[:, None], -torch.inf).softmax(-1)
+        return (weights @ value).transpose(2, 3).reshape(x.shape)
 
-    found = {}
-    for name, first in (("plain", plain), ("sdpa", lambda layer, y: layer(y, membership))):
-        times, kept = [], []
-        for _ in range(3):
-            begin = time.perf_counter()
-            with torch.autograd.graph.saved_tensors_hooks(lambda t, kept=kept: kept.append(t.nbytes) or t, lambda t: t):
-                y = inter(first(intra, x), membership)
-            y.square().mean().backward()
-            times.append(time.perf_counter() - begin)
-        found[f"{name}_seconds"] = round(min(times), 2)
-        found[f"{name}_largest_kept_mib"] = round(max(kept) / 2**20, 1)
-    return {"batch": args.batch, "rows": rows, "dim": args.dim, **found}
+    return attend
+
+
+def _step(network: "ASMLoc", optimizer: "Optimizer", batch: tuple) -> int:
+    """One step; returns the bytes of the largest array that was kept for the backward pass."""
+    import torch
+
+    from asm_loc.losses import losses
+    from asm_loc.settings import LossSettings
+
+    features, proposals, labels, target = batch
+    kept: list[int] = []
+    optimizer.zero_grad()
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.nbytes) or t, lambda t: t):
+        loss = losses(network(features, proposals), labels, target, LossSettings())["total"].mean()
+    loss.backward()
+    optimizer.step()
+    return max(kept)

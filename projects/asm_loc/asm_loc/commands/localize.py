@@ -8,7 +8,7 @@ detections.json of all of them, in ActivityNet's format.
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,7 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(bool(failed))
 
 
-def _leave(video: "NamedVideo", chain: "Chain", localized: "Localized", to_seconds, args: argparse.Namespace) -> dict:
+def _leave(
+    video: "NamedVideo", chain: "Chain", localized: "Localized", to_seconds: Callable, args: argparse.Namespace
+) -> dict:
     """The files of one video; returns what its JSON holds."""
     from asm_loc.annotated_video import write_annotated
     from asm_loc.detections import to_json

@@ -111,7 +111,7 @@ def draw_memory(rows: list[dict]) -> Image.Image:
     return draw_charts(
         [
             Chart("peak memory of the process, MiB", "frames of the video", peaks),
-            Chart("CPU milliseconds a frame", "frames watched", times, "{:.1f}"),
+            Chart("CPU milliseconds a frame", "frames watched", times, "{:.1f}", margin=4.0),
         ]
     )
 
