@@ -140,7 +140,7 @@ def _build(shape: Any, dtype: Any, fortran: bool, data: Any) -> np.ndarray:
     if not isinstance(data, bytes | bytearray) or len(data) != num * plain.itemsize:
         raise RefusedPickleError(f"it declares an array of {num} values and holds another number of bytes")
     flat = np.frombuffer(data, plain) if num and plain.itemsize else np.empty(num, plain)
-    return flat.reshape(shape, order=order).copy(order)  # type: ignore[call-overload, arg-type]
+    return flat.reshape(shape, order=order).copy(order)  # type: ignore[call-overload]
 
 
 def _reconstruct(kind: Any, shape: Any, code: Any) -> _Array:
@@ -230,11 +230,12 @@ class _Rest:
         return line
 
 
-class _DataUnpickler(pickle._Unpickler):  # type: ignore[name-defined]
-    """Hands out the stand-ins and refuses every other name, and what no file of arrays needs.
+# The unpickler in Python: the one in C reserves what a file declares. Its parts have no public name, and no types.
+_InPython: Any = vars(pickle)["_Unpickler"]
 
-    The unpickler in Python: the one in C reserves what a file declares.
-    """
+
+class _DataUnpickler(_InPython):
+    """Hands out the stand-ins and refuses every other name, and what no file of arrays needs."""
 
     def __init__(self, file: BinaryIO, num_bytes: int) -> None:
         super().__init__(_Rest(file, num_bytes), encoding="latin1")
@@ -286,7 +287,7 @@ class _DataUnpickler(pickle._Unpickler):  # type: ignore[name-defined]
             raise RefusedPickleError("its arrays are many times larger than the file")
 
     dispatch = {
-        **pickle._Unpickler.dispatch,  # type: ignore[attr-defined]
+        **_InPython.dispatch,
         **dict.fromkeys(_NOT_NEEDED, refuse),
         pickle.REDUCE[0]: load_reduce,
         pickle.BUILD[0]: load_build,

@@ -128,7 +128,7 @@ def _train_one(cfg: CfgNode, place: distributed.Place, build_task: BuildTask, ea
         draw_pictures(task, output_dir)
         add_picture(cfg, "confusion", output_dir / "confusion.png")
         if cfg.TEST.REPORT and isinstance(task, Classification):
-            save_complexity(cfg, output_dir)
+            _save_complexity(cfg, output_dir)
             write_report_of_run(output_dir)
     return output_dir
 
@@ -141,7 +141,7 @@ def draw_pictures(task: Task, output_dir: Path) -> None:
         task.draw(output_dir)
 
 
-def save_complexity(cfg: CfgNode, output_dir: Path) -> None:
+def _save_complexity(cfg: CfgNode, output_dir: Path) -> None:
     """complexity.json: what the tested network costs; nothing for a network whose operations cannot be counted."""
     try:
         found = build_complexity(cfg)

@@ -32,7 +32,7 @@ from slowfast_gta.models.attention import ATTENTION_REGISTRY, build_attention
 from slowfast_gta.models.fold import fold_batch_norms
 
 # Relative differences from float64 that a precision may have: in an answer of a block; bf16 has 8 bits, TF32 10.
-_LIMITS = {"fp32": 1e-5, "tf32": 5e-3, "bf16": 5e-2, "fp16": 1e-2}
+_LIMITS = {"fp32": 1e-4, "tf32": 5e-3, "bf16": 5e-2, "fp16": 1e-2}
 _AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -77,7 +77,7 @@ def _answer_and_gradient(
     leaf = x.to(device, dtype, copy=True).requires_grad_()
     with in_precision(word, device):
         out = block(leaf)
-    out.backward(torch.ones_like(out))
+    out.backward(torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(out))
     assert leaf.grad is not None
     return out, leaf.grad
 
@@ -99,12 +99,12 @@ def compare_networks(setting: Setting) -> dict[str, Any]:
 def _three_steps(setting: Setting, name: str, device: torch.device, word: str) -> tuple[list[float], Tensor]:
     cfg = setting.config(name, "MODEL.DROPOUT_RATE", 0.0, "TRAIN.MIXED_PRECISION", word == "bf16", small=True)
     learner = build_float_learner(cfg, device)
-    batch = setting.batch(cfg, 4)
+    batch = setting.build_batch(cfg, 4)
     with in_precision("tf32" if word == "tf32" else "fp32", device):
         losses = [learner.step(batch.to(device), 0.02).loss for _ in range(3)]
         network = fold_batch_norms(copy.deepcopy(learner.network).cpu()).to(device)
         with torch.no_grad():
-            return losses, network(setting.clips(cfg, 2).to(device))
+            return losses, network(setting.build_clips(cfg, 2).to(device))
 
 
 def find_stalls(setting: Setting) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def find_stalls(setting: Setting) -> dict[str, Any]:
     for name, extra in ((GTA, ()), (GTA, ("EMA.ENABLE", True, "SOLVER.CLIP_GRAD_L2NORM", 20.0)), (SLOWFAST, ())):
         cfg = setting.config(name, "TRAIN.MIXED_PRECISION", True, *extra)
         learner = build_float_learner(cfg, setting.device)
-        batch = setting.batch(cfg, 2).to(setting.device)
+        batch = setting.build_batch(cfg, 2).to(setting.device)
         learner.step(batch, 1e-4)
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
@@ -151,7 +151,7 @@ def compare_runs(setting: Setting) -> dict[str, Any]:
 
 def _five_steps(setting: Setting, cfg: Any, resume_at: int | None) -> list[Tensor]:
     learner = build_float_learner(cfg, setting.device)
-    batch = setting.batch(cfg, 4).to(setting.device)
+    batch = setting.build_batch(cfg, 4).to(setting.device)
     for step in range(5):
         if step == resume_at:
             state = copy.deepcopy(learner.state())
@@ -168,7 +168,7 @@ def watch_float16(setting: Setting) -> dict[str, Any]:
     for name in (R2D, GTA):
         cfg = setting.config(name, "TRAIN.MIXED_PRECISION", True, "TRAIN.AMP_DTYPE", "float16")
         learner = build_float_learner(cfg, setting.device)
-        batch = setting.batch(cfg, setting.size(8)).to(setting.device)
+        batch = setting.build_batch(cfg, setting.size(8)).to(setting.device)
         steps = [learner.step(batch, 0.01) for _ in range(5)]
         found[name] = [[round(step.loss, 3), step.grad_norm, step.overflowed, step.skipped] for step in steps]
         if any(step.skipped for step in steps):
@@ -205,7 +205,7 @@ def _train_shared(setting: Setting, answer: Path) -> None:
     rank, world_size = distributed.get_rank(), distributed.get_world_size()
     cfg = setting.config(R2D, "MODEL.DROPOUT_RATE", 0.0, "BN.NORM_TYPE", "sync_batchnorm", small=True)
     learner = build_float_learner(cfg, setting.device)
-    share = setting.batch(cfg, 4).split(world_size)[rank].to(setting.device)
+    share = setting.build_batch(cfg, 4).split(world_size)[rank].to(setting.device)
     norms = [learner.step(share, 0.01).grad_norm for _ in range(3)]
     if rank == 0:
         answer.write_text(json.dumps(norms))

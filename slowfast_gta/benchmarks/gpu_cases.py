@@ -43,17 +43,19 @@ class Setting:
         size = [*_SMALL, *(_SMALL_PLACES if name in (GTA, NL) else [])] if is_small else []
         return load_config(f"configs/{name}.yaml", [*size, "NUM_GPUS", int(self.device.type == "cuda"), *overrides])
 
-    def clips(self, cfg: CfgNode, count: int, side: int | None = None) -> Tensor:
+    def build_clips(self, cfg: CfgNode, count: int, side: int | None = None) -> Tensor:
         """The same normalised clips on every device."""
         side = side or cfg.DATA.TRAIN_CROP_SIZE
         generator = torch.Generator().manual_seed(count)
         shape = (count, cfg.DATA.NUM_FRAMES, side, side, 3)
         return torch.randn(shape, generator=generator).permute(0, 4, 1, 2, 3)
 
-    def batch(self, cfg: CfgNode, count: int) -> Batch:
+    def build_batch(self, cfg: CfgNode, count: int) -> Batch:
         """Clips, already normalised, with labels."""
         index = torch.arange(count)
-        return Batch(self.clips(cfg, count), index % 3, index, torch.zeros_like(index), [str(n) for n in range(count)])
+        return Batch(
+            self.build_clips(cfg, count), index % 3, index, torch.zeros_like(index), [str(n) for n in range(count)]
+        )
 
     def size(self, batch_size: int) -> int:
         """That batch size, or a dry run's."""

@@ -73,7 +73,7 @@ def _training(
     if wrap is not None:
         learner.model = wrap(learner.model)
         learner.network = getattr(learner.model, "network", learner.network)
-    batch = setting.batch(cfg, setting.size(batch_size)).to(setting.device)
+    batch = setting.build_batch(cfg, setting.size(batch_size)).to(setting.device)
     if setting.device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
@@ -84,7 +84,7 @@ def _training(
 
 def _torchvision(setting: Setting) -> dict[str, float]:
     """Their ResNet-50, channels_last, on the frames of the clips: R2D without time."""
-    from torchvision.models import resnet50
+    from torchvision.models import resnet50  # type: ignore[import-not-found]  # never a dependency
 
     count, network = 32, resnet50(num_classes=174).to(setting.device, memory_format=torch.channels_last)
     images = torch.randn(8 * count, 3, 224, 224, device=setting.device).contiguous(memory_format=torch.channels_last)
@@ -116,7 +116,7 @@ def time_switches(setting: Setting) -> dict[str, Any]:
 def _with_five_axes(network: nn.Module) -> nn.Module:
     for module in network.modules():
         if type(module) is BatchNorm3d:
-            module.__class__ = nn.BatchNorm3d
+            module.__class__ = nn.BatchNorm3d  # type: ignore[assignment]  # for the measurement
     return network
 
 
@@ -137,7 +137,7 @@ def time_testing(setting: Setting) -> dict[str, Any]:
     for name in (R2D, GTA, SLOWFAST):
         cfg = setting.config(name)
         network = build_model(cfg).eval()
-        clips = setting.clips(cfg, count, cfg.DATA.TEST_CROP_SIZE).to(setting.device)
+        clips = setting.build_clips(cfg, count, cfg.DATA.TEST_CROP_SIZE).to(setting.device)
         forms = {"ours": pack_(fold_batch_norms(network)), "plain": PlainForm(network).eval(), "unfolded": network}
         for form, model in forms.items():
             model.to(setting.device)

@@ -57,8 +57,8 @@ def _plain_operations() -> Iterator[None]:
     By exchanging the two functions, which costs nothing at each call: a GPU waits for a host that looks at every one.
     """
     contiguous, attention = Tensor.contiguous, F.scaled_dot_product_attention
-    Tensor.contiguous = _as_it_is  # type: ignore[method-assign]
-    F.scaled_dot_product_attention = _explicit_attention
+    Tensor.contiguous = _as_it_is  # type: ignore[method-assign, assignment]
+    F.scaled_dot_product_attention = _explicit_attention  # type: ignore[assignment]
     try:
         yield
     finally:

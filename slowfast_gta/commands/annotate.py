@@ -116,7 +116,9 @@ def _annotate(annotator: "Annotator", weights: Path, args: argparse.Namespace) -
         if sound is not None:
             stack.callback(sound.close)
         done = _Done(stream.fps, sound)
-        frames = progress_of(annotator(stream, cut), "annotating", "frame", total=stream.num_frames)
+        frames = annotator(stream, cut)
+        if stream.num_frames is not None:  # how long a stream will be is not known
+            frames = progress_of(frames, "annotating", "frame", total=stream.num_frames)
         try:
             _write_all(annotator, frames, stream.fps, live, done, args)
         finally:  # what there is by Ctrl-C is told too
@@ -172,8 +174,9 @@ def _write_all(
             if answer is not None and answer.cam is not None:
                 image = with_map(image, answer.cam, answer.box)
             image = panel.draw(image, time_sec)
-            for sink in sinks:
-                sink.write(image, time_sec)
+            sinks = [sink for sink in sinks if _is_taken(sink, image, time_sec)]
+            if not sinks:  # the player was closed, and nothing is written
+                break
             done.num_frames, done.end_sec = done.num_frames + 1, time_sec
             _copy_sound(done, time_sec)
         if last is not None:
@@ -182,6 +185,17 @@ def _write_all(
                 {"class": names[label], "label": int(label), "probability": round(float(last.probabilities[label]), 6)}
                 for label in best
             ]
+
+
+def _is_taken(sink: Any, image: Any, time_sec: float) -> bool:
+    """Whether a frame was written; False where it is a player that somebody has closed."""
+    from slowfast_gta.video.output.view import PlayerClosed
+
+    try:
+        sink.write(image, time_sec)
+    except PlayerClosed:
+        return False
+    return True
 
 
 def _names(annotator: "Annotator") -> list[str]:
@@ -201,9 +215,7 @@ class _finished:  # noqa: N801 - used as a function
         return self._inner.__enter__()
 
     def __exit__(self, kind: Any, fault: Any, trace: Any) -> bool | None:
-        from slowfast_gta.errors import Interrupted
-
-        if kind is not None and issubclass(kind, KeyboardInterrupt | Interrupted):
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
             self._inner.__exit__(None, None, None)
             return None
         return self._inner.__exit__(kind, fault, trace)

@@ -15,6 +15,7 @@ _C.RNG_SEED = 1  # seed of every random choice: weights, sampling, order, dropou
 _C.LOG_PERIOD = 10  # steps between two lines of metrics.jsonl (log.txt: one a minute, and each epoch's)
 _C.DETERMINISTIC = False  # only algorithms that give the same bits each time (docs/resume.md); slower on GPUs
 _C.TF32 = True  # on a GPU, products in float32 may round what they multiply to 10 bits, which is several times as fast
+_C.COMPILE = "none"  # torch.compile in training: none | default | max-autotune (minutes at the start)
 _C.LOG_MODEL_INFO = True  # print the network's parameter count at start
 _C.NUM_GPUS = "auto"  # GPUs on this machine: a number, 0 for the CPU, auto for one if there is one
 _C.NUM_SHARDS = 1  # machines that train together
@@ -208,6 +209,7 @@ TYPES: dict[str, tuple[type, ...]] = {
 # Keys whose value is one of a few words or numbers.
 CHOICES: dict[str, tuple] = {
     "DIST_BACKEND": ("auto", "nccl", "gloo"),
+    "COMPILE": ("none", "default", "max-autotune"),
     "MODEL.ARCH": ("2d", "c2d", "i3d", "slow", "slowfast"),
     "MODEL.HEAD_ACT": ("softmax", "sigmoid", "none"),
     "MODEL.LOSS_FUNC": ("cross_entropy",),

@@ -135,7 +135,9 @@ def data_parallel(model: nn.Module) -> nn.Module:
     # Statistics are not sent at every step: share_buffers does so before an evaluation. The word changed in torch 2.13.
     words: set[str] = {"forward_sync_buffers", "broadcast_buffers"} & set(inspect.signature(parallel).parameters)
     unsent: dict[str, Any] = {max(words): False}
-    return parallel(model, device_ids=[torch.cuda.current_device()] if on_gpu else None, **unsent)
+    devices = [torch.cuda.current_device()] if on_gpu else None
+    # On a GPU gradients live where they are sent from: a copy less of each.
+    return parallel(model, device_ids=devices, gradient_as_bucket_view=on_gpu, **unsent)
 
 
 def unsynchronized(model: nn.Module) -> AbstractContextManager:

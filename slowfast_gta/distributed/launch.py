@@ -247,8 +247,8 @@ def _spawn(places: list[Place], job: Callable, args: tuple, terms: Terms) -> Non
         raise Interrupted("Stopped; what was saved is said above.")
     name = f"Process {place.rank} of {place.world_size}"
     if code is not None and code < 0:
-        why = _KILLED_BY.get(-code, "")
-        raise RunError(f"{name} was killed by {signal.Signals(-code).name}{why}.")
+        number = signal.Signals(-code)
+        raise RunError(f"{name} was killed by {number.name}{_KILLED_BY.get(number, '')}.")
     kind = ConfigError if code == ConfigError.exit_code else RunError
     raise kind(f"{name} ended with exit code {code}; its reason is above.")
 

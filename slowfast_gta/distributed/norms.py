@@ -36,7 +36,7 @@ class SyncBatchNorm1d(_Synchronized, nn.BatchNorm1d):
     """Of sequences (B, C, N)."""
 
 
-_SYNCHRONIZED = ((nn.BatchNorm3d, SyncBatchNorm3d), (nn.BatchNorm1d, SyncBatchNorm1d))
+_SYNCHRONIZED = (nn.BatchNorm1d, nn.BatchNorm3d)
 
 
 class _Normalize(torch.autograd.Function):
@@ -78,9 +78,10 @@ def synchronize_norms(network: nn.Module) -> nn.Module:
     """`network` itself, whose BatchNorms are over all processes from now on."""
     for owner in list(network.modules()):
         for name, norm in list(owner.named_children()):
-            if type(norm) in dict(_SYNCHRONIZED) or "replaceable" in vars(type(norm)):
-                kind = next(kind for plain, kind in _SYNCHRONIZED if isinstance(norm, plain))
-                synchronized = kind(norm.num_features, norm.eps, norm.momentum)
+            plain = type(norm) in _SYNCHRONIZED or "replaceable" in vars(type(norm))
+            if plain and isinstance(norm, nn.BatchNorm1d | nn.BatchNorm3d):
+                kind = SyncBatchNorm1d if isinstance(norm, nn.BatchNorm1d) else SyncBatchNorm3d
+                synchronized: _Synchronized = kind(norm.num_features, norm.eps, norm.momentum)
                 synchronized.to(norm.weight).load_state_dict(norm.state_dict())
                 setattr(owner, name, synchronized)
     return network

@@ -26,7 +26,14 @@ from slowfast_gta.engine.evaluation.results import (
 )
 from slowfast_gta.engine.evaluation.score import Scores, score_videos
 from slowfast_gta.engine.outputs import cross_entropy, num_right, side_by_side
-from slowfast_gta.engine.precision import LOWER, Rounding, check_precision, num_classes_from_cfg, precision_dtype
+from slowfast_gta.engine.precision import (
+    LOWER,
+    Rounding,
+    check_precision,
+    in_precision,
+    num_classes_from_cfg,
+    precision_dtype,
+)
 from slowfast_gta.engine.task import Evaluation, Losses, Task
 from slowfast_gta.engine.teacher import Teacher, build_teacher
 from slowfast_gta.errors import WeightsError
@@ -169,7 +176,7 @@ class Classification(Task):
             return exact
         self._rounding = Rounding(self.precision, exact, self.num_classes)
         # Folded before it is rounded: what is rounded is rounded once.
-        return pack_(fold_batch_norms(model).to(precision_dtype(self.precision)))
+        return pack_(in_precision(fold_batch_norms(model), precision_dtype(self.precision)))
 
     def load_weights(self, cfg: CfgNode, model: nn.Module, path: str | Path) -> str:
         return str(self.load_report(cfg, model, path).path)

@@ -54,6 +54,16 @@ def set_deterministic(cfg: CfgNode) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA first multiplies
 
 
+def search_convolutions(on: bool) -> bool:
+    """Have cuDNN time its algorithms for each new size, and take the fastest: for training, whose sizes stay.
+
+    Which one that is may change from run to run, and its last bits: not for testing. Returns what it was.
+    """
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = on
+    return before
+
+
 def set_tf32(cfg: CfgNode) -> str:
     """Choose, by TF32, how a GPU multiplies in float32: convolutions and matrices alike. In words, for the log."""
     torch.set_float32_matmul_precision("high" if cfg.TF32 else "highest")

@@ -52,6 +52,19 @@ def dtype_of(model: nn.Module) -> torch.dtype:
     return next((value.dtype for value in model.parameters()), torch.float32)
 
 
+def in_precision(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """`model` itself, its weights in `dtype`; in float16 without those that a block computes with in float32, since
+    its numbers would not fit (`full_range`: names of its parts)."""
+    model.to(dtype)
+    if dtype == torch.float16:
+        for module in model.modules():
+            for name in getattr(module, "full_range", ()):
+                part = getattr(module, name)
+                if part is not None:
+                    part.float()
+    return model
+
+
 class Rounding:
     """What a lower precision changes. `exact`, the same network in float32, answers the first batch too."""
 

@@ -24,10 +24,25 @@ from slowfast_gta.loading.batch import BadVideo
 class TaskBatch(Protocol):
     """What a loader yields: one process's share of a step."""
 
-    num_samples: int  # that could be read; with 0 the process takes part in the step, and counts nothing
-    ids: list[str]  # of the samples, to be named in messages
-    errors: list[BadVideo]  # what could not be read
-    counts: Mapping[str, int]  # what became of the samples asked for, by the names of Task.counts
+    @property
+    def num_samples(self) -> int:
+        """That could be read; with 0 the process takes part in the step, and counts nothing."""
+        ...
+
+    @property
+    def ids(self) -> list[str]:
+        """Of the samples, to be named in messages."""
+        ...
+
+    @property
+    def errors(self) -> list[BadVideo]:
+        """What could not be read."""
+        ...
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What became of the samples asked for, by the names of Task.counts."""
+        ...
 
     def to(self, device: torch.device) -> Self:
         """The batch on `device`."""

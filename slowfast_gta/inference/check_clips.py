@@ -25,19 +25,19 @@ NUM_CLIPS = 3
 def build_check_clips(cfg: CfgNode, videos: Sequence[str]) -> tuple[np.ndarray, str]:
     """(uint8 (N, T, S, S, 3), where they are from). Raises DataError where one of `videos` cannot be read."""
     if videos:
-        return np.concatenate([_clip(cfg, VideoRecord(video, 0, video)) for video in videos]), "the videos named"
+        return np.concatenate([build_clip(cfg, VideoRecord(video, 0, video)) for video in videos]), "the videos named"
     found = []
-    for record in _records(cfg):
+    for record in build_test_records(cfg):
         try:
-            found.append(_clip(cfg, record))
+            found.append(build_clip(cfg, record))
         except DataError:
             continue  # of a data set, others will do
         if len(found) == NUM_CLIPS:
             return np.concatenate(found), f"videos of {cfg.TEST.DATASET}"
-    return _drawn(cfg), "clips drawn for it: no --check VIDEO, and the data set is not here"
+    return build_drawn_clips(cfg), "clips drawn for it: no --check VIDEO, and the data set is not here"
 
 
-def _records(cfg: CfgNode) -> list[VideoRecord]:
+def build_test_records(cfg: CfgNode) -> list[VideoRecord]:
     """The first videos of the test split; none where it is not here."""
     if not cfg.DATA.PATH_TO_DATA_DIR or not Path(cfg.DATA.PATH_TO_DATA_DIR).is_dir():
         return []
@@ -48,7 +48,7 @@ def _records(cfg: CfgNode) -> list[VideoRecord]:
         return []
 
 
-def _clip(cfg: CfgNode, record: VideoRecord) -> np.ndarray:
+def build_clip(cfg: CfgNode, record: VideoRecord) -> np.ndarray:
     views = TestViews([record], ClipSampling.from_cfg(cfg), TestTransform.from_cfg(cfg, 1), 1)
     views.frame_pattern = build_frame_pattern(cfg)
     item = views[0]
@@ -57,7 +57,7 @@ def _clip(cfg: CfgNode, record: VideoRecord) -> np.ndarray:
     return np.ascontiguousarray(item.frames.permute(0, 2, 3, 4, 1).numpy())
 
 
-def _drawn(cfg: CfgNode) -> np.ndarray:
+def build_drawn_clips(cfg: CfgNode) -> np.ndarray:
     """Moving things on textures, as the Synthetic data set has them."""
     num_frames, side = cfg.DATA.NUM_FRAMES, cfg.DATA.TEST_CROP_SIZE
     transform = TestTransform.from_cfg(cfg, 1)

@@ -23,7 +23,7 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast_gta.engine.device import Normalize, build_normalize
-from slowfast_gta.engine.precision import precision_dtype
+from slowfast_gta.engine.precision import in_precision, precision_dtype
 from slowfast_gta.errors import ConfigError, RunError
 from slowfast_gta.inference.network import ClassNames, build_loaded_network
 
@@ -47,7 +47,7 @@ class ExportedNetwork(nn.Module):
 
     def __init__(self, model: nn.Module, normalize: Normalize, dtype: torch.dtype):
         super().__init__()
-        self.model = model.to(dtype)
+        self.model = in_precision(model, dtype)
         self._dtype, self._reverse = dtype, normalize.reverse
         self.register_buffer("factor", normalize.factor.clone())
         self.register_buffer("offset", normalize.offset.clone())

@@ -22,7 +22,14 @@ from slowfast_gta.datasets.build import DATASET_REGISTRY
 from slowfast_gta.engine.device import Normalize, build_normalize, device_from_cfg, device_of
 from slowfast_gta.engine.fixed_batch import filled_up
 from slowfast_gta.engine.outputs import side_by_side
-from slowfast_gta.engine.precision import LOWER, Rounding, check_precision, num_classes_from_cfg, precision_dtype
+from slowfast_gta.engine.precision import (
+    LOWER,
+    Rounding,
+    check_precision,
+    in_precision,
+    num_classes_from_cfg,
+    precision_dtype,
+)
 from slowfast_gta.errors import ConfigError
 from slowfast_gta.loading.transforms import to_clips
 from slowfast_gta.models.build import build_model
@@ -225,7 +232,7 @@ def build_eval_network(
     if precision in LOWER:
         rounding = Rounding(precision, pack_(copy.deepcopy(loaded.model)), num_classes_from_cfg(cfg))
     return EvalNetwork(
-        pack_(loaded.model.to(dtype)).to(device),
+        pack_(in_precision(loaded.model, dtype)).to(device),
         build_normalize(cfg),
         batch_size or cfg.TEST.BATCH_SIZE,
         dtype,

@@ -4,6 +4,7 @@ Everywhere in the networks tensors are (B, C, T, H, W) in torch.channels_last_3d
 one batch of channels_last images without a copy, so a convolution that does not look along time is a 2D one.
 """
 
+import contextlib
 from collections.abc import Callable
 
 import torch
@@ -39,8 +40,19 @@ def in_full_range(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
     """
     if tensors[0].dtype != torch.float16:
         return function(*tensors)
-    with torch.autocast(tensors[0].device.type, enabled=False):
+    kind = tensors[0].device.type
+    with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else contextlib.nullcontext():
         return function(*(tensor.float() for tensor in tensors))
+
+
+def not_to_float16(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """`change`, of a module's `_apply`, but for float16: what is computed `in_full_range` keeps its weights."""
+
+    def changed(tensor: Tensor) -> Tensor:
+        found = change(tensor)
+        return tensor.to(found.device) if found.dtype == torch.float16 else found
+
+    return changed
 
 
 class Conv3d(nn.Conv3d):

@@ -40,7 +40,8 @@ def split_norms(network: nn.Module, num_splits: int) -> nn.Module:
     """`network` itself, whose BatchNorms look at each of `num_splits` parts of a batch from now on."""
     for owner in list(network.modules()):
         for name, norm in list(owner.named_children()):
-            if type(norm) is nn.BatchNorm3d or "replaceable" in vars(type(norm)):
+            plain = type(norm) is nn.BatchNorm3d or "replaceable" in vars(type(norm))
+            if plain and isinstance(norm, nn.BatchNorm3d):
                 split = SubBatchNorm3d(norm.num_features, norm.eps, norm.momentum, num_splits)
                 split.to(norm.weight).load_state_dict(norm.state_dict())
                 setattr(owner, name, split)

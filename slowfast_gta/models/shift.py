@@ -15,7 +15,8 @@ def temporal_shift(x: Tensor, fold_div: int) -> Tensor:
     Frames outside the clip count as zero.
     """
     fold = x.shape[1] // fold_div
-    return _Shift.apply(x, fold) if torch.is_grad_enabled() and x.requires_grad else shifted(x, fold)
+    in_one_pass = torch.is_grad_enabled() and x.requires_grad and not torch.jit.is_tracing()  # fvcore counts by tracing
+    return _Shift.apply(x, fold) if in_one_pass else shifted(x, fold)
 
 
 def shifted(x: Tensor, fold: int, back: bool = False) -> Tensor:

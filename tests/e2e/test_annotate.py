@@ -100,7 +100,7 @@ def test_ctrl_c_leaves_a_video_that_plays(line, tmp_path):
     words = command(*line, "-", "--output", out, "--window", "1s", "--json", tool="annotate")
     process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdin.write(source)
-    process.stdin.flush()
+    process.stdin.flush()  # and it stays open: the source goes on
     part = out.with_name(f"{out.name}.tmp")
     while not part.exists() or part.stat().st_size < 1000:  # frames are being written
         assert process.poll() is None, process.stderr.read()

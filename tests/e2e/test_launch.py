@@ -85,7 +85,7 @@ def test_however_many_they_answer_the_very_same(several, run_tiny, tmp_path):
         assert found["video_id"].tolist() == wanted["video_id"].tolist()
         np.testing.assert_array_equal(found["scores"], wanted["scores"])
     results = [json.loads((folder / "results.json").read_text()) for folder in (output, tmp_path / "run")]
-    different = {"seconds", "checkpoint"}
+    different = {"seconds", "checkpoint", "environment"}
     assert {key: results[0][key] for key in results[0].keys() - different} == {
         key: results[1][key] for key in results[1].keys() - different
     }
@@ -247,14 +247,14 @@ _FULL_DISK = """
 import errno
 from slowfast_gta import distributed
 from slowfast_gta.engine.training import train
-original = train.Learner.step
+original = train.Learner.begin
 
 def step(*arguments):
     if distributed.get_rank() == 1:
         raise OSError(errno.ENOSPC, "No space left on device", "/full/disk")
     return original(*arguments)
 
-train.Learner.step = step
+train.Learner.begin = step
 """
 
 

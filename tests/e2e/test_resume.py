@@ -118,7 +118,7 @@ def test_kill_9_at_several_moments(undisturbed, ssv2, tmp_path):
 def test_stopping_after_every_step(ssv2, tmp_path, monkeypatch, stop_after, steps_of_sgd):
     """Each of the nine steps in turn, in this process: the request comes while the step is computed."""
     steps = [0]
-    step_of = train.Learner.step
+    step_of = train.Learner.begin
 
     def counted(learner, *args):
         steps[0] += 1
@@ -126,7 +126,7 @@ def test_stopping_after_every_step(ssv2, tmp_path, monkeypatch, stop_after, step
             os.kill(os.getpid(), signal.SIGINT)
         return step_of(learner, *args)
 
-    monkeypatch.setattr(train.Learner, "step", counted)
+    monkeypatch.setattr(train.Learner, "begin", counted)
     assert run_command("run_net", arguments(ssv2, tmp_path, "sgd")) == 130
     assert steps[0] == stop_after
     assert run_command("run_net", arguments(ssv2, tmp_path, "sgd")) == 0
@@ -171,7 +171,7 @@ def test_a_second_ctrl_c_ends_at_once(ssv2, tmp_path, monkeypatch, capsys):
         os.kill(os.getpid(), signal.SIGINT)
         raise AssertionError("the step went on after the second Ctrl-C")
 
-    monkeypatch.setattr(train.Learner, "step", interrupted_twice)
+    monkeypatch.setattr(train.Learner, "begin", interrupted_twice)
     assert run_command("run_net", arguments(ssv2, tmp_path, "sgd")) == 130
     assert "Interrupted." in capsys.readouterr().err
     assert not (tmp_path / "checkpoints").exists()

@@ -15,6 +15,7 @@ import slowfast_gta
 from slowfast_gta import Predictor, build_model, load_clip, load_config, load_weights
 from slowfast_gta.engine.checkpoint.checkpoint import list_checkpoints
 from slowfast_gta.errors import ConfigError, DataError, WeightsError
+from slowfast_gta.inference.features import build_feature_extractor
 
 
 def test_public_names_are_listed():
@@ -55,6 +56,10 @@ def test_answers_are_the_bits_of_the_test(trained, ssv2):
         assert np.array_equal(together[record.video_id], expected) and np.array_equal(
             predictor.scores(record), expected
         )
+    # This config tests one view of each video, which is the one window that extraction takes of it.
+    extractor = build_feature_extractor(cfg, predictor.weights, layer="head")
+    rows = {path: found.rows for path, found in extractor.extract([record.path for record in records])}
+    assert all(np.array_equal(rows[record.path][0], scores[ids.index(record.video_id)]) for record in records)
 
 
 def test_windows_along_a_video(tmp_path):

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from slowfast_gta import distributed
-from slowfast_gta.engine.device import Normalize, device_of
+from slowfast_gta.engine.device import Normalize, device_of, search_convolutions
 from slowfast_gta.engine.fixed_batch import in_fixed_batches
 from slowfast_gta.engine.logging import Progress
 from slowfast_gta.engine.outputs import side_by_side
@@ -61,6 +61,7 @@ def score_videos(
     it was in. `rounding`: what the precision of `model` changes, to be found out on the first batch."""
     was_training = model.training
     model.eval()
+    searching = search_convolutions(False)
     found = _Found()
     progress = Progress(loader, len(loader), title)
     for batch in progress:
@@ -80,6 +81,7 @@ def score_videos(
             found.labels[video_id] = label
         found.rows |= _averaged(found.views, num_views)
     model.train(was_training)
+    search_convolutions(searching)
     return _gather(found, num_views)
 
 

@@ -8,7 +8,7 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast_gta import distributed
-from slowfast_gta.engine.device import settle_determinism
+from slowfast_gta.engine.device import search_convolutions, settle_determinism
 from slowfast_gta.engine.task import Losses, Task, TaskBatch
 from slowfast_gta.engine.training.average import KeptBuffers, RunningAverage
 from slowfast_gta.engine.training.freezing import freeze_backbone, freeze_norms
@@ -250,6 +250,9 @@ def build_learner(cfg: CfgNode, task: Task, device: torch.device, resuming: bool
     check_memory(cfg, network, trial)
     if cfg.DETERMINISTIC and device.type == "cuda":
         settle_determinism(trial.inexact)
+    if cfg.COMPILE != "none":  # in place: names in checkpoints stay
+        network.compile(mode=None if cfg.COMPILE == "default" else cfg.COMPILE)
+    search_convolutions(device.type == "cuda" and not cfg.DETERMINISTIC)
     learner = Learner(
         task,
         network,

@@ -32,7 +32,7 @@ class LossScale:
     def unscale_(self, gradients: Sequence[Tensor]) -> None:
         """Back to the true gradients, in place."""
         if self._enabled:
-            torch._foreach_mul_(gradients, self._scale.double().reciprocal().float())
+            torch._foreach_mul_(list(gradients), self._scale.double().reciprocal().float())
 
     def may_overflow(self) -> Tensor:
         """Whether a gradient that is not finite may be the scale's fault."""

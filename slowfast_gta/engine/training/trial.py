@@ -53,8 +53,8 @@ class Trial:
 
     fewest_samples: int = 1  # that a forward pass in training must have: BatchNorm has no variance of one value
     norm: str = ""  # the BatchNorm that asks for them
-    inexact: tuple[str, ...] | None = None  # operations without an exact gradient on GPUs; None: not known
     saved_bytes: int = 0  # of tensors that one sample's forward pass keeps for its backward pass
+    inexact: tuple[str, ...] | None = None  # operations without an exact gradient on GPUs; None: not known
 
 
 def try_sample(network: nn.Module, sample: Tensor | None) -> Trial:
@@ -87,7 +87,7 @@ def try_sample(network: nn.Module, sample: Tensor | None) -> Trial:
     del output  # until here it held what was saved
     norm = max(fewest, key=fewest.__getitem__, default="")
     inexact = tuple(name for name in _INEXACT if name in operations.names)
-    return Trial(fewest.get(norm, 1), norm, inexact, num_bytes)
+    return Trial(fewest.get(norm, 1), norm, num_bytes, inexact)
 
 
 class _Operations(TorchDispatchMode):

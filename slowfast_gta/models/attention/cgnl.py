@@ -8,16 +8,20 @@ files have a BatchNorm, and so has this one.
 Legend: B batch, C channel, S sets of P positions (see decoupled.py), E channels inside, G groups, D = E/G.
 """
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
 from slowfast_gta.models.attention.decoupled import gather, maps_of_units, scatter, units
 from slowfast_gta.models.attention.self_attention import zero_batch_norm
-from slowfast_gta.models.layers import OptionError, Projection, in_full_range
+from slowfast_gta.models.layers import OptionError, Projection, in_full_range, not_to_float16
 
 
 class _CompactNonLocal(nn.Module):
     """vec(Y_g) = theta (phi^T g) in each group of channels: over P*D entries, so phi^T g is one number."""
+
+    full_range = ("out", "bn")  # what forward computes in float32 where clips are float16
 
     def __init__(self, over: str, dim: int, dim_inner: int, groups: int):
         super().__init__()
@@ -28,6 +32,13 @@ class _CompactNonLocal(nn.Module):
         self.value = Projection(dim, dim_inner)
         self.out = nn.Conv3d(dim_inner, dim, 1, groups=groups, bias=False)
         self.bn = zero_batch_norm(dim)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "_CompactNonLocal":
+        """`.half()` and its like are for the projections: what is behind them is computed in float32."""
+        super()._apply(not_to_float16(fn), recurse)
+        for projection in (self.query, self.key, self.value):
+            projection._apply(fn, recurse)
+        return self
 
     def grouped(self, x: Tensor, *projections: nn.Module) -> list[Tensor]:
         """[(B, S, P, G, D)]."""

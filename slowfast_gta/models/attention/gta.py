@@ -10,6 +10,8 @@ Choices where the paper leaves one: W_G reads V (the paper writes X, but only V 
 parameters); R = E/8; the T x T matrices start as N(0, 1 / number of summed terms), which keeps V's variance.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,7 +24,7 @@ from slowfast_gta.models.attention.self_attention import (
     unrows,
     zero_batch_norm,
 )
-from slowfast_gta.models.layers import OptionError, Projection, add, in_full_range
+from slowfast_gta.models.layers import OptionError, Projection, add, in_full_range, not_to_float16
 
 HEADS = ("ccmh", "multi_head", "single")
 REGION_KINDS = ("dynamic", "static")
@@ -98,6 +100,7 @@ class RegionGTA(nn.Module):
     """
 
     time_axes = {"static": (0,)}
+    full_range = ("assign", "out", "bn")  # what forward computes in float32 where clips are float16
 
     def __init__(
         self,
@@ -134,10 +137,16 @@ class RegionGTA(nn.Module):
             positions = spatial_size[0] * spatial_size[1]
             self.static = nn.Parameter(torch.randn(num_frames, num_regions, *spatial_size) * positions**-0.5)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "RegionGTA":
+        """`.half()` and its like are for W_V alone: what is behind V is computed in float32."""
+        super()._apply(not_to_float16(fn), recurse)
+        self.value._apply(fn, recurse)
+        return self
+
     def regions(self, value: Tensor) -> Tensor:
         """G_R^T, (B, T, N, R) for V (B, E, T, H, W): how much of each position belongs to each region."""
         if self.assign is not None:
-            regions = rows(self.assign(value))
+            regions = rows(self.assign(value.to(self.assign.weight.dtype)))
         else:
             static = self.static
             if static.shape[2:] != value.shape[3:]:

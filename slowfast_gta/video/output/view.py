@@ -13,7 +13,6 @@ import av
 import cv2
 import numpy as np
 
-from slowfast_gta.errors import Interrupted
 from slowfast_gta.video.output.writer import VideoWriter
 
 PLAYERS = {
@@ -24,6 +23,10 @@ _BOUNDARY = "frame"
 _QUALITY = 80
 
 
+class PlayerClosed(Exception):  # noqa: N818 - it is no error
+    """Nobody watches any more."""
+
+
 class Player:
     """A player, which is given the video through a pipe; it shows it at its own pace, and who writes waits for it."""
 
@@ -32,11 +35,11 @@ class Player:
         self._writer = VideoWriter(cast("IO[bytes]", self._process.stdin), "matroska", size, fps, live=True)
 
     def write(self, image: np.ndarray, time_sec: float) -> None:
-        """Raises Interrupted once the player was closed."""
+        """Raises PlayerClosed once it was."""
         try:
             self._writer.write(image, time_sec)
         except (OSError, av.error.FFmpegError):
-            raise Interrupted("The player was closed.") from None
+            raise PlayerClosed from None
 
     def close(self) -> None:
         with contextlib.suppress(OSError, av.error.FFmpegError):

@@ -119,7 +119,7 @@ def test_a_validation_that_a_kill_prevented_comes_first(run_tiny, tmp_path, trai
 
 def interrupted(run_tiny, monkeypatch, *pairs) -> None:
     """Leave a checkpoint inside the first epoch."""
-    step = train.Learner.step
+    step = train.Learner.begin
 
     def step_and_stop(learner, *args):
         signals[0].received = True
@@ -128,7 +128,7 @@ def interrupted(run_tiny, monkeypatch, *pairs) -> None:
     signals = []
     monkeypatch.setattr(train.StopRequest, "__enter__", lambda self: signals.append(self) or self)
     monkeypatch.setattr(train.StopRequest, "__exit__", lambda *_: None)
-    monkeypatch.setattr(train.Learner, "step", step_and_stop)
+    monkeypatch.setattr(train.Learner, "begin", step_and_stop)
     code, _, err = run_tiny(*pairs)
     assert code == 130, err
     monkeypatch.undo()

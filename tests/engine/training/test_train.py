@@ -260,3 +260,19 @@ def test_the_validation_loss_is_the_cross_entropy_of_the_centre_view(run_tiny, t
         losses += F.cross_entropy(logits, views.label, reduction="none").tolist()
     assert row["loss"] == pytest.approx(sum(losses) / len(losses), abs=1e-5)
     assert f"Validation: loss {row['loss']:.4f}, top-1" in (tmp_path / "run/log.txt").read_text()
+
+
+@pytest.mark.parametrize(("word", "mode"), [("default", None), ("max-autotune", "max-autotune")])
+def test_a_compiled_network_is_the_same_one_with_the_same_names(monkeypatch, word, mode):
+    compiled = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **options: compiled.append((self, options)))
+    learner = learner_of("COMPILE", word, "EMA.ENABLE", True)
+    assert compiled == [(learner.network, {"mode": mode})]
+    assert learner.state()["model_state"].keys() == learner_of().state()["model_state"].keys()
+
+
+def test_a_compiled_network_learns_as_it_would_and_is_copied_uncompiled():
+    learner, wanted = learner_of("MODEL.DROPOUT_RATE", 0.0), learner_of("MODEL.DROPOUT_RATE", 0.0)
+    learner.network.compile(backend="eager", fullgraph=True)
+    assert copy.deepcopy(learner.network)._compiled_call_impl is None
+    assert learner.step(batch(), 0.1).loss == wanted.step(batch(), 0.1).loss

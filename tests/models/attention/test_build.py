@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from slowfast_gta.errors import ConfigError
 from slowfast_gta.models import build_model
 from slowfast_gta.models.attention import ATTENTION_REGISTRY, accepted_options, build_attention
+from slowfast_gta.models.fold import fold_batch_norms
+from slowfast_gta.models.packed import pack_
 
 # A bias whose effect a following step takes away learns nothing; nothing is wrong with that.
 CANCELLED = {"NL": {"conv_out.bias"}}  # in training, by the BatchNorm behind it
@@ -122,6 +124,25 @@ def test_autocast_to_float16_at_the_size_of_a_real_network(name, options):
         y = block(x)
     assert torch.isfinite(y).all()
     assert (y - exact).norm() < 0.03 * (exact - x).norm() + 0.01 * exact.norm()
+
+
+@pytest.mark.parametrize("name", ["GTA", "CGNL"])
+@pytest.mark.parametrize("folded", [False, True], ids=["as it is", "folded and packed"])
+def test_weights_in_float16_answer_at_the_size_of_a_real_network(name, folded):
+    """As a test with TEST.PRECISION float16 converts them; those behind V stay float32, folded BatchNorms with them."""
+    torch.manual_seed(1)
+    block = randomise(build_attention(name, 512, 3, (28, 28)))
+    x = (2 * torch.randn(1, 3, 28, 28, 512) + torch.randn(512)).relu_().permute(0, 4, 1, 2, 3)
+    for norm in block.modules():
+        if isinstance(norm, nn.modules.batchnorm._BatchNorm):
+            norm.momentum = 1.0
+    block.train()(x)  # statistics of what it is given
+    with torch.no_grad():
+        exact = block.eval()(x)
+        half = (pack_(fold_batch_norms(block)) if folded else copy.deepcopy(block)).to(torch.float16)
+        y = half(x.to(torch.float16))
+    assert y.dtype == torch.float16 and torch.isfinite(y).all()
+    assert (y.float() - exact).norm() < 0.03 * (exact - x).norm() + 0.01 * exact.norm()
 
 
 @every_case

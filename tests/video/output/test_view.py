@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from made_videos import number_of, numbered_frame
 
-from slowfast_gta.errors import Interrupted
-from slowfast_gta.video.output.view import Page, Player
+from slowfast_gta.video.output.view import Page, Player, PlayerClosed
 
 
 def test_the_page_has_the_frames_and_ends(tmp_path):
@@ -58,7 +57,7 @@ def test_a_player_is_given_the_video(tmp_path):
 
 def test_a_player_that_is_closed_ends_it():
     player = Player([sys.executable, "-c", "pass"], (48, 64), 10)
-    with pytest.raises(Interrupted):
+    with pytest.raises(PlayerClosed):
         for number in range(20_000):
             player.write(numbered_frame(number % 200), number / 10)
     player.close()
