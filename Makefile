@@ -55,7 +55,7 @@ a2summ: .venv/installed
 		--network-weights ../../runs/a2summ/world/network/run/checkpoints/checkpoint_epoch_00012.pyth
 
 ma-lmm: .venv/installed  # memory that stays flat; the needle among 16 frames, 3 seeds
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[ma_lmm]"
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[ma-lmm]"
 	@$(RUN) projects/ma_lmm/prove.py memory
 	@$(RUN) projects/ma_lmm/prove.py needle
 

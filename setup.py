@@ -34,6 +34,7 @@ setup(
         "tqdm",
     ],
     extras_require={
+        # An older pip (Python 3.11 brings 23.2) knows these two only as asm-loc and ma-lmm, as metadata spells them.
         "asm_loc": [],
         "a2summ": [
             "h5py>=3.11",

@@ -12,4 +12,4 @@ collect_ignore_glob = [] if IS_INSTALLED else ["test_*.py"]
 
 def pytest_terminal_summary(terminalreporter) -> None:
     if not IS_INSTALLED:
-        terminalreporter.write_line("NOT RUN: projects/ma_lmm/tests need transformers (pip install '.[ma_lmm]').")
+        terminalreporter.write_line("NOT RUN: projects/ma_lmm/tests need transformers (pip install '.[ma-lmm]').")

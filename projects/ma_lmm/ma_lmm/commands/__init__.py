@@ -15,6 +15,6 @@ os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
 def run_project_command(name: str, arguments: Sequence[str] | None = None) -> int:
     """Run the command `name` of this folder; returns the exit code."""
     if find_spec("transformers") is None:
-        print("error: transformers is not installed: pip install 'slowfast_gta[ma_lmm]'.", file=sys.stderr)
+        print("error: transformers is not installed: pip install 'slowfast_gta[ma-lmm]'.", file=sys.stderr)
         return 2
     return run_command(name, arguments, package="ma_lmm.commands")
