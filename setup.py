@@ -35,7 +35,7 @@ setup(
     ],
     extras_require={
         # An older pip (Python 3.11 brings 23.2) knows these two only as asm-loc and ma-lmm, as metadata spells them.
-        "asm_loc": [],
+        "asm_loc": ["h5py>=3.11"],
         "a2summ": [
             "h5py>=3.11",
             "scipy>=1.14",
