@@ -188,7 +188,8 @@ def join_processes(setting: Setting) -> dict[str, Any]:
         norms[count] = json.loads(answer.read_text())
         answer.unlink()
     found["gradient norms of gloo with 1, 2"] = list(norms.values())
-    if max(abs(one - two) / one for one, two in zip(norms[1], norms[2], strict=True)) > 1e-3:
+    apart = [abs(one - two) / one for one, two in zip(norms[1], norms[2], strict=True)]
+    if apart[0] > 1e-4 or max(apart) > 1e-2:  # what rounding makes of 1e-5 grows with each step
         found["wrong"].append("two processes over gloo do not train as one")
     if on_gpu and torch.cuda.device_count() == 1:
         try:
@@ -204,6 +205,7 @@ def _train_shared(setting: Setting, answer: Path) -> None:
     """Three steps on this process's part of four clips, BatchNorm over all."""
     rank, world_size = distributed.get_rank(), distributed.get_world_size()
     cfg = setting.config(R2D, "MODEL.DROPOUT_RATE", 0.0, "BN.NORM_TYPE", "sync_batchnorm", small=True)
+    torch.manual_seed(0)  # weights and clips are the same on whatever process
     learner = build_float_learner(cfg, setting.device)
     share = setting.build_batch(cfg, 4).split(world_size)[rank].to(setting.device)
     norms = [learner.step(share, 0.01).grad_norm for _ in range(3)]
