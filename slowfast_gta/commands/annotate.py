@@ -74,7 +74,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--trust-plugins", action="store_true", help="import PLUGINS of a run that is not yours")
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     parser.add_argument("sources", nargs="*", metavar="IN", help="a file, folder of frames, camera, URL, or -")
-    args = parser.parse_args(arguments)
+    args = parser.parse_intermixed_args(arguments)  # IN may stand before and behind flags
     args.cfg, behind = split_sources(args.cfg)
     sources = [*behind, *args.sources]
     if len(sources) != 1:

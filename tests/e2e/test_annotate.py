@@ -106,7 +106,8 @@ def test_ctrl_c_leaves_a_video_that_plays(line, tmp_path):
         assert process.poll() is None, process.stderr.read()
         threading.Event().wait(0.05)
     process.send_signal(signal.SIGINT)
-    told, err = process.communicate(timeout=170)
+    process.wait(timeout=170)  # not communicate, which would end the source
+    told, err = process.stdout.read(), process.stderr.read()
     assert process.returncode == 130 and b"Traceback" not in err, err
     assert not part.exists() and len(frames_of(out)) == json.loads(told)["num_frames"] > 0
 
