@@ -41,4 +41,5 @@ class _Shift(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return shifted(grad, ctx.fold, back=True), None
+        # In plain memory order, as torch's own gradient of slices is: what is summed behind it keeps its last bits.
+        return shifted(grad.contiguous(), ctx.fold, back=True), None

@@ -122,10 +122,9 @@ class Learner:
     def _change_now(self, outcome: StepOutcome, buffers: KeptBuffers) -> None:
         """Weights, statistics and average, by a host that knows how the step went."""
         result = outcome.result()
-        omitted = result.skipped or result.overflowed
-        if omitted or not outcome.num_samples:
+        if result.skipped or not outcome.num_samples:
             buffers.put_back()
-        if omitted:
+        if result.skipped or result.overflowed:  # of the latter the forward pass, and so its statistics, are good
             return
         clip_gradients(self.network, *self.clip)
         self.optimizer.step()
@@ -139,10 +138,11 @@ class Learner:
         later, finds the state from before them.
         """
         self._in_row = torch.where(outcome.skipped, self._in_row + 1, 0)
-        omitted = outcome.skipped | outcome.overflowed | self._halted
+        lost = outcome.skipped | self._halted
+        omitted = lost | outcome.overflowed
         if self.most_skipped is not None:
             self._halted = self._halted | (self._in_row >= self.most_skipped)
-        buffers.put_back(omitted if outcome.num_samples else None)
+        buffers.put_back(lost if outcome.num_samples else None)
         clip_gradients(self.network, *self.clip)
         optimizer: Any = self.optimizer  # whose fused kernels read this, as torch's GradScaler sets it
         optimizer.grad_scale, optimizer.found_inf = None, omitted.float()
