@@ -98,7 +98,15 @@ def test_ctrl_c_leaves_a_video_that_plays(line, tmp_path):
     source = write_with_sound(tmp_path / "a.ts", 60, 10, [0.5], "mp2").read_bytes()
     out = tmp_path / "b.mp4"
     words = command(*line, "-", "--output", out, "--window", "1s", "--json", tool="annotate")
-    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        words,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        ),  # a shell's background job has none
+    )
     process.stdin.write(source)
     process.stdin.flush()  # and it stays open: the source goes on
     part = out.with_name(f"{out.name}.tmp")

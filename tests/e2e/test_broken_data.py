@@ -116,6 +116,7 @@ def partly_broken(tmp_path_factory) -> Path:
     return data
 
 
+@pytest.mark.slow
 def test_two_processes_of_which_one_may_have_nothing_left(partly_broken, tmp_path, run_tiny):
     """Batches of two clips, one for each process: with a broken one, one of them has none, and goes along. With this
     seed, 1002 is always the second one's, which writes nothing."""

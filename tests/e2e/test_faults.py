@@ -237,7 +237,8 @@ def test_a_full_disk_while_training_leaves_the_earlier_checkpoints(ssv2, small_d
     assert not list((small_disk / "run" / "checkpoints").glob("*.tmp"))
 
 
-@pytest.mark.parametrize("left", [0, 4096, 8192])  # no room for config.yaml, for log.txt, for TensorBoard
+# No room for config.yaml, for log.txt, for TensorBoard.
+@pytest.mark.parametrize("left", [0, *(pytest.param(left, marks=pytest.mark.slow) for left in (4096, 8192))])
 def test_a_disk_that_is_full_from_the_start(ssv2, small_disk, left):
     room = os.statvfs(small_disk)
     (small_disk / "filler").write_bytes(bytes(room.f_bavail * room.f_frsize - left))

@@ -38,7 +38,11 @@ def one(ssv2, tmp_path_factory) -> Path:
     return output
 
 
-@pytest.fixture(scope="module", params=[2, 3, pytest.param(4, marks=pytest.mark.slow)], ids="{} processes".format)
+@pytest.fixture(
+    scope="module",
+    params=[2, *(pytest.param(num, marks=pytest.mark.slow) for num in (3, 4))],
+    ids="{} processes".format,
+)
 def several(request, ssv2, tmp_path_factory) -> tuple[int, Path, list[tuple[int, str]]]:
     """(how many, OUTPUT_DIR, (exit code, stderr) of each); batches of 6 clips, which 4 share unequally."""
     output = tmp_path_factory.mktemp("several")

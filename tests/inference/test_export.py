@@ -68,6 +68,7 @@ class _AllBlocks(nn.Module):
 
 
 @needs_onnx
+@pytest.mark.slow
 def test_every_block_in_onnx(tmp_path):
     assert_exported([case for case in CASES if not case[1]], tmp_path)
 
