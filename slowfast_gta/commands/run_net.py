@@ -22,7 +22,7 @@ _EXAMPLES = """examples:
   python tools/run_net.py --cfg configs/Synthetic/R2D_GTA.yaml TRAIN.ENABLE False
   on each of two machines: ... --num_shards 2 --shard_id 0 (or 1) --init_method tcp://FIRST_MACHINE:9999
 
-The same command again goes on from the newest checkpoint in OUTPUT_DIR. docs/config.md explains the keys.
+Run the same command again to resume from the newest checkpoint in OUTPUT_DIR. docs/config.md explains the keys.
 """
 
 

@@ -122,9 +122,9 @@ class Meeting:
         except OSError:
             # Its last words may be lost in a reset connection; who else has them tells all.
             reason = (
-                "it ended without a word: killed (for its memory, mostly; by NCCL, where DIST_WAIT_SEC is over), or "
+                "it ended without a word: killed (for its memory, mostly; by NCCL, where DIST_WAIT_SEC is over), "
+                "or its machine failed"
             )
-            reason += "its machine failed"
             return {"rank": rank, "reason": reason, "exit_code": 1}
         if connection.silent_sec > self.limit_sec:
             reason = (

@@ -40,7 +40,7 @@ class Item:
     index: int
     view_id: tuple[int, ...] = (0,)
     errors: tuple[BadVideo, ...] = ()  # not empty together with frames: replaced
-    num_repeated: int = 0  # frames that did not decode and are a near one instead
+    num_repeated: int = 0  # frames that did not decode; the nearest decoded frame was used
     num_alike: int = 0  # clips of a video too short for so many different ones that are the same as one before
 
 

@@ -16,7 +16,7 @@ _EXAMPLES = """examples:
   python projects/a2summ/run.py --cfg projects/a2summ/configs/TVSum.yaml DATA.PATH_TO_DATA_DIR data A2SUMM.SPLIT 0
   python projects/a2summ/run.py --cfg projects/a2summ/configs/Own.yaml DATA.PATH_TO_DATA_DIR my_videos
 
-The same command again goes on from the newest checkpoint of each split.
+Run the same command again to resume from the newest checkpoint of each split.
 """
 
 

@@ -25,16 +25,16 @@ _INEXACT = (
     "_adaptive_avg_pool2d",
     "_adaptive_avg_pool3d",
     "adaptive_max_pool2d",
-)
-_INEXACT += (
     "adaptive_max_pool3d",
     "fractional_max_pool2d",
     "fractional_max_pool3d",
     "grid_sampler_2d",
     "grid_sampler_3d",
-)
-_INEXACT += ("reflection_pad1d", "reflection_pad2d", "reflection_pad3d", "replication_pad1d", "replication_pad2d")
-_INEXACT += (
+    "reflection_pad1d",
+    "reflection_pad2d",
+    "reflection_pad3d",
+    "replication_pad1d",
+    "replication_pad2d",
     "replication_pad3d",
     "max_unpool2d",
     "max_unpool3d",

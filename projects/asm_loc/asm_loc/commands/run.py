@@ -15,7 +15,7 @@ _EXAMPLES = """examples:
   python projects/asm_loc/run.py --cfg projects/asm_loc/configs/THUMOS14.yaml ASM_LOC.FEATURES /data/THUMOS14
   python projects/asm_loc/run.py --cfg projects/asm_loc/configs/THUMOS14_as_released.yaml --released checkpoints/
 
-The same command again goes on from the newest checkpoint. projects/asm_loc/README.md explains the keys.
+Run the same command again to resume from the newest checkpoint. projects/asm_loc/README.md explains the keys.
 """
 
 
