@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_configs, split_sources
+from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_one_config, split_sources
 from slowfast_gta.errors import ConfigError
 
 if TYPE_CHECKING:  # PyTorch is imported behind the reading of the command line
@@ -44,11 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if Path(args.cfg[0]).is_dir():
         args.cfg[0] = str(config_of_run(Path(args.cfg[0])))
     check_plugins(args.cfg, args.trust_plugins)
-    configs = load_configs(args)
-    if len(configs) > 1:
-        raise ConfigError(f"annotate takes one config, and --cfg names {len(configs)} files.")
-    weights = find_weights(args.weights, args.cfg, configs[0].OUTPUT_DIR)
-    annotator = build_annotator(configs[0], weights, args.window, args.stride, args.fps, args.overlay)
+    cfg = load_one_config(args, "annotate")
+    weights = find_weights(args.weights, args.cfg, cfg.OUTPUT_DIR)
+    annotator = build_annotator(cfg, weights, args.window, args.stride, args.fps, args.overlay)
     _annotate(annotator, weights, args)
     return 0
 

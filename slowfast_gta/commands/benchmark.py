@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fvcore.common.config import CfgNode
 
-from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_configs, parse_arguments
+from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_one_config, parse_arguments
 from slowfast_gta.errors import ConfigError
 
 _EXAMPLES = """examples:
@@ -79,31 +79,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not args.cfg and args.what not in ("loader", "gpu"):
         raise ConfigError(f"benchmark {args.what} needs --cfg FILE.")
     args.cfg = args.cfg or [_LOADER_CFG]
-    configs = load_configs(args)
-    if len(configs) > 1:
-        raise ConfigError(f"benchmark takes one config, and --cfg names {len(configs)} files.")
+    cfg = load_one_config(args, "benchmark")
     if args.what == "gpu":
-        return _gpu(configs[0], args)
+        return _gpu(cfg, args)
     if args.what == "step":
         from slowfast_gta.benchmarks.step_costs import build_step_costs
 
-        answer, table = build_step_costs(configs[0]), _step_table
+        answer, table = build_step_costs(cfg), _step_table
     elif args.against:
         from slowfast_gta.benchmarks.against import build_against
 
-        answer, table = build_against(configs[0], args.against, pairs, args.batch), _against_table
+        answer, table = build_against(cfg, args.against, pairs, args.batch), _against_table
     elif args.what == "model":
         from slowfast_gta.benchmarks.network import build_benchmark
 
-        answer, table = build_benchmark(configs[0], pairs, args.batch), _model_table
+        answer, table = build_benchmark(cfg, pairs, args.batch), _model_table
     elif args.what == "scaling":
         from slowfast_gta.benchmarks.scaling import build_scaling
 
-        answer, table = build_scaling(configs[0], args.processes, pairs, args.batch), _scaling_table
+        answer, table = build_scaling(cfg, args.processes, pairs, args.batch), _scaling_table
     else:
         from slowfast_gta.benchmarks.loader import build_loader_benchmark
 
-        answer, table = build_loader_benchmark(configs[0], args.files, pairs), _loader_table
+        answer, table = build_loader_benchmark(cfg, args.files, pairs), _loader_table
     print(json.dumps(answer, indent=2) if args.json else table(answer, args.feed))
     return 0
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_configs, parse_arguments
+from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_one_config, parse_arguments
 from slowfast_gta.errors import ConfigError
 
 _EXAMPLES = """examples:
@@ -47,15 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     timeout_sec = _TIMEOUT_SEC[args.decode] if args.timeout is None else args.timeout
     if args.workers < 1 or not timeout_sec > 0:
         raise ConfigError(f"--workers {args.workers} and --timeout {timeout_sec:g} must be above 0.")
-    configs = load_configs(args)
-    if len(configs) > 1:
-        raise ConfigError(f"check_data takes one config, and --cfg names {len(configs)} files.")
+    cfg = load_one_config(args, "check_data")
     from slowfast_gta.data_check.check_data import check_data
 
-    output = Path(args.output) if args.output else Path(configs[0].OUTPUT_DIR) / "check_data.json"
+    output = Path(args.output) if args.output else Path(cfg.OUTPUT_DIR) / "check_data.json"
     if output.is_dir():
         raise ConfigError(f"{output} is a folder, and the report is a file: name it, as {output / 'check_data.json'}.")
-    report = check_data(configs[0], output, args.decode, args.workers, timeout_sec, _say, clean_folder=args.write_clean)
+    report = check_data(cfg, output, args.decode, args.workers, timeout_sec, _say, clean_folder=args.write_clean)
     print(json.dumps(report, indent=1) if args.json else f"{_text(report)}\nAll findings: {output}")
     return int(not report["clean"])
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fvcore.common.config import CfgNode
 
-from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_configs, parse_arguments
+from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_one_config, parse_arguments
 from slowfast_gta.errors import ConfigError, WeightsError
 
 _EXAMPLES = """examples:
@@ -35,11 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise ConfigError(f"--save {args.save} must end with .safetensors, which is the format that is written.")
     if args.resample_time:
         args.opts = [*args.opts, "TRAIN.CHECKPOINT_RESAMPLE_TIME", "True"]
-    configs = load_configs(args)
-    if len(configs) > 1:
-        raise ConfigError(f"check_weights takes one config, and --cfg names {len(configs)} files.")
+    cfg = load_one_config(args, "check_weights")
     try:
-        answer, text = _check(configs[0], args.file, args.save)
+        answer, text = _check(cfg, args.file, args.save)
     except WeightsError as fault:
         if not args.json:
             raise

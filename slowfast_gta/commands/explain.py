@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_configs, split_sources
+from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_one_config, split_sources
 from slowfast_gta.errors import ConfigError
 
 if TYPE_CHECKING:  # PyTorch is imported behind the reading of the command line
@@ -38,11 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     check_matplotlib("explain draws pictures")
     check_plugins(args.cfg, args.trust_plugins)
-    configs = load_configs(args)
-    if len(configs) > 1:
-        raise ConfigError(f"explain takes one config, and --cfg names {len(configs)} files.")
-    weights = find_weights(args.weights, args.cfg, configs[0].OUTPUT_DIR)
-    explainer = build_explainer(configs[0], weights, args.window, args.fps, args.initial, args.precision)
+    cfg = load_one_config(args, "explain")
+    weights = find_weights(args.weights, args.cfg, cfg.OUTPUT_DIR)
+    explainer = build_explainer(cfg, weights, args.window, args.fps, args.initial, args.precision)
     check_layer(explainer, args.layer)
     explainer.blocks(args.block)
     labels = [explainer.label(name) for name in args.classes]

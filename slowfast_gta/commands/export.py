@@ -5,8 +5,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_configs, parse_arguments
-from slowfast_gta.errors import ConfigError
+from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_one_config, parse_arguments
 
 _EXAMPLES = """examples:
   python tools/export.py --cfg runs/gta/config.yaml --format onnx --output gta.onnx
@@ -32,12 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     check_format(args.format, args.dynamic, args.output)
     check_plugins(args.cfg, args.trust_plugins)
-    configs = load_configs(args)
-    if len(configs) > 1:
-        raise ConfigError(f"export takes one config, and --cfg names {len(configs)} files.")
-    weights = find_weights(args.weights, args.cfg, configs[0].OUTPUT_DIR)
-    export = build_export(configs[0], weights, args.precision)
-    clips, source = build_check_clips(configs[0], args.check)
+    cfg = load_one_config(args, "export")
+    weights = find_weights(args.weights, args.cfg, cfg.OUTPUT_DIR)
+    export = build_export(cfg, weights, args.precision)
+    clips, source = build_check_clips(cfg, args.check)
     found = export_to_file(export, clips, args.output, args.format, args.dynamic)
     answer = {"output": str(args.output), "format": args.format, "dynamic": args.dynamic, "weights": str(weights)}
     answer |= {**found, "clips": source, "metadata": export.metadata}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slowfast_gta.config.arguments import add_config_arguments, load_configs, split_sources
+from slowfast_gta.config.arguments import add_config_arguments, load_one_config, split_sources
 from slowfast_gta.errors import ConfigError
 
 if TYPE_CHECKING:  # PyTorch is imported behind the reading of the command line
@@ -90,10 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from slowfast_gta.inference.videos import named_videos
 
     check_plugins(args.cfg, args.trust_plugins)
-    configs = load_configs(args)
-    if len(configs) > 1:
-        raise ConfigError(f"extract_features takes one config, and --cfg names {len(configs)} files.")
-    cfg = configs[0]
+    cfg = load_one_config(args, "extract_features")
     rank, world_size, local_rank = place_of_process(os.environ)
     choose_gpu(local_rank)
     weights = find_weights(args.weights, args.cfg, cfg.OUTPUT_DIR)

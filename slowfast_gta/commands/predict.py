@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from fvcore.common.config import CfgNode
 
-from slowfast_gta.config.arguments import add_config_arguments, load_configs, split_sources
+from slowfast_gta.config.arguments import add_config_arguments, load_one_config, split_sources
 from slowfast_gta.errors import ConfigError, DataError
 
 if TYPE_CHECKING:  # PyTorch is imported behind the reading of the command line
@@ -43,14 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from slowfast_gta.video.sources import is_live
 
     check_plugins(args.cfg, args.trust_plugins)
-    configs = load_configs(args)
-    if len(configs) > 1:
-        raise ConfigError(f"predict takes one config, and --cfg names {len(configs)} files.")
-    weights = find_weights(args.weights, args.cfg, configs[0].OUTPUT_DIR)
+    cfg = load_one_config(args, "predict")
+    weights = find_weights(args.weights, args.cfg, cfg.OUTPUT_DIR)
     if args.submission:
-        return _submit(configs[0], weights, args.submission, args.format == "json")
+        return _submit(cfg, weights, args.submission, args.format == "json")
     videos = [path for _, path in named_videos(args.videos, is_live if args.windows else lambda source: False)]
-    predictor = build_predictor(configs[0], weights, args.batch_size, args.precision)
+    predictor = build_predictor(cfg, weights, args.batch_size, args.precision)
     rows = _window_rows(predictor, videos, args) if args.windows else _video_rows(predictor, videos, args.topk)
     with contextlib.ExitStack() as stack:
         out = stack.enter_context(_output(args.output))

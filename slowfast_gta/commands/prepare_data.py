@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_configs, parse_arguments
+from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_one_config, parse_arguments
 from slowfast_gta.errors import ConfigError
 
 _EXAMPLES = """examples:
@@ -153,10 +153,8 @@ def _lists(args: argparse.Namespace) -> int:
     from slowfast_gta.preparation.convert import build_lists
 
     setup_logging()
-    configs = load_configs(args)
-    if len(configs) > 1:
-        raise ConfigError(f"prepare_data lists takes one config, and --cfg names {len(configs)} files.")
-    converted = build_lists(configs[0], args.output, args.format, args.skip_missing, args.overwrite)
+    cfg = load_one_config(args, "prepare_data lists")
+    converted = build_lists(cfg, args.output, args.format, args.skip_missing, args.overwrite)
     for name, count in converted.num_videos.items():
         missing = converted.missing.get(name, [])
         left_out = f"; {len(missing)} are not there and were left out, as {missing[0]}" if missing else ""

@@ -130,6 +130,14 @@ def load_configs(args: argparse.Namespace, given: Sequence = (), extra: Extra = 
     return configs
 
 
+def load_one_config(args: argparse.Namespace, command: str) -> CfgNode:
+    """The config of --cfg, for a `command` that takes one. Raises ConfigError."""
+    configs = load_configs(args)
+    if len(configs) > 1:
+        raise ConfigError(f"{command} takes one config, and --cfg names {len(configs)} files.")
+    return configs[0]
+
+
 @contextlib.contextmanager
 def _each_line_once() -> Iterator[None]:
     """What several files of one command line have in common is said once."""
