@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 from miniatures import ROOT
+from torch import nn
 
 from slowfast_gta import build_model, load_config
 
@@ -35,8 +36,9 @@ def arguments(name: str, *overrides: object) -> list[str]:
     return ["--cfg", str(ROOT / "configs" / file), *map(str, [*_SMALL, *more, *overrides])]
 
 
-def write_weights(cfg, path: Path, seed: int = 0) -> Path:
-    """Weights of `cfg`'s network, its BatchNorms away from their beginnings."""
+def write_weights(cfg, path: Path, seed: int = 0, settled: bool = False) -> Path:
+    """Weights of `cfg`'s network, its BatchNorms away from their beginnings; `settled`: their statistics are those of
+    drawn clips, without which deep stacks of products (Region GTA, CGNL) leave the range of float32."""
     torch.manual_seed(seed)
     model = build_model(cfg)
     with torch.no_grad():
@@ -47,5 +49,16 @@ def write_weights(cfg, path: Path, seed: int = 0) -> Path:
                 value.normal_(std=0.1)
             elif "bn" in name and name.endswith("weight"):
                 value.uniform_(0.5, 1.0)
+    if settled:
+        _settle(model, cfg)
     torch.save({"model_state": model.state_dict()}, path)
     return path
+
+
+@torch.no_grad()
+def _settle(model: nn.Module, cfg) -> None:
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.momentum = 1.0
+    size = cfg.DATA.TRAIN_CROP_SIZE
+    model.train()(torch.randn(2, 3, cfg.DATA.NUM_FRAMES, size, size))
