@@ -11,12 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
 _forced = False
 
 
 def takes_gpu_form(x: Tensor) -> bool:
-    """Whether `x` is computed with as a GPU does it best: the same answers, but for the last bits, which a CPU keeps."""
+    """Whether `x` is computed with as is best on a GPU: the same answers, but for the last bits, which a CPU keeps."""
     return x.is_cuda or _forced
 
 
@@ -44,12 +43,22 @@ def unfold(x: Tensor, num_frames: int) -> Tensor:
     return x.unflatten(0, (-1, num_frames)).transpose(1, 2)
 
 
+def relu(x: Tensor) -> Tensor:
+    """ReLU of an answer that nobody else keeps: written over it, but on a GPU.
+
+    There the answer of a norm is a view of images (`BatchNorm3d`), and the gradient of what is written over a view
+    costs four copies. What is kept for the gradient is the same either way.
+    """
+    return F.relu(x, inplace=not takes_gpu_form(x))
+
+
 def add(x: Tensor, residual: Tensor) -> Tensor:
     """x + residual in the dtype of x, written over `residual`: a convolution's or a norm's answer that nobody keeps.
 
-    Gradients allow it: neither of the two needs its own answer for them.
+    Gradients allow it: neither of the two needs its own answer for them. On a GPU nothing is written over: see `relu`.
     """
-    return residual.to(x.dtype).add_(x)
+    residual = residual.to(x.dtype)
+    return residual + x if takes_gpu_form(x) else residual.add_(x)
 
 
 def in_full_range(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
@@ -159,7 +168,7 @@ class Projection(nn.Conv3d):
 
 
 def project(x: Tensor, *projections: nn.Conv3d) -> Sequence[Tensor]:
-    """Each of the 1x1x1 `projections` of one x; on a GPU by one product, which reads x once and writes its gradient once.
+    """Each of the 1x1x1 `projections` of one x; on a GPU by one product: x is read, its gradient written, once.
 
     Their weights stay apart: those of the one product are put together at each call.
     """

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from slowfast_gta.models.attention.build import build_attention, choose_attention
 from slowfast_gta.models.build import MODEL_REGISTRY, Host
 from slowfast_gta.models.heads import ResNetBasicHead
-from slowfast_gta.models.layers import BatchNorm3d, Conv3d, add, max_pool_frames
+from slowfast_gta.models.layers import BatchNorm3d, Conv3d, add, max_pool_frames, relu
 from slowfast_gta.models.layout import TEMPORAL_KERNELS, Place, StageLayout, attention_places, build_layout
 from slowfast_gta.models.refine import AFR, build_refine
 from slowfast_gta.models.shift import temporal_shift
@@ -33,7 +33,7 @@ class Stem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # ReLU after the pool, on a quarter of the numbers: the answer is the same.
-        return F.relu(max_pool_frames(self.bn(self.conv(x))), inplace=True)
+        return relu(max_pool_frames(self.bn(self.conv(x))))
 
 
 class Bottleneck(nn.Module):
@@ -56,8 +56,8 @@ class Bottleneck(nn.Module):
         return self.c_bn
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.a_bn(self.a(x)), inplace=True)
-        x = F.relu(self.b_bn(self.b(x)), inplace=True)
+        x = relu(self.a_bn(self.a(x)))
+        x = relu(self.b_bn(self.b(x)))
         return self.c_bn(self.c(x))
 
 
@@ -76,7 +76,7 @@ class Basic(nn.Module):
         return self.b_bn
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.a_bn(self.a(x)), inplace=True)
+        x = relu(self.a_bn(self.a(x)))
         return self.b_bn(self.b(x))
 
 
@@ -98,7 +98,7 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.branch1 is None else self.branch1_bn(self.branch1(x))
         residual = self.branch2(temporal_shift(x, self.shift_div) if self.shift_div else x)
-        return F.relu(add(shortcut, residual), inplace=True)
+        return relu(add(shortcut, residual))
 
 
 class ResStage(Host):

@@ -77,7 +77,7 @@ class TemporalMix(nn.Module):
             # Equations 7 and 8 together are one linear map from (group, frame) to (head, frame): one product.
             weight = weight.permute(1, 2, 0, 3).reshape(self.groups * frames, self.groups * frames)
             v = v_BGTND.reshape(batch, self.groups * frames, -1)
-            # In training, @ would copy V once more, to spare itself a weight for each clip. bmm needs no copy of either.
+            # In training, @ would copy V once more, to spare itself a weight for each clip; bmm copies neither.
             mixed = torch.bmm(weight.expand(batch, -1, -1), v) if takes_gpu_form(v) else weight @ v
         else:
             mixed = weight @ v_BGTND.reshape(batch, self.groups, frames, -1)

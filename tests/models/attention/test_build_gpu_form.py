@@ -41,7 +41,11 @@ def test_the_form_for_gpus_is_the_same_function(name, options):
     largest = max(float(gradient.norm()) for gradient in wanted[2:] if gradient is not None)
     for one, other in zip(found, wanted, strict=True):
         # A gradient that is zero but for rounding (of a bias that BatchNorm takes away) is judged by the others.
-        assert one is other is None or relative(one, other) < 1e-13 or float((one - other).detach().norm()) < 1e-13 * largest
+        assert (
+            one is other is None
+            or relative(one, other) < 1e-13
+            or float((one - other).detach().norm()) < 1e-13 * largest
+        )
 
 
 class Products(torch.utils._python_dispatch.TorchDispatchMode):
