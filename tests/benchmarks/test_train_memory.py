@@ -14,6 +14,7 @@ from slowfast_gta.engine.training.trial import try_sample
 LARGER = [*TINY, "DATA.RESIZE", [64, 64], "DATA.TRAIN_CROP_SIZE", 64]
 
 
+@pytest.mark.slow
 def test_a_clip_s_share_and_the_batches_that_fit():
     cfg = load_config(CFG, LARGER)
     found, less = (
@@ -32,6 +33,7 @@ def test_a_clip_s_share_and_the_batches_that_fit():
         assert taken / (1000 * int(size)) == pytest.approx(1, rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_command(capsys):
     tiny = [str(value) for value in TINY]
     assert run_command("complexity", ["--train", "--cfg", str(CFG), "--json", *tiny]) == 0
@@ -39,4 +41,7 @@ def test_the_command(capsys):
     assert answer["cfg"] == str(CFG) and set(answer["train_memory"]) == {"float32", "bfloat16"}
     kept = [answer["train_memory"][word]["mb_kept_a_clip"] for word in ("bfloat16", "float32")]
     assert kept[0] < 0.8 * kept[1]
+
+
+def test_two_questions_at_once_are_refused():
     assert run_command("complexity", ["--train", "--table", "paper"]) == 2

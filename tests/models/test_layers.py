@@ -56,7 +56,10 @@ def nodes_of(tensor: torch.Tensor) -> set[str]:
     return set(found.values())
 
 
-@pytest.mark.parametrize("name", ["SSv1/R2D50_GTA", "SSv1/R2D50_TSM_W3", "Kinetics/SLOWFAST_8x8_R50", "SSv1/R2D50_NL"])
+MORE = ["SSv1/R2D50_TSM_W3", "Kinetics/SLOWFAST_8x8_R50", "SSv1/R2D50_NL"]
+
+
+@pytest.mark.parametrize("name", ["SSv1/R2D50_GTA", *(pytest.param(name, marks=pytest.mark.slow) for name in MORE)])
 def test_on_a_gpu_nothing_is_written_over_a_view(name):
     """Whose gradient would be four copies for each (CopySlices): 2 GB a clip of a ResNet-50."""
     with torch.device("meta"):

@@ -53,7 +53,7 @@ def assert_same(one: nn.Module, other: nn.Module, amp: bool = False) -> None:
     assert counts and all(count == 1 for count in counts)
 
 
-@pytest.mark.parametrize("amp", [False, True], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("amp", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_gradients_and_statistics_are_the_same_bits(name, amp):
     assert_same(network_of(name, True), network_of(name, False), amp)
@@ -86,7 +86,7 @@ def test_the_second_pass_drops_what_the_first_dropped():
     assert torch.equal(*gradients) and block.runs == 3
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ["SSv1/R2D50", *(pytest.param(n, marks=pytest.mark.slow) for n in list(NETWORKS)[1:])])
 def test_less_is_kept(name):
     kept = []
     for recomputes in (True, False):
