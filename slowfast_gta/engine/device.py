@@ -113,7 +113,8 @@ class CopiesAhead:
 
     def __call__(self, batch: Any) -> Any:
         """`batch` on the device, as whatever is computed next may use it. Its host memory should be pinned."""
-        if self._stream is None or not is_dataclass(batch):
+        findable: bool = is_dataclass(batch)
+        if self._stream is None or not findable:
             return batch.to(self.device)
         with torch.cuda.stream(self._stream):
             moved = batch.to(self.device)
