@@ -49,7 +49,7 @@ def _operations(function: Any, arguments: Sequence[Any], options: dict[str, Any]
 class Meter(TorchDispatchMode):
     """While it is on, every operation is counted under the innermost module of `model` that runs it.
 
-    macs, activations: by module name. peak_bytes: see the top of the file.
+    macs, activations: by module name. alive_bytes: of tensors at this moment; peak_bytes: the most there were.
     """
 
     def __init__(self, model: nn.Module):
@@ -58,7 +58,7 @@ class Meter(TorchDispatchMode):
         self.activations: Counter[str] = Counter()
         self.peak_bytes = 0
         self._alive: dict[int, weakref.ref] = {}
-        self._alive_bytes = 0
+        self.alive_bytes = 0
         self._running = [""]
         self._names = {module: name for name, module in model.named_modules()}
         self._own(list(model.parameters()) + list(model.buffers()))
@@ -73,7 +73,7 @@ class Meter(TorchDispatchMode):
         if operations is not None:
             name = self._running[-1]
             self.macs[name] += operations // 2  # torch counts a multiply-add as two
-            self.activations[name] += tree_leaves(output)[0].numel()
+            self.activations[name] += next(leaf.numel() for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
         return output
 
     @contextmanager
@@ -106,12 +106,12 @@ class Meter(TorchDispatchMode):
             key, size = id(storage), storage.nbytes()
             if key not in self._alive:
                 self._alive[key] = weakref.ref(storage, partial(self._free, key, size))
-                self._alive_bytes += size
-        self.peak_bytes = max(self.peak_bytes, self._alive_bytes)
+                self.alive_bytes += size
+        self.peak_bytes = max(self.peak_bytes, self.alive_bytes)
 
     def _free(self, key: int, size: int, _: object) -> None:
         del self._alive[key]
-        self._alive_bytes -= size
+        self.alive_bytes -= size
 
 
 def build_complexity(cfg: CfgNode) -> dict:

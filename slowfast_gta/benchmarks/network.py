@@ -6,11 +6,12 @@ Ours in evaluation is what a test runs: BatchNorm folded into the convolutions.
 """
 
 import copy
+import math
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast_gta.engine.device import device_from_cfg, peak_memory_gib
+from slowfast_gta.engine.training.trial import try_sample
 from slowfast_gta.models.build import build_model
 from slowfast_gta.models.fold import fold_batch_norms
 from slowfast_gta.models.layers import BatchNorm3d, Conv3d, Projection
@@ -89,17 +91,32 @@ class PlainForm(nn.Module):
             return self.network(clip)
 
 
-def build_benchmark(cfg: CfgNode, pairs: int = 10, batch_size: int = 1) -> dict:
+def default_batch_size(network: nn.Module, clip: Sequence[int], device: torch.device) -> int:
+    """Clips (3, T, H, W) at a time: one on a CPU; on a GPU as many as fill it, a power of two up to 64.
+
+    By what is free there and what `network` keeps of one clip in training in float32, which the plain form, and what an
+    allocator loses, are given twice.
+    """
+    if device.type == "cpu":
+        return 1
+    free, _ = torch.cuda.mem_get_info(device)
+    kept = try_sample(network, torch.empty(1, *clip, device="meta")).saved_bytes
+    return 2 ** min(int(math.log2(max(free / max(2 * kept, 1), 1))), 6)
+
+
+def build_benchmark(cfg: CfgNode, pairs: int = 10, batch_size: int | None = None) -> dict:
     """Time the network of `cfg` without attention (R2D, for short) and with GTA, on cfg.NUM_GPUS's device.
 
     A speed-up is the median over `pairs` of (seconds of the plain form / seconds of ours). For bf16 the plain form
     runs in fp32, and in bf16 for "eval_bf16_over_plain_bf16"; both are None where the machine has no bf16.
+    `batch_size` None: `default_batch_size`.
     """
     device = device_from_cfg(cfg)
     torch.manual_seed(cfg.RNG_SEED)
     backbone, with_gta = (build_model(build_variant(cfg, name)).to(device) for name in ("none", "GTA"))
-    shape = (batch_size, 3, cfg.DATA.NUM_FRAMES, cfg.DATA.TEST_CROP_SIZE, cfg.DATA.TEST_CROP_SIZE)
-    crop = cfg.DATA.TRAIN_CROP_SIZE
+    crop, test_crop = cfg.DATA.TRAIN_CROP_SIZE, cfg.DATA.TEST_CROP_SIZE
+    batch_size = batch_size or default_batch_size(with_gta, (3, cfg.DATA.NUM_FRAMES, crop, crop), device)
+    shape = (batch_size, 3, cfg.DATA.NUM_FRAMES, test_crop, test_crop)
     clip, train_clip = torch.randn(shape, device=device), torch.randn(*shape[:3], crop, crop, device=device)
     labels = torch.randint(cfg.MODEL.NUM_CLASSES, (batch_size,), device=device)
 

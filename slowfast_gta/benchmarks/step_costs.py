@@ -3,7 +3,7 @@
 torch's fake tensors, which have shapes and no contents, go through the real code, and every operation reports here. An
 operation is taken to read each of its inputs once and to write each of its outputs once: what kernels read twice, and
 what caches save, is not in it. It is a lower bound to divide a card's bandwidth by, and shows what a change moves.
-Weights are in the precision of the activations.
+Weights are in the precision of the activations, and operations are those of a GPU where they differ (models/layers.py).
 """
 
 from collections import Counter
@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from slowfast_gta.models.build import build_model
+from slowfast_gta.models.layers import gpu_form
 
 # Operations that touch no memory, though torch does not call them views.
 _FREE = {
@@ -90,7 +91,7 @@ def _made_of(dtype: torch.dtype) -> Iterator[None]:
 def build_step_costs(cfg: CfgNode, batch_size: int = 8, dtype: torch.dtype = torch.bfloat16) -> dict:
     """{"gb_a_clip", "launches", "gmacs_a_clip", "largest": {operation: GB a clip}} of a training step of `cfg`."""
     side = cfg.DATA.TRAIN_CROP_SIZE
-    with FakeTensorMode(), _made_of(dtype):
+    with FakeTensorMode(), _made_of(dtype), gpu_form():
         traffic = count_step(build_model(cfg), (batch_size, 3, cfg.DATA.NUM_FRAMES, side, side), dtype)
     unit = 1e9 * batch_size
     return {

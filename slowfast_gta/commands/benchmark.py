@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_config_arguments(parser, required=False)
     parser.add_argument("--pairs", type=int, metavar="N", help="timed pairs (default: model 10, else 5)")
     parser.add_argument(
-        "--batch", type=int, default=1, metavar="N", help="model, scaling: clips at a time (default: %(default)s)"
+        "--batch", type=int, metavar="N", help="model, scaling: clips at a time (default: 1; model on a GPU: fill it)"
     )
     parser.add_argument("--processes", type=int, metavar="N", help="scaling on CPUs: processes (default: one a core)")
     parser.add_argument("--files", nargs="+", default=[], metavar="VIDEO", help="loader: videos of your own")
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise ConfigError(f"--against goes with benchmark model, not with {args.what}.")
     default = _AGAINST_PAIRS if args.against else _PAIRS[args.what]
     pairs = default if args.pairs is None else args.pairs
-    if min(pairs, args.batch) < 1 or not args.feed > 0:
+    if min(pairs, 1 if args.batch is None else args.batch) < 1 or not args.feed > 0:
         raise ConfigError(f"--pairs {pairs}, --batch {args.batch} and --feed {args.feed:g} must be above 0.")
     if args.processes is not None and args.processes < 2:
         raise ConfigError(f"--processes {args.processes} must be 2 or more: one is what they are compared with.")
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif args.against:
         from slowfast_gta.benchmarks.against import build_against
 
-        answer, table = build_against(cfg, args.against, pairs, args.batch), _against_table
+        answer, table = build_against(cfg, args.against, pairs, args.batch or 1), _against_table
     elif args.what == "model":
         from slowfast_gta.benchmarks.network import build_benchmark
 
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif args.what == "scaling":
         from slowfast_gta.benchmarks.scaling import build_scaling
 
-        answer, table = build_scaling(cfg, args.processes, pairs, args.batch), _scaling_table
+        answer, table = build_scaling(cfg, args.processes, pairs, args.batch or 1), _scaling_table
     else:
         from slowfast_gta.benchmarks.loader import build_loader_benchmark
 

@@ -18,6 +18,7 @@ _EXAMPLES = """examples:
   python tools/complexity.py --cfg configs/SSv1/R2D50_GTA.yaml
   python tools/complexity.py --cfg configs/SSv1/R2D50.yaml configs/SSv1/R2D50_GTA.yaml --json DATA.NUM_FRAMES 16
   python tools/complexity.py --table paper
+  python tools/complexity.py --train --cfg configs/SSv1/R2D50_GTA.yaml MODEL.ACT_CHECKPOINT True
 
 One clip at DATA.TEST_CROP_SIZE. docs/complexity.md tells what is counted, and what is not.
 """
@@ -31,10 +32,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_config_arguments(parser, required=False)
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     parser.add_argument("--table", choices=["paper"], help="the papers' tables beside ours; --cfg may choose rows")
+    parser.add_argument("--train", action="store_true", help="memory of a training step, and what batch fits a GPU")
     args = parse_arguments(parser, arguments)
+    if args.train and args.table:
+        raise ConfigError("--train and --table are two questions; give one of them.")
+    answers: list[dict]
     if args.table:
         answers = _paper_rows(args)
         text = _paper_table
+    elif args.cfg and args.train:
+        answers = _train_memory(split_tokens(args.cfg)[0], load_configs(args))
+        text = _train_report
     elif args.cfg:
         answers = _count(split_tokens(args.cfg)[0], load_configs(args))
         text = _report
@@ -48,6 +56,25 @@ def _count(files: Sequence[str], configs: Sequence) -> list[dict]:
     from slowfast_gta.benchmarks.complexity import build_complexity
 
     return [{"cfg": file} | build_complexity(cfg) for file, cfg in zip(files, configs, strict=True)]
+
+
+def _train_memory(files: Sequence[str], configs: Sequence) -> list[dict]:
+    from slowfast_gta.benchmarks.train_memory import build_train_memory
+
+    found = [build_train_memory(cfg) for cfg in configs]
+    return [{"cfg": file, "train_memory": memory} for file, memory in zip(files, found, strict=True)]
+
+
+def _train_report(answers: list[dict]) -> str:
+    lines = []
+    for answer in answers:
+        lines.append(f"{answer['cfg']}: memory of a training step, counted, not compared with a GPU's allocator")
+        lines.append(f"  {'':<10}{'MB a clip':>11}{'kept':>12}{'MB besides':>12}   clips that fit")
+        for precision, found in answer["train_memory"].items():
+            fits = ", ".join(f"{size} GB: {count}" for size, count in found["batch_size"].items())
+            numbers = f"{found['mb_a_clip']:>11.0f}{found['mb_kept_a_clip']:>12.0f}{found['mb_constant']:>12.0f}"
+            lines.append(f"  {precision:<10}{numbers}   {fits}")
+    return "\n".join(lines)
 
 
 def _paper_rows(args: argparse.Namespace) -> list[dict]:

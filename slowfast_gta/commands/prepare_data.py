@@ -5,6 +5,7 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,13 @@ def _extract_frames(args: argparse.Namespace) -> int:
         _check_positive("--short-side", args.short_side, 16)
     if args.fps is not None:
         _check_positive("--fps", args.fps, 0.001)
-    return _report(args, *extract_all(args.folder, args.output, args.fps, args.short_side, args.name, _workers(args)))
+    settings = (args.fps, args.short_side, args.name, _workers(args))
+    return _report(args, *extract_all(args.folder, args.output, *settings, tell=partial(_tell_size, args)))
+
+
+def _tell_size(args: argparse.Namespace, estimate: Any) -> None:
+    """Before the work: how large it will be. With --json on stderr."""
+    print(estimate.sentence(), file=sys.stderr if args.json else sys.stdout, flush=True)
 
 
 def _add_lists(commands: Any) -> None:

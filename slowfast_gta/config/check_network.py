@@ -17,6 +17,12 @@ _STAGES = ("res2", "res3", "res4", "res5")
 def check_network(cfg: CfgNode) -> Iterator[Fault]:
     """Faults of ResNet and SlowFast and of the blocks in them. A network of the user's own checks itself."""
     yield from check_attention_choice(cfg)
+    if cfg.MODEL.ACT_CHECKPOINT and cfg.COMPILE != "none":
+        yield Fault(
+            "MODEL.ACT_CHECKPOINT",
+            f"MODEL.ACT_CHECKPOINT does not go with COMPILE {cfg.COMPILE}: what torch.compile keeps is its own choice. "
+            "Set COMPILE to none, or MODEL.ACT_CHECKPOINT to False.",
+        )
     if cfg.MODEL.MODEL_NAME not in ("ResNet", "SlowFast"):
         return
     faults = [*check_arch(cfg), *check_lists(cfg), *check_widths(cfg)]

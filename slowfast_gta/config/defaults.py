@@ -34,6 +34,7 @@ _C.MODEL.DROPOUT_RATE = 0.5  # probability of dropping a feature before the clas
 _C.MODEL.FC_INIT_STD = 0.01  # standard deviation of the classifier's first weights
 _C.MODEL.HEAD_ACT = "softmax"  # what turns scores into answers in eval: softmax | sigmoid | none
 _C.MODEL.LOSS_FUNC = "cross_entropy"  # cross_entropy
+_C.MODEL.ACT_CHECKPOINT = False  # training: keep only what goes into each block, and run it again for its gradient
 _C.MODEL.FROZEN_BN = False  # PySlowFast's word for BN.FREEZE all
 
 _C.RESNET = CfgNode()

@@ -81,7 +81,6 @@ _WITHOUT_EFFECT = {
     "DATA.TRAIN_PCA_EIGVAL": "colours of Kinetics and Something-Something are not jittered there either",
     "DATA.TRAIN_PCA_EIGVEC": "colours of Kinetics and Something-Something are not jittered there either",
     "DATA_LOADER.ENABLE_MULTI_THREAD_DECODE": "it changes speed only",
-    "MODEL.ACT_CHECKPOINT": "it changes memory only",
     "MODEL.MULTI_PATHWAY_ARCH": "it is a list of names, known here",
     "MODEL.SINGLE_PATHWAY_ARCH": "it is a list of names, known here",
     "RESNET.INPLACE_RELU": "it changes memory only",

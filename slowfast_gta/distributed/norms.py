@@ -19,7 +19,9 @@ class _Synchronized(nn.modules.batchnorm._BatchNorm):
         if not self.training or get_world_size() == 1:
             return super().forward(x)
         normalized, mean, var, count = _Normalize.apply(x, self.weight, self.bias, self.eps)
-        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        if self.num_batches_tracked is None:  # computed again, for a gradient: see models/recompute.py
+            return normalized
+        assert self.running_mean is not None and self.running_var is not None
         assert self.momentum is not None  # synchronize_norms takes plain BatchNorms
         with torch.no_grad():
             self.num_batches_tracked.add_(1)

@@ -1,11 +1,13 @@
 """The device a run uses, and a batch's way onto it."""
 
-import itertools
 import logging
 import os
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from itertools import chain
+from typing import Any
 
 import torch
 from fvcore.common.config import CfgNode
@@ -94,8 +96,47 @@ def settle_determinism(inexact: Sequence[str] | None) -> None:
 
 def device_of(model: nn.Module) -> torch.device:
     """Where a network's tensors are."""
-    first = next(itertools.chain(model.parameters(), model.buffers()), None)
+    first = next(chain(model.parameters(), model.buffers()), None)
     return torch.device("cpu") if first is None else first.device
+
+
+class CopiesAhead:
+    """Brings batches to a device. To a GPU on a stream of their own, while it is still at the step before.
+
+    A batch's tensors are its fields, in lists, tuples, dicts and dataclasses too; one that is no dataclass is copied on
+    the stream of the steps, for what it holds cannot be found.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def __call__(self, batch: Any) -> Any:
+        """`batch` on the device, as whatever is computed next may use it. Its host memory should be pinned."""
+        findable: bool = is_dataclass(batch)
+        if self._stream is None or not findable:
+            return batch.to(self.device)
+        with torch.cuda.stream(self._stream):
+            moved = batch.to(self.device)
+        steps = torch.cuda.current_stream(self.device)
+        steps.wait_stream(self._stream)
+        for tensor in tensors_in(moved):
+            if tensor.is_cuda:
+                tensor.record_stream(steps)  # its memory is not given to another batch before the step is over
+        return moved
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Every tensor in lists, tuples, dicts and the fields of dataclasses."""
+    if isinstance(value, Tensor):
+        yield value
+    elif is_dataclass(value) and not isinstance(value, type):
+        for field in fields(value):
+            yield from tensors_in(getattr(value, field.name))
+    elif isinstance(value, Mapping):
+        yield from chain.from_iterable(map(tensors_in, value.values()))
+    elif isinstance(value, list | tuple):
+        yield from chain.from_iterable(map(tensors_in, value))
 
 
 class Normalize:
@@ -109,11 +150,21 @@ class Normalize:
         self.reverse = reverse
 
     def __call__(self, frames: Tensor) -> Tensor:
+        """float32; under autocast on a GPU in its precision, since the first convolution would round it to that."""
         if self.factor.device != frames.device:  # once: the clips of a process are all on one device
             self.factor, self.offset = self.factor.to(frames.device), self.offset.to(frames.device)
         frames = frames.contiguous(memory_format=torch.channels_last_3d)
-        normalized = frames.float().mul_(self.factor).add_(self.offset)
+        if frames.is_cuda:
+            lower = torch.is_autocast_enabled("cuda")
+            normalized = self.in_one_pass(frames, torch.get_autocast_dtype("cuda") if lower else torch.float32)
+        else:
+            normalized = frames.float().mul_(self.factor).add_(self.offset)
         return normalized.flip(1) if self.reverse else normalized
+
+    def in_one_pass(self, frames: Tensor, dtype: torch.dtype) -> Tensor:
+        """The same in `dtype`: computed in float32, rounded once, by one kernel that reads bytes and writes `dtype`."""
+        normalized = torch.empty_like(frames, dtype=dtype)
+        return torch.addcmul(self.offset, frames, self.factor, out=normalized)
 
 
 def build_normalize(cfg: CfgNode) -> Normalize:

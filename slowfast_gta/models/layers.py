@@ -5,11 +5,29 @@ one batch of channels_last images without a copy, so a convolution that does not
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+_forced = False
+
+
+def takes_gpu_form(x: Tensor) -> bool:
+    """Whether `x` is computed with as is best on a GPU: the same answers, but for the last bits, which a CPU keeps."""
+    return x.is_cuda or _forced
+
+
+@contextlib.contextmanager
+def gpu_form() -> Iterator[None]:
+    """Inside `with`, every tensor `takes_gpu_form`: to count and to test on a CPU what a GPU is given."""
+    global _forced
+    before, _forced = _forced, True
+    try:
+        yield
+    finally:
+        _forced = before
 
 
 def fold(x: Tensor) -> Tensor:
@@ -25,12 +43,22 @@ def unfold(x: Tensor, num_frames: int) -> Tensor:
     return x.unflatten(0, (-1, num_frames)).transpose(1, 2)
 
 
+def relu(x: Tensor) -> Tensor:
+    """ReLU of an answer that nobody else keeps: written over it, but on a GPU.
+
+    There the answer of a norm is a view of images (`BatchNorm3d`), and the gradient of what is written over a view
+    costs four copies. What is kept for the gradient is the same either way.
+    """
+    return F.relu(x, inplace=not takes_gpu_form(x))
+
+
 def add(x: Tensor, residual: Tensor) -> Tensor:
     """x + residual in the dtype of x, written over `residual`: a convolution's or a norm's answer that nobody keeps.
 
-    Gradients allow it: neither of the two needs its own answer for them.
+    Gradients allow it: neither of the two needs its own answer for them. On a GPU nothing is written over: see `relu`.
     """
-    return residual.to(x.dtype).add_(x)
+    residual = residual.to(x.dtype)
+    return residual + x if takes_gpu_form(x) else residual.add_(x)
 
 
 def in_full_range(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
@@ -105,7 +133,7 @@ class BatchNorm3d(nn.BatchNorm3d):
     replaceable = True  # by one over parts of a batch, or over all processes, as torch's own
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.of_images(x) if x.is_cuda else super().forward(x)
+        return self.of_images(x) if takes_gpu_form(x) else super().forward(x)
 
     def of_images(self, x: Tensor) -> Tensor:
         """The same of (B*T, C, H, W)."""
@@ -137,6 +165,20 @@ class Projection(nn.Conv3d):
 
     def forward(self, x: Tensor) -> Tensor:
         return unfold(F.conv2d(fold(x), self.weight.squeeze(2), self.bias), x.shape[2])
+
+
+def project(x: Tensor, *projections: nn.Conv3d) -> Sequence[Tensor]:
+    """Each of the 1x1x1 `projections` of one x; on a GPU by one product: x is read, its gradient written, once.
+
+    Their weights stay apart: those of the one product are put together at each call.
+    """
+    ours = all(isinstance(projection, Projection | Conv3d) for projection in projections)
+    biases = [projection.bias for projection in projections if projection.bias is not None]
+    if len(projections) < 2 or not (ours and takes_gpu_form(x)) or len(biases) not in (0, len(projections)):
+        return [projection(x) for projection in projections]
+    weight = torch.cat([projection.weight for projection in projections]).squeeze(2)
+    images = F.conv2d(fold(x), weight, torch.cat(biases) if biases else None)
+    return unfold(images, x.shape[2]).split([projection.out_channels for projection in projections], 1)
 
 
 def max_pool_frames(x: Tensor) -> Tensor:

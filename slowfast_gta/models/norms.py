@@ -19,7 +19,7 @@ class SubBatchNorm3d(nn.BatchNorm3d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        assert self.running_mean is not None and self.running_var is not None
         assert self.momentum is not None
         mean_before, var_before, momentum = self.running_mean, self.running_var, self.momentum
         parts = x.tensor_split(min(self.num_splits, len(x)))  # which may differ by one clip
@@ -29,6 +29,8 @@ class SubBatchNorm3d(nn.BatchNorm3d):
             for part, (mean, var) in zip(parts, statistics, strict=True)
         ]
         means, variances = zip(*statistics, strict=True)
+        if self.num_batches_tracked is None:  # computed again, for a gradient: see models/recompute.py
+            return torch.cat(normalized)
         with torch.no_grad():
             self.running_mean.copy_(torch.stack(means).mean(0))
             self.running_var.copy_(torch.stack(variances).mean(0))

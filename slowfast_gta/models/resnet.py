@@ -8,6 +8,7 @@ Legend: B batch, C channel, T frame, H W space, K classes.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +18,9 @@ from torch import Tensor, nn
 from slowfast_gta.models.attention.build import build_attention, choose_attention
 from slowfast_gta.models.build import MODEL_REGISTRY, Host
 from slowfast_gta.models.heads import ResNetBasicHead
-from slowfast_gta.models.layers import BatchNorm3d, Conv3d, add, max_pool_frames
+from slowfast_gta.models.layers import BatchNorm3d, Conv3d, add, max_pool_frames, relu
 from slowfast_gta.models.layout import TEMPORAL_KERNELS, Place, StageLayout, attention_places, build_layout
+from slowfast_gta.models.recompute import recomputed
 from slowfast_gta.models.refine import AFR, build_refine
 from slowfast_gta.models.shift import temporal_shift
 
@@ -33,7 +35,7 @@ class Stem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # ReLU after the pool, on a quarter of the numbers: the answer is the same.
-        return F.relu(max_pool_frames(self.bn(self.conv(x))), inplace=True)
+        return relu(max_pool_frames(self.bn(self.conv(x))))
 
 
 class Bottleneck(nn.Module):
@@ -56,8 +58,8 @@ class Bottleneck(nn.Module):
         return self.c_bn
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.a_bn(self.a(x)), inplace=True)
-        x = F.relu(self.b_bn(self.b(x)), inplace=True)
+        x = relu(self.a_bn(self.a(x)))
+        x = relu(self.b_bn(self.b(x)))
         return self.c_bn(self.c(x))
 
 
@@ -76,7 +78,7 @@ class Basic(nn.Module):
         return self.b_bn
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.a_bn(self.a(x)), inplace=True)
+        x = relu(self.a_bn(self.a(x)))
         return self.b_bn(self.b(x))
 
 
@@ -98,7 +100,7 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.branch1 is None else self.branch1_bn(self.branch1(x))
         residual = self.branch2(temporal_shift(x, self.shift_div) if self.shift_div else x)
-        return F.relu(add(shortcut, residual), inplace=True)
+        return relu(add(shortcut, residual))
 
 
 class ResStage(Host):
@@ -106,6 +108,7 @@ class ResStage(Host):
 
     def __init__(self, pathways: list[list[ResBlock]]):
         super().__init__()
+        self.recomputes = False  # MODEL.ACT_CHECKPOINT: in training, each block keeps only what goes into it
         self._order: list[list[str]] = [[] for _ in pathways]
         for pathway, blocks in enumerate(pathways):
             for index, block in enumerate(blocks):
@@ -125,20 +128,25 @@ class ResStage(Host):
 
     def forward(self, pathways: list[Tensor], masks: list[Tensor] | None = None) -> list[Tensor]:
         """[(B, C, T, H, W)] -> the same. Where `masks` is given, that of the last block which hands one joins it."""
+        run = recomputed if self.recomputes and self.training and torch.is_grad_enabled() else _run
         out = []
         for x, names in zip(pathways, self._order, strict=True):
             asked = None if masks is None else self._last_with_mask(names)
             for name in names:
                 if masks is not None and name == asked:
-                    x, mask = getattr(self, name)(x, return_mask=True)
+                    x, mask = run(self.get_submodule(name), x, return_mask=True)
                     masks.append(mask)
                 else:
-                    x = getattr(self, name)(x)
+                    x = run(self.get_submodule(name), x)
             out.append(x)
         return out
 
     def _last_with_mask(self, names: list[str]) -> str | None:
         return next((name for name in reversed(names) if getattr(self.get_submodule(name), "hands_mask", False)), None)
+
+
+def _run(block: nn.Module, x: Tensor, **options: Any) -> Any:
+    return block(x, **options)
 
 
 def build_stages(cfg: CfgNode, layout: list[list[StageLayout]]) -> list[ResStage]:
@@ -156,6 +164,8 @@ def build_stages(cfg: CfgNode, layout: list[list[StageLayout]]) -> list[ResStage
         return ResBlock(dim, stage, stride, branch2, shift_div)
 
     stages = [ResStage([[block(stage, i) for i in range(stage.num_blocks)] for stage in row]) for row in layout]
+    for stage in stages:
+        stage.recomputes = cfg.MODEL.ACT_CHECKPOINT
     for place in attention_places(layout, cfg.NONLOCAL.LOCATION):
         stages[place.stage - 2].insert("nonlocal", place, build_nonlocal(cfg, place))
     if cfg.ATTENTION.NAME != "none":

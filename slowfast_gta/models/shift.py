@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from slowfast_gta.models.layers import takes_gpu_form
+
 
 def temporal_shift(x: Tensor, fold_div: int) -> Tensor:
     """(B, C, T, H, W) with the first C/fold_div channels taken from the next frame, as many from the previous one.
@@ -41,5 +43,5 @@ class _Shift(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        # In plain memory order, as torch's own gradient of slices is: what is summed behind it keeps its last bits.
-        return shifted(grad.contiguous(), ctx.fold, back=True), None
+        # On a CPU in plain memory order, as torch's own gradient of slices is: what is summed behind it keeps its bits.
+        return shifted(grad if takes_gpu_form(grad) else grad.contiguous(), ctx.fold, back=True), None

@@ -7,13 +7,12 @@ Parameter names and the choice of the slow pathway's frames are PySlowFast's.
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast_gta.models.build import MODEL_REGISTRY
 from slowfast_gta.models.heads import ResNetBasicHead
-from slowfast_gta.models.layers import BatchNorm3d, Conv3d
+from slowfast_gta.models.layers import BatchNorm3d, Conv3d, relu
 from slowfast_gta.models.layout import TEMPORAL_KERNELS, build_layout
 from slowfast_gta.models.resnet import ResStage, Stem, as_clip, build_head, build_stages
 
@@ -33,7 +32,7 @@ class FuseFastToSlow(nn.Module):
 
     def forward(self, pathways: list[Tensor]) -> list[Tensor]:
         slow, fast = pathways
-        return [torch.cat([slow, F.relu(self.bn(self.conv_f2s(fast)), inplace=True)], dim=1), fast]
+        return [torch.cat([slow, relu(self.bn(self.conv_f2s(fast)))], dim=1), fast]
 
 
 @MODEL_REGISTRY.register()

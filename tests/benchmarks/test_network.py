@@ -6,7 +6,8 @@ from miniatures import ROOT
 from torch import nn
 
 from slowfast_gta import build_model, load_config
-from slowfast_gta.benchmarks.network import PlainForm, build_variant
+from slowfast_gta.benchmarks.network import PlainForm, build_variant, default_batch_size
+from slowfast_gta.engine.training.trial import try_sample
 from slowfast_gta.models.layers import Conv3d
 
 SMALL = ["RESNET.DEPTH", 14, "RESNET.WIDTH_PER_GROUP", 8, "DATA.TRAIN_CROP_SIZE", 64, "DATA.TEST_CROP_SIZE", 64]
@@ -30,6 +31,16 @@ def test_the_plain_form_answers_the_same(name, attention):
     torch.testing.assert_close(plain(x), network(x), rtol=1e-9, atol=1e-10)
     names = [name for name, _ in network.named_modules()]
     assert any("_attention0" in name for name in names) == (attention != "none")
+
+
+def test_a_gpu_is_filled_by_default_and_a_cpu_gets_one_clip(monkeypatch):
+    network = build_model(load_config(ROOT / "configs/SSv1/R2D50.yaml", SMALL))
+    clip = (3, 8, 64, 64)
+    kept = try_sample(network, torch.empty(1, *clip, device="meta")).saved_bytes
+    assert kept > 0 and default_batch_size(network, clip, torch.device("cpu")) == 1
+    for free, wanted in ((kept, 1), (2 * 9 * kept, 8), (2 * 16 * kept, 16), (10**15, 64)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10**15))
+        assert default_batch_size(network, clip, torch.device("cuda")) == wanted
 
 
 def test_the_plain_form_keeps_no_memory_format_of_ours():

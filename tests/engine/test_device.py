@@ -1,20 +1,25 @@
 """Normalising, and which device a config means."""
 
+import contextlib
 import os
+from dataclasses import dataclass
 
 import pytest
 import torch
+from float_clips import batch_of
 from hidden_gpus import asks_for_gpus
 from miniatures import CFG, TINY
 
 from slowfast_gta import load_config
 from slowfast_gta.engine.device import (
+    CopiesAhead,
     Normalize,
     build_normalize,
     device_from_cfg,
     num_gpus_from_cfg,
     set_tf32,
     settle_determinism,
+    tensors_in,
 )
 from slowfast_gta.errors import RunError
 
@@ -31,6 +36,87 @@ def test_normalize_is_the_formula(reverse):
     found = Normalize(MEAN, STD, reverse)(frames)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.double(), wanted, atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_one_pass_normalises_as_several_do(dtype):
+    frames = torch.randint(0, 256, (2, 4, 5, 6, 3), dtype=torch.uint8).permute(0, 4, 1, 2, 3)
+    normalize = Normalize(MEAN, STD, False)
+    found = normalize.in_one_pass(frames, dtype)
+    assert found.dtype == dtype and found.is_contiguous(memory_format=torch.channels_last_3d)
+    # Rounded once from what is computed in float32, whose last bit may be another.
+    torch.testing.assert_close(found, normalize(frames).to(dtype), rtol=torch.finfo(dtype).eps, atol=1e-6)
+
+
+class OnGpu(torch.Tensor):
+    """A tensor that says it is on a GPU, and for which streams it is kept."""
+
+    is_cuda = True
+
+    def record_stream(self, stream):
+        self.kept_for = stream
+
+
+@dataclass
+class Holder:
+    tensor: torch.Tensor
+
+
+@dataclass
+class Clips:
+    frames: torch.Tensor
+    more: list
+    streams: list
+
+    def to(self, device):
+        self.streams.append(FakeStream.current)
+        on_gpu = [tensor.as_subclass(OnGpu) for tensor in (self.frames, *self.more)]
+        return Clips(on_gpu[0], [{"held": Holder(on_gpu[1])}, "text", 3], self.streams)
+
+
+class FakeStream:
+    current = "steps"
+
+    def __init__(self, device):
+        self.waited_for = []
+
+    def wait_stream(self, other):
+        self.waited_for.append(other)
+
+
+def test_a_batch_is_copied_on_a_stream_of_its_own_and_kept_until_its_step_is_over(monkeypatch):
+    steps = FakeStream(None)
+
+    @contextlib.contextmanager
+    def inside(stream):
+        FakeStream.current = stream
+        yield
+        FakeStream.current = "steps"
+
+    monkeypatch.setattr(torch.cuda, "Stream", FakeStream)
+    monkeypatch.setattr(torch.cuda, "stream", inside)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: steps)
+    copy = CopiesAhead(torch.device("cuda"))
+    streams = []
+    for number in range(2):
+        moved = copy(Clips(torch.zeros(2), [torch.ones(1)], streams))
+        assert [tensor.kept_for for tensor in tensors_in(moved)] == [steps, steps]
+        assert len(steps.waited_for) == number + 1, "the steps wait for the copy"
+    assert len(set(streams)) == 1 and streams[0] is steps.waited_for[0] and FakeStream.current == "steps"
+
+    class Unknown:
+        def to(self, device):
+            streams.append(FakeStream.current)
+            return self
+
+    copy(Unknown())
+    assert streams[-1] == "steps", "whose tensors cannot be found is copied where it is used"
+
+
+def test_on_a_cpu_a_batch_is_moved_as_it_moves_itself():
+    batch = batch_of(torch.randn(2, 3, 4, 8, 8), torch.tensor([0, 1]))
+    moved = CopiesAhead(torch.device("cpu"))(batch)
+    assert torch.equal(moved.frames, batch.frames) and torch.equal(moved.label, batch.label)
 
 
 def test_normalize_reads_the_config():

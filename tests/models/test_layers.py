@@ -3,9 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from miniatures import ROOT
 from torch import nn
 
-from slowfast_gta.models.layers import BatchNorm3d, Conv3d, Projection, add, fold, unfold
+from slowfast_gta import build_model, load_config
+from slowfast_gta.models.layers import BatchNorm3d, Conv3d, Projection, add, fold, gpu_form, unfold
 
 
 @pytest.mark.parametrize("frames", [1, 3])
@@ -41,6 +43,31 @@ def test_adding_writes_over_the_residual_and_leaves_x():
     assert total.data_ptr() == residual.data_ptr() and torch.equal(total, torch.full((2, 3), 3.0))
     assert torch.equal(x, torch.ones(2, 3))
     assert add(x, residual.bfloat16()).dtype == x.dtype
+
+
+def nodes_of(tensor: torch.Tensor) -> set[str]:
+    """The kinds of everything that computes its gradient."""
+    found, todo = {}, [tensor.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in found:
+            found[node] = type(node).__name__
+            todo += [further for further, _ in node.next_functions]
+    return set(found.values())
+
+
+MORE = ["SSv1/R2D50_TSM_W3", "Kinetics/SLOWFAST_8x8_R50", "SSv1/R2D50_NL"]
+
+
+@pytest.mark.parametrize("name", ["SSv1/R2D50_GTA", *(pytest.param(name, marks=pytest.mark.slow) for name in MORE)])
+def test_on_a_gpu_nothing_is_written_over_a_view(name):
+    """Whose gradient would be four copies for each (CopySlices): 2 GB a clip of a ResNet-50."""
+    with torch.device("meta"):
+        network = build_model(load_config(ROOT / f"configs/{name}.yaml"))
+        with gpu_form():
+            logits = network(torch.empty(2, 3, network.num_frames, 224, 224))
+    kinds = nodes_of(logits)
+    assert "CopySlices" not in kinds and "NativeBatchNormBackward0" in kinds
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 5, 4, 8), (3, 1, 2, 2, 4), (2, 4, 1, 1, 4)])

@@ -32,7 +32,7 @@ from slowfast_gta.engine.checkpoint.resume import (
     global_step_of,
 )
 from slowfast_gta.engine.checkpoint.saving import Saver
-from slowfast_gta.engine.device import device_from_cfg, peak_memory_gib
+from slowfast_gta.engine.device import CopiesAhead, device_from_cfg, peak_memory_gib
 from slowfast_gta.engine.logging import Progress, time_left
 from slowfast_gta.engine.task import Loader, Task, TaskBatch
 from slowfast_gta.engine.training.bad_steps import bad_step_sentence
@@ -153,6 +153,7 @@ def train_epoch(cfg: CfgNode, run: Training, epoch: int, first_step: int, meter:
     schedule = build_schedule(cfg)
     learner, num_steps = run.learner, len(run.loader)
     learner.train_mode()
+    copy = CopiesAhead(learner.device)
     title = f"epoch {epoch + 1}/{cfg.SOLVER.MAX_EPOCH}"
     progress = Progress(run.loader.epoch(epoch, first_step), num_steps, title, first_step)
     begun: Begun | None = None  # the last step, whose numbers are read when the next one is on its way
@@ -163,10 +164,8 @@ def train_epoch(cfg: CfgNode, run: Training, epoch: int, first_step: int, meter:
         seed_step(cfg.RNG_SEED, epoch, step)
         lr = lr_at(epoch + step / num_steps, schedule)
         _check_items(cfg, run, batch.errors)
-        begun_before, begun = (
-            begun,
-            Begun(Position(epoch, step), batch, learner.begin(batch.to(learner.device), lr, shares)),
-        )
+        begun_before = begun
+        begun = Begun(Position(epoch, step), batch, learner.begin(copy(batch), lr, shares))
         _settle(cfg, run, meter, begun_before)
         done = step + 1
         writes = done % cfg.LOG_PERIOD == 0 or done == num_steps

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
 from slowfast_gta.models.attention.decoupled import gather, maps_of_units, scatter, units
 from slowfast_gta.models.attention.self_attention import zero_batch_norm
-from slowfast_gta.models.layers import OptionError, Projection, in_full_range, not_to_float16
+from slowfast_gta.models.layers import OptionError, Projection, in_full_range, not_to_float16, project
 
 
 class _CompactNonLocal(nn.Module):
@@ -40,9 +40,9 @@ class _CompactNonLocal(nn.Module):
             projection._apply(fn, recurse)
         return self
 
-    def grouped(self, x: Tensor, *projections: nn.Module) -> list[Tensor]:
+    def grouped(self, x: Tensor, *projections: Projection) -> list[Tensor]:
         """[(B, S, P, G, D)]."""
-        return [gather(part(x), self.over).unflatten(3, (self.groups, -1)) for part in projections]
+        return [gather(part, self.over).unflatten(3, (self.groups, -1)) for part in project(x, *projections)]
 
     def weights(self, x: Tensor) -> Tensor:
         """What each position adds to its set's phi^T g: (B, S, P, G)."""

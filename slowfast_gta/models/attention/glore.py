@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
 from slowfast_gta.models.attention.decoupled import gather, maps_of_units, scatter, units
 from slowfast_gta.models.attention.self_attention import zero_batch_norm
-from slowfast_gta.models.layers import OptionError, Projection
+from slowfast_gta.models.layers import OptionError, Projection, project
 
 
 class _GlobalReasoning(nn.Module):
@@ -34,8 +34,8 @@ class _GlobalReasoning(nn.Module):
         return gather(self.assign(x), self.over)
 
     def forward(self, x: Tensor) -> Tensor:
-        assign = self.weights(x)
-        nodes = assign.transpose(2, 3) @ gather(self.state(x), self.over) / assign.shape[2]  # (B, S, K, D)
+        assign, state = (gather(part, self.over) for part in project(x, self.assign, self.state))
+        nodes = assign.transpose(2, 3) @ state / assign.shape[2]  # (B, S, K, D)
         # The paper's (I - A) V; A's sign is learned.
         nodes = nodes + self.adjacency(nodes.transpose(2, 3)).transpose(2, 3)
         mixed = assign @ self.update(F.relu(nodes))

@@ -11,6 +11,7 @@ parameters); R = E/8; the T x T matrices start as N(0, 1 / number of summed term
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,15 @@ from slowfast_gta.models.attention.self_attention import (
     unrows,
     zero_batch_norm,
 )
-from slowfast_gta.models.layers import OptionError, Projection, add, in_full_range, not_to_float16
+from slowfast_gta.models.layers import (
+    OptionError,
+    Projection,
+    add,
+    in_full_range,
+    not_to_float16,
+    project,
+    takes_gpu_form,
+)
 
 HEADS = ("ccmh", "multi_head", "single")
 REGION_KINDS = ("dynamic", "static")
@@ -67,7 +76,9 @@ class TemporalMix(nn.Module):
         if self.heads == "ccmh":
             # Equations 7 and 8 together are one linear map from (group, frame) to (head, frame): one product.
             weight = weight.permute(1, 2, 0, 3).reshape(self.groups * frames, self.groups * frames)
-            mixed = weight @ v_BGTND.reshape(batch, self.groups * frames, -1)
+            v = v_BGTND.reshape(batch, self.groups * frames, -1)
+            # In training, @ would copy V once more, to spare itself a weight for each clip; bmm copies neither.
+            mixed = torch.bmm(weight.expand(batch, -1, -1), v) if takes_gpu_form(v) else weight @ v
         else:
             mixed = weight @ v_BGTND.reshape(batch, self.groups, frames, -1)
         return mixed.view(batch, self.groups, frames, positions, -1).permute(0, 2, 3, 1, 4).flatten(3)
@@ -88,7 +99,11 @@ class PixelGTA(nn.Module):
         self.bn = zero_batch_norm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.bn(self.out(unrows(self.mix(rows(self.value(x))), x)))
+        return self.of_value(self.value(x))
+
+    def of_value(self, value: Tensor) -> Tensor:
+        """The same from V (B, E, T, H, W) on."""
+        return self.bn(self.out(unrows(self.mix(rows(value)), value)))
 
 
 class RegionGTA(nn.Module):
@@ -155,7 +170,11 @@ class RegionGTA(nn.Module):
         return regions.softmax(2) if self.norm == "softmax" else regions
 
     def forward(self, x: Tensor) -> Tensor:
-        return in_full_range(self._of_value, self.value(x))
+        return self.of_value(self.value(x))
+
+    def of_value(self, value: Tensor) -> Tensor:
+        """The same from V (B, E, T, H, W) on."""
+        return in_full_range(self._of_value, value)
 
     def _of_value(self, value: Tensor) -> Tensor:
         """From V on: cubic in it and summed over N, 3e5 and more in a new ResNet-50, until BatchNorm divides by it."""
@@ -216,9 +235,10 @@ class GTA(nn.Module):
         check_num_frames(self, x, self.num_frames)
         if self.spatial is not None:
             x = self.spatial(x)
+        parts: list[Any] = [part for part in (self.pixel, self.region) if part is not None]
         y = x
-        for part in (self.pixel, self.region):
-            y = y if part is None else add(y, part(x))
+        for part, value in zip(parts, project(x, *(part.value for part in parts)), strict=True):
+            y = add(y, part.of_value(value))
         return y
 
     def attention_maps(self, x: Tensor) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from slowfast_gta.models.attention.self_attention import (
     unrows,
     zero_batch_norm,
 )
-from slowfast_gta.models.layers import OptionError, Projection, add
+from slowfast_gta.models.layers import OptionError, Projection, add, project
 
 
 @ATTENTION_REGISTRY.register()
@@ -70,11 +70,14 @@ class NL(nn.Module):
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Q (B, N, E) and K, V (B, M, E)."""
-        source = max_pool(x, self.pool_size) if self.pool == "before" else x
-        key, value = self.conv_phi(source), self.conv_g(source)
+        if self.pool == "before":
+            key, value = project(max_pool(x, self.pool_size), self.conv_phi, self.conv_g)
+            query = self.conv_theta(x)
+        else:
+            key, value, query = project(x, self.conv_phi, self.conv_g, self.conv_theta)
         if self.pool == "after":
             key, value = max_pool(key, self.pool_size), max_pool(value, self.pool_size)
-        query, key, value = (rows(part).flatten(1, 2) for part in (self.conv_theta(x), key, value))
+        query, key, value = (rows(part).flatten(1, 2) for part in (query, key, value))
         return query, key, value
 
     def attend(self, x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
-from slowfast_gta.models.layers import BatchNorm3d, OptionError, Projection, add, fold, unfold
+from slowfast_gta.models.layers import BatchNorm3d, OptionError, Projection, add, fold, project, unfold
 
 POOL_PLACES = ("after", "before", "none")
 
@@ -64,11 +64,13 @@ class _DotProductAttention(nn.Module):
     def project(self, x: Tensor, by: "_DotProductAttention | None" = None) -> tuple[Tensor, Tensor, Tensor]:
         """Q (B, E, T, H, W) and K, V (B, E, T, H', W'); `by` another attention's projections, where given."""
         by = self if by is None else by
-        source = max_pool(x, (1, 2, 2)) if self.pool == "before" else x
-        key, value = by.key(source), by.value(source)
+        if self.pool == "before":
+            key, value = project(max_pool(x, (1, 2, 2)), by.key, by.value)
+            return by.query(x), key, value
+        key, value, query = project(x, by.key, by.value, by.query)
         if self.pool == "after":
             key, value = max_pool(key, (1, 2, 2)), max_pool(value, (1, 2, 2))
-        return by.query(x), key, value
+        return query, key, value
 
     def arrange(self, projected: Tensor) -> Tensor:
         """(B, E, T, H, W) as (..., positions attended among, E)."""
