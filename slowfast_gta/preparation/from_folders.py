@@ -7,14 +7,15 @@ from pathlib import Path
 
 from slowfast_gta.datasets.folders import ClassFolders, find_classes
 from slowfast_gta.datasets.lists import not_listable
-from slowfast_gta.datasets.mirror import directed_labels
+from slowfast_gta.datasets.mirror import directed_labels, labels_with
 from slowfast_gta.datasets.splits import source_of
 from slowfast_gta.errors import ConfigError, DataError
 from slowfast_gta.files import write_whole
 from slowfast_gta.preparation.machine import Machine
-from slowfast_gta.preparation.recipe import Videos, recipes
+from slowfast_gta.preparation.recipe import Videos, kind_for, recipes
 
 SPLITS = ("train", "val", "test")
+_COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "violet", "purple", "magenta", "pink", "brown")
 _NAMES = {"train": "to train with", "val": "for validation", "test": "for testing"}
 
 
@@ -72,11 +73,17 @@ def write_lists(
             f"{video}{separator}{labels[name]}\n" for name, videos in sorted(classes.items()) for video in videos
         )
     directed = [found.classes[label] for label in directed_labels(found.classes)]
+    coloured = [found.classes[label] for label in labels_with(found.classes, _COLOURS)]
     counts = {split: written.num_videos(split) for split in SPLITS}
-    videos = Videos(output, root, len(found.classes), counts, bool(directed))
+    videos = Videos(output, root, len(found.classes), counts, bool(directed), bool(coloured))
     contents |= recipes(videos, machine, wanted)
     _write(output, contents, overwrite)
     notes += _notes(found, separator, directed)
+    if coloured and kind_for(machine, wanted) == "cpu":
+        notes.append(
+            f"Classes with a colour in their name: {len(coloured)}, for example '{coloured[0]}'; colour channels stay "
+            "in their order."
+        )
     return written
 
 
