@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from slowfast_gta.errors import DataError
-from slowfast_gta.video.output.writer import save_video
+from slowfast_gta.files import whole_file
+from slowfast_gta.video.output.writer import VideoWriter
 
 WAYS = {"down": (0, 1), "left": (-1, 0), "right": (1, 0), "up": (0, -1)}
 """The classes, and where their shape moves: (x, y)."""
@@ -23,21 +24,25 @@ def make_videos(folder: Path, num_videos: int, seed: int) -> dict[str, int]:
 
     Another seed gives other videos. Raises DataError where there is something in `folder`, or it cannot be written.
     """
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; name one that is new.")
-    if folder.exists() and any(folder.iterdir()):
-        raise DataError(f"{folder} has something in it; name a new folder, so that nothing gets mixed.")
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise DataError(f"{folder} is not an empty folder; name a new one, so that nothing gets mixed.")
+        return _write(folder, num_videos, np.random.default_rng(seed))
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written: {error.strerror or error}.") from None
+
+
+def _write(folder: Path, num_videos: int, generator: np.random.Generator) -> dict[str, int]:
     counts = dict.fromkeys(WAYS, 0)
-    generator = np.random.default_rng(seed)
     for number in range(num_videos):
         name = list(WAYS)[number % len(WAYS)]
         counts[name] += 1
-        try:
-            (folder / name).mkdir(parents=True, exist_ok=True)
-            times = [step / FPS for step in range(NUM_FRAMES)]
-            save_video(folder / name / f"{number:03d}.mp4", list(_frames(WAYS[name], generator)), times)
-        except OSError as error:
-            raise DataError(f"{folder} cannot be written: {error.strerror or error}.") from None
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        with whole_file(folder / name / f"{number:03d}.mp4") as file:
+            writer = VideoWriter(file, "mp4", (HEIGHT, WIDTH), FPS)
+            for step, frame in enumerate(_frames(WAYS[name], generator)):
+                writer.write(frame, step / FPS)
+            writer.close()
     return counts
 
 
