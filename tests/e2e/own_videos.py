@@ -30,12 +30,15 @@ _POLL_SEC = 0.1
 
 @dataclass
 class Outcome:
-    """What following the page came to. `peak_gb` counts what processes share once for each: an upper bound."""
+    """What following the page came to. `peak_gb` counts what processes share once for each: an upper bound.
+
+    `seconds`: of each command; `cpu_seconds`: of all of them, what they would take on one core that is theirs alone."""
 
     num_videos: int
     num_right: int
     num_classes: int
     seconds: dict[str, float]
+    cpu_seconds: float
     peak_gb: float
 
     @property
@@ -58,7 +61,7 @@ def commands_of_the_page() -> list[str]:
 
 def follow(seed: int, folder: Path) -> Outcome:
     """Give the page's commands in `folder`, with `seed` - 1 added to the seeds of its made-up videos, 1 and 1001."""
-    seconds, peak_gb = {}, 0.0
+    seconds, peak_gb, cpu_before = {}, 0.0, _cpu_seconds()
     for line in commands_of_the_page():
         line = re.sub(r"--seed (\d+)$", lambda found: f"--seed {int(found[1]) - 1 + seed}", line)
         begin = time.perf_counter()
@@ -67,7 +70,8 @@ def follow(seed: int, folder: Path) -> Outcome:
     with (folder / "answers.csv").open(newline="", encoding="utf-8") as file:
         answers = [(Path(row["video"]).parent.name, row["class"]) for row in csv.DictReader(file)]
     classes = {name for name, _ in answers}
-    return Outcome(len(answers), sum(name == answer for name, answer in answers), len(classes), seconds, peak_gb)
+    num_right = sum(name == answer for name, answer in answers)
+    return Outcome(len(answers), num_right, len(classes), seconds, _cpu_seconds() - cpu_before, peak_gb)
 
 
 def _run(line: str, folder: Path) -> float:
@@ -85,6 +89,12 @@ def _run(line: str, folder: Path) -> float:
     if process.returncode:
         raise SystemExit(f"{line}\nended with {process.returncode}:\n{(folder / 'output.txt').read_text()[-3000:]}")
     return peak / 1e9
+
+
+def _cpu_seconds() -> float:
+    """Of all commands that have ended, with what came from them."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _tree(pid: int) -> list[int]:
@@ -119,7 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         holds &= outcome.holds
         print(
             f"seed {seed}: {outcome.num_right} of {outcome.num_videos} right, guessing stays below "
-            f"{100 * outcome.bound:.1f} %; {sum(outcome.seconds.values()):.0f} s, {outcome.peak_gb:.2f} GB at most",
+            f"{100 * outcome.bound:.1f} %; {sum(outcome.seconds.values()):.0f} s, {outcome.cpu_seconds:.0f} s of "
+            f"CPU time, {outcome.peak_gb:.2f} GB at most",
             flush=True,
         )
         for line, seconds in outcome.seconds.items():
