@@ -61,40 +61,40 @@ def commands_of_the_page() -> list[str]:
 
 def follow(seed: int, folder: Path) -> Outcome:
     """Give the page's commands in `folder`, with `seed` - 1 added to the seeds of its made-up videos, 1 and 1001."""
-    seconds, peak_gb, cpu_before = {}, 0.0, _cpu_seconds()
+    seconds, cpu_seconds, peak_gb = {}, 0.0, 0.0
     for line in commands_of_the_page():
         line = re.sub(r"--seed (\d+)$", lambda found: f"--seed {int(found[1]) - 1 + seed}", line)
         begin = time.perf_counter()
-        peak_gb = max(peak_gb, _run(line, folder))
+        of_this, gb = _run(line, folder)
+        cpu_seconds, peak_gb = cpu_seconds + of_this, max(peak_gb, gb)
         seconds[line] = time.perf_counter() - begin
     with (folder / "answers.csv").open(newline="", encoding="utf-8") as file:
         answers = [(Path(row["video"]).parent.name, row["class"]) for row in csv.DictReader(file)]
     classes = {name for name, _ in answers}
     num_right = sum(name == answer for name, answer in answers)
-    return Outcome(len(answers), num_right, len(classes), seconds, _cpu_seconds() - cpu_before, peak_gb)
+    return Outcome(len(answers), num_right, len(classes), seconds, cpu_seconds, peak_gb)
 
 
-def _run(line: str, folder: Path) -> float:
-    """One command, with the page's python and tools being these; the most memory that it had, in GB."""
+def _run(line: str, folder: Path) -> tuple[float, float]:
+    """One command, with the page's python and tools being these: the CPU time that it took, in seconds, and the most
+    memory that it had, in GB, both with all that came from it."""
     _, tool, *words = shlex.split(line)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with (folder / "output.txt").open("a", encoding="utf-8") as output:
         process = subprocess.Popen(
             [sys.executable, str(ROOT / tool), *words], cwd=folder, env=environment, stdout=output, stderr=output
         )
-        peak = 0
+        peak, cpu_seconds = 0, {}
         while process.poll() is None:
-            peak = max(peak, sum(map(_resident_bytes, _tree(process.pid))))
+            tree = _tree(process.pid)
+            cpu_seconds |= {
+                pid: seconds for pid in tree if (seconds := _cpu_seconds(pid))
+            }  # an ended one keeps its last
+            peak = max(peak, sum(map(_resident_bytes, tree)))
             time.sleep(_POLL_SEC)
     if process.returncode:
         raise SystemExit(f"{line}\nended with {process.returncode}:\n{(folder / 'output.txt').read_text()[-3000:]}")
-    return peak / 1e9
-
-
-def _cpu_seconds() -> float:
-    """Of all commands that have ended, with what came from them."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+    return sum(cpu_seconds.values()), peak / 1e9
 
 
 def _tree(pid: int) -> list[int]:
@@ -106,6 +106,15 @@ def _tree(pid: int) -> list[int]:
         except OSError:  # it has ended
             continue
     return found
+
+
+def _cpu_seconds(pid: int) -> float:
+    """What a process has had of the CPU, without those that came from it."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # it has ended
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 
 
 def _resident_bytes(pid: int) -> int:
