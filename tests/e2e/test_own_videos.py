@@ -1,4 +1,4 @@
-"""docs/your-own-videos.md, word for word, on made-up videos: tests/e2e/own_videos.py. `make own-videos` has three seeds."""
+"""docs/your-own-videos.md, word for word, on made-up videos. `make own-videos` has three seeds."""
 
 import os
 import subprocess
