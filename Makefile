@@ -3,7 +3,7 @@
 PYTHON ?= python3
 RUN := OMP_WAIT_POLICY=PASSIVE .venv/bin/python
 
-.PHONY: demo test test-slow slurm lint bench faults cases asm-loc a2summ ma-lmm gpu clean
+.PHONY: demo test test-slow slurm lint bench faults own-videos cases asm-loc a2summ ma-lmm gpu clean
 
 demo: .venv/installed
 	@$(RUN) tools/demo.py
@@ -28,6 +28,9 @@ lint: .venv/installed
 
 faults: .venv/installed  # kill -9 at 50 random moments, on one process and on two
 	@$(RUN) tests/e2e/faults.py --kills 50 --processes 1 2
+
+own-videos: .venv/installed  # docs/your-own-videos.md word for word on a CPU, with made-up videos of 3 seeds
+	@$(RUN) tests/e2e/own_videos.py --seeds 1 2 3
 
 cases: .venv/installed  # what happened to users of similar tools, tried on this code; needs ../shared/cases
 	@$(RUN) -m pytest -q -m "" -rs tests/e2e/test_cases.py

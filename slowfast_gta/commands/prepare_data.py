@@ -1,4 +1,4 @@
-"""prepare_data: lists from folders of videos, smaller videos, frames, lists for other codebases."""
+"""prepare_data: lists from folders of videos, smaller videos, frames, lists for other codebases, made-up videos."""
 
 import argparse
 import json
@@ -17,6 +17,7 @@ _EXAMPLES = """examples:
   python tools/prepare_data.py resize my_videos small_videos --short-side 256
   python tools/prepare_data.py extract-frames my_videos my_frames --fps 12
   python tools/prepare_data.py lists --cfg configs/SSv2/R2D50.yaml DATA.PATH_TO_DATA_DIR /data/ssv2 --output lists/ssv2
+  python tools/prepare_data.py made-up made_up_videos                        (to try all of it without videos)
 
 Originals are only read. The same command again goes on from what is done. docs/your-own-videos.md begins at the
 beginning.
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "prepare_data", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
-    for add in (_add_from_folders, _add_resize, _add_extract_frames, _add_lists):
+    for add in (_add_from_folders, _add_resize, _add_extract_frames, _add_lists, _add_made_up):
         add(commands)
     parsed = list(sys.argv[1:] if arguments is None else arguments)
     args = parse_arguments(parser, parsed) if parsed[:1] == ["lists"] else parser.parse_args(parsed)
@@ -166,6 +167,26 @@ def _lists(args: argparse.Namespace) -> int:
         missing = converted.missing.get(name, [])
         left_out = f"; {len(missing)} are not there and were left out, as {missing[0]}" if missing else ""
         print(f"{args.output / name}: {count} videos{left_out}")
+    return 0
+
+
+def _add_made_up(commands: Any) -> None:
+    text = "videos to try everything on, in class folders: a shape of any form and colour moves down, left, right or up"
+    parser = commands.add_parser("made-up", help=text, description=text)
+    parser.add_argument("folder", metavar="DIR", type=Path, help="a new folder")
+    parser.add_argument("--num", type=int, default=40, metavar="N", help="videos in all (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, other videos")
+    parser.set_defaults(run=_made_up)
+
+
+def _made_up(args: argparse.Namespace) -> int:
+    from slowfast_gta.preparation.made_up import make_videos
+
+    _check_positive("--num", args.num, 1)
+    _check_positive("--seed", args.seed, 0)
+    counts = make_videos(args.folder, args.num, args.seed)
+    parts = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
+    print(f"{args.folder}: {args.num} videos made: {parts}.")
     return 0
 
 

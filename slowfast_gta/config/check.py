@@ -52,6 +52,7 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
         lambda value: 0 <= value < 1,
         "MODEL.DROPOUT_RATE TRAIN.LABEL_SMOOTHING EMA.DECAY DATA.COLOR_JITTER",
     ),
+    ("from 0 to 1", lambda value: 0 <= value <= 1, "DATA.CHANNEL_PERMUTE_PROB"),
     ("above 0 and at most 1", lambda value: 0 < value <= 1, "SOLVER.WARMUP_MAX_FRACTION"),
     (
         "an even number, 16 or more (pixels of a video)",

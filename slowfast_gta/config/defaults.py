@@ -103,6 +103,7 @@ _C.DATA.TRAIN_CROP_SIZE = 224  # px, square
 _C.DATA.TEST_CROP_SIZE = 256  # px, square; also the short side in testing, unless RESIZE is set
 _C.DATA.RANDOM_FLIP = True  # mirror half of the clips: True (but of directed classes) | swap-labels (all) | False
 _C.DATA.COLOR_JITTER = 0.0  # of training clips: largest change of brightness, contrast, saturation; hue a quarter of it
+_C.DATA.CHANNEL_PERMUTE_PROB = 0.0  # part of the training clips whose red, green, blue change places, at random
 _C.DATA.MEAN = [0.45, 0.45, 0.45]  # subtracted from RGB in [0, 1]
 _C.DATA.STD = [0.225, 0.225, 0.225]  # then divided by
 _C.DATA.REVERSE_INPUT_CHANNEL = False  # give the network BGR, for weights trained on it

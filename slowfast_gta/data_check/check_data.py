@@ -55,7 +55,7 @@ def check_data(
     for Ctrl-C.
     """
     if clean_folder:
-        check_target(clean_folder)
+        check_target(clean_folder, cfg.DATA.PATH_TO_DATA_DIR)
     findings: list[Finding] = []
     datasets, splits = _load_splits(cfg, findings)
     looks = {}

@@ -31,8 +31,10 @@ class Cleaned:
         return f"{self.folder}: {sentence(self.mark)}.{left} They are read by {self.config}."
 
 
-def check_target(output: Path) -> None:
-    """Raises DataError unless the folder is new, empty, or one of an earlier call."""
+def check_target(output: Path, lists: str | Path) -> None:
+    """Raises DataError unless the folder is new, empty, or one of an earlier call, and not that of the `lists`."""
+    if output.resolve() == Path(lists).resolve():
+        raise DataError(f"{output} is the folder that the lists are read from. Name another for the cleaned ones.")
     if output.exists() and not output.is_dir():
         raise DataError(f"{output} is not a folder. Name a new one for the cleaned lists.")
     if output.is_dir() and any(output.iterdir()) and not (output / MARK).exists():
@@ -64,8 +66,8 @@ def build_clean(
     kinds = {type(dataset) for dataset in datasets.values()}
     if len(kinds) != 1:
         raise DataError("No cleaned lists are written: TRAIN.DATASET and TEST.DATASET differ. Set both to one of them.")
-    check_target(output)
     dataset, left_out = next(iter(datasets.values())), left_out_by(findings, splits)
+    check_target(output, dataset.data_dir)
     counts = {split: len(records) for name, records in splits.items() for split in name.split(", ")}
     if empty := [split for split, count in counts.items() if count and len(left_out[split]) >= count]:
         raise DataError(f"No cleaned lists are written: nothing would be left of {' and '.join(empty)}.")

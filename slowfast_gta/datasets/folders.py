@@ -21,12 +21,20 @@ VIDEO_SUFFIXES = frozenset(
     )
 )
 FRAME_SUFFIXES = frozenset((".jpg", ".jpeg", ".png"))
+# Folders of images that are beside a video, or beside the folder of its frames, and are no video of their own.
+_NO_FRAMES = frozenset(
+    (
+        *("flow", "flow_x", "flow_y", "flow_u", "flow_v", "optical_flow", "u", "v", "depth", "mask", "masks"),
+        *("thumb", "thumbs", "thumbnail", "thumbnails", "preview", "previews", "screenshot", "screenshots"),
+    )
+)
 SPLIT_FOLDERS = {"train": ("train", "training"), "val": ("val", "validation", "valid"), "test": ("test", "testing")}
 
 
 @dataclass
 class FoundVideos:
-    """What is below a folder: videos as paths relative to it, sorted, and how many other files of each suffix."""
+    """What is below a folder: videos as paths relative to it, sorted, and how many other files of each suffix, or
+    folders of other images of each name."""
 
     videos: list[str] = field(default_factory=list)
     others: Counter = field(default_factory=Counter)
@@ -47,7 +55,10 @@ def find_videos(folder: Path) -> FoundVideos:
         suffixes = {name: Path(name).suffix.lower() for name in files if not name.startswith(".")}
         is_frames = VIDEO_SUFFIXES.isdisjoint(suffixes.values())  # images beside videos are thumbnails
         if here != folder and is_frames and not FRAME_SUFFIXES.isdisjoint(suffixes.values()):
-            found.videos.append(str(inside))
+            if here.name.lower() in _NO_FRAMES:
+                found.others[f"{here.name}/"] += 1
+            else:
+                found.videos.append(str(inside))
             folders.clear()
             continue
         for name, suffix in suffixes.items():
@@ -126,9 +137,16 @@ def find_classes(root: Path, val_fraction: float = 0.1, test_fraction: float = 0
 
 def _split_folders(root: Path) -> tuple[dict[str, Path], list[str]]:
     """{split: folder} where `root` has a folder for training and one for testing, or nothing but the first, by their
-    usual names; and what other folders there are then. ("train" beside "bus" and "tram" is a class.)"""
+    usual names; and what other folders there are then. ("train" beside "bus" and "tram" is a class.)
+
+    Raises DataError where there are class folders for validation or testing, and none for training."""
     names = {folder.name.lower(): folder for folder in class_folders(root)}
     found = {split: names.pop(word) for split, words in SPLIT_FOLDERS.items() for word in words if word in names}
+    if found and "train" not in found and not names and all(class_folders(folder) for folder in found.values()):
+        there = " and ".join(folder.name for folder in found.values())
+        raise DataError(
+            f"{root}: there is {there}, and no train. A folder train must hold the class folders to train on."
+        )
     if "train" not in found or (len(found) == 1 and names):
         return {}, []
     return found, [folder.name for folder in names.values()]

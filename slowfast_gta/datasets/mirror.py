@@ -40,8 +40,13 @@ def mirror_labels(names: Sequence[str], more_words: Sequence[str] = ()) -> list[
 
 def directed_labels(names: Sequence[str], more_words: Sequence[str] = ()) -> list[int]:
     """The labels of the classes whose names have a direction in them."""
-    direction = _any_of((*DIRECTION_WORDS, *more_words))
-    return [label for label, name in enumerate(names) if direction.search(_plain(name))]
+    return labels_with(names, (*DIRECTION_WORDS, *more_words))
+
+
+def labels_with(names: Sequence[str], words: Sequence[str]) -> list[int]:
+    """The labels of the classes whose names have one of `words` in them, which are in small letters."""
+    pattern = _any_of(words)
+    return [label for label, name in enumerate(names) if pattern.search(_plain(name))]
 
 
 def _plain(name: str) -> str:

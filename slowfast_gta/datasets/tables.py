@@ -47,11 +47,19 @@ def read_rows(path: Path, what: str, columns: Sequence[str]) -> Iterator[tuple[s
 def read_class_names(path: Path) -> list[str]:
     """The lines of a file with one class a line. Raises DataError where there is none, or one comes twice."""
     lines = enumerate(read_text(path, "the list of classes").split("\n"), start=1)
-    names = [(f"{path}:{number}", _unquoted(line.strip())) for number, line in lines if line.strip()]
+    names = [(f"{path}:{number}", name) for number, line in lines if (name := class_name_of(line))]
     if not names:
         raise DataError(f"{path}: the list of classes is empty.")
     check_unique(names, "class")
     return [name for _, name in names]
+
+
+def class_name_of(line: str) -> str:
+    """The class of a line of a list of classes; "" where there is none.
+
+    str.strip() would also take what may stand in a name, as a no-break space.
+    """
+    return _unquoted(line.strip(" \t\r\n"))
 
 
 def _unquoted(line: str) -> str:

@@ -19,6 +19,8 @@ def build_submission(cfg: CfgNode, weights: str | Path, folder: Path) -> dict:
     """
     dataset = build_dataset(cfg, "test")
     parts = dataset.unlabelled_parts()
+    if folder.exists() and not folder.is_dir():  # said before the videos are answered, which may take hours
+        raise RunError(f"{folder} is not a folder. Name a new one for the submission.")
     predictor = build_predictor(cfg, weights)
     answers: dict[str, dict[str, list[float]]] = {}
     missing: dict[str, str] = {}

@@ -102,6 +102,11 @@ def jitter_colours(frames: np.ndarray, strength: float, generator: np.random.Gen
     return cv2.transform(pixels, matrix).reshape(frames.shape)
 
 
+def permute_channels(frames: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """`frames`, uint8 (T, H, W, 3), with red, green and blue in one of their six orders, the same for all frames."""
+    return np.ascontiguousarray(frames[..., generator.permutation(3)])
+
+
 def crop_offsets(size: tuple[int, int], crop_size: int, num_crops: int) -> list[tuple[int, int]]:
     """(top, left) of the test crops of a frame of `size` (H, W): the centre, 3 along the longer side, or 5: the
     corners and the centre."""
@@ -132,6 +137,7 @@ class TrainTransform:
     inverse_jitter: bool
     flip: bool
     colour_jitter: float = 0.0
+    channel_permute_prob: float = 0.0
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> "TrainTransform":
@@ -144,6 +150,7 @@ class TrainTransform:
             inverse_jitter=data.INV_UNIFORM_SAMPLE,
             flip=bool(data.RANDOM_FLIP),
             colour_jitter=data.COLOR_JITTER,
+            channel_permute_prob=data.CHANNEL_PERMUTE_PROB,
         )
 
     def __call__(self, frames: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -152,8 +159,15 @@ class TrainTransform:
             size, box = self.resize, multi_scale_box(self.resize, self.scales, self.crop_size, generator)
         else:
             size, box = short_side_box(frames.shape[1:3], self.jitter, self.crop_size, self.inverse_jitter, generator)
-        clip = crop_and_resize(frames, size, box, self.crop_size)
-        return jitter_colours(clip, self.colour_jitter, generator) if self.colour_jitter else clip
+        return self._with_other_colours(crop_and_resize(frames, size, box, self.crop_size), generator)
+
+    def _with_other_colours(self, clip: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """What is switched off draws nothing, so that the clips of a config stay the same when a switch is added."""
+        if self.colour_jitter:
+            clip = jitter_colours(clip, self.colour_jitter, generator)
+        if self.channel_permute_prob and generator.random() < self.channel_permute_prob:
+            clip = permute_channels(clip, generator)
+        return clip
 
     def mirrors(self, generator: np.random.Generator) -> bool:
         """Whether to mirror a clip: half of the time, where `flip`."""

@@ -5,16 +5,18 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from slowfast_gta.datasets.folders import ClassFolders, find_classes
+from slowfast_gta.datasets.folders import VIDEO_SUFFIXES, ClassFolders, find_classes
 from slowfast_gta.datasets.lists import not_listable
-from slowfast_gta.datasets.mirror import directed_labels
+from slowfast_gta.datasets.mirror import directed_labels, labels_with
 from slowfast_gta.datasets.splits import source_of
+from slowfast_gta.datasets.tables import class_name_of
 from slowfast_gta.errors import ConfigError, DataError
 from slowfast_gta.files import write_whole
 from slowfast_gta.preparation.machine import Machine
-from slowfast_gta.preparation.recipe import Videos, recipes
+from slowfast_gta.preparation.recipe import Videos, kind_for, recipes
 
 SPLITS = ("train", "val", "test")
+_COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "violet", "purple", "magenta", "pink", "brown")
 _NAMES = {"train": "to train with", "val": "for validation", "test": "for testing"}
 
 
@@ -72,11 +74,17 @@ def write_lists(
             f"{video}{separator}{labels[name]}\n" for name, videos in sorted(classes.items()) for video in videos
         )
     directed = [found.classes[label] for label in directed_labels(found.classes)]
+    coloured = [found.classes[label] for label in labels_with(found.classes, _COLOURS)]
     counts = {split: written.num_videos(split) for split in SPLITS}
-    videos = Videos(output, root, len(found.classes), counts, bool(directed))
+    videos = Videos(output, root, len(found.classes), counts, bool(directed), bool(coloured))
     contents |= recipes(videos, machine, wanted)
     _write(output, contents, overwrite)
     notes += _notes(found, separator, directed)
+    if coloured and kind_for(machine, wanted) == "cpu":
+        notes.append(
+            f"Classes with a colour in their name: {len(coloured)}, for example '{coloured[0]}'; colour channels stay "
+            "in their order."
+        )
     return written
 
 
@@ -128,7 +136,8 @@ def _separator(found: ClassFolders) -> str:
     """
     names = [video for classes in found.splits.values() for videos in classes.values() for video in videos]
     separator = "\t" if any(" " in name for name in names) else " "
-    lost = not_listable(names, separator) + [f"{name}/" for name in found.classes if not_listable([f"{name}/x"], "\t")]
+    lost = not_listable(names, separator)
+    lost += [f"{name}/" for name in found.classes if class_name_of(name) != name or not_listable([f"{name}/x"], "\t")]
     if lost:
         raise DataError(
             f"{os.fsencode(lost[0])!r}: this name does not come out of a list as it went in: it has a line break or a "
@@ -174,9 +183,21 @@ def _notes(found: ClassFolders, separator: str, directed: list[str]) -> list[str
     if found.others:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(found.others.items()))
         notes.append(f"Other files, left out: {kinds}.")
+    if mixed := _frames_among_files(found):
+        notes.append(
+            f"Taken for videos, beside files: {len(mixed)} folder{'s' * (len(mixed) > 1)} of images, for example "
+            f"'{mixed[0]}'. Move away those that are no frames of a video."
+        )
     if separator == "\t":
         notes.append("Paths have spaces in them, so a tab stands before the label.")
     return notes
+
+
+def _frames_among_files(found: ClassFolders) -> list[str]:
+    """The videos that are folders of images, where others are files."""
+    videos = {video for classes in found.splits.values() for videos in classes.values() for video in videos}
+    folders = sorted(video for video in videos if Path(video).suffix.lower() not in VIDEO_SUFFIXES)
+    return folders if len(folders) < len(videos) else []
 
 
 def _num_sources(found: ClassFolders) -> str:

@@ -16,10 +16,12 @@ _BASES = {
     "gpu": {"GTA": "OwnVideos_R2D50_GTA", "R2D": "OwnVideos_R2D50"},
 }
 _WHAT = {
-    "cpu": "a small R2D-18, 8 frames of 112 px, from random weights",
+    "cpu": "a small R2D-18 with TSM, 8 frames of 64 px, from random weights",
     "gpu": "R2D-50, 8 frames of 224 px, meant to start from trained weights (TRAIN.CHECKPOINT_FILE_PATH)",
 }
+_TITLES = {"cpu": "R2D + TSM + GTA", "gpu": "R2D + GTA"}
 _BATCH_SIZE = {"cpu": 8, "gpu": 16}
+_EVALUATIONS, _CHECKPOINTS = 10, 20  # of a training, about
 # An assumption, not a measurement: of a GPU with less, half the batch fits.
 _LEAST_GPU_GIB = 15
 _ASSUMED_GPU_GIB = 16
@@ -36,6 +38,7 @@ class Videos:
     num_classes: int
     num_videos: dict[str, int]  # of "train", "val", "test", in this order
     is_directed: bool  # a horizontal flip would change a class
+    is_coloured: bool = False  # other colours would change a class
 
 
 def kind_for(machine: Machine, wanted: str | None) -> str:
@@ -51,7 +54,7 @@ def recipes(videos: Videos, machine: Machine, wanted: str | None) -> dict[str, s
     for name, network, suffix in (("train.yaml", "GTA", ""), ("train_r2d.yaml", "R2D", "_r2d")):
         whole = {"_BASE_": f"configs/Kinetics/{_BASES[kind][network]}.yaml", **keys}
         whole["OUTPUT_DIR"] = f"runs/{videos.lists.name}{suffix}"
-        title = "R2D + GTA" if network == "GTA" else "The baseline: the same network without GTA"
+        title = _TITLES[kind] if network == "GTA" else "The baseline: the same network without GTA"
         head = [f"{title}, for videos in class folders.", *_facts(videos, machine, wanted, kind), *reasons]
         head.append(f"  python tools/run_net.py --cfg {shlex.quote(str(videos.lists / name))}")
         texts[name] = "".join(f"# {line}\n" for line in head)
@@ -91,13 +94,20 @@ def _settings(videos: Videos, machine: Machine, kind: str) -> tuple[dict, list[s
     if videos.is_directed:
         data["RANDOM_FLIP"] = False
         reasons.append("RANDOM_FLIP: class names have a direction in them, which a flip would change.")
+    if kind == "cpu" and videos.is_coloured:
+        data["CHANNEL_PERMUTE_PROB"] = 0.0
+        reasons.append("CHANNEL_PERMUTE_PROB: class names have a colour in them, which other colours would change.")
     workers = max(1, min(_MOST_WORKERS, machine.num_cores // 2 if kind == "cpu" else machine.num_cores - 1))
     reasons.append(f"{workers} process{'es' * (workers > 1)} to read videos, for {machine.num_cores} cores.")
     keys = {
         "MODEL": {"NUM_CLASSES": videos.num_classes},
         "DATA": data,
         "SOLVER": {"MAX_EPOCH": epochs},
-        "TRAIN": {"BATCH_SIZE": batch_size},
+        "TRAIN": {
+            "BATCH_SIZE": batch_size,
+            "EVAL_PERIOD": max(1, epochs // _EVALUATIONS),
+            "CHECKPOINT_PERIOD": max(1, epochs // _CHECKPOINTS),
+        },
         "DATA_LOADER": {"NUM_WORKERS": workers},
     }
     return keys, reasons
@@ -105,5 +115,5 @@ def _settings(videos: Videos, machine: Machine, kind: str) -> tuple[dict, list[s
 
 def num_epochs(num_train: int, kind: str) -> int:
     """So many that the network sees enough clips where videos are few, and ends in reasonable time where not."""
-    clips, least, most = {"cpu": (1600, 12, 50), "gpu": (15_000, 30, 100)}[kind]
+    clips, least, most = {"cpu": (3200, 20, 100), "gpu": (15_000, 30, 100)}[kind]
     return max(least, min(most, round(clips / num_train)))

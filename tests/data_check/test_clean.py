@@ -159,6 +159,19 @@ def test_nothing_is_written_over_and_nothing_is_left_is_a_sentence(tmp_path, cap
     assert "nothing would be left of train and val and test" in capsys.readouterr().err
 
 
+def test_lists_are_not_cleaned_into_their_own_folder(tmp_path, capsys):
+    words = keys("DATA.PATH_TO_DATA_DIR", make_ssv2(tmp_path / "ssv2", 3, 3), "MODEL.NUM_CLASSES", 3)
+    code, report, clean = check(tmp_path, "configs/SSv2/R2D50.yaml", *words)
+    assert code == 0 and report
+    before = {path.name: path.read_bytes() for path in clean.iterdir()}
+    capsys.readouterr()
+    line = ["--cfg", str(clean / "clean.yaml"), "--write-clean", str(clean), "--workers", "1"]
+    assert run_command("check_data", line) == 1
+    error = capsys.readouterr().err
+    assert str(clean) in error and "are read from" in error and "None" not in error
+    assert {path.name: path.read_bytes() for path in clean.iterdir()} == before
+
+
 def test_a_mark_that_cannot_be_read_is_a_sentence(tmp_path):
     (tmp_path / "cleaned.json").write_text("[1]")
     with pytest.raises(DataError, match=r"cleaned\.json"):

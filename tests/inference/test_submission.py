@@ -47,6 +47,14 @@ def test_not_one_video_is_a_sentence_and_both_ways_at_once_are_refused(run, tmp_
     assert run_command("predict", [*command[:2], *command[5:]]) == 2
 
 
+def test_a_file_in_the_place_of_the_folder_is_said_before_videos_are_answered(run, tmp_path, capsys):
+    _, command = run  # whose only test video is missing, which would be the answer otherwise
+    (tmp_path / "out").write_text("mine")
+    assert run_command("predict", command) == 1
+    assert f"{tmp_path / 'out'} is not a folder" in capsys.readouterr().err
+    assert (tmp_path / "out").read_text() == "mine"
+
+
 def test_weights_may_be_the_folder_of_a_run(run, tmp_path, capsys):
     _, command = run
     folder = tmp_path / "run" / "checkpoints"

@@ -14,6 +14,7 @@ from slowfast_gta.loading.transforms import (
     jitter_colours,
     mirror_image,
     multi_scale_box,
+    permute_channels,
     resize_frames,
     short_side_box,
     short_side_size,
@@ -124,6 +125,32 @@ def test_colours_stay_unless_asked_for():
     jittered = _config(RANDOM_FLIP=False, TRAIN_JITTER_SCALES=[64, 64], TRAIN_CROP_SIZE=64, COLOR_JITTER=0.4)
     one, other = (TrainTransform.from_cfg(cfg)(frames, np.random.default_rng(5)) for cfg in (plain, jittered))
     assert np.array_equal(other, jitter_colours(one, 0.4, _after_crop(np.random.default_rng(5))))
+
+
+def test_channels_change_places_alike_in_all_frames_in_as_many_clips_as_said():
+    frames = np.random.default_rng(0).integers(0, 255, (3, 80, 80, 3), np.uint8)
+    keys = {"RANDOM_FLIP": False, "TRAIN_JITTER_SCALES": [64, 64], "TRAIN_CROP_SIZE": 64}
+    plain = TrainTransform.from_cfg(_config(**keys))
+    for prob, expected in ((0.0, 0), (0.5, 5 / 12), (1.0, 5 / 6)):  # one order in six is the one that it was
+        transform = TrainTransform.from_cfg(_config(**keys, CHANNEL_PERMUTE_PROB=prob))
+        orders = []
+        for seed in range(300):
+            clip, before = (which(frames, np.random.default_rng(seed)) for which in (transform, plain))
+            orders.append(tuple(next(c for c in range(3) if (clip[..., n] == before[..., c]).all()) for n in range(3)))
+        changed = sum(order != (0, 1, 2) for order in orders) / len(orders)
+        assert abs(changed - expected) < 0.1 and all(sorted(order) == [0, 1, 2] for order in orders)
+        assert len(set(orders)) == (6 if prob else 1)
+
+
+def test_channels_change_places_after_the_colours_and_draw_nothing_where_switched_off():
+    clip = np.random.default_rng(0).integers(0, 255, (2, 8, 8, 3), np.uint8)
+    both = TrainTransform(8, None, (1.0,), (8, 8), False, False, colour_jitter=0.4, channel_permute_prob=1.0)
+    jittered = TrainTransform(8, None, (1.0,), (8, 8), False, False, colour_jitter=0.4)
+    generators = [np.random.default_rng(1) for _ in range(2)]
+    changed, before = (which(clip, drawn) for which, drawn in zip((both, jittered), generators, strict=True))
+    generators[1].random()
+    assert np.array_equal(changed, permute_channels(before, generators[1]))
+    assert generators[0].bit_generator.state == generators[1].bit_generator.state
 
 
 def _after_crop(generator: np.random.Generator) -> np.random.Generator:

@@ -230,6 +230,7 @@ def test_this_machine_has_cores_and_memory():
 def test_few_videos_get_more_epochs():
     counts = [num_epochs(num_train, "cpu") for num_train in (2, 32, 200, 10_000)]
     assert counts == sorted(counts, reverse=True) and counts[0] > counts[-1] >= 1
+    assert num_epochs(32, "cpu") * 32 == 3200, "what docs/your-own-videos.md was measured with"
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 30])
