@@ -53,7 +53,8 @@ def test_what_is_asked_by_default(tmp_path):
 
 @pytest.mark.parametrize(("name", "overlay"), [("gta", "gradcam"), ("slowfast", "gradcam"), ("gta", "attention")])
 def test_an_overlay_lies_on_the_crop(tmp_path, name, overlay):
-    cfg = config(name)
+    large = ("DATA.TEST_CROP_SIZE", 96, "DATA.RESIZE", "[96,96]") if name == "gta" else ()
+    cfg = config(name, *large)
     annotator = build_annotator(cfg, write_weights(cfg, tmp_path / "w.pyth"), "0.5s", overlay=overlay)
     with open_stream(str(write_video(tmp_path / "a.mp4", 20, fps=10))) as stream:
         answers = [answer for _, answer in annotator(stream, Cut()) if answer is not None]

@@ -1,9 +1,9 @@
 """What is laid over a video's frames: Grad-CAM, or where in its frames a network's last attention block looks.
 
-A block whose positions attend to each other (NL, SA, and the SA that DNL, TAPE and GTA begin with) is shown by what each
-position receives: the mean of the weights (their absolute values) over all positions that attend. Of the others, the
-first map that explain draws for no point in particular: GCNet's context, the masks of CBAM and W3, the group, node or
-region that tells positions apart most of CGNL, GloRe and a GTA without SA.
+A block whose positions attend to each other (NL, SA, and the SA that DNL, TAPE and GTA begin with) is shown by what
+each position receives: the mean of the weights (their absolute values) over all positions that attend. Of the others,
+the first map that explain draws for no point in particular: GCNet's context, the masks of CBAM and W3, the group, node
+or region that tells positions apart most of CGNL, GloRe and a GTA without SA.
 
 Legend: C channel, T step, H W space, N positions that attend, M positions attended to, S crop size.
 """
@@ -133,7 +133,7 @@ def _attention(network: EvalNetwork, block: Any, clip: np.ndarray, label: int) -
 
 @torch.inference_mode()
 def _blocks_with_maps(network: EvalNetwork, num_frames: int, side: int) -> list[str]:
-    """Their names, in the order in which they are called; found out with an empty clip, since a block may be anyone's."""
+    """Their names, in the order of the calls; found out with an empty clip, since a block may be anyone's."""
     with _watched(list(attention_blocks(network.model))) as found:
         network.model(_inputs(network, np.zeros((num_frames, side, side, 3), np.uint8)))
     return list(found)
