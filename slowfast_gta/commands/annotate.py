@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slowfast_gta.config.arguments import CommandParser, add_network_arguments, split_sources
+from slowfast_gta.config.arguments import CommandParser, add_network_arguments, check_output, split_sources
 from slowfast_gta.errors import ConfigError
 
 if TYPE_CHECKING:  # PyTorch is imported behind the reading of the command line
@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.output:
         container_of(args.output)
     cfg, weights = load_trained(args, "annotate")
+    check_output(args.output, [args.source, weights, args.cfg[0]])
     annotator = build_annotator(cfg, weights, args.window, args.stride, args.fps, args.overlay)
     _annotate(annotator, weights, args)
     return 0
@@ -79,8 +80,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         raise ConfigError(f"--topk is {args.topk}; it must be from 1 to 5.")
     if args.max_latency is not None and args.max_latency < 0:
         raise ConfigError(f"--max-latency is {args.max_latency}; it must be a number of seconds.")
-    if args.output and args.output.exists() and Path(args.source).exists() and args.output.samefile(args.source):
-        raise ConfigError(f"--output is the video itself, {args.source}: name another file.")
     return args
 
 
@@ -151,6 +150,7 @@ def _write_all(
                 done.size = image.shape[:2]
                 panel = Panel(done.size, names, args.topk)
                 if args.output:
+                    args.output.parent.mkdir(parents=True, exist_ok=True)
                     file = stack.enter_context(_finished(whole_file(args.output)))
                     writer = VideoWriter(file, container_of(args.output), done.size, fps)
                     stack.callback(_close, writer, done)

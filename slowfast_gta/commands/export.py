@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from slowfast_gta.config.arguments import CommandParser, add_network_arguments, parse_arguments
+from slowfast_gta.config.arguments import CommandParser, add_network_arguments, check_output, parse_arguments
 
 _EXAMPLES = """examples:
   python tools/export.py --cfg runs/gta/config.yaml --format onnx --output gta.onnx
@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     check_format(args.format, args.dynamic, args.output)
     cfg, weights = load_trained(args, "export")
+    check_output(args.output, [*args.check, weights, args.cfg[0]])
     export = build_export(cfg, weights, args.precision)
     clips, source = build_check_clips(cfg, args.check)
     found = export_to_file(export, clips, args.output, args.format, args.dynamic)

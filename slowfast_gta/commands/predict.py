@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from fvcore.common.config import CfgNode
 
-from slowfast_gta.config.arguments import CommandParser, add_network_arguments, split_sources
+from slowfast_gta.config.arguments import CommandParser, add_network_arguments, check_output, split_sources
 from slowfast_gta.errors import ConfigError, DataError
 
 if TYPE_CHECKING:  # PyTorch is imported behind the reading of the command line
@@ -43,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from slowfast_gta.video.sources import is_live
 
     cfg, weights = load_trained(args, "predict")
+    check_output(args.output, [*args.videos, weights, args.cfg[0]])
     if args.submission:
         return _submit(cfg, weights, args.submission, args.format == "json")
     videos = [path for _, path in named_videos(args.videos, is_live if args.windows else lambda source: False)]
@@ -139,6 +140,7 @@ def _output(path: Path | None) -> Iterator[IO[str]]:
         return
     from slowfast_gta.files import whole_file
 
+    path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path, "w") as file:
         yield file
 

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +153,15 @@ def load_one_config(args: argparse.Namespace, command: str) -> CfgNode:
     if len(configs) > 1:
         raise ConfigError(f"{command} takes one config, and --cfg names {len(configs)} files.")
     return configs[0]
+
+
+def check_output(output: Path | None, inputs: Iterable[str | Path]) -> None:
+    """Raises ConfigError where the file `output` is one of those that are read: it would be lost."""
+    if output is None or not output.exists():
+        return
+    for name in inputs:
+        if Path(name).exists() and output.samefile(name):
+            raise ConfigError(f"--output is {name}, which is what is read: name another file.")
 
 
 @contextlib.contextmanager

@@ -125,6 +125,17 @@ def test_float16_is_half_as_large_and_nearly_the_same(tmp_path):
     assert half["bytes"] < 0.75 * whole["bytes"] and 1e-7 < half["largest_difference"] < half["bound"]
 
 
+@needs_onnx
+@pytest.mark.slow
+@pytest.mark.parametrize("overrides", [(), ("ATTENTION.NAME", "CGNL")], ids=["GTA", "CGNL"])
+def test_blocks_that_leave_float16_answer_in_onnx_too(overrides, tmp_path):
+    """A part of them stays in float32, since its numbers would not fit."""
+    found, export, _ = exported(config("gta", *overrides), tmp_path, precision="float16")
+    assert 0 < found["largest_difference"] < found["bound"]
+    kinds = {value.dtype for value in export.network.model.parameters()}
+    assert kinds == {torch.float16, torch.float32}, "the case in point"
+
+
 def test_a_file_that_answers_otherwise_is_not_left_and_the_old_one_stays(tmp_path):
     cfg = config("r2d")
     export = build_export(cfg, write_weights(cfg, tmp_path / "w.pyth"))
