@@ -42,6 +42,7 @@ def test_a_family_in_onnx(name, tmp_path):
     found, _, clips = exported(config(name), tmp_path)
     assert found["largest_difference"] <= 1e-5 and found["num_clips"] == len(clips) == 3
     assert not list(tmp_path.glob("*.tmp"))
+    assert_tells_nothing_of_this_machine(tmp_path / "network")
     model = onnx.load(str(tmp_path / "network"))
     assert [entry.version for entry in model.opset_import if not entry.domain] == [OPSET]
     assert [value.name for value in (*model.graph.input, *model.graph.output)] == ["frames", "scores"]
@@ -53,6 +54,11 @@ def test_a_family_in_onnx(name, tmp_path):
     assert together.dtype == np.float32 and together.sum(1) == pytest.approx(1, abs=1e-5)
     different = np.abs(together[0] - together[1]).max()
     assert different > 1e-4, "on clips that the network tells apart, or the comparison would say nothing"
+
+
+def assert_tells_nothing_of_this_machine(path) -> None:
+    content = path.read_bytes()
+    assert b".py" not in content and str(ROOT).encode() not in content and b"stack_trace" not in content
 
 
 class _AllBlocks(nn.Module):
@@ -106,6 +112,7 @@ def test_torch_export_with_a_dynamic_batch_and_without(tmp_path):
     cfg = config("r2d")
     found, export, clips = exported(cfg, tmp_path, "torch")
     assert found["largest_difference"] <= 1e-6
+    assert_tells_nothing_of_this_machine(tmp_path / "network")
     answer = load_torch(tmp_path / "network")
     assert [answer(np.repeat(clips, times, 0))[0].shape[0] for times in (1, 3)] == [3, 9]
     files = {"metadata.json": ""}
