@@ -1,4 +1,4 @@
-"""annotate: a video or stream with the most likely classes on it, their scores over time, and Grad-CAM."""
+"""annotate: a video or stream with the most likely classes, their scores over time, and where the network looks."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_one_config, split_sources
+from slowfast_gta.config.arguments import CommandParser, add_network_arguments, check_output, split_sources
 from slowfast_gta.errors import ConfigError
 
 if TYPE_CHECKING:  # PyTorch is imported behind the reading of the command line
@@ -34,18 +34,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     setup_logging()
     from slowfast_gta.inference.annotation import build_annotator
-    from slowfast_gta.inference.run_folder import check_plugins, config_of_run, find_weights
+    from slowfast_gta.inference.run_folder import load_trained
     from slowfast_gta.reports.style import check_matplotlib
     from slowfast_gta.video.output.writer import container_of
 
     check_matplotlib("annotate draws on pictures")
     if args.output:
         container_of(args.output)
-    if Path(args.cfg[0]).is_dir():
-        args.cfg[0] = str(config_of_run(Path(args.cfg[0])))
-    check_plugins(args.cfg, args.trust_plugins)
-    cfg = load_one_config(args, "annotate")
-    weights = find_weights(args.weights, args.cfg, cfg.OUTPUT_DIR)
+    cfg, weights = load_trained(args, "annotate")
+    check_output(args.output, [args.source, weights, args.cfg[0]])
     annotator = build_annotator(cfg, weights, args.window, args.stride, args.fps, args.overlay)
     _annotate(annotator, weights, args)
     return 0
@@ -55,11 +52,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = CommandParser(
         "annotate", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_config_arguments(parser)
-    parser.add_argument("--weights", metavar="FILE", help="a checkpoint of ours or PySlowFast's (default: the newest)")
+    add_network_arguments(parser)
     parser.add_argument("--output", type=Path, metavar="FILE", help="where it is written: .mp4, .mov or .mkv")
     parser.add_argument("--show", action="store_true", help="watch it: in ffplay or mpv, or on a page of this machine")
-    parser.add_argument("--overlay", default="none", metavar="WHAT", help="gradcam or none (default: %(default)s)")
+    parser.add_argument("--overlay", default="none", metavar="WHAT", help="gradcam, attention or none (default: none)")
     parser.add_argument("--topk", type=int, default=3, metavar="K", help="how many classes, at most 5 (default: 3)")
     parser.add_argument(
         "--window", metavar="FRAMES", help="its length, or seconds as 2s (default: the config's, or 2s)"
@@ -69,8 +65,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--max-latency", type=float, metavar="SEC", help="of a live source: frames that wait longer are dropped"
     )
-    parser.add_argument("--trust-plugins", action="store_true", help="import PLUGINS of a run that is not yours")
-    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     parser.add_argument("sources", nargs="*", metavar="IN", help="a file, folder of frames, camera, URL, or -")
     args = parser.parse_intermixed_args(arguments)  # IN may stand before and behind flags
     args.cfg, behind = split_sources(args.cfg)
@@ -86,8 +80,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         raise ConfigError(f"--topk is {args.topk}; it must be from 1 to 5.")
     if args.max_latency is not None and args.max_latency < 0:
         raise ConfigError(f"--max-latency is {args.max_latency}; it must be a number of seconds.")
-    if args.output and args.output.exists() and Path(args.source).exists() and args.output.samefile(args.source):
-        raise ConfigError(f"--output is the video itself, {args.source}: name another file.")
     return args
 
 
@@ -158,6 +150,7 @@ def _write_all(
                 done.size = image.shape[:2]
                 panel = Panel(done.size, names, args.topk)
                 if args.output:
+                    args.output.parent.mkdir(parents=True, exist_ok=True)
                     file = stack.enter_context(_finished(whole_file(args.output)))
                     writer = VideoWriter(file, container_of(args.output), done.size, fps)
                     stack.callback(_close, writer, done)
@@ -169,8 +162,8 @@ def _write_all(
             if answer is not None and answer is not last:
                 panel.add(answer.time_sec, answer.probabilities)
                 last = answer
-            if answer is not None and answer.cam is not None:
-                image = with_map(image, answer.cam, answer.box)
+            if answer is not None and answer.overlay is not None:
+                image = with_map(image, answer.overlay, answer.box)
             image = panel.draw(image, time_sec)
             sinks = [sink for sink in sinks if _is_taken(sink, image, time_sec)]
             if not sinks:  # the player was closed, and nothing is written
@@ -279,6 +272,7 @@ def _tell(annotator: "Annotator", stream: Any, cut: Any, done: _Done, weights: P
             "sound": sound,
             "window": str(plan.length),
             "stride": str(plan.stride),
+            "overlay": annotator.overlay.what if annotator.overlay else None,
             "num_answers": cut.num_windows,
             "top5_at_end": done.best,
             "counts": counts,
@@ -292,6 +286,8 @@ def _tell(annotator: "Annotator", stream: Any, cut: Any, done: _Done, weights: P
         f"{cut.num_windows} answers, a window of {plan.length} every {plan.stride}"
         f"{'' if plan.length is not None and plan.length.in_seconds else ' frames'}; sound: {sound}."
     )
+    if annotator.overlay:
+        print(f"On it: {annotator.overlay.what}.")
     if cut.num_windows == 0:
         print("It ended before the first answer: give a shorter --stride.", file=sys.stderr)
     if stream.fault:

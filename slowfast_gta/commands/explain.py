@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_one_config, split_sources
+from slowfast_gta.config.arguments import CommandParser, add_network_arguments, split_sources
 from slowfast_gta.errors import ConfigError
 
 if TYPE_CHECKING:  # PyTorch is imported behind the reading of the command line
@@ -33,13 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     setup_logging()
     from slowfast_gta.inference.explaining.explain import build_explainer, check_layer
     from slowfast_gta.inference.explaining.shown import parse_query
-    from slowfast_gta.inference.run_folder import check_plugins, find_weights
+    from slowfast_gta.inference.run_folder import load_trained
     from slowfast_gta.reports.style import check_matplotlib
 
     check_matplotlib("explain draws pictures")
-    check_plugins(args.cfg, args.trust_plugins)
-    cfg = load_one_config(args, "explain")
-    weights = find_weights(args.weights, args.cfg, cfg.OUTPUT_DIR)
+    cfg, weights = load_trained(args, "explain")
     explainer = build_explainer(cfg, weights, args.window, args.fps, args.initial, args.precision)
     check_layer(explainer, args.layer)
     explainer.blocks(args.block)
@@ -59,8 +57,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = CommandParser(
         "explain", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_config_arguments(parser)
-    parser.add_argument("--weights", metavar="FILE", help="a checkpoint of ours or PySlowFast's (default: the newest)")
+    add_network_arguments(parser)
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="where the pictures go")
     parser.add_argument(
         "--query",
@@ -91,8 +88,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--video", action="store_true", help="an .mp4 too of each picture that is a map over the frames"
     )
     parser.add_argument("--precision", default="float32", choices=("float32", "float64"), help="of the network")
-    parser.add_argument("--trust-plugins", action="store_true", help="import PLUGINS of a run that is not yours")
-    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     parser.add_argument("videos", nargs="*", metavar="VIDEO", help="one file or folder of frames")
     args = parser.parse_args(arguments)
     args.cfg, behind = split_sources(args.cfg)
@@ -107,20 +102,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     args.source = videos[0]
     if not args.at >= 0:
         raise ConfigError(f"--at is {args.at:g}; it must be a number of seconds from the begin of the video.")
-    args.cfg = _configs_of_runs(args.cfg)
     return args
 
 
 def _without_videos(words: list[str]) -> tuple[list[str], list[str]]:
     """Names, and the video that stands behind them: what is there as a file."""
     return [word for word in words if not Path(word).exists()], [word for word in words if Path(word).exists()]
-
-
-def _configs_of_runs(tokens: list[str]) -> list[str]:
-    """The folder of a run stands for its config."""
-    from slowfast_gta.inference.run_folder import config_of_run
-
-    return [str(config_of_run(Path(tokens[0]))) if Path(tokens[0]).is_dir() else tokens[0], *tokens[1:]]
 
 
 def _drawn_clip(explainer: "Explainer", explanation: "Explanation", window: "Window", video: str) -> "DrawnClip":

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_one_config, parse_arguments
+from slowfast_gta.config.arguments import CommandParser, add_network_arguments, check_output, parse_arguments
 
 _EXAMPLES = """examples:
   python tools/export.py --cfg runs/gta/config.yaml --format onnx --output gta.onnx
@@ -27,12 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     setup_logging()
     from slowfast_gta.inference.check_clips import build_check_clips
     from slowfast_gta.inference.export import build_export, check_format, export_to_file
-    from slowfast_gta.inference.run_folder import check_plugins, find_weights
+    from slowfast_gta.inference.run_folder import load_trained
 
     check_format(args.format, args.dynamic, args.output)
-    check_plugins(args.cfg, args.trust_plugins)
-    cfg = load_one_config(args, "export")
-    weights = find_weights(args.weights, args.cfg, cfg.OUTPUT_DIR)
+    cfg, weights = load_trained(args, "export")
+    check_output(args.output, [*args.check, weights, args.cfg[0]])
     export = build_export(cfg, weights, args.precision)
     clips, source = build_check_clips(cfg, args.check)
     found = export_to_file(export, clips, args.output, args.format, args.dynamic)
@@ -46,8 +45,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = CommandParser(
         "export", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_config_arguments(parser)
-    parser.add_argument("--weights", metavar="FILE", help="a checkpoint of ours or PySlowFast's (default: the newest)")
+    add_network_arguments(parser)
     parser.add_argument(
         "--format", choices=("onnx", "torch"), required=True, help="onnx: opset 20; torch: torch.export"
     )
@@ -59,8 +57,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--check", nargs="+", default=[], metavar="VIDEO", help="compare on these (default: of the data set, or drawn)"
     )
-    parser.add_argument("--trust-plugins", action="store_true", help="import PLUGINS of a run that is not yours")
-    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     return parse_arguments(parser, arguments)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slowfast_gta.config.arguments import add_config_arguments, load_one_config, split_sources
+from slowfast_gta.config.arguments import CommandParser, add_network_arguments, split_sources
 from slowfast_gta.errors import ConfigError
 
 if TYPE_CHECKING:  # PyTorch is imported behind the reading of the command line
@@ -30,9 +30,8 @@ The same command goes on where an earlier call ended. docs/features.md says what
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of this command, but for --cfg."""
+    """The flags of this command alone."""
     parser.add_argument("videos", nargs="*", metavar="DIR | LIST | VIDEO", help="folders, lists (.txt, .csv), files")
-    parser.add_argument("--weights", metavar="FILE", help="a checkpoint of ours or PySlowFast's (default: the newest)")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="where the features go")
     parser.add_argument(
         "--layer", default="s5", help="s5 (what the head is given), s4, head, or a part's name (default: %(default)s)"
@@ -60,16 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, metavar="B", help="clips at a time (default: TEST.BATCH_SIZE)")
     parser.add_argument("--num_shards", type=int, default=1, metavar="N", help="how many calls share the videos")
     parser.add_argument("--shard_id", type=int, default=0, metavar="I", help="which of them this is, from 0")
-    parser.add_argument("--trust-plugins", action="store_true", help="import PLUGINS of a run that is not yours")
-    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when every video of the share has its features, 1 when one could not be read."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         "extract_features", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_config_arguments(parser)
+    add_network_arguments(parser)
     add_arguments(parser)
     args = parser.parse_args(arguments)
     args.cfg, behind = split_sources(args.cfg)
@@ -86,14 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     setup_logging()
     from slowfast_gta.inference.extraction import build_feature_folder, extract_folder
     from slowfast_gta.inference.features import PRESETS, build_feature_extractor
-    from slowfast_gta.inference.run_folder import check_plugins, choose_gpu, find_weights, place_of_process
+    from slowfast_gta.inference.run_folder import choose_gpu, load_trained, place_of_process
     from slowfast_gta.inference.videos import named_videos
 
-    check_plugins(args.cfg, args.trust_plugins)
-    cfg = load_one_config(args, "extract_features")
+    cfg, weights = load_trained(args, "extract_features")
     rank, world_size, local_rank = place_of_process(os.environ)
     choose_gpu(local_rank)
-    weights = find_weights(args.weights, args.cfg, cfg.OUTPUT_DIR)
     chosen = PRESETS.get(args.preset, {}) | {
         name: value for name in ("window", "stride", "fps", "tail") if (value := getattr(args, name)) is not None
     }

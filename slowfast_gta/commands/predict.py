@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from fvcore.common.config import CfgNode
 
-from slowfast_gta.config.arguments import add_config_arguments, load_one_config, split_sources
+from slowfast_gta.config.arguments import CommandParser, add_network_arguments, check_output, split_sources
 from slowfast_gta.errors import ConfigError, DataError
 
 if TYPE_CHECKING:  # PyTorch is imported behind the reading of the command line
@@ -38,13 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     setup_logging()
     from slowfast_gta.inference.predictor import build_predictor
-    from slowfast_gta.inference.run_folder import check_plugins, find_weights
+    from slowfast_gta.inference.run_folder import load_trained
     from slowfast_gta.inference.videos import named_videos
     from slowfast_gta.video.sources import is_live
 
-    check_plugins(args.cfg, args.trust_plugins)
-    cfg = load_one_config(args, "predict")
-    weights = find_weights(args.weights, args.cfg, cfg.OUTPUT_DIR)
+    cfg, weights = load_trained(args, "predict")
+    check_output(args.output, [*args.videos, weights, args.cfg[0]])
     if args.submission:
         return _submit(cfg, weights, args.submission, args.format == "json")
     videos = [path for _, path in named_videos(args.videos, is_live if args.windows else lambda source: False)]
@@ -56,11 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         "predict", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_config_arguments(parser)
-    parser.add_argument("--weights", metavar="FILE", help="a checkpoint of ours or PySlowFast's (default: the newest)")
+    add_network_arguments(parser)
     parser.add_argument("--topk", type=int, default=5, metavar="K", help="how many classes (default: %(default)s)")
     parser.add_argument("--windows", action="store_true", help="an answer for each window along the video")
     parser.add_argument("--window", metavar="FRAMES", help="its length, or seconds as 2s (default: the config's)")
@@ -75,9 +73,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, metavar="B", help="clips at a time (default: TEST.BATCH_SIZE)")
     parser.add_argument("--precision", choices=("float32", "bfloat16", "float16"), help="default: TEST.PRECISION")
     parser.add_argument("--format", default="text", choices=tuple(_WRITERS), help="default: %(default)s")
-    parser.add_argument("--json", action="store_true", help="one JSON document and nothing else: --format json")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write there, not on standard output")
-    parser.add_argument("--trust-plugins", action="store_true", help="import PLUGINS of a run that is not yours")
     parser.add_argument(
         "--submission",
         metavar="DIR",
@@ -144,6 +140,7 @@ def _output(path: Path | None) -> Iterator[IO[str]]:
         return
     from slowfast_gta.files import whole_file
 
+    path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path, "w") as file:
         yield file
 

@@ -117,6 +117,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args, rest = parser.parse_known_args(words)  # the rest is the command's own
     given = args.cfg
     args.cfg, _ = split_sources(given) if rest else (given, [])
+    if name != "run_net":
+        from slowfast_gta.inference.run_folder import trusted_configs
+
+        args.cfg = trusted_configs(args.cfg, "--trust-plugins" in rest)
     minutes = minutes_of(args.time)
     if min(args.nodes, args.signal_sec, args.max_restarts + 1, args.gpus_per_node + 1) < 1:
         raise ConfigError("--nodes and --signal-sec must be at least 1, --gpus-per-node and --max-restarts at least 0.")

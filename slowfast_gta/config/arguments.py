@@ -5,7 +5,7 @@ import contextlib
 import logging
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +60,14 @@ class _Collect(argparse.Action):
         setattr(namespace, self.dest, [*(getattr(namespace, self.dest) or []), *values])
 
 
-def add_config_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
+def add_config_arguments(
+    parser: argparse.ArgumentParser,
+    required: bool = True,
+    named: str = "config files, here or among the packaged configs",
+) -> None:
     """Adds --cfg and --opts and, unless `parser` has an epilog, examples. `load_configs` reads what they collect.
 
-    required: whether the command line must have --cfg.
+    required: whether the command line must have --cfg. named: what --cfg names.
     """
     parser.add_argument(
         "--cfg",
@@ -73,7 +77,7 @@ def add_config_arguments(parser: argparse.ArgumentParser, required: bool = True)
         action=_Collect,
         required=required,
         default=[],
-        help="config files, here or among the packaged configs; KEY VALUE pairs may follow",
+        help=f"{named}; KEY VALUE pairs may follow",
     )
     parser.add_argument(
         "--opts",
@@ -87,6 +91,19 @@ def add_config_arguments(parser: argparse.ArgumentParser, required: bool = True)
     if not parser.epilog:
         parser.formatter_class = argparse.RawDescriptionHelpFormatter
         parser.epilog = _EXAMPLES
+
+
+def add_network_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of every command that asks a trained network: which one it is, and --json.
+
+    `inference.run_folder.load_trained` reads them.
+    """
+    add_config_arguments(parser, named="the folder of a run, its config.yaml, or another config")
+    parser.add_argument(
+        "--weights", metavar="FILE", help="a checkpoint of ours or PySlowFast's (default: the newest of the run)"
+    )
+    parser.add_argument("--trust-plugins", action="store_true", help="import PLUGINS of a run that is not yours")
+    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
 
 
 def parse_arguments(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -136,6 +153,15 @@ def load_one_config(args: argparse.Namespace, command: str) -> CfgNode:
     if len(configs) > 1:
         raise ConfigError(f"{command} takes one config, and --cfg names {len(configs)} files.")
     return configs[0]
+
+
+def check_output(output: Path | None, inputs: Iterable[str | Path]) -> None:
+    """Raises ConfigError where the file `output` is one of those that are read: it would be lost."""
+    if output is None or not output.exists():
+        return
+    for name in inputs:
+        if Path(name).exists() and output.samefile(name):
+            raise ConfigError(f"--output is {name}, which is what is read: name another file.")
 
 
 @contextlib.contextmanager

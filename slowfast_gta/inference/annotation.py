@@ -16,9 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from fvcore.common.config import CfgNode
 
-from slowfast_gta.engine.device import device_of
-from slowfast_gta.errors import ConfigError
-from slowfast_gta.inference.explaining.gradcam import grad_cam
+from slowfast_gta.inference.explaining.overlay import Overlay, build_overlay
 from slowfast_gta.inference.network import EvalNetwork, Wanted, build_eval_network
 from slowfast_gta.inference.windows import (
     Cut,
@@ -32,12 +30,11 @@ from slowfast_gta.inference.windows import (
 )
 from slowfast_gta.loading.loader import build_frame_pattern
 from slowfast_gta.loading.sampling import ClipSampling
-from slowfast_gta.loading.transforms import TestTransform, crop_offsets, short_side_size, to_clips
+from slowfast_gta.loading.transforms import TestTransform, crop_offsets, short_side_size
 from slowfast_gta.video.stream import StreamedFrame
 
 _WINDOW = Span(2.0, in_seconds=True)
 _STRIDES_A_WINDOW = 4
-OVERLAYS = ("none", "gradcam")
 
 
 class Answer(NamedTuple):
@@ -46,7 +43,7 @@ class Answer(NamedTuple):
     start_sec: float
     time_sec: float
     probabilities: np.ndarray  # (K,)
-    cam: np.ndarray | None = None  # (H', W'), 0 to 1: Grad-CAM of the most likely class in the window's last step
+    overlay: np.ndarray | None = None  # (H', W'), 0 to 1, of the window's last step
     box: tuple[float, float, float, float] = (0, 0, 1, 1)  # where the crop is: top, left, bottom, right, of the frame
 
 
@@ -62,7 +59,7 @@ class Annotator:
     network: EvalNetwork
     plan: WindowPlan
     crop: TestTransform
-    overlay: str
+    overlay: Overlay | None
     frame_pattern: str
     folder_fps: float
 
@@ -87,13 +84,8 @@ class Annotator:
     def _answer(self, seen: deque[tuple[Position, np.ndarray]], size: tuple[int, int]) -> Answer:
         clip = np.stack([seen[place][1] for place in self.plan.offsets(len(seen))])
         probabilities = self.network(clip[None], Wanted())["probabilities"][0]
-        cam = self._cam(clip, int(probabilities.argmax())) if self.overlay == "gradcam" else None
-        return Answer(seen[0][0].time_sec, seen[-1][0].time_sec, probabilities, cam, crop_box(self.crop, size))
-
-    def _cam(self, clip: np.ndarray, label: int) -> np.ndarray:
-        inputs = to_clips(clip[None]).to(device_of(self.network.model))
-        values = grad_cam(self.network.model, self.network.normalize(inputs).to(self.network.dtype), label)[0]
-        return (values / values.max().clamp_min(1e-12))[-1].float().cpu().numpy()
+        drawn = self.overlay.draw(clip, int(probabilities.argmax())) if self.overlay else None
+        return Answer(seen[0][0].time_sec, seen[-1][0].time_sec, probabilities, drawn, crop_box(self.crop, size))
 
 
 class _Watched:
@@ -135,8 +127,6 @@ def build_annotator(
 ) -> Annotator:
     """window, stride, fps: as in `predict --windows`; a config that samples whole videos is asked about 2 seconds, and
     the stride is a quarter of the window. Raises ConfigError, WeightsError."""
-    if overlay not in OVERLAYS:
-        raise ConfigError(f"--overlay is {overlay}; it must be one of {', '.join(OVERLAYS)}.")
     sampling = ClipSampling.from_cfg(cfg)
     whole = sampling.kind != "dense" and window is None and fps is None
     plan = plan_windows(sampling, _WINDOW if whole else window, stride, fps)
@@ -144,11 +134,12 @@ def build_annotator(
     quarter = plan.length.value / _STRIDES_A_WINDOW
     step = plan.stride or Span(quarter if plan.length.in_seconds else max(1, round(quarter)), plan.length.in_seconds)
     plan = WindowPlan(plan.num_frames, plan.length, step, plan.fps, plan.spread)
+    network = build_eval_network(cfg, weights, batch_size=1, precision=precision)
     return Annotator(
-        build_eval_network(cfg, weights, batch_size=1, precision=precision),
+        network,
         plan,
         TestTransform.from_cfg(cfg, 1),
-        overlay,
+        build_overlay(overlay, network, cfg.DATA.NUM_FRAMES, cfg.DATA.TEST_CROP_SIZE),
         build_frame_pattern(cfg),
         float(cfg.DATA.TARGET_FPS),
     )

@@ -186,7 +186,10 @@ def _program(export: Export, clips: np.ndarray, dynamic: str) -> torch.export.Ex
     count = 2 if dynamic == "batch" else 1  # an example of one would make a batch of one the only one
     example = torch.from_numpy(np.ascontiguousarray(np.resize(clips, (count, *export.clip_shape))))
     shapes = {INPUT: {0: torch.export.Dim("batch", min=1)}} if dynamic == "batch" else None
-    return torch.export.export(export.network, (example,), dynamic_shapes=shapes)
+    program = torch.export.export(export.network, (example,), dynamic_shapes=shapes)
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # paths of this machine: the file is for others
+    return program
 
 
 def _write_torch(export: Export, program: torch.export.ExportedProgram, path: Path) -> None:
@@ -209,12 +212,20 @@ def _write_onnx(export: Export, program: torch.export.ExportedProgram, path: Pat
     )
     assert written is not None
     model = written.model_proto
+    _without_traces(model.graph)
     _name_batches(model.graph)
     for name, value in export.metadata.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
+
+
+def _without_traces(graph: Any) -> None:
+    """Leave out what the exporter notes at each node for its own developers: most of a small file, with paths of this
+    machine."""
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
 
 
 def _name_batches(graph: Any) -> None:

@@ -73,7 +73,7 @@ class Predictor:
         """
         if isinstance(run_or_cfg, str | Path):
             path = config_of_run(Path(run_or_cfg).expanduser())
-            check_plugins([str(path)], trust_plugins)
+            check_plugins([str(path)], trust_plugins, of_run=True)
             cfg = load_config(path, ["NUM_GPUS", "auto", *overrides])
             weights = find_weights(weights, [str(path)], cfg.OUTPUT_DIR)
         else:

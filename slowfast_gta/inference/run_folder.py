@@ -1,11 +1,14 @@
 """A run folder as others find it: its config, its newest weights, and whether its PLUGINS, which are code, may run."""
 
+import argparse
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from fvcore.common.config import CfgNode
 
+from slowfast_gta.config.arguments import load_one_config
 from slowfast_gta.config.trust import is_trusted, plugins_named
 from slowfast_gta.distributed import find_place
 from slowfast_gta.engine.checkpoint.checkpoint import checkpoint_dir, list_checkpoints
@@ -14,6 +17,25 @@ from slowfast_gta.models.weights.download import local_weights
 
 CONFIG = "config.yaml"
 logger = logging.getLogger("slowfast_gta")
+
+
+def load_trained(args: argparse.Namespace, command: str) -> tuple[CfgNode, Path]:
+    """The config and the weights that the flags of `add_network_arguments` name. Raises ConfigError, WeightsError."""
+    args.cfg = trusted_configs(args.cfg, args.trust_plugins)
+    cfg = load_one_config(args, command)
+    return cfg, find_weights(args.weights, args.cfg, cfg.OUTPUT_DIR)
+
+
+def trusted_configs(tokens: Sequence[str], trusted: bool) -> list[str]:
+    """What --cfg has collected, with the config of a run in the place of its folder.
+
+    Raises ConfigError where a run that this user has not trained names PLUGINS, unless `trusted`.
+    """
+    named = Path(tokens[0]).expanduser()
+    of_run = named.is_dir()
+    files = [str(config_of_run(named)) if of_run else tokens[0], *tokens[1:]]
+    check_plugins(files, trusted, of_run)
+    return files
 
 
 def is_run_config(path: Path) -> bool:
@@ -29,11 +51,14 @@ def config_of_run(folder: Path) -> Path:
     return path
 
 
-def check_plugins(files: Sequence[str], trusted: bool) -> None:
-    """Raises ConfigError where one of `files` is the config of somebody else's run, and names code to import."""
+def check_plugins(files: Sequence[str], trusted: bool, of_run: bool = False) -> None:
+    """Raises ConfigError where one of `files` is the config of somebody else's run, and names code to import.
+
+    of_run: they were found in a folder that was named as that of a run, whatever else is in it.
+    """
     for name in files:
         path = Path(name)
-        if trusted or not path.is_file() or not is_run_config(path) or is_trusted(path):
+        if trusted or not path.is_file() or not (of_run or is_run_config(path)) or is_trusted(path):
             continue
         if plugins := plugins_named(path):
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""What is drawn on a video's frames: the most likely classes, their scores over time as a strip, Grad-CAM.
+"""What is drawn on a video's frames: the most likely classes, their scores as a strip, a map (Grad-CAM, attention).
 
 Names are drawn with the fonts of style.py, once each. H W space, K classes.
 """

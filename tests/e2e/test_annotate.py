@@ -8,9 +8,12 @@ import socket
 import subprocess
 import threading
 
+import av
 import pytest
+from drawn_videos import write_drawn, write_long
 from eval_networks import arguments, config, write_weights
 from made_videos import write_frames, write_video
+from memory_use import peak_mib_of
 from miniatures import ROOT, command
 from videos_with_sound import frames_of, tones_of, write_with_sound
 
@@ -155,6 +158,16 @@ def test_wrong_words(annotate, tmp_path, monkeypatch, words, said):
     assert not list(tmp_path.glob("b.*"))
 
 
+def test_attention_on_the_picture_and_networks_that_have_none(annotate, tmp_path, capsys):
+    source, out = write_video(tmp_path / "a.mp4", 20, fps=10), tmp_path / "b.mp4"
+    code, told, _ = annotate(source, "--output", out, "--overlay", "attention", "--window", "1s", "--json")
+    assert code == 0 and "GTA" in json.loads(told)["overlay"] and len(frames_of(out)) == 20
+    weights = write_weights(config("r2d"), tmp_path / "r2d.pyth")
+    words = ["--weights", weights, source, "--output", tmp_path / "c.mp4", "--overlay", "attention"]
+    assert run_command("annotate", [*arguments("r2d"), *map(str, words)]) == 2
+    assert "no attention block" in capsys.readouterr().err and not (tmp_path / "c.mp4").exists()
+
+
 def test_what_is_no_video_and_the_video_itself(annotate, tmp_path):
     (tmp_path / "text.mp4").write_text("no video")
     assert annotate(tmp_path / "text.mp4", "--output", tmp_path / "b.mp4")[0] == 1
@@ -163,6 +176,24 @@ def test_what_is_no_video_and_the_video_itself(annotate, tmp_path):
     before = video.read_bytes()
     assert annotate(video, "--output", video)[0] == 2 and video.read_bytes() == before
     assert not (tmp_path / "b.mp4").exists() and not list(tmp_path.glob("*.tmp"))
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_along_a_video(line, tmp_path):
+    """Of one minute and of twelve of the same film: what is kept is a window and 20 seconds of scores."""
+    minute = write_drawn(tmp_path / "minute.mp4", 300, "libx264", {"preset": "ultrafast", "g": "25", "bf": "0"}, fps=5)
+    peaks = []
+    for repeats in (1, 12):
+        video = write_long(minute, tmp_path / f"{repeats}.mp4", repeats)
+        words = ("--output", tmp_path / "out.mp4", "--window", "2s", "--stride", "5s", "--overlay", "attention")
+        peaks.append(peak_mib_of(command(*line, video, *words, tool="annotate")))
+        assert len(times_of(tmp_path / "out.mp4")) == 300 * repeats
+    assert peaks[1] < 1.02 * peaks[0], peaks
+
+
+def times_of(path) -> list[float]:
+    with av.open(str(path)) as container:
+        return [packet.pts * float(packet.time_base) for packet in container.demux(video=0) if packet.size]
 
 
 @pytest.mark.slow

@@ -102,3 +102,17 @@ def test_the_command_line_of_another_command():
     given = task_command(args, "extract_features", ["--output", "out", "videos"])
     at = given.index("extract_features")
     assert given[at + 1 :] == ["--cfg", "c.yaml", "DATA.NUM_FRAMES", "8", "NUM_GPUS", "1", "--output", "out", "videos"]
+
+
+def test_a_strangers_run_is_not_imported_by_whoever_submits_it(tmp_path, capsys, monkeypatch):
+    """The folder of a run stands for its config, as in the command itself; its PLUGINS are code."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "plugin_of_a_stranger.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w').close()\n")
+    (run / "config.yaml").write_text(f"_BASE_: {CFG}\nPLUGINS: [./plugin_of_a_stranger.py]\n")
+    given = ["extract_features", "--cfg", str(run), "--time", "60", "--dry-run", "--output", str(tmp_path / "out"), "v"]
+    assert run_command("submit", given) == 2
+    assert "--trust-plugins" in capsys.readouterr().err and not (tmp_path / "imported").exists()
+    assert run_command("submit", [*given, "--trust-plugins"]) == 0
+    assert "--trust-plugins" in capsys.readouterr().out and (tmp_path / "imported").exists()

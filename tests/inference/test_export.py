@@ -43,6 +43,7 @@ def test_a_family_in_onnx(name, tmp_path):
     found, _, clips = exported(config(name), tmp_path)
     assert found["largest_difference"] <= 1e-5 and found["num_clips"] == len(clips) == 3
     assert not list(tmp_path.glob("*.tmp"))
+    assert_tells_nothing_of_this_machine(tmp_path / "network")
     model = onnx.load(str(tmp_path / "network"))
     assert [entry.version for entry in model.opset_import if not entry.domain] == [OPSET]
     assert [value.name for value in (*model.graph.input, *model.graph.output)] == ["frames", "scores"]
@@ -54,6 +55,11 @@ def test_a_family_in_onnx(name, tmp_path):
     assert together.dtype == np.float32 and together.sum(1) == pytest.approx(1, abs=1e-5)
     different = np.abs(together[0] - together[1]).max()
     assert different > 1e-4, "on clips that the network tells apart, or the comparison would say nothing"
+
+
+def assert_tells_nothing_of_this_machine(path) -> None:
+    content = path.read_bytes()
+    assert not re.search(rb"/\w+\.py", content) and str(ROOT).encode() not in content
 
 
 class _AllBlocks(nn.Module):
@@ -107,6 +113,7 @@ def test_torch_export_with_a_dynamic_batch_and_without(tmp_path):
     cfg = config("r2d")
     found, export, clips = exported(cfg, tmp_path, "torch")
     assert found["largest_difference"] <= 1e-6
+    assert_tells_nothing_of_this_machine(tmp_path / "network")
     answer = load_torch(tmp_path / "network")
     assert [answer(np.repeat(clips, times, 0))[0].shape[0] for times in (1, 3)] == [3, 9]
     files = {"metadata.json": ""}
@@ -124,6 +131,17 @@ def test_float16_is_half_as_large_and_nearly_the_same(tmp_path):
     whole, _, _ = exported(cfg, tmp_path, "torch")
     half, _, _ = exported(cfg, tmp_path, "torch", precision="float16")
     assert half["bytes"] < 0.75 * whole["bytes"] and 1e-7 < half["largest_difference"] < half["bound"]
+
+
+@needs_onnx
+@pytest.mark.slow
+@pytest.mark.parametrize("overrides", [(), ("ATTENTION.NAME", "CGNL")], ids=["GTA", "CGNL"])
+def test_blocks_that_leave_float16_answer_in_onnx_too(overrides, tmp_path):
+    """A part of them stays in float32, since its numbers would not fit."""
+    found, export, _ = exported(config("gta", *overrides), tmp_path, precision="float16")
+    assert 0 < found["largest_difference"] < found["bound"]
+    kinds = {value.dtype for value in export.network.model.parameters()}
+    assert kinds == {torch.float16, torch.float32}, "the case in point"
 
 
 def test_a_file_that_answers_otherwise_is_not_left_and_the_old_one_stays(tmp_path):

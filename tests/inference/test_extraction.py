@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from drawn_videos import write_drawn, write_long
 from eval_networks import arguments, config, write_weights
 from made_videos import write_frames, write_video
+from memory_use import peak_mib_of
 from miniatures import command
 
 from slowfast_gta import build_model, load_weights
@@ -270,13 +270,8 @@ def test_a_file_of_1500_megabytes(tmp_path):
 
 def peak_mib(weights: Path, video: Path, output: Path, *words: object) -> float:
     """The most memory that the command has had, in a process of its own."""
-    line = command(*arguments("r2d"), "--weights", weights, "--output", output, *words, video, tool="extract_features")
-    code = "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:]); "
-    code += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024); sys.exit(done.returncode)"
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", code, *line], capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    return float(done.stdout.splitlines()[-1])
+    words = (*arguments("r2d"), "--weights", weights, "--output", output, *words, video)
+    return peak_mib_of(command(*words, tool="extract_features"))
 
 
 # ---------------------------------------------------------------------------------------------------------- refusals

@@ -4,7 +4,10 @@ Every job trains the same small network on both nodes. Whatever happens to it, i
 job to which nothing happened, bit for bit, and no step is counted twice.
 """
 
+import hashlib
+import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -14,6 +17,8 @@ from pathlib import Path
 import pytest
 import torch
 from cluster import Cluster, ClusterError
+from eval_networks import arguments, config, write_weights
+from made_videos import write_video
 from miniatures import CFG, ROOT, TINY, command, keys, make_ssv2, metrics
 
 pytestmark = pytest.mark.slurm
@@ -232,3 +237,58 @@ def test_submit_says_what_sbatch_said(cluster, keys_of, tmp_path):
     done = subprocess.run(given, env=cluster.environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and "invalid partition specified: nowhere" in done.stderr
     assert done.stderr.splitlines()[-1] == "error: sbatch refused the job; its own words are above."
+
+
+# ------------------------------------------------------------------------------------------------ features, shared out
+
+
+@pytest.fixture(scope="session")
+def features(tmp_path_factory):
+    """(the words of a command that extracts, but for --output, {file: SHA-256} of what one process makes of it)."""
+    folder = tmp_path_factory.mktemp("features")
+    weights = write_weights(config("r2d"), folder / "w.pyth")
+    (folder / "videos").mkdir()
+    for number in range(7):
+        write_video(folder / "videos" / f"v{number}.mp4", 20 + 10 * number, fps=10)
+    words = [*arguments("r2d"), "--weights", weights, "--window", 8, folder / "videos"]
+    given = command(*words, "--output", folder / "alone", tool="extract_features")
+    done = subprocess.run(given, env=os.environ | QUICK, capture_output=True, text=True, timeout=170)
+    assert done.returncode == 0, done.stderr
+    return [str(word) for word in words], digests(folder / "alone")
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file but the lock."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_an_array_shares_the_videos(cluster, features, tmp_path):
+    """As docs/features.md has it: one task of the array for each shard, on whichever node is free."""
+    words, alone = features
+    given = command(*words, "--output", tmp_path / "out", "--num_shards", 4, tool="extract_features")
+    options = ["--array=0-3", f"--chdir={ROOT}", f"--output={tmp_path}/%a.out"]
+    options += [f"--export=ALL,{','.join(f'{name}={value}' for name, value in QUICK.items())}"]
+    number = cluster.submit(*options, "--wrap", f"{shlex.join(given)} --shard_id $SLURM_ARRAY_TASK_ID")
+    for shard in range(4):
+        ended = cluster.wait_for(f"{number}_{shard}", ENDED)
+        said = (tmp_path / f"{shard}.out").read_text()
+        assert ended["JobState"] == "COMPLETED", said
+        assert f"shard {shard} of 4" in said
+    assert digests(tmp_path / "out") == alone
+
+
+def test_submit_shares_the_videos_between_the_nodes(cluster, features, tmp_path):
+    pytest.importorskip("submitit", reason="pip install submitit")
+    words, alone = features
+    own = ["--nodes", 2, "--time", "0:20:00", "--log-dir", tmp_path / "logs"]
+    given = command("extract_features", *own, *words, "--output", tmp_path / "out", tool="submit")
+    done = subprocess.run(given, env=cluster.environment | QUICK, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    number, log = re.match(r"Job (\d+) is in the queue. What it says: (\S+)", done.stdout).groups()
+    job = Job(cluster, number, tmp_path / "out", Path(log))
+    ended = job.end()
+    said = "".join(path.read_text() for path in (tmp_path / "logs").glob("*.out"))
+    assert ended["JobState"] == "COMPLETED", said
+    assert "shard 0 of 2" in said and "shard 1 of 2" in said
+    assert digests(tmp_path / "out") == alone

@@ -1,6 +1,10 @@
 """What processes that read records and clips have in memory; in a plain module, that new processes find it by name."""
 
+import os
 import resource
+import subprocess
+import sys
+from collections.abc import Sequence
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -50,3 +54,13 @@ def memory_mb(pid: int) -> float:
     """What a process has to itself, and its part of what it shares (PSS)."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+
+def peak_mib_of(line: Sequence[str]) -> float:
+    """The most memory in MiB that a command line, or a process that it has started, has had at once."""
+    code = "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:]); "
+    code += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024); sys.exit(done.returncode)"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code, *line], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return float(done.stdout.splitlines()[-1])
