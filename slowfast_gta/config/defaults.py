@@ -110,12 +110,14 @@ _C.DATA.ON_ERROR = "error"  # a broken video in training: error (stop) | skip | 
 
 _C.SYNTHETIC = CfgNode()  # the generated data set; made on first use under DATA.PATH_TO_DATA_DIR
 _C.SYNTHETIC.NUM_TRAIN = 2048  # training videos
-_C.SYNTHETIC.NUM_VAL = 1024  # validation videos, also the test set
+_C.SYNTHETIC.NUM_VAL = 1024  # validation videos, also the test set unless NUM_TEST
 _C.SYNTHETIC.NUM_FRAMES = 24  # frames of a video
 _C.SYNTHETIC.HEIGHT = 72  # px
 _C.SYNTHETIC.WIDTH = 96  # px
 _C.SYNTHETIC.CODEC = "vp9"  # vp9 (.webm) | h264 (.mp4)
 _C.SYNTHETIC.SEED = 0  # same seed, same frames
+_C.SYNTHETIC.LEVEL = 0  # how hard: 0 (the demo's) | 1 | 2 | 3: noise, speeds, camera, distractors, length
+_C.SYNTHETIC.NUM_TEST = 0  # test videos of random numbers of their own; 0: testing is on the validation videos
 
 _C.DATA_LOADER = CfgNode()
 _C.DATA_LOADER.NUM_WORKERS = 8  # processes that read videos; 0 reads in the training process
@@ -225,6 +227,7 @@ CHOICES: dict[str, tuple] = {
     "DATA.RANDOM_FLIP": (True, False, "swap-labels"),
     "DATA.ON_ERROR": ("error", "skip", "replace"),
     "SYNTHETIC.CODEC": ("vp9", "h264"),
+    "SYNTHETIC.LEVEL": (0, 1, 2, 3),
     "TRAIN.CHECKPOINT_TYPE": ("pytorch", "caffe2"),
     "TRAIN.CHECKPOINT_OTHER_CLASSES": ("refuse", "keep", "renew"),
     "TRAIN.AMP_DTYPE": ("bfloat16", "float16"),
