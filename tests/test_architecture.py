@@ -46,6 +46,7 @@ ALLOWED = {
 }
 ALLOWED |= {room: {*ALLOWED["engine"], "engine", "video", "processes"} for room in ABOVE_ENGINE}
 ALLOWED["benchmarks"] = {*ALLOWED["benchmarks"], "inference"}  # networks as they are given away
+ALLOWED["experiments"] = {*ALLOWED["experiments"], "benchmarks"}  # what the networks compared cost
 ALLOWED["run"] = {*ALLOWED["engine"], "engine", "reports", "benchmarks", "processes"}
 ALLOWED["commands"] = {*ALLOWED, "run"} - {"commands"}
 # These ask the package for its version and its files.

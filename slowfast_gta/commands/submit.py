@@ -81,6 +81,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "submit", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_config_arguments(parser)
+    add_slurm_arguments(parser, time_required=True)
+    parser.add_argument("--log-dir", type=Path, help="submitit's files (default: OUTPUT_DIR/slurm of the first config)")
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    rest: list[str]
+    name = words.pop(0) if words[:1] and words[0] in _COMMANDS else "run_net"
+    if name == "run_net":
+        args, rest = parse_arguments(parser, words), []
+    else:
+        args, rest = parser.parse_known_args(words)  # the rest is the command's own
+    given = args.cfg
+    args.cfg, _ = split_sources(given) if rest else (given, [])
+    minutes = minutes_of(args.time)
+    check_numbers(args)
+    configs = load_configs(args)
+    check_separate_outputs(configs)  # a faulty config is told here, not by a job that fails at night
+    log_dir = args.log_dir or Path(configs[0].OUTPUT_DIR) / "slurm"
+    args.cfg = given
+    command = task_command(args, name, rest)
+    # run_net starts a process for each GPU of its node; of the others, each task takes one
+    num_tasks = 1 if name == "run_net" else max(1, args.gpus_per_node)
+    if args.dry_run:
+        print("\n".join(dry_run(args, command, num_tasks, minutes, log_dir)))
+        return 0
+    executor = build_executor(log_dir, args.max_restarts)
+    executor.update_parameters(**slurm_parameters(args, num_tasks, minutes))
+    job = submit(executor, Training(command, str(Path.cwd())))
+    print(f"Job {job.job_id} is in the queue. What it says: {job.paths.stdout}")
+    print(f"  squeue -j {job.job_id}     scancel {job.job_id}     results: {', '.join(c.OUTPUT_DIR for c in configs)}")
+    return 0
+
+
+def add_slurm_arguments(parser: argparse.ArgumentParser, time_required: bool) -> None:
+    """What a job asks of the cluster."""
     parser.add_argument("--nodes", type=int, default=1, metavar="N", help="machines (default: %(default)s)")
     parser.add_argument(
         "--gpus-per-node",
@@ -91,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--cpus-per-node", type=int, metavar="C", help="CPU cores of each (default: the cluster's)")
     parser.add_argument("--mem", metavar="SIZE", help="memory of each node, as 200GB (default: the cluster's)")
-    parser.add_argument("--time", required=True, help="time limit: MINUTES, HH:MM:SS or D-HH:MM:SS")
+    parser.add_argument("--time", required=time_required, help="time limit: MINUTES, HH:MM:SS or D-HH:MM:SS")
     parser.add_argument("--partition", help="where to queue (default: the cluster's)")
     parser.add_argument("--account", help="who pays")
     parser.add_argument("--qos", help="quality of service (default: the cluster's)")
@@ -107,52 +140,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="times the limit may end it and it queues again (default: %(default)s)",
     )
     parser.add_argument("--job-name", default="slowfast_gta", help="default: %(default)s")
-    parser.add_argument("--log-dir", type=Path, help="submitit's files (default: OUTPUT_DIR/slurm of the first config)")
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    rest: list[str]
-    name = words.pop(0) if words[:1] and words[0] in _COMMANDS else "run_net"
-    if name == "run_net":
-        args, rest = parse_arguments(parser, words), []
-    else:
-        args, rest = parser.parse_known_args(words)  # the rest is the command's own
-    given = args.cfg
-    args.cfg, _ = split_sources(given) if rest else (given, [])
-    minutes = minutes_of(args.time)
-    if min(args.nodes, args.signal_sec, args.max_restarts + 1, args.gpus_per_node + 1) < 1:
-        raise ConfigError("--nodes and --signal-sec must be at least 1, --gpus-per-node and --max-restarts at least 0.")
-    configs = load_configs(args)
-    check_separate_outputs(configs)  # a faulty config is told here, not by a job that fails at night
-    log_dir = args.log_dir or Path(configs[0].OUTPUT_DIR) / "slurm"
-    args.cfg = given
-    command = task_command(args, name, rest)
-    # run_net starts a process for each GPU of its node; of the others, each task takes one
-    num_tasks = 1 if name == "run_net" else max(1, args.gpus_per_node)
-    if args.dry_run:
-        print("\n".join(dry_run(args, command, num_tasks, minutes, log_dir)))
-        return 0
-    executor = build_executor(log_dir, args.max_restarts)
-    wanted = {"slurm_gpus_per_node": args.gpus_per_node or None, "slurm_cpus_per_task": args.cpus_per_node}
-    wanted |= {
+
+
+def slurm_parameters(args: argparse.Namespace, num_tasks: int, minutes: int) -> dict[str, Any]:
+    """What `add_slurm_arguments` has read, as submitit takes it; `num_tasks` on a node."""
+    wanted = {
+        "slurm_gpus_per_node": args.gpus_per_node or None,
+        "slurm_cpus_per_task": args.cpus_per_node,
         "slurm_qos": args.qos,
         "slurm_constraint": args.constraint,
         "slurm_mem": args.mem,
         "slurm_partition": args.partition,
         "slurm_account": args.account,
     }
-    executor.update_parameters(
-        name=args.job_name,
-        nodes=args.nodes,
-        tasks_per_node=num_tasks,
-        timeout_min=minutes,
-        slurm_signal_delay_s=args.signal_sec,
-        slurm_additional_parameters={"requeue": True},
-        stderr_to_stdout=True,
+    return {
+        "name": args.job_name,
+        "nodes": args.nodes,
+        "tasks_per_node": num_tasks,
+        "timeout_min": minutes,
+        "slurm_signal_delay_s": args.signal_sec,
+        "slurm_additional_parameters": {"requeue": True},
+        "stderr_to_stdout": True,
         **{name: value for name, value in wanted.items() if value is not None},
-    )
-    job = submit(executor, Training(command, str(Path.cwd())))
-    print(f"Job {job.job_id} is in the queue. What it says: {job.paths.stdout}")
-    print(f"  squeue -j {job.job_id}     scancel {job.job_id}     results: {', '.join(c.OUTPUT_DIR for c in configs)}")
-    return 0
+    }
+
+
+def check_numbers(args: argparse.Namespace) -> None:
+    """Raises ConfigError for numbers that no job can have."""
+    if min(args.nodes, args.signal_sec, args.max_restarts + 1, args.gpus_per_node + 1) < 1:
+        raise ConfigError("--nodes and --signal-sec must be at least 1, --gpus-per-node and --max-restarts at least 0.")
 
 
 def dry_run(args: argparse.Namespace, command: Sequence[str], num_tasks: int, minutes: int, log_dir: Path) -> list[str]:
@@ -213,11 +229,15 @@ def build_executor(log_dir: Path, max_restarts: int) -> Any:
     return submitit.AutoExecutor(log_dir, cluster="slurm", slurm_max_num_timeout=max_restarts)
 
 
-def submit(executor: Any, training: Training) -> Any:
-    """The job. Raises RunError with what sbatch says."""
+def submit(executor: Any, *trainings: Training) -> Any:
+    """The job; of several trainings the first of their array. Raises RunError with what sbatch says."""
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     try:
-        return executor.submit(training)
+        if len(trainings) == 1:
+            return executor.submit(*trainings)
+        with executor.batch():
+            jobs = [executor.submit(training) for training in trainings]
+        return jobs[0]
     except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError):
         raise RunError("sbatch refused the job; its own words are above.") from None
