@@ -192,6 +192,9 @@ _C.TEST.NUM_ENSEMBLE_VIEWS = 10  # clips along time
 _C.TEST.CLIP_POSITIONS = "exact"  # their places: exact (as PySlowFast) | uniform (the whole video) | twice (TSM's two)
 _C.TEST.NUM_SPATIAL_CROPS = 3  # 1 (centre) | 3 (ends and centre of the longer side) | 10 (corners, centre, mirrored)
 _C.TEST.PRECISION = "float32"  # of the network in testing, predict, extract_features: float32 | bfloat16 | float16
+_C.TEST.BACKWARDS = (
+    False  # score every clip backwards too: what the network makes of the order ("order" in results.json)
+)
 _C.TEST.REPORT = True  # after a test, write OUTPUT_DIR/report.html, where the extra "report" is installed
 _C.TEST.FULL_RESOLUTION = False  # no crop: whole frames, the shorter side DATA.TEST_CROP_SIZE; one video at a time
 
