@@ -309,7 +309,8 @@ def check_data_paths(cfg: CfgNode, splits: Iterable[str]) -> None:
     faults = []
     names = sorted({cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET for split in splits})
     for name in names:
-        makes_itself = getattr(DATASET_REGISTRY.get(name), "creates_itself", False)
+        maker = cfg.ARROW.DATASET if name == "ArrowOfTime" else name
+        makes_itself = getattr(DATASET_REGISTRY.get(maker), "creates_itself", False)
         faults += _data_folder_faults(cfg.DATA.PATH_TO_DATA_DIR, name, makes_itself)
     if cfg.DATA.PATH_PREFIX and not Path(cfg.DATA.PATH_PREFIX).is_dir():
         prefix = cfg.DATA.PATH_PREFIX

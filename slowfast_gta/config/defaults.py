@@ -119,6 +119,10 @@ _C.SYNTHETIC.SEED = 0  # same seed, same frames
 _C.SYNTHETIC.LEVEL = 0  # how hard: 0 (the demo's) | 1 | 2 | 3: noise, speeds, camera, distractors, length
 _C.SYNTHETIC.NUM_TEST = 0  # test videos of random numbers of their own; 0: testing is on the validation videos
 
+_C.ARROW = CfgNode()  # the data set ArrowOfTime: the videos of another one forwards and backwards, two classes
+_C.ARROW.DATASET = "SSv2"  # which other one: SSv1 | SSv2 | Kinetics | EgoGesture | EPIC | Synthetic | your own
+_C.ARROW.CLASSES = []  # only its videos of these labels; empty: all
+
 _C.DATA_LOADER = CfgNode()
 _C.DATA_LOADER.NUM_WORKERS = 8  # processes that read videos; 0 reads in the training process
 _C.DATA_LOADER.PIN_MEMORY = True  # page-locked batches, for faster copies to a GPU
@@ -127,7 +131,9 @@ _C.DATA_LOADER.SAMPLE_TIMEOUT_SEC = 60.0  # a video that takes longer to read is
 # ----------------------------------------------------------------------------- training
 _C.TRAIN = CfgNode()
 _C.TRAIN.ENABLE = True  # train before testing
-_C.TRAIN.DATASET = "Kinetics"  # a registered one: SSv1 | SSv2 | Kinetics | EgoGesture | EPIC | Synthetic | your own
+_C.TRAIN.DATASET = (
+    "Kinetics"  # a registered one: SSv1 | SSv2 | Kinetics | EgoGesture | EPIC | Synthetic | ArrowOfTime | your own
+)
 _C.TRAIN.BATCH_SIZE = 64  # clips a step, over all processes
 _C.TRAIN.DROP_LAST = (
     True  # leave out videos that do not fill a last batch, other ones each epoch; False: a smaller batch
