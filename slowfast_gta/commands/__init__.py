@@ -191,4 +191,5 @@ def list_configs() -> list[str]:
 
     folder = packaged_configs()
     found = sorted(path.relative_to(folder) for path in folder.rglob("*.yaml"))
-    return [str(Path("configs", path)) for path in found if not path.name.startswith("Base-")]
+    tables = Path("Evidence")  # compare's, beside the config that their rows share
+    return [str(Path("configs", path)) for path in found if not path.name.startswith("Base-") and path.parent != tables]

@@ -41,8 +41,8 @@ def load_outcome(run: PlannedRun, kept: Path | None) -> Outcome | None:
 
     Raises RunError where a kept record is not of this run: a default has changed since.
     """
-    if results := _read_json(run.folder / "results.json"):
-        seconds = (_read_json(run.folder / "seconds.json") or {}).get("seconds")
+    if results := _read_json(run.results_folder / "results.json"):
+        seconds = (_read_json(run.results_folder / "seconds.json") or {}).get("seconds")
         return Outcome(run.seed, _portable(results), run.keys, _cost_from_cfg(run.cfg), seconds)
     record = _read_json(kept / f"{run.digest}.json") if kept else None
     if record is None:

@@ -36,6 +36,11 @@ class PlannedRun:
     def folder(self) -> Path:
         return Path(self.cfg.OUTPUT_DIR)
 
+    @property
+    def results_folder(self) -> Path:
+        """Where it leaves its results: of a training in stages, the last one's."""
+        return self.folder / list(self.cfg.STAGES)[-1] if self.cfg.STAGES else self.folder
+
 
 def build_plan(table: Table, seeds: Sequence[int], runs_dir: Path) -> list[PlannedRun]:
     """The runs of `table`, row by row. Raises ConfigError for a row that cannot be run, or is another one again."""

@@ -111,7 +111,7 @@ class _Process:
         if self._popen.returncode != 0:
             return False
         seconds = round(time.perf_counter() - self._begin, 1)
-        write_whole(self.job.run.folder / "seconds.json", json.dumps({"seconds": seconds}))
+        write_whole(self.job.run.results_folder / "seconds.json", json.dumps({"seconds": seconds}))
         return True
 
     def fault(self) -> str:
