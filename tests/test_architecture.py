@@ -324,7 +324,13 @@ def test_no_file_is_named_after_nothing():
     assert not names & BANNED_NAMES
 
 
-@each(sorted(path for path in (ROOT / "configs").rglob("*.yaml") if not path.name.startswith("Base") and path.parent.name != "Evidence"))
+@each(
+    sorted(
+        path
+        for path in (ROOT / "configs").rglob("*.yaml")
+        if not path.name.startswith("Base") and path.parent.name != "Evidence"
+    )
+)
 def test_an_experiment_is_a_short_yaml(path):
     """What builds on another file says what differs; the first of a family is a recipe, and may be longer."""
     text = path.read_text()
