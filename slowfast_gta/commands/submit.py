@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def add_slurm_arguments(parser: argparse.ArgumentParser, time_required: bool) -> None:
+def add_slurm_arguments(parser: argparse._ActionsContainer, time_required: bool) -> None:
     """What a job asks of the cluster."""
     parser.add_argument("--nodes", type=int, default=1, metavar="N", help="machines (default: %(default)s)")
     parser.add_argument(

@@ -48,7 +48,7 @@ def load_outcome(run: PlannedRun, kept: Path | None) -> Outcome | None:
     if record is None:
         return None
     now, then = flat_from_cfg(get_defaults()), _read_json(kept / DEFAULTS) if kept else None
-    changed = [key for key in then or {} if key not in run.keys and now.get(key, then[key]) != then[key]]
+    changed = [key for key, was in (then or {}).items() if key not in run.keys and now.get(key, was) != was]
     if changed:
         raise RunError(
             f"The results in {kept} were made when {', '.join(changed)} had another default, which runs of now do not "

@@ -110,13 +110,15 @@ def _seeds(top: "_Mapping") -> tuple[int, ...]:
 
 def seeds_of(given: object) -> tuple[int, ...]:
     """How many seeds, from 1 on, or a list of them. Raises ConfigError."""
-    seeds = tuple(range(1, given + 1)) if isinstance(given, int) and given <= MOST_SEEDS else given
-    whole = isinstance(seeds, tuple | list) and all(isinstance(one, int) and one >= 0 for one in seeds)
-    if not whole or not seeds or len(set(seeds)) != len(seeds):  # type: ignore[arg-type]  # it is a sequence
+    seeds = list(given) if isinstance(given, list) else []
+    if isinstance(given, int) and not isinstance(given, bool) and given <= MOST_SEEDS:
+        seeds = list(range(1, given + 1))
+    whole = all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in seeds)
+    if not whole or not seeds or len(set(seeds)) != len(seeds):
         raise ConfigError(
             f"SEEDS is {given}; it must be a number of seeds, 1 to {MOST_SEEDS}, or a list of different whole ones."
         )
-    return tuple(seeds)  # type: ignore[arg-type]
+    return tuple(seeds)
 
 
 def _strings(top: "_Mapping", key: str, default: list[str]) -> list[str]:
