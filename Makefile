@@ -3,7 +3,7 @@
 PYTHON ?= python3
 RUN := OMP_WAIT_POLICY=PASSIVE .venv/bin/python
 
-.PHONY: demo test test-slow slurm lint bench faults own-videos cases asm-loc a2summ ma-lmm gpu clean
+.PHONY: demo test test-slow slurm lint bench docs faults own-videos cases asm-loc a2summ ma-lmm gpu evidence evidence-quick clean
 
 demo: .venv/installed
 	@$(RUN) tools/demo.py
@@ -61,6 +61,15 @@ ma-lmm: .venv/installed  # memory that stays flat; the needle among 16 frames, 3
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[ma-lmm]"
 	@$(RUN) projects/ma_lmm/prove.py memory
 	@$(RUN) projects/ma_lmm/prove.py needle
+
+# All tables of configs/Evidence, 3 seeds; what is finished is kept in docs/evidence, and is not run again.
+evidence: .venv/installed
+	@$(RUN) tools/compare.py $(filter-out %/Base.yaml,$(wildcard configs/Evidence/*.yaml)) --jobs 2 \
+		--output runs/evidence --keep docs/evidence
+
+evidence-quick: .venv/installed  # table 1 and the frozen parts, one seed: no intervals
+	@$(RUN) tools/compare.py configs/Evidence/table1.yaml configs/Evidence/frozen.yaml --seeds 1 --jobs 2 \
+		--output runs/evidence --keep docs/evidence
 
 .venv/installed: setup.py constraints.txt tools/install.sh
 	@sh tools/install.sh $(PYTHON)

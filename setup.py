@@ -52,7 +52,7 @@ setup(
         "browser": ["playwright>=1.49", "axe-playwright-python>=0.1.4"],  # 170 MB: the report's tests; no browser in it
         "pictures": ["matplotlib>=3.9"],
         "slurm": ["submitit>=1.5"],
-        "test": ["pytest>=8", "pytest-xdist", "ruff", "ruptures", "mypy", "types-PyYAML", "types-tqdm"],
+        "test": ["pytest>=8", "pytest-xdist", "ruff", "ruptures", "scipy>=1.14", "mypy", "types-PyYAML", "types-tqdm"],
     },
     entry_points={"console_scripts": ["slowfast-gta = slowfast_gta.commands:main"]},
 )

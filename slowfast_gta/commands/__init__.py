@@ -35,6 +35,7 @@ COMMANDS = {
     "complexity": "multiply-adds, parameters and memory of a config's network",
     "benchmark": "how fast a network is, and the reading of videos, beside the plain way",
     "prepare_data": "lists from folders of videos, smaller videos, frames, lists for other codebases",
+    "compare": "run the rows of a table with several seeds, and say what can be told apart",
     "submit": "hand a training to a SLURM cluster",
     "demo": "make videos, train R2D and R2D+GTA on them, compare",
 }
@@ -190,4 +191,5 @@ def list_configs() -> list[str]:
 
     folder = packaged_configs()
     found = sorted(path.relative_to(folder) for path in folder.rglob("*.yaml"))
-    return [str(Path("configs", path)) for path in found if not path.name.startswith("Base-")]
+    tables = Path("Evidence")  # compare's, beside the config that their rows share
+    return [str(Path("configs", path)) for path in found if not path.name.startswith("Base-") and path.parent != tables]

@@ -81,32 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "submit", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_config_arguments(parser)
-    parser.add_argument("--nodes", type=int, default=1, metavar="N", help="machines (default: %(default)s)")
-    parser.add_argument(
-        "--gpus-per-node",
-        type=int,
-        default=0,
-        metavar="G",
-        help="GPUs of each; 0 trains on CPUs (default: %(default)s)",
-    )
-    parser.add_argument("--cpus-per-node", type=int, metavar="C", help="CPU cores of each (default: the cluster's)")
-    parser.add_argument("--mem", metavar="SIZE", help="memory of each node, as 200GB (default: the cluster's)")
-    parser.add_argument("--time", required=True, help="time limit: MINUTES, HH:MM:SS or D-HH:MM:SS")
-    parser.add_argument("--partition", help="where to queue (default: the cluster's)")
-    parser.add_argument("--account", help="who pays")
-    parser.add_argument("--qos", help="quality of service (default: the cluster's)")
-    parser.add_argument("--constraint", metavar="FEATURES", help="which nodes, as 'a100|h100'")
-    parser.add_argument("--dry-run", action="store_true", help="print what would be submitted, and submit nothing")
-    parser.add_argument(
-        "--signal-sec", type=int, default=180, help="warn so long before the limit (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--max-restarts",
-        type=int,
-        default=100,
-        help="times the limit may end it and it queues again (default: %(default)s)",
-    )
-    parser.add_argument("--job-name", default="slowfast_gta", help="default: %(default)s")
+    add_slurm_arguments(parser, time_required=True)
     parser.add_argument("--log-dir", type=Path, help="submitit's files (default: OUTPUT_DIR/slurm of the first config)")
     words = list(sys.argv[1:] if arguments is None else arguments)
     rest: list[str]
@@ -122,8 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         args.cfg = trusted_configs(args.cfg, "--trust-plugins" in rest)
     minutes = minutes_of(args.time)
-    if min(args.nodes, args.signal_sec, args.max_restarts + 1, args.gpus_per_node + 1) < 1:
-        raise ConfigError("--nodes and --signal-sec must be at least 1, --gpus-per-node and --max-restarts at least 0.")
+    check_numbers(args)
     configs = load_configs(args)
     check_separate_outputs(configs)  # a faulty config is told here, not by a job that fails at night
     log_dir = args.log_dir or Path(configs[0].OUTPUT_DIR) / "slurm"
@@ -135,28 +109,70 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(dry_run(args, command, num_tasks, minutes, log_dir)))
         return 0
     executor = build_executor(log_dir, args.max_restarts)
-    wanted = {"slurm_gpus_per_node": args.gpus_per_node or None, "slurm_cpus_per_task": args.cpus_per_node}
-    wanted |= {
+    executor.update_parameters(**slurm_parameters(args, num_tasks, minutes))
+    job = submit(executor, Training(command, str(Path.cwd())))
+    print(f"Job {job.job_id} is in the queue. What it says: {job.paths.stdout}")
+    print(f"  squeue -j {job.job_id}     scancel {job.job_id}     results: {', '.join(c.OUTPUT_DIR for c in configs)}")
+    return 0
+
+
+def add_slurm_arguments(parser: argparse._ActionsContainer, time_required: bool) -> None:
+    """What a job asks of the cluster."""
+    parser.add_argument("--nodes", type=int, default=1, metavar="N", help="machines (default: %(default)s)")
+    parser.add_argument(
+        "--gpus-per-node",
+        type=int,
+        default=0,
+        metavar="G",
+        help="GPUs of each; 0 trains on CPUs (default: %(default)s)",
+    )
+    parser.add_argument("--cpus-per-node", type=int, metavar="C", help="CPU cores of each (default: the cluster's)")
+    parser.add_argument("--mem", metavar="SIZE", help="memory of each node, as 200GB (default: the cluster's)")
+    parser.add_argument("--time", required=time_required, help="time limit: MINUTES, HH:MM:SS or D-HH:MM:SS")
+    parser.add_argument("--partition", help="where to queue (default: the cluster's)")
+    parser.add_argument("--account", help="who pays")
+    parser.add_argument("--qos", help="quality of service (default: the cluster's)")
+    parser.add_argument("--constraint", metavar="FEATURES", help="which nodes, as 'a100|h100'")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be submitted, and submit nothing")
+    parser.add_argument(
+        "--signal-sec", type=int, default=180, help="warn so long before the limit (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--max-restarts",
+        type=int,
+        default=100,
+        help="times the limit may end it and it queues again (default: %(default)s)",
+    )
+    parser.add_argument("--job-name", default="slowfast_gta", help="default: %(default)s")
+
+
+def slurm_parameters(args: argparse.Namespace, num_tasks: int, minutes: int) -> dict[str, Any]:
+    """What `add_slurm_arguments` has read, as submitit takes it; `num_tasks` on a node."""
+    wanted = {
+        "slurm_gpus_per_node": args.gpus_per_node or None,
+        "slurm_cpus_per_task": args.cpus_per_node,
         "slurm_qos": args.qos,
         "slurm_constraint": args.constraint,
         "slurm_mem": args.mem,
         "slurm_partition": args.partition,
         "slurm_account": args.account,
     }
-    executor.update_parameters(
-        name=args.job_name,
-        nodes=args.nodes,
-        tasks_per_node=num_tasks,
-        timeout_min=minutes,
-        slurm_signal_delay_s=args.signal_sec,
-        slurm_additional_parameters={"requeue": True},
-        stderr_to_stdout=True,
+    return {
+        "name": args.job_name,
+        "nodes": args.nodes,
+        "tasks_per_node": num_tasks,
+        "timeout_min": minutes,
+        "slurm_signal_delay_s": args.signal_sec,
+        "slurm_additional_parameters": {"requeue": True},
+        "stderr_to_stdout": True,
         **{name: value for name, value in wanted.items() if value is not None},
-    )
-    job = submit(executor, Training(command, str(Path.cwd())))
-    print(f"Job {job.job_id} is in the queue. What it says: {job.paths.stdout}")
-    print(f"  squeue -j {job.job_id}     scancel {job.job_id}     results: {', '.join(c.OUTPUT_DIR for c in configs)}")
-    return 0
+    }
+
+
+def check_numbers(args: argparse.Namespace) -> None:
+    """Raises ConfigError for numbers that no job can have."""
+    if min(args.nodes, args.signal_sec, args.max_restarts + 1, args.gpus_per_node + 1) < 1:
+        raise ConfigError("--nodes and --signal-sec must be at least 1, --gpus-per-node and --max-restarts at least 0.")
 
 
 def dry_run(args: argparse.Namespace, command: Sequence[str], num_tasks: int, minutes: int, log_dir: Path) -> list[str]:
@@ -217,11 +233,15 @@ def build_executor(log_dir: Path, max_restarts: int) -> Any:
     return submitit.AutoExecutor(log_dir, cluster="slurm", slurm_max_num_timeout=max_restarts)
 
 
-def submit(executor: Any, training: Training) -> Any:
-    """The job. Raises RunError with what sbatch says."""
+def submit(executor: Any, *trainings: Training) -> Any:
+    """The job; of several trainings the first of their array. Raises RunError with what sbatch says."""
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     try:
-        return executor.submit(training)
+        if len(trainings) == 1:
+            return executor.submit(*trainings)
+        with executor.batch():
+            jobs = [executor.submit(training) for training in trainings]
+        return jobs[0]
     except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError):
         raise RunError("sbatch refused the job; its own words are above.") from None

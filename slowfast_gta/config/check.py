@@ -36,7 +36,7 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     (
         "0 or more",
         lambda value: value >= 0,
-        "RNG_SEED SHARD_ID SOLVER.BASE_BATCH_SIZE MODEL.FC_INIT_STD BN.WEIGHT_DECAY SYNTHETIC.SEED "
+        "RNG_SEED SHARD_ID SOLVER.BASE_BATCH_SIZE MODEL.FC_INIT_STD BN.WEIGHT_DECAY SYNTHETIC.SEED SYNTHETIC.NUM_TEST "
         "TRAIN.CHECKPOINT_PERIOD_STEPS TRAIN.KEEP_CHECKPOINTS DATA_LOADER.NUM_WORKERS "
         "DATA_LOADER.SAMPLE_TIMEOUT_SEC "
         "SOLVER.COSINE_END_LR SOLVER.WARMUP_EPOCHS SOLVER.WARMUP_START_LR SOLVER.MOMENTUM SOLVER.DAMPENING "
@@ -310,7 +310,8 @@ def check_data_paths(cfg: CfgNode, splits: Iterable[str]) -> None:
     faults = []
     names = sorted({cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET for split in splits})
     for name in names:
-        makes_itself = getattr(DATASET_REGISTRY.get(name), "creates_itself", False)
+        maker = cfg.ARROW.DATASET if name == "ArrowOfTime" else name
+        makes_itself = getattr(DATASET_REGISTRY.get(maker), "creates_itself", False)
         faults += _data_folder_faults(cfg.DATA.PATH_TO_DATA_DIR, name, makes_itself)
     if cfg.DATA.PATH_PREFIX and not Path(cfg.DATA.PATH_PREFIX).is_dir():
         prefix = cfg.DATA.PATH_PREFIX

@@ -112,12 +112,18 @@ _C.DATA.ON_ERROR = "error"  # a broken video in training: error (stop) | skip | 
 
 _C.SYNTHETIC = CfgNode()  # the generated data set; made on first use under DATA.PATH_TO_DATA_DIR
 _C.SYNTHETIC.NUM_TRAIN = 2048  # training videos
-_C.SYNTHETIC.NUM_VAL = 1024  # validation videos, also the test set
+_C.SYNTHETIC.NUM_VAL = 1024  # validation videos, also the test set unless NUM_TEST
 _C.SYNTHETIC.NUM_FRAMES = 24  # frames of a video
 _C.SYNTHETIC.HEIGHT = 72  # px
 _C.SYNTHETIC.WIDTH = 96  # px
 _C.SYNTHETIC.CODEC = "vp9"  # vp9 (.webm) | h264 (.mp4)
 _C.SYNTHETIC.SEED = 0  # same seed, same frames
+_C.SYNTHETIC.LEVEL = 0  # how hard: 0 (the demo's) | 1 | 2 | 3: noise, speeds, camera, distractors, length
+_C.SYNTHETIC.NUM_TEST = 0  # test videos of random numbers of their own; 0: testing is on the validation videos
+
+_C.ARROW = CfgNode()  # the data set ArrowOfTime: the videos of another one forwards and backwards, two classes
+_C.ARROW.DATASET = "SSv2"  # which other one: SSv1 | SSv2 | Kinetics | EgoGesture | EPIC | Synthetic | your own
+_C.ARROW.CLASSES = []  # only its videos of these labels; empty: all
 
 _C.DATA_LOADER = CfgNode()
 _C.DATA_LOADER.NUM_WORKERS = 8  # processes that read videos; 0 reads in the training process
@@ -127,7 +133,9 @@ _C.DATA_LOADER.SAMPLE_TIMEOUT_SEC = 60.0  # a video that takes longer to read is
 # ----------------------------------------------------------------------------- training
 _C.TRAIN = CfgNode()
 _C.TRAIN.ENABLE = True  # train before testing
-_C.TRAIN.DATASET = "Kinetics"  # a registered one: SSv1 | SSv2 | Kinetics | EgoGesture | EPIC | Synthetic | your own
+_C.TRAIN.DATASET = (
+    "Kinetics"  # a registered one: SSv1 | SSv2 | Kinetics | EgoGesture | EPIC | Synthetic | ArrowOfTime | your own
+)
 _C.TRAIN.BATCH_SIZE = 64  # clips a step, over all processes
 _C.TRAIN.DROP_LAST = (
     True  # leave out videos that do not fill a last batch, other ones each epoch; False: a smaller batch
@@ -192,6 +200,9 @@ _C.TEST.NUM_ENSEMBLE_VIEWS = 10  # clips along time
 _C.TEST.CLIP_POSITIONS = "exact"  # their places: exact (as PySlowFast) | uniform (the whole video) | twice (TSM's two)
 _C.TEST.NUM_SPATIAL_CROPS = 3  # 1 (centre) | 3 (ends and centre of the longer side) | 10 (corners, centre, mirrored)
 _C.TEST.PRECISION = "float32"  # of the network in testing, predict, extract_features: float32 | bfloat16 | float16
+_C.TEST.BACKWARDS = (
+    False  # score every clip backwards too: what the network makes of the order ("order" in results.json)
+)
 _C.TEST.REPORT = True  # after a test, write OUTPUT_DIR/report.html, where the extra "report" is installed
 _C.TEST.FULL_RESOLUTION = False  # no crop: whole frames, the shorter side DATA.TEST_CROP_SIZE; one video at a time
 
@@ -227,6 +238,7 @@ CHOICES: dict[str, tuple] = {
     "DATA.RANDOM_FLIP": (True, False, "swap-labels"),
     "DATA.ON_ERROR": ("error", "skip", "replace"),
     "SYNTHETIC.CODEC": ("vp9", "h264"),
+    "SYNTHETIC.LEVEL": (0, 1, 2, 3),
     "TRAIN.CHECKPOINT_TYPE": ("pytorch", "caffe2"),
     "TRAIN.CHECKPOINT_OTHER_CLASSES": ("refuse", "keep", "renew"),
     "TRAIN.AMP_DTYPE": ("bfloat16", "float16"),

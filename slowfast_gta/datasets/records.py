@@ -35,6 +35,7 @@ class VideoRecord:
     video_id: str
     num_frames: int | None = None  # as the list says; None where it does not say
     span: tuple[float, float] | None = None
+    backwards: bool = False  # its clips are played in reverse
 
 
 class VideoDataset:

@@ -19,6 +19,7 @@ from slowfast_gta.engine.device import Normalize, build_normalize, device_from_c
 from slowfast_gta.engine.evaluation.results import (
     headline,
     mean_loss,
+    order_results,
     place_arrays,
     result_arrays,
     sentence,
@@ -80,13 +81,16 @@ class Classification(Task):
         head_act: str = "softmax",
         precision: str = "float32",
         num_classes: Sequence[int] = (),
+        backwards: bool = False,
     ):
         """`clip_shape`: T, H, W of a training clip; `batch_size`: views at a time in evaluation; `num_views` of a video
         in testing; `dataset_name`: what results.json calls the data tested; `head_act`: MODEL.HEAD_ACT;
-        `precision`: of the network in testing; `num_classes`: K of each output."""
+        `precision`: of the network in testing; `num_classes`: K of each output; `backwards`: test every clip
+        backwards too."""
         self.normalize, self.clip_shape, self.label_smoothing = normalize, clip_shape, label_smoothing
         self.batch_size, self.num_views, self.dataset_name = batch_size, num_views, dataset_name
         self.head_act, self.precision, self.num_classes = head_act, precision, list(num_classes)
+        self.backwards = backwards
         self._rounding: Rounding | None = None
         self.teacher: Teacher | None = None
         self._dataset: VideoDataset | None = None
@@ -105,6 +109,7 @@ class Classification(Task):
             cfg.MODEL.HEAD_ACT,
             cfg.TEST.PRECISION,
             num_classes_from_cfg(cfg),
+            cfg.TEST.BACKWARDS,
         )
 
     # ------------------------------------------------------------------------------------------------------ data
@@ -194,11 +199,18 @@ class Classification(Task):
         title = "testing" if split == "test" else "validation"
         rounding = self._rounding if split == "test" else None
         found = score_videos(model, loader, self.normalize, self.batch_size, num_views, title, rounding)
-        return None if found is None else self._evaluation(found, split)
+        back = None
+        if split == "test" and self.backwards:
+            title = "testing, backwards"
+            back = score_videos(model, loader, self.normalize, self.batch_size, num_views, title, backwards=True)
+        return None if found is None else self._evaluation(found, split, back)
 
-    def _evaluation(self, found: Scores, split: str) -> Evaluation:
+    def _evaluation(self, found: Scores, split: str, back: Scores | None = None) -> Evaluation:
+        """`back`: the scores of the same clips played backwards."""
         names, pairs = self.dataset.class_names(), self.dataset.reversed_pairs()
         results, arrays = summarize(found, names, pairs), result_arrays(found, names, pairs)
+        if back is not None:
+            results["order"] = order_results(found, back, pairs)
         if split != "test":  # a test's answers are means over views, and compared by accuracy
             results = {"loss": round(mean_loss(found, names, self.head_act), 6)} | results
         if split == "test":

@@ -121,7 +121,8 @@ class TrainClips(_Clips):
         with self._open(index) as video:
             frames = video.read(self.sampling.train(video.num_frames, video.fps, generator, video.times_sec))
             num_repeated = video.num_repeated
-        clip, label = self.transform(frames, generator), self.records[index].label
+        record = self.records[index]
+        clip, label = self.transform(frames[::-1] if record.backwards else frames, generator), record.label
         if self.transform.mirrors(generator) and (mirrored := self._mirrored(label)) is not None:
             clip, label = mirror_image(clip), mirrored
         return to_clips(clip[None]), label, num_repeated
@@ -164,6 +165,7 @@ class TestViews(_Clips):
         try:
             with self._open(index) as video:
                 views = self.sampling.views(video.num_frames, video.fps, self.num_clips, video.times_sec)
+                views = [view[::-1] for view in views] if record.backwards else views
                 wanted, places = np.unique(views, return_inverse=True)
                 crops = self.transform(video.read(wanted.tolist()))
                 num_repeated = video.num_repeated

@@ -31,6 +31,9 @@ class VideoRecords(Sequence[VideoRecord]):
         if any(record.span for record in records):
             spans = [record.span or (np.nan, np.nan) for record in records]
             self._spans = torch.tensor(spans, dtype=torch.float64)
+        self._backwards = None  # or (N,), where any is
+        if any(record.backwards for record in records):
+            self._backwards = torch.tensor([record.backwards for record in records])
 
     def __len__(self) -> int:
         return len(self._num_frames)
@@ -47,16 +50,17 @@ class VideoRecords(Sequence[VideoRecord]):
             self._video_ids[index],
             None if count == _NOT_SAID else count,
             None if span is None or np.isnan(span[0]) else span,
+            self._backwards is not None and bool(self._backwards[index]),
         )
 
     def digest(self) -> str:
-        """SHA-256 (its first half) of all paths, labels and spans, in order.
+        """SHA-256 (its first half) of all paths, labels, spans and directions, in order.
 
         What all paths begin with is left out: a data set that was moved is the same list.
         """
         found = hashlib.sha256(f"{len(self)}".encode())
-        spans = [] if self._spans is None else [self._spans]
-        for array in (*self._paths.arrays(), self._labels, *spans):
+        given = [array for array in (self._spans, self._backwards) if array is not None]
+        for array in (*self._paths.arrays(), self._labels, *given):
             found.update(f" {tuple(array.shape)} ".encode() + array.numpy().tobytes())
         return found.hexdigest()[:32]
 

@@ -13,7 +13,11 @@ from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
 from slowfast_gta.models.build import build_model
 
 BLOCKS = ["none", *ATTENTION_REGISTRY.known()]
-YAMLS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if not path.name.startswith("Base-"))
+YAMLS = sorted(
+    path
+    for path in (ROOT / "configs").rglob("*.yaml")
+    if not path.name.startswith("Base") and path.parent.name != "Evidence"
+)
 # Of most families one: 2D and segments, 3D, W3 with AFR in stages and several outputs. Two pathways are slow.
 QUICK = ["SSv1/R2D50_GTA", "Kinetics/C2D_8x8_R50", "EPIC/R2D50_TSM_W3"]
 QUICK += ["Synthetic/R2D_GTA"]

@@ -20,7 +20,11 @@ from slowfast_gta.inference.check_clips import build_check_clips
 from slowfast_gta.inference.export import OPSET, build_export, export_to_file, largest_difference, load_onnx, load_torch
 from slowfast_gta.models.fold import fold_batch_norms
 
-LEAVES = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if not path.name.startswith("Base"))
+LEAVES = sorted(
+    path
+    for path in (ROOT / "configs").rglob("*.yaml")
+    if not path.name.startswith("Base") and path.parent.name != "Evidence"
+)
 needs_onnx = pytest.mark.skipif(
     any(__import__("importlib.util").util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
     reason="the extra 'export' is not installed",

@@ -14,9 +14,12 @@ from fvcore.common.config import CfgNode
 from tqdm import tqdm
 
 from slowfast_gta.datasets.build import DATASET_REGISTRY
+from slowfast_gta.datasets.lists import to_records
+from slowfast_gta.datasets.records import VideoRecord
 from slowfast_gta.datasets.something import SSv2
 from slowfast_gta.datasets.synthetic import rendering
 from slowfast_gta.datasets.synthetic.encoding import CODECS, encode_video
+from slowfast_gta.datasets.synthetic.levels import num_frames_at, render_at
 from slowfast_gta.errors import DataError, Interrupted
 from slowfast_gta.files import write_whole
 from slowfast_gta.processes.parallel import on_all_cores
@@ -41,6 +44,10 @@ PRETENDED = (
 
 TEMPLATES = [name for _, *names in PAIRS for name in names] + [name for _, name in PRETENDED]
 
+TEST_ANSWERS = "test-answers"  # the list of the test videos with their labels, which the official one has not
+_VIDEOS = "20bn-something-something-v2"
+_OF_LISTS, _OF_TEST = 1, 2  # what random numbers are for, beside the frames of training and validation videos
+
 _THINGS = ("a cup", "a ball", "a book", "a stone", "a leaf", "a coin", "a key", "a lamp")
 
 
@@ -55,6 +62,12 @@ class Settings:
     width: int
     codec: str
     seed: int
+    level: int = 0
+    num_test: int = 0  # of a seed of their own; 0: testing is on the validation videos
+
+    def entries(self) -> dict[str, object]:
+        """What the manifest says of them: what earlier versions did not know is left out where it is as it was."""
+        return {key: value for key, value in asdict(self).items() if value or key not in ("level", "num_test")}
 
 
 @DATASET_REGISTRY.register()
@@ -71,6 +84,13 @@ class Synthetic(SSv2):
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> "Synthetic":
         return cls(cfg.DATA.PATH_TO_DATA_DIR, Settings(**{key.lower(): value for key, value in cfg.SYNTHETIC.items()}))
+
+    def records(self, split: str) -> list[VideoRecord]:
+        if split != "test" or not self.settings.num_test:
+            return super().records(split)
+        source = _json(self.data_dir, TEST_ANSWERS)
+        root = self.data_dir / _VIDEOS
+        return to_records(self._videos("official", source, root), root, len(TEMPLATES), source)
 
     def reversed_pairs(self) -> list[tuple[int, int]]:
         return [(2 * number, 2 * number + 1) for number in range(len(PAIRS))]
@@ -96,12 +116,12 @@ def make_videos(data_dir: Path, settings: Settings) -> None:
     holds other videos, Interrupted on Ctrl-C.
     """
     manifest = data_dir / "synthetic.json"
-    wanted = {**asdict(settings), "drawing": rendering.VERSION}
+    wanted = {**settings.entries(), "drawing": rendering.VERSION}
     complete = _check_manifest(manifest, wanted)
-    folder = data_dir / "20bn-something-something-v2"
+    folder = data_dir / _VIDEOS
     folder.mkdir(parents=True, exist_ok=True)
     made = {path.name for path in folder.iterdir()}
-    total = settings.num_train + settings.num_val
+    total = settings.num_train + settings.num_val + settings.num_test
     jobs = [(folder, settings, index) for index in range(total) if _file_name(settings, index) not in made]
     if complete and not jobs:
         return
@@ -112,17 +132,38 @@ def make_videos(data_dir: Path, settings: Settings) -> None:
 
 
 def render_video(settings: Settings, index: int) -> np.ndarray:
-    """The frames (T, H, W, 3) of video `index`, before encoding; its label is `index` modulo the 18 classes."""
-    generator = np.random.default_rng([settings.seed, index])
-    label = index % len(TEMPLATES)
+    """The frames (T, H, W, 3) of video `index`, before encoding: training, then validation, then test videos.
+
+    Its label is `label_of_video`. Test videos have numbers of their own, which do not depend on how many others
+    there are.
+    """
+    seed, label = _seed(settings, index), label_of_video(settings, index)
+    generator = np.random.default_rng(seed)
+    num_frames = num_frames_at(settings.level, settings.num_frames)
     if label >= 2 * len(PAIRS):
         drawing, _ = PRETENDED[label - 2 * len(PAIRS)]
-        path = rendering.there_and_back(settings.num_frames, generator)
+        path = rendering.there_and_back(num_frames, generator)
     else:
         drawing, *_ = PAIRS[label // 2]
-        path = rendering.phases(settings.num_frames, generator)
-    frames = rendering.render(drawing, path, settings.height, settings.width, generator)
+        path = rendering.phases(num_frames, generator)
+    if settings.level:
+        frames = render_at(settings.level, drawing, path, settings.height, settings.width, generator)
+    else:
+        frames = rendering.render(drawing, path, settings.height, settings.width, generator)
     return frames[::-1] if label < 2 * len(PAIRS) and label % 2 else frames
+
+
+def label_of_video(settings: Settings, index: int) -> int:
+    """Labels take turns; anew from the first test video on."""
+    first_test = settings.num_train + settings.num_val
+    return (index - first_test if settings.num_test and index >= first_test else index) % len(TEMPLATES)
+
+
+def _seed(settings: Settings, index: int) -> list[int]:
+    first_test = settings.num_train + settings.num_val
+    if settings.num_test and index >= first_test:
+        return [settings.seed, index - first_test, _OF_TEST]
+    return [settings.seed, index]
 
 
 def _check_manifest(manifest: Path, wanted: dict) -> bool:
@@ -152,13 +193,15 @@ def _check_manifest(manifest: Path, wanted: dict) -> bool:
 
 
 def _differences(stored: dict, wanted: dict) -> Iterator[str]:
-    for key, value in wanted.items():
-        if stored.get(key) == value:
+    unsaid = {"level": 0, "num_test": 0}
+    for key in dict.fromkeys([*wanted, *(key for key in unsaid if key in stored)]):
+        value, there = wanted.get(key, unsaid.get(key)), stored.get(key, unsaid.get(key))
+        if there == value:
             continue
         if key == "drawing":
-            yield f"they were drawn by version {stored.get(key)} of the drawings, now there is version {value}"
+            yield f"they were drawn by version {there} of the drawings, now there is version {value}"
         else:
-            yield f"SYNTHETIC.{key.upper()} is {value}, there it is {stored.get(key)}"
+            yield f"SYNTHETIC.{key.upper()} is {value}, there it is {there}"
 
 
 def _file_name(settings: Settings, index: int) -> str:
@@ -195,22 +238,26 @@ def _make(job: Job) -> OSError | None:
 
 
 def _write_lists(data_dir: Path, settings: Settings) -> None:
-    """labels, train, validation and test in Something-Something v2's json layout."""
+    """labels, train, validation and test in Something-Something v2's json layout; with test videos of their own, the
+    answers to those too."""
     names = [template.replace("[", "").replace("]", "") for template in TEMPLATES]
     _write_json(_json(data_dir, "labels"), {name: str(label) for label, name in enumerate(names)})
     entries = []
-    for index in range(settings.num_train + settings.num_val):
-        generator = np.random.default_rng([settings.seed, index, 1])
-        template = TEMPLATES[index % len(TEMPLATES)]
+    first_test = settings.num_train + settings.num_val
+    for index in range(first_test + settings.num_test):
+        generator = np.random.default_rng([settings.seed, index, _OF_LISTS])
+        template = TEMPLATES[label_of_video(settings, index)]
         things = [str(thing) for thing in generator.choice(_THINGS, template.count("[something]"), replace=False)]
         label = template.lower()
         for thing in things:
             label = label.replace("[something]", thing, 1)
         entries.append({"id": str(index + 1), "label": label, "template": template, "placeholders": things})
-    validation = entries[settings.num_train :]
+    validation, test = entries[settings.num_train : first_test], entries[first_test:]
     _write_json(_json(data_dir, "train"), entries[: settings.num_train])
     _write_json(_json(data_dir, "validation"), validation)
-    _write_json(_json(data_dir, "test"), [{"id": entry["id"]} for entry in validation])
+    _write_json(_json(data_dir, "test"), [{"id": entry["id"]} for entry in test or validation])
+    if test:
+        _write_json(_json(data_dir, TEST_ANSWERS), test)
 
 
 def _json(data_dir: Path, name: str) -> Path:

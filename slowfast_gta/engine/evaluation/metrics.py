@@ -72,6 +72,33 @@ def pair_accuracy(scores: np.ndarray, labels: np.ndarray, pairs: Sequence[tuple[
     }
 
 
+SAME_SCORE = 1e-5  # two probabilities that differ by no more than float32 makes them differ
+
+
+def order_accuracy(
+    forwards: np.ndarray, backwards: np.ndarray, labels: np.ndarray, pairs: Sequence[tuple[int, int]]
+) -> dict[str, float]:
+    """What a network makes of each clip and of the same clip backwards; scores (V, K) of both.
+
+    "both_ways": percent right inside pairs, each clip counted both ways, the label of the one backwards being its
+    partner's. Where the scores do not tell the two apart, one of them is right: 50 %, exactly. Left out where no video
+    is of a pair; "num_videos" are. "largest_difference": between the scores of a clip and of it backwards, over all V
+    and K. "blind": whether that is no more than SAME_SCORE.
+    """
+    partner = np.full(forwards.shape[1], -1)
+    for a, b in pairs:
+        partner[a], partner[b] = b, a
+    chosen = partner[labels] >= 0
+    row, own, other = np.flatnonzero(chosen), labels[chosen], partner[labels[chosen]]
+    there = forwards[row, own] - forwards[row, other]
+    back = backwards[row, other] - backwards[row, own]
+    right = (0.5 + 0.5 * np.sign(there)) + (0.5 + 0.5 * np.sign(back))
+    right = np.where(np.abs(there + back) <= SAME_SCORE, 1.0, right)
+    largest = float(np.abs(forwards - backwards).max()) if len(labels) else float("nan")
+    accuracy = {"both_ways": 50.0 * float(right.mean())} if len(row) else {}
+    return {**accuracy, "num_videos": len(row), "largest_difference": largest, "blind": largest <= SAME_SCORE}
+
+
 def mean_cross_entropy(answers: np.ndarray, labels: np.ndarray, act: str = "softmax") -> float:
     """The mean over V videos of -log p of the right class, without label smoothing; p is at least what float32 holds.
 

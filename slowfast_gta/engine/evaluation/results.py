@@ -17,6 +17,7 @@ from slowfast_gta.engine.evaluation.metrics import (
     confusion_matrix,
     joint_topk_accuracy,
     mean_cross_entropy,
+    order_accuracy,
     pair_accuracy,
     topk_accuracy,
 )
@@ -69,6 +70,16 @@ def summarize(found: Scores, class_names: ClassNames, pairs: Sequence[tuple[int,
     return results
 
 
+def order_results(found: Scores, back: Scores, pairs: Sequence[tuple[int, int]]) -> dict:
+    """`order_accuracy` of the videos that were scored both forwards and backwards, of one output or several (whose
+    classes have no reversal: `pairs` is empty then)."""
+    there = {video_id: at for at, video_id in enumerate(back.video_ids)}
+    rows = [at for at, video_id in enumerate(found.video_ids) if video_id in there]
+    backwards = back.scores[[there[found.video_ids[at]] for at in rows]]
+    labels = found.labels[rows]
+    return order_accuracy(found.scores[rows], backwards, labels if labels.ndim == 1 else labels[:, 0], pairs)
+
+
 def _accuracies(scores: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> dict:
     confusion = confusion_matrix(scores, labels)
     per_class = class_accuracy(confusion)
@@ -115,6 +126,8 @@ def sentence(results: dict) -> str:
         line += f"; {output} top-1 {values['top1']:.2f} %, top-5 {values['top5']:.2f} %"
     if "pairs" in results:
         line += f"; inside reversed pairs {results['pairs']['choice']:.2f} %"
+    if "both_ways" in results.get("order", {}):
+        line += f", of clips counted both ways {results['order']['both_ways']:.2f} %"
     if results["num_missing"]:
         line = f"NOT FINAL, {results['num_missing']} videos missing: {line}"
     return line

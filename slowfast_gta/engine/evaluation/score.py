@@ -56,9 +56,11 @@ def score_videos(
     num_views: int,
     title: str,
     rounding: Rounding | None = None,
+    backwards: bool = False,
 ) -> Scores | None:
     """The scores of all videos of `loader`, gathered on the main process; None on the others. `model` stays in the mode
-    it was in. `rounding`: what the precision of `model` changes, to be found out on the first batch."""
+    it was in. `rounding`: what the precision of `model` changes, to be found out on the first batch. `backwards`: the
+    frames of every clip in reverse."""
     was_training = model.training
     model.eval()
     searching = search_convolutions(False)
@@ -70,10 +72,11 @@ def score_videos(
         if batch.frames is None:
             continue
 
-        answers = in_fixed_batches(_answer_of(model, normalize), batch.frames, batch_size)
+        clips = batch.frames.flip(2) if backwards else batch.frames
+        answers = in_fixed_batches(_answer_of(model, normalize), clips, batch_size)
         if rounding is not None and not rounding.is_done:
             exact = _answer_of(rounding.exact_on(model), normalize)
-            rounding.compare(in_fixed_batches(exact, batch.frames, batch_size), answers)
+            rounding.compare(in_fixed_batches(exact, clips, batch_size), answers)
         rows = zip(batch.video_id, batch.view_id.tolist(), batch.label.tolist(), answers.cpu().numpy(), strict=True)
         for video_id, view_id, label, row in rows:
             if video_id not in found.rows:

@@ -36,6 +36,7 @@ from slowfast_gta.models.layers import (
 )
 
 HEADS = ("ccmh", "multi_head", "single")
+MIXES = ("learned", "frozen", "identity")
 REGION_KINDS = ("dynamic", "static")
 REGION_NORMS = ("none", "softmax")
 
@@ -56,17 +57,30 @@ class TemporalMix(nn.Module):
 
     weight, M (to, from): "ccmh" (G groups, G heads, T, T): heads concatenated, groups summed (equations 7, 8);
     "multi_head" (G, T, T): one matrix for each group; "single" (1, T, T): one for all channels.
+    mix: "learned" as published; "frozen" leaves M at its random start; with "identity" A = V. These two ask whether it
+    is the learned M that helps. M is drawn in all three, so that the rest of a network starts alike for one seed.
     """
 
     time_axes = {"weight": (-2, -1)}
 
-    def __init__(self, num_frames: int, dim: int, heads: str, groups: int):
+    weight: Tensor
+
+    def __init__(self, num_frames: int, dim: int, heads: str, groups: int, mix: str = "learned"):
         super().__init__()
+        if mix not in MIXES:
+            raise OptionError(f"MIX is {mix!r}; it must be one of {', '.join(MIXES)}.", "MIX")
         self.heads = heads
         self.groups = groups = check_groups(heads, groups, dim)
         shape = (groups, groups) if heads == "ccmh" else (groups,)
         summed = num_frames * (groups if heads == "ccmh" else 1)
-        self.weight = nn.Parameter(torch.randn(*shape, num_frames, num_frames) * summed**-0.5)
+        weight = torch.randn(*shape, num_frames, num_frames) * summed**-0.5
+        if mix == "identity":
+            own_group = torch.eye(groups) if heads == "ccmh" else torch.ones(groups)
+            weight = own_group[..., None, None] * torch.eye(num_frames)
+        if mix == "learned":
+            self.weight = nn.Parameter(weight)
+        else:
+            self.register_buffer("weight", weight)
 
     def forward(self, v_BTNE: Tensor) -> Tensor:
         """(B, T, N, E) -> (B, T, N, E); N positions or regions."""
@@ -91,10 +105,10 @@ class TemporalMix(nn.Module):
 class PixelGTA(nn.Module):
     """What Pixel GTA adds to X: V = X W_V, A = M V at each position, W_O, BatchNorm (equations 5, 6)."""
 
-    def __init__(self, dim: int, dim_inner: int, num_frames: int, heads: str, groups: int):
+    def __init__(self, dim: int, dim_inner: int, num_frames: int, heads: str, groups: int, mix: str = "learned"):
         super().__init__()
         self.value = Projection(dim, dim_inner)
-        self.mix = TemporalMix(num_frames, dim_inner, heads, groups)
+        self.mix = TemporalMix(num_frames, dim_inner, heads, groups, mix)
         self.out = Projection(dim_inner, dim)
         self.bn = zero_batch_norm(dim)
 
@@ -128,6 +142,7 @@ class RegionGTA(nn.Module):
         kind: str = "dynamic",
         norm: str = "none",
         spatial_size: tuple[int, int] | None = None,
+        mix: str = "learned",
     ):
         super().__init__()
         if kind not in REGION_KINDS:
@@ -138,7 +153,7 @@ class RegionGTA(nn.Module):
             raise OptionError(f"NUM_REGIONS is {num_regions}; it must be at least 1.", "NUM_REGIONS")
         self.norm = norm
         self.value = Projection(dim, dim_inner)
-        self.mix = TemporalMix(num_frames, dim_inner, heads, groups)
+        self.mix = TemporalMix(num_frames, dim_inner, heads, groups, mix)
         self.out = Projection(dim_inner, dim)
         self.bn = zero_batch_norm(dim)
         self.assign: Projection | None = None
@@ -188,7 +203,8 @@ class GTA(nn.Module):
     """SA (unless `spatial` is off), then Y = X + Pixel GTA + Region GTA (equation 5). E = C/4 in each.
 
     heads: "ccmh" (cross-channel multi-head), "multi_head" (without the sum over groups), "single".
-    num_regions: R; by default E / region_ratio. region_kind, region_norm: see RegionGTA.
+    num_regions: R; by default E / region_ratio. region_kind, region_norm: see RegionGTA. mix: see TemporalMix.
+    freeze_projections: W_V and W_O stay at their random start, and what is learned is M (and W_G, BatchNorm, SA).
     """
 
     fixed_num_frames = True
@@ -208,6 +224,8 @@ class GTA(nn.Module):
         region_norm: str = "none",
         dim_inner: int | None = None,
         pool: str = "after",
+        mix: str = "learned",
+        freeze_projections: bool = False,
         spatial_size: tuple[int, int] | None = None,
     ):
         super().__init__()
@@ -224,12 +242,19 @@ class GTA(nn.Module):
             num_regions = max(1, dim_inner // region_ratio)
         self.num_frames = num_frames
         self.spatial = SA(dim, num_frames, dim_inner, pool) if spatial else None
-        self.pixel = PixelGTA(dim, dim_inner, num_frames, heads, groups) if pixel else None
+        self.pixel = PixelGTA(dim, dim_inner, num_frames, heads, groups, mix) if pixel else None
         self.region = (
-            RegionGTA(dim, dim_inner, num_frames, heads, groups, num_regions, region_kind, region_norm, spatial_size)
+            RegionGTA(
+                *(dim, dim_inner, num_frames, heads, groups),
+                *(num_regions, region_kind, region_norm, spatial_size, mix),
+            )
             if region
             else None
         )
+        if freeze_projections:
+            for part in (self.pixel, self.region):
+                for projection in (part.value, part.out) if part is not None else ():
+                    projection.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
         check_num_frames(self, x, self.num_frames)

@@ -7,6 +7,7 @@ from slowfast_gta.engine.evaluation.metrics import (
     class_accuracy,
     confusion_matrix,
     mean_cross_entropy,
+    order_accuracy,
     pair_accuracy,
     topk_accuracy,
 )
@@ -82,3 +83,29 @@ def test_a_probability_of_0_costs_what_the_smallest_float_does():
     certain = np.eye(6, dtype=np.float32)[[0, 1, 2, 3]]  # right three times, of the last class never
     smallest = np.finfo(np.float32).smallest_normal
     assert mean_cross_entropy(certain, LABELS) == pytest.approx(-np.log(smallest) / 4)
+
+
+def test_a_network_that_is_blind_to_order_is_at_exactly_half_both_ways():
+    """But for what float32 rounds off, whatever it says of the clips."""
+    generator = np.random.default_rng(0)
+    forwards = generator.dirichlet(np.ones(6), 101)
+    forwards[:5, :2] = 0.3  # a tie
+    backwards = forwards + generator.uniform(-4e-6, 4e-6, forwards.shape)
+    labels = generator.integers(0, 6, 101)
+    found = order_accuracy(forwards, backwards, labels, [(0, 1), (4, 3)])
+    assert found["both_ways"] == 50.0 and found["blind"] is True and 0 < found["largest_difference"] <= 4e-6
+    assert found["num_videos"] == np.isin(labels, [0, 1, 3, 4]).sum()
+
+
+def test_order_is_counted_both_ways():
+    """Four videos of a pair and one of no pair: right both ways, right forwards only, wrong both ways, a tie there."""
+    forwards = np.array([[0.9, 0.1, 0], [0.9, 0.1, 0], [0.2, 0.8, 0], [0.5, 0.5, 0], [0.1, 0.1, 0.8]])
+    backwards = np.array([[0.1, 0.9, 0], [0.8, 0.2, 0], [0.7, 0.3, 0], [0.4, 0.6, 0], [0.8, 0.1, 0.1]])
+    found = order_accuracy(forwards, backwards, np.array([0, 0, 0, 0, 2]), [(0, 1)])
+    assert found["both_ways"] == pytest.approx(100 * (2 + 1 + 0 + 1.5) / 8)
+    assert found["num_videos"] == 4 and found["blind"] is False
+    assert found["largest_difference"] == pytest.approx(0.8)
+
+
+def test_without_pairs_there_is_no_accuracy_of_order():
+    assert "both_ways" not in order_accuracy(np.eye(2), np.eye(2)[::-1], np.array([0, 1]), [])

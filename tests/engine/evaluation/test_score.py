@@ -188,3 +188,13 @@ def batch_of_views(video_ids: list[str], view_ids: list[int]) -> Batch:
     frames = torch.randn(len(video_ids), 3, 1, 2, 2)
     labels = torch.zeros(len(video_ids), dtype=torch.long)
     return Batch(frames, labels, labels, torch.tensor(view_ids), video_ids)
+
+
+def test_every_clip_is_scored_backwards_too_where_that_is_asked_for(scores_of):
+    """R2D is the mean over frames: it cannot tell. With frames shifted in time (TSM) it can."""
+    plain, _ = scores_of()
+    found, _ = scores_of("TEST.BACKWARDS", True, "TEST.NUM_ENSEMBLE_VIEWS", 1)
+    assert "order" not in plain and found["order"]["blind"] is True
+    assert found["order"]["largest_difference"] <= 1e-5 and found["top1"] == plain["top1"]
+    shifted, _ = scores_of("TEST.BACKWARDS", True, "TSM.ENABLE", True)
+    assert shifted["order"]["blind"] is False

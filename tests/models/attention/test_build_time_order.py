@@ -54,6 +54,7 @@ SEEING = {
     "GTA, 2 groups": ({"ATTENTION.NAME": "GTA"}, {"GROUPS": 2}),
     "GTA, softmax regions": ({"ATTENTION.NAME": "GTA"}, {"REGION_NORM": "softmax", "PIXEL": False}),
     "GTA, static regions": ({"ATTENTION.NAME": "GTA"}, {"REGION_KIND": "static", "PIXEL": False}),
+    "GTA, M frozen": ({"ATTENTION.NAME": "GTA"}, {"MIX": "frozen"}),
     "TSM": ({"TSM.ENABLE": True}, {}),
     "TSM + TA": ({"TSM.ENABLE": True, "ATTENTION.NAME": "TA"}, {}),
     "I3D": ({"MODEL.ARCH": "i3d", "DATA.NUM_FRAMES": 4}, {}),

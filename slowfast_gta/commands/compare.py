@@ -1,0 +1,190 @@
+"""compare: run the rows of tables with several seeds, and say what can be told apart."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slowfast_gta.commands.submit import (
+    Training,
+    add_slurm_arguments,
+    build_executor,
+    check_numbers,
+    dry_run,
+    minutes_of,
+    slurm_parameters,
+    submit,
+)
+from slowfast_gta.config.arguments import CommandParser
+from slowfast_gta.errors import ConfigError, Interrupted
+
+if TYPE_CHECKING:
+    from slowfast_gta.experiments.comparison import TableResult
+    from slowfast_gta.experiments.outcomes import Outcome
+    from slowfast_gta.experiments.plan import PlannedRun
+    from slowfast_gta.experiments.sweep import Job
+    from slowfast_gta.experiments.table import Table
+
+logger = logging.getLogger("slowfast_gta")
+
+_EXAMPLES = """examples:
+  python tools/compare.py configs/Evidence/table1.yaml --seeds 3 --jobs 2
+  python tools/compare.py configs/Evidence/*.yaml --keep docs/evidence       (each run once, however many name it)
+  python tools/compare.py configs/Evidence/table1.yaml --slurm --time 1:00:00 --gpus-per-node 1
+  python tools/compare.py configs/Evidence/table1.yaml --no-run              (of what is finished)
+  python tools/compare.py --runs runs/a_seed1 runs/a_seed2 runs/b_seed1 runs/b_seed2 --metrics top1
+
+Run the same command again to go on. docs/evidence.md describes tables, and what the results mean.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0 when every run of every table is finished, or was submitted; 1 where one failed or is missing."""
+    parser = CommandParser(
+        "compare", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help="YAML files, here or among the packaged ones")
+    parser.add_argument("--runs", nargs="+", metavar="RUN", help="finished runs instead, by their OUTPUT_DIR")
+    parser.add_argument("--metrics", nargs="+", metavar="NAME", help="numbers of results.json, as pairs.choice")
+    parser.add_argument("--seeds", type=int, metavar="N", help="seeds 1 to N, instead of the tables' own")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: %(default)s)")
+    parser.add_argument("--output", default="runs/compare", metavar="DIR", help="results (default: %(default)s)")
+    parser.add_argument("--runs-dir", metavar="DIR", help="where the runs are (default: OUTPUT/runs)")
+    parser.add_argument("--keep", metavar="DIR", help="copy finished results here; what is here is not run again")
+    parser.add_argument("--no-run", action="store_true", help="run nothing: the tables of what is finished")
+    parser.add_argument("--slurm", action="store_true", help="submit what is missing as an array of jobs")
+    add_slurm_arguments(parser.add_argument_group("with --slurm"), time_required=False)
+    args = parser.parse_args(arguments)
+    if bool(args.tables) == bool(args.runs):
+        raise ConfigError("compare needs tables, or --runs RUN ..., and not both.")
+    if args.jobs < 1:
+        raise ConfigError(f"--jobs is {args.jobs}; it must be 1 or more.")
+
+    from slowfast_gta.engine.logging import setup_logging
+
+    setup_logging()
+    return _compare_runs(args) if args.runs else _compare_tables(args)
+
+
+def _compare_runs(args: argparse.Namespace) -> int:
+    from slowfast_gta.experiments.comparison import compare_rows
+    from slowfast_gta.experiments.finished import group_runs
+
+    rows = group_runs([Path(run) for run in args.runs])
+    seeds = sorted({seed for found in rows.values() for seed in found})
+    result = compare_rows("Runs", "", args.metrics or ["top1"], seeds, rows, {}, next(iter(rows)))
+    _write(result, Path(args.output))
+    return 0
+
+
+def _compare_tables(args: argparse.Namespace) -> int:
+    from slowfast_gta.experiments.outcomes import keep_outcome, load_outcome
+    from slowfast_gta.experiments.plan import build_plan, unique_runs
+    from slowfast_gta.experiments.table import load_table, seeds_of
+
+    output = Path(args.output)
+    runs_dir = Path(args.runs_dir or output / "runs").resolve()
+    kept = Path(args.keep) if args.keep else None
+    tables = {path: load_table(path) for path in args.tables}
+    _check_names(args.tables)
+    seeds = seeds_of(args.seeds) if args.seeds is not None else None
+    plans = {path: build_plan(table, seeds or table.seeds, runs_dir) for path, table in tables.items()}
+    outcomes = {}
+    missing = []
+    for run in unique_runs(list(plans.values())):
+        found = load_outcome(run, kept)
+        if found is None:
+            missing.append(run)
+        else:
+            outcomes[run.digest] = found
+    total = len(outcomes) + len(missing)
+    logger.info("%d runs, of which %d are finished.", total, len(outcomes))
+    if args.slurm:
+        return _submit(args, missing, runs_dir)
+
+    def on_end(job: "Job") -> None:
+        found = load_outcome(job.run, None)
+        assert found is not None, "the run ended well"
+        outcomes[job.run.digest] = found
+        if kept:
+            keep_outcome(job.run, found, kept)
+        line = f"{job.run.row}, seed {job.run.seed}: top-1 {found.results['top1']:.2f} %, {found.seconds:.0f} s"
+        logger.info("[%d of %d] %s", len(outcomes), total, line)
+
+    if missing and not args.no_run:
+        _run(missing, runs_dir, args.jobs, on_end)
+    for path, table in tables.items():
+        result = _result(table, plans[path], outcomes, args.metrics or table.metrics)
+        _write(result, output / Path(path).stem)
+    return 0 if len(outcomes) == total else 1
+
+
+def _run(missing: Sequence["PlannedRun"], runs_dir: Path, num_jobs: int, on_end: Callable[["Job"], None]) -> None:
+    from slowfast_gta.experiments.sweep import prepare_data, run_jobs, threads_of_each, write_jobs
+
+    prepare_data(missing)
+    logger.info("Running %d, %d at a time, %d threads each.", len(missing), num_jobs, threads_of_each(num_jobs))
+    try:
+        failed = run_jobs(write_jobs(missing, runs_dir), num_jobs, on_end)
+    except KeyboardInterrupt:
+        raise Interrupted("Stopped: what is finished stays, what was running is saved.") from None
+    if failed:
+        logger.error("%d of %d runs failed; what they said is above.", len(failed), len(missing))
+
+
+def _result(
+    table: "Table", plan: Sequence["PlannedRun"], outcomes: dict[str, "Outcome"], metrics: Sequence[str]
+) -> "TableResult":
+    from slowfast_gta.experiments.comparison import compare_rows
+
+    rows: dict[str, dict[int, Outcome]] = {row.name: {} for row in table.rows}
+    for run in plan:
+        if run.digest in outcomes:
+            rows[run.row][run.seed] = outcomes[run.digest]
+    papers = {row.name: row.paper for row in table.rows}
+    seeds = sorted({run.seed for run in plan})
+    return compare_rows(table.title, table.source, metrics, seeds, rows, papers, table.reference, table.claims)
+
+
+def _write(result: "TableResult", output: Path) -> None:
+    from slowfast_gta.experiments.pages import as_markdown, write_pages
+
+    files = write_pages(result, output)
+    print(as_markdown(result))
+    print("\n".join(f"{file}" for file in files))
+
+
+def _check_names(tables: Sequence[str]) -> None:
+    stems = [Path(path).stem for path in tables]
+    if twice := [stem for stem in stems if stems.count(stem) > 1]:
+        raise ConfigError(f"Two tables are called {twice[0]}, and their results would be written over each other.")
+
+
+def _submit(args: argparse.Namespace, missing: Sequence["PlannedRun"], runs_dir: Path) -> int:
+    from slowfast_gta.experiments.sweep import prepare_data, write_jobs
+
+    if args.time is None:
+        raise ConfigError("--slurm needs --time, the limit of one run: MINUTES, HH:MM:SS or D-HH:MM:SS.")
+    check_numbers(args)
+    minutes = minutes_of(args.time)
+    if not missing:
+        print("Nothing is left to submit: the same command without --slurm writes the tables.")
+        return 0
+    log_dir = runs_dir / "slurm"
+    if not args.dry_run:
+        prepare_data(missing)
+    jobs = write_jobs(missing, runs_dir)
+    if args.dry_run:
+        told = dry_run(args, jobs[0].command, 1, minutes, log_dir)
+        print("\n".join([f"#SBATCH --array=0-{len(jobs) - 1}", *told, f"# one of {len(jobs)} runs; the others alike"]))
+        return 0
+    executor = build_executor(log_dir, args.max_restarts)
+    executor.update_parameters(**slurm_parameters(args, 1, minutes), slurm_array_parallelism=args.jobs)
+    folder = str(Path.cwd())
+    job = submit(executor, *(Training(job.command, folder) for job in jobs))
+    print(f"{len(jobs)} runs are in the queue, {args.jobs} at a time; the first is job {job.job_id}.")
+    print(f"When they are done: {os.path.basename(sys.argv[0])} ... --no-run writes the tables.")  # noqa: PTH119
+    return 0

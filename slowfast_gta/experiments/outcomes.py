@@ -1,0 +1,120 @@
+"""What finished runs left, as one small record each, which can be kept apart from the run.
+
+A kept record is DIR/<digest of the run>.json: its results, the keys that they depend on, what the network costs. The
+digest leaves out what is at its default, so that a new key does not make old results useless: DIR/defaults.json says
+what the defaults were.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from slowfast_gta.benchmarks.complexity import build_complexity
+from slowfast_gta.config.defaults import get_defaults
+from slowfast_gta.config.load import flat_from_cfg
+from slowfast_gta.config.settings import flattened
+from slowfast_gta.errors import RunError
+from slowfast_gta.experiments.plan import PlannedRun
+from slowfast_gta.files import write_whole
+
+DEFAULTS = "defaults.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`keys`: as a PlannedRun has them. `cost`: {"gmacs", "params_m"}, empty where it was not counted. `seconds`: of
+    the process that finished the run, None where nobody took the time."""
+
+    seed: int
+    results: Mapping[str, Any]
+    keys: Mapping[str, str]
+    cost: Mapping[str, float]
+    seconds: float | None
+
+
+def load_outcome(run: PlannedRun, kept: Path | None) -> Outcome | None:
+    """That of `run`, from its folder or else from the folder `kept`; None where it is not finished.
+
+    Raises RunError where a kept record is not of this run: a default has changed since.
+    """
+    if results := _read_json(run.results_folder / "results.json"):
+        seconds = (_read_json(run.results_folder / "seconds.json") or {}).get("seconds")
+        return Outcome(run.seed, _portable(results), run.keys, _cost_from_cfg(run.cfg), seconds)
+    record = _read_json(kept / f"{run.digest}.json") if kept else None
+    if record is None:
+        return None
+    now, then = flat_from_cfg(get_defaults()), _read_json(kept / DEFAULTS) if kept else None
+    changed = [key for key, was in (then or {}).items() if key not in run.keys and now.get(key, was) != was]
+    if changed:
+        raise RunError(
+            f"The results in {kept} were made when {', '.join(changed)} had another default, which runs of now do not "
+            "have. Keep results in another folder (--keep), or set the old value in the table."
+        )
+    return Outcome(**record)
+
+
+def keep_outcome(run: PlannedRun, outcome: Outcome, kept: Path) -> None:
+    """Write the record of `run` into the folder `kept`."""
+    kept.mkdir(parents=True, exist_ok=True)
+    defaults = flat_from_cfg(get_defaults()) | (_read_json(kept / DEFAULTS) or {})
+    write_whole(kept / DEFAULTS, json.dumps(defaults, indent=1) + "\n")
+    write_whole(kept / f"{run.digest}.json", json.dumps(asdict(outcome), indent=1) + "\n")
+
+
+def load_finished(folder: Path) -> Outcome:
+    """That of any finished run, from its OUTPUT_DIR: nothing of its config is run or imported. Raises RunError."""
+    results = _read_json(folder / "results.json")
+    if results is None:
+        raise RunError(f"{folder} has no results.json that can be read: it is no folder of a tested run.")
+    try:
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as fault:
+        raise RunError(f"{folder / 'config.yaml'} cannot be read: {fault}.") from None
+    if not isinstance(config, dict):
+        raise RunError(f"{folder / 'config.yaml'} holds no config.")
+    defaults = flat_from_cfg(get_defaults())
+    flat = {str(key): repr(value) for key, value in flattened(config).items()}
+    keys = {key: value for key, value in flat.items() if value != defaults.get(key)}
+    complexity = _read_json(folder / "complexity.json") or {}
+    cost = {key: complexity[key] for key in ("gmacs", "params_m") if key in complexity}
+    seconds = (_read_json(folder / "seconds.json") or {}).get("seconds")
+    return Outcome(int(config.get("RNG_SEED", 1)), _portable(results), keys, cost, seconds)
+
+
+def figure_of(outcome: Outcome, metric: str) -> float:
+    """The number of results.json that the dotted name `metric` stands for, as pairs.choice. Raises RunError."""
+    value: Any = outcome.results
+    for part in metric.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        numbers = ", ".join(key for key, one in flattened(outcome.results).items() if isinstance(one, float))
+        raise RunError(f"The results of seed {outcome.seed} have no number {metric}. METRICS may name: {numbers}.")
+    return float(value)
+
+
+def _portable(results: dict) -> dict:
+    """Without the path of this machine."""
+    checkpoint = results.get("checkpoint")
+    return results | ({"checkpoint": Path(checkpoint).name} if isinstance(checkpoint, str) else {})
+
+
+def _cost_from_cfg(cfg: Any) -> dict[str, float]:
+    """What the network costs; nothing where it cannot be counted, as of one of the user's own."""
+    path = Path(cfg.OUTPUT_DIR) / "complexity.json"
+    found = _read_json(path)
+    if found is None:
+        found = build_complexity(cfg)
+        write_whole(path, json.dumps(found, indent=2))
+    return {key: found[key] for key in ("gmacs", "params_m")}
+
+
+def _read_json(path: Path) -> dict | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None

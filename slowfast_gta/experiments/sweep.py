@@ -1,0 +1,159 @@
+"""Runs on this machine, several at a time: each is tools/run_net.py in a process with its share of the cores.
+
+Cut off anywhere, it goes on: a finished run is not made again, one that was interrupted resumes from its checkpoint.
+"""
+
+import contextlib
+import ctypes
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from slowfast_gta.config.load import save_config
+from slowfast_gta.datasets.build import build_dataset
+from slowfast_gta.experiments.plan import PlannedRun
+from slowfast_gta.files import write_whole
+from slowfast_gta.processes.parallel import num_cores
+
+logger = logging.getLogger("slowfast_gta")
+
+_LOOK_SEC = 0.2  # between two looks at what is running
+_ENDING_SEC = 150.0  # for a run that is told to end to finish its step and save
+_PR_SET_PDEATHSIG = 1
+_LAST_LINES = 5  # of what a failed run said
+
+
+@dataclass(frozen=True)
+class Job:
+    """How one run is started: `config` is the file that it is given, `said` where its words go."""
+
+    run: PlannedRun
+    config: Path
+    said: Path
+
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "slowfast_gta", "run_net", "--cfg", str(self.config)]
+
+
+def write_jobs(runs: Sequence[PlannedRun], runs_dir: Path) -> list[Job]:
+    """The config of each run as a file of its own, so that the command line of a job is short and can be repeated."""
+    folder = runs_dir / "jobs"
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = [Job(run, folder / f"{run.digest}.yaml", folder / f"{run.digest}.txt") for run in runs]
+    for job in jobs:
+        save_config(job.run.cfg, job.config)
+    return jobs
+
+
+def prepare_data(runs: Sequence[PlannedRun]) -> None:
+    """Make the data sets that make themselves, each once, before two runs would do so at a time."""
+    made = set()
+    for run in runs:
+        cfg = run.cfg
+        key = (cfg.TRAIN.DATASET, cfg.DATA.PATH_TO_DATA_DIR, repr(cfg.SYNTHETIC))
+        if key not in made:
+            made.add(key)
+            build_dataset(cfg, "train")
+
+
+def threads_of_each(num_jobs: int) -> int:
+    """Of so many runs at a time, so that all together have no more than there are cores."""
+    return max(1, num_cores() // num_jobs)
+
+
+def run_jobs(jobs: Sequence[Job], num_jobs: int, on_end: Callable[[Job], None]) -> list[Job]:
+    """Run all `jobs`, `num_jobs` at a time; those that failed. on_end: called with each that is done.
+
+    Ctrl-C, or being killed, ends what is running, which saves first.
+    """
+    waiting, running = list(jobs), list[_Process]()
+    failed: list[Job] = []
+    try:
+        while waiting or running:
+            while waiting and len(running) < num_jobs:
+                running.append(_Process(waiting.pop(0), threads_of_each(num_jobs)))
+            time.sleep(_LOOK_SEC)
+            for process in [one for one in running if one.has_ended()]:
+                running.remove(process)
+                if process.succeeded():
+                    on_end(process.job)
+                else:
+                    failed.append(process.job)
+                    logger.error("%s", process.fault())
+    finally:
+        _end_all(running)
+    return failed
+
+
+class _Process:
+    """A run that was started."""
+
+    def __init__(self, job: Job, num_threads: int):
+        self.job = job
+        self._begin = time.perf_counter()
+        with job.said.open("ab") as said:
+            self._popen = _start(job.command, num_threads, said)
+
+    def has_ended(self) -> bool:
+        return self._popen.poll() is not None
+
+    def succeeded(self) -> bool:
+        """Whether it did; then its time is kept beside its results."""
+        if self._popen.returncode != 0:
+            return False
+        seconds = round(time.perf_counter() - self._begin, 1)
+        write_whole(self.job.run.results_folder / "seconds.json", json.dumps({"seconds": seconds}))
+        return True
+
+    def fault(self) -> str:
+        lines = self.job.said.read_text(errors="replace").splitlines()[-_LAST_LINES:]
+        told = "\n  ".join(lines)
+        run = self.job.run
+        return f"{run.row}, seed {run.seed}, ended with exit code {self._popen.returncode} ({self.job.said}):\n  {told}"
+
+    def terminate(self) -> None:
+        self._popen.terminate()
+
+    def wait(self) -> None:
+        try:
+            self._popen.wait(_ENDING_SEC)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+
+
+def _start(command: Sequence[str], num_threads: int, said: IO[bytes]) -> subprocess.Popen:
+    threads = {name: str(num_threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    package = str(Path(__file__).resolve().parents[2])  # the code of this command, wherever it was started
+    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=said,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, **threads, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": path},
+        start_new_session=True,  # a terminal's Ctrl-C reaches it through this process alone, once
+        preexec_fn=_end_with_parent,
+    )
+
+
+def _end_with_parent() -> None:
+    """In the new process: be told to end when this one is gone, killed perhaps. Linux only."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _end_all(running: Sequence[_Process]) -> None:
+    for process in running:
+        process.terminate()
+    for process in running:
+        process.wait()
