@@ -3,7 +3,7 @@
 PYTHON ?= python3
 RUN := OMP_WAIT_POLICY=PASSIVE .venv/bin/python
 
-.PHONY: demo test test-slow slurm lint bench faults cases asm-loc a2summ ma-lmm gpu clean
+.PHONY: demo test test-slow slurm lint bench docs faults cases asm-loc a2summ ma-lmm gpu clean
 
 demo: .venv/installed
 	@$(RUN) tools/demo.py
@@ -35,6 +35,10 @@ cases: .venv/installed  # what happened to users of similar tools, tried on this
 bench: .venv/installed
 	@$(RUN) tools/benchmark.py model --cfg configs/SSv1/R2D50.yaml
 	@$(RUN) tools/benchmark.py loader
+
+docs: .venv/installed  # the pages as a site, in docs/_build; a warning is an error
+	@$(RUN) -m sphinx -q -W --keep-going -b html docs docs/_build
+	@echo "The site: docs/_build/index.html"
 
 gpu: .venv/installed  # five minutes on a GPU, most valuable first; without one a dry run at small size
 	@$(RUN) tools/benchmark.py gpu --output runs/gpu
