@@ -39,6 +39,10 @@ bench: .venv/installed
 	@$(RUN) tools/benchmark.py model --cfg configs/SSv1/R2D50.yaml
 	@$(RUN) tools/benchmark.py loader
 
+docs: .venv/installed  # the pages as a site, in docs/_build; a warning is an error
+	@$(RUN) -m sphinx -q -W --keep-going -b html docs docs/_build
+	@echo "The site: docs/_build/index.html"
+
 gpu: .venv/installed  # five minutes on a GPU, most valuable first; without one a dry run at small size
 	@$(RUN) tools/benchmark.py gpu --output runs/gpu
 

@@ -51,6 +51,7 @@ setup(
         "report": ["altair>=5.4", "vl-convert-python>=1.6", "jinja2>=3.1"],  # 100 MB
         "browser": ["playwright>=1.49", "axe-playwright-python>=0.1.4"],  # 170 MB: the report's tests; no browser in it
         "pictures": ["matplotlib>=3.9"],
+        "docs": ["sphinx>=9", "myst-parser>=5", "furo>=2025.9"],
         "slurm": ["submitit>=1.5"],
         "test": ["pytest>=8", "pytest-xdist", "ruff", "ruptures", "scipy>=1.14", "mypy", "types-PyYAML", "types-tqdm"],
     },

@@ -4,6 +4,9 @@ import contextlib
 import io
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,3 +109,29 @@ def test_the_commands_in_the_config_files_parse():
         for line in re.findall(r"^# +python tools/run_net.py --cfg (.*)$", path.read_text(), re.M):
             files, overrides = split_tokens(shlex.split(line))
             assert len(files) == 1 and all(is_key(key) for key in overrides[::2]), line
+
+
+def test_the_site_is_built_without_a_warning_and_has_every_key(tmp_path):
+    """What `make docs` does. docs/keys.md is written by it, and committed: it must be that of today's defaults."""
+    pytest.importorskip("sphinx", reason="the site needs the extra docs")
+    source = tmp_path / "docs"
+    shutil.copytree(ROOT / "docs", source, ignore=shutil.ignore_patterns("_build"))
+    for page in ROOT.glob("*.md"):
+        shutil.copy(page, tmp_path)
+    for name in ("configs", "projects", "slowfast_gta"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", source, tmp_path / "site"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (source / "keys.md").read_text() == (ROOT / "docs/keys.md").read_text(), "docs/keys.md is old: make docs"
+    page = (tmp_path / "site" / "keys.html").read_text()
+    assert [key for key in flat_keys(get_defaults()) if f">{key}<" not in page] == []
+    assert (tmp_path / "site" / "index.html").exists()
+
+
+def flat_keys(node, prefix: str = "") -> list[str]:
+    """Every key by its full name; an empty section is a key of its own."""
+    keys = []
+    for name, value in node.items():
+        keys += flat_keys(value, f"{prefix}{name}.") if isinstance(value, dict) and value else [prefix + name]
+    return keys

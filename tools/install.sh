@@ -20,6 +20,6 @@ command -v "$python" >/dev/null 2>&1 || fail "there is no $python here. Install 
 
 echo "Installing into .venv (once; a CPU build of PyTorch is about 200 MB, what tests and projects need 400) ..."
 "$python" -m venv .venv || fail "$python could not make .venv; the reason is above. Is the disk full?"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test,pictures,export,report,browser,asm-loc,a2summ,ma-lmm]" ||
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test,pictures,export,report,browser,docs,asm-loc,a2summ,ma-lmm]" ||
     fail "pip could not install the packages; the reason is above. Without a network, see README, Install."
 touch .venv/installed
