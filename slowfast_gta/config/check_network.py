@@ -66,7 +66,7 @@ def check_attention_choice(cfg: CfgNode) -> Iterator[Fault]:
 
 def check_refine(cfg: CfgNode) -> Iterator[Fault]:
     """ATTENTION.REFINE needs masks, of one pathway."""
-    handing = [name for name, block in ATTENTION_REGISTRY if getattr(block, "hands_mask", False)]
+    handing = [name for name, block in ATTENTION_REGISTRY if getattr(block, "returns_mask", False)]
     if cfg.ATTENTION.NAME not in handing:
         yield Fault(
             "ATTENTION.REFINE",
