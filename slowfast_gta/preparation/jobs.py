@@ -6,7 +6,6 @@ was filled, OUT/failed.txt what could not be made, and why.
 
 import contextlib
 import errno
-import fcntl
 import json
 import shutil
 import sys
@@ -23,7 +22,7 @@ from tqdm import tqdm
 
 from slowfast_gta.datasets.folders import find_videos
 from slowfast_gta.errors import DataError, Interrupted, RunError
-from slowfast_gta.files import write_whole
+from slowfast_gta.files import file_lock, write_whole
 from slowfast_gta.processes.isolated import Lost, in_isolation
 
 # What the next file would fail at just the same.
@@ -97,16 +96,14 @@ def _claimed(output: Path, settings: dict) -> Iterator[Path]:
     if output.is_dir() and not manifest.exists() and any(output.iterdir()):
         raise DataError(f"{output} is not empty, and was not filled by this command. Name a new folder.")
     output.mkdir(parents=True, exist_ok=True)
-    with manifest.open("a+") as file:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            stack.enter_context(file_lock(manifest, wait_sec=0))
+        except TimeoutError:
             raise DataError(f"{output}: another prepare_data is at work there. Wait for its end.") from None
-        file.seek(0)
-        _check_settings(manifest, file.read(), settings)
-        file.truncate(0)
-        file.write(json.dumps(settings, indent=2) + "\n")
-        file.flush()
+        text = manifest.read_text(encoding="utf-8") if manifest.exists() else ""  # without locks it was not made
+        _check_settings(manifest, text, settings)
+        manifest.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")  # in place: it is what is locked
         folder = output / ".partial"
         shutil.rmtree(folder, ignore_errors=True)  # of a call that was killed
         folder.mkdir()
