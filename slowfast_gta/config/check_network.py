@@ -133,7 +133,8 @@ def check_widths(cfg: CfgNode) -> Iterator[Fault]:
     if fast.FUSION_KERNEL_SZ % 2 == 0:
         yield Fault(
             "SLOWFAST.FUSION_KERNEL_SZ",
-            f"SLOWFAST.FUSION_KERNEL_SZ is {fast.FUSION_KERNEL_SZ}; it must be odd, for the two pathways to meet.",
+            f"SLOWFAST.FUSION_KERNEL_SZ is {fast.FUSION_KERNEL_SZ}; it must be odd so that the lateral "
+            "connection aligns the pathways.",
         )
 
 

@@ -190,7 +190,7 @@ def _look_for_file(folder: Path, came: dict, others: dict[int, Connection], limi
         for rank, connection in others.items():
             answer = _answer(connection, "seen", limit_sec)
             if answer is None:
-                return f"Process {rank} on {came[rank]['host']} ended or fell silent while all were meeting."
+                return f"Process {rank} on {came[rank]['host']} exited or stopped responding during rendezvous."
             if not answer["seen"]:
                 return (
                     f"OUTPUT_DIR {folder} on {came[rank]['host']} is not the folder of that name on {came[0]['host']}: "
@@ -228,7 +228,7 @@ def _attend(place: Place, hello: dict, folder: Path, limit_sec: float) -> tuple[
     while True:
         if message is None or not message.keys() & {"fault", "look_for", "go", "beat"}:
             raise MeetingError(
-                f"Process 0 at {place.host}:{place.port} ended, or fell silent, while the processes were meeting."
+                f"Process 0 at {place.host}:{place.port} exited or stopped responding during rendezvous."
             )
         if "fault" in message:
             raise MeetingError(message["fault"])

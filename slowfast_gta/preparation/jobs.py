@@ -46,7 +46,7 @@ class Outcome:
     num_made: int
     num_there: int  # made by an earlier call
     failures: dict[str, str]  # source -> why not
-    repeated: dict[str, int]  # source -> frames that did not decode and are a near one instead
+    repeated: dict[str, int]  # source -> frames that could not be decoded; the nearest decoded one was used
 
 
 def make_all(
@@ -59,8 +59,8 @@ def make_all(
 ) -> Outcome:
     """make(source, temporary) for each {source: target} whose target is not there yet, in `num_workers` processes.
 
-    `make` travels to other processes; it returns how many frames are a near one instead, and raises DataError where a
-    source cannot be used. `clashes`: {source: why not} of sources that are no jobs, and count as failed. Raises
+    `make` travels to other processes; it returns how many frames were replaced by the nearest, and raises DataError
+    where a source cannot be used. `clashes`: {source: why not} of sources that are no jobs, and count as failed. Raises
     DataError where `output` holds something else, RunError on a full disk, Interrupted on Ctrl-C.
     """
     with _claimed(output, settings) as temporary_folder:
@@ -76,7 +76,7 @@ def make_all(
             with tqdm(total=len(targets), initial=num_there, unit="video", desc=str(output), **seldom) as bar:
                 for source, result, is_fatal in _results(partial(_do, make), jobs, num_workers):
                     if is_fatal:
-                        raise RunError(f"{result} Free space; the same command goes on from what is done.")
+                        raise RunError(f"{result} Free space; the same command resumes from what is done.")
                     if isinstance(result, str):
                         failures[source] = result
                     elif result:

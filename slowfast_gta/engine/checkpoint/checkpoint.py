@@ -130,8 +130,8 @@ def keep_best(path: Path) -> None:
 def find_newest(output_dir: str | Path) -> tuple[Position, dict] | None:
     """The newest readable checkpoint of a run, which the main process chooses and all of them read.
 
-    An unreadable one is said aloud, and the one before it is taken. Raises WeightsError where there are checkpoints and
-    none can be read: starting anew would hide lost work.
+    An unreadable one is logged as a warning, and the one before it is taken. Raises WeightsError where there are
+    checkpoints and none can be read: starting anew would hide lost work.
     """
     chosen, content = _search(output_dir) if distributed.is_main() else (None, None)
     chosen = distributed.gather(chosen)[0]

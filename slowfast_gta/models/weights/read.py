@@ -131,7 +131,10 @@ def _rename(path: Path, kind: str, tensors: dict[str, Tensor], class_names: Clas
         elif ours in source.tensors:
             raise WeightsError(f"{path} has two tensors for {ours} of our network; the second is {theirs}.")
         elif value.layout != torch.strided or value.is_quantized or value.is_meta or value.is_complex():
-            raise WeightsError(f"{path}: {theirs} is sparse, quantised, complex or without numbers; weights are none.")
+            raise WeightsError(
+                f"{path}: {theirs} is sparse, quantised, complex or without numbers; only dense, real-valued "
+                "tensors can be loaded."
+            )
         else:
             source.tensors[ours] = value
     return source

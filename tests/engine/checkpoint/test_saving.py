@@ -70,7 +70,7 @@ def test_a_last_write_that_fails_is_an_error(run_tiny, tmp_path, monkeypatch):
     assert names(tmp_path / "run") == ["checkpoint_epoch_00001.pyth", "checkpoint_epoch_00002.pyth"]
     monkeypatch.undo()
     code, _, err = run_tiny(*EACH_EPOCH)
-    assert code == 0 and "Going on after epoch 2" in err
+    assert code == 0 and "Resuming from epoch 2" in err
 
 
 def test_an_output_dir_that_is_removed_during_the_run_is_made_again(run_tiny, tmp_path, monkeypatch):
