@@ -194,7 +194,8 @@ def _report(args: argparse.Namespace, outcome: Any, others: Any) -> int:
     if outcome.repeated:
         print(
             "Frames that could not be decoded, replaced by the nearest decoded one: "
-            f"{sum(outcome.repeated.values())}, in {len(outcome.repeated)} videos, for example {next(iter(outcome.repeated))}."
+            f"{sum(outcome.repeated.values())}, in {len(outcome.repeated)} videos, for example "
+            f"{next(iter(outcome.repeated))}."
         )
     if others:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
