@@ -294,8 +294,8 @@ def _leave_out(cfg: CfgNode, run: Training, meter: Meter, result: StepResult, be
         path = _save_inside(run, position, meter, must=False)
         told += f" The state from before it is saved as {path}." if path else ""
     raise RunError(
-        f"{told} A lower SOLVER.BASE_LR, a longer warm-up or SOLVER.CLIP_GRAD_L2NORM usually helps; TRAIN.ON_NAN skip "
-        "leaves out single steps."
+        f"{told} A lower SOLVER.BASE_LR, a longer warm-up or SOLVER.CLIP_GRAD_L2NORM usually helps; TRAIN.ON_NAN "
+        "skip leaves out single steps."
     )
 
 
