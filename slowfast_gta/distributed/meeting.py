@@ -194,7 +194,8 @@ def _look_for_file(folder: Path, came: dict, others: dict[int, Connection], limi
             if not answer["seen"]:
                 return (
                     f"OUTPUT_DIR {folder} on {came[rank]['host']} is not the folder of that name on "
-                    f"{came[0]['host']}: a file written there is not seen. Choose one that all machines share (NFS, Lustre ...)."
+                    f"{came[0]['host']}: a file written there is not seen. Choose one that all machines share (NFS, "
+                    "Lustre ...)."
                 )
     finally:
         token.unlink(missing_ok=True)
