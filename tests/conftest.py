@@ -53,3 +53,12 @@ def _same_number_of_threads():
     yield
     if torch.get_num_threads() != before:
         torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _ordinary_scheduling():
+    """SVT-AV1's encoder, run as root, makes the thread that opens it a real-time one and leaves it so. Every process
+    that a later test starts would inherit that, and starve all others of the machine."""
+    yield
+    if hasattr(os, "sched_getscheduler") and os.sched_getscheduler(0) != os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

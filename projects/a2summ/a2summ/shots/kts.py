@@ -72,7 +72,7 @@ def segment_in_pieces(
     rate: float,
     min_shot_sec: float = 2.0,
     sec_per_cut: float = 5.0,
-    piece_sec: float = 600.0,
+    piece_sec: float = 300.0,
     penalty: float = 1.0,
 ) -> np.ndarray:
     """`segment` for a video of any length; `rate` frames per second. -> cuts (m,)
