@@ -31,7 +31,7 @@ setup(
         "yacs>=0.1.8",
         "PyYAML>=6",
         "safetensors>=0.8",
-        "filelock>=3.12",
+        "filelock>=4.2",
         "simplejson",
         "tensorboard>=2.15",
         "tqdm",
