@@ -1,4 +1,4 @@
-"""Which classes a classifier was trained on, and in which order: no shape shows it, and a wrong one answers wrongly.
+"""Which classes a classifier was trained on, and in which order: shapes cannot reveal a wrong one.
 
 Names are a list in the order of the labels; with several outputs, {output: such a list}.
 """

@@ -38,7 +38,7 @@ class WeightsError(UserError):
 
 
 class RunError(UserError):
-    """A run that cannot go on: no disk space, no permission, no GPU, a loss that is not a number."""
+    """A run that cannot go on: no disk space, no permission, no GPU, a non-finite loss."""
 
 
 class Interrupted(UserError):  # noqa: N818 - it is no error

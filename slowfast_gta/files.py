@@ -1,10 +1,13 @@
-"""Writing a file whole or not at all: whoever looks sees the old content or the new one, never half of it."""
+"""Files written whole or not at all: whoever looks sees the old content or the new one, never half of it. Locks."""
 
 import contextlib
+import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
+
+from filelock import FileLock, Timeout
 
 UNFINISHED = ".tmp"
 """What stands behind the name of a file that is being written; a process that is killed may leave one."""
@@ -48,3 +51,30 @@ def rename_synced(temporary: Path, path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # some network file systems have none
+
+
+@contextlib.contextmanager
+def file_lock(path: Path, wait_sec: float = -1, on_wait: Callable[[], None] = lambda: None) -> Iterator[bool]:
+    """Hold the kernel's lock on the file `path` inside the block; gives whether the file system has locks.
+
+    The lock ends with the process that holds it, however that ends. The file is created where it is missing, and its
+    content stays. on_wait: called once where another process holds it, before `wait_sec` begin (-1: without limit).
+    Raises TimeoutError after them.
+    """
+    lock, supported = FileLock(path, fallback_to_soft=False), True
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        on_wait()
+        lock.acquire(timeout=wait_sec)
+    except OSError as fault:
+        if fault.errno not in _NO_LOCKS:
+            raise
+        supported = False
+    try:
+        yield supported
+    finally:
+        lock.release()

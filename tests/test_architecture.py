@@ -2,6 +2,8 @@
 
 import ast
 import dataclasses
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -188,6 +190,16 @@ def test_a_block_imports_torch_and_its_own_room(path):
     ours = {name for name in imported if name.startswith("slowfast_gta")}
     allowed = ("slowfast_gta.models.attention", "slowfast_gta.models.layers")
     assert all(name.startswith(allowed) for name in ours), ours
+
+
+def test_what_is_imported_is_declared():
+    """setup.py names it, as the package that must be there or in an extra; torchvision is only compared with."""
+    called = {"yaml": "PyYAML", "cv2": "opencv-python-headless"}
+    imported = {name.split(".")[0] for path in FILES for name in imports(tree_of(path))}
+    others = imported - set(sys.stdlib_module_names) - {"slowfast_gta", "torchvision"}
+    text = (ROOT / "setup.py").read_text(encoding="utf-8")
+    missing = [name for name in sorted(others) if not re.search(rf'"{called.get(name, name)}[>="]', text)]
+    assert not missing
 
 
 def test_the_networks_know_no_block_by_name():

@@ -1,4 +1,4 @@
-"""Trainings in several parts: what a stage starts from, what learns in it, and that it goes on where it was cut off."""
+"""Trainings in several parts: what a stage starts from, what learns in it, and that it resumes where it was cut off."""
 
 from pathlib import Path
 

@@ -172,7 +172,7 @@ def watch_float16(setting: Setting) -> dict[str, Any]:
         steps = [learner.step(batch, 0.01) for _ in range(5)]
         found[name] = [[round(step.loss, 3), step.grad_norm, step.overflowed, step.skipped] for step in steps]
         if any(step.skipped for step in steps):
-            found["wrong"].append(f"{name}: a loss in float16 is not a number")
+            found["wrong"].append(f"{name}: a loss in float16 is non-finite")
     return found
 
 

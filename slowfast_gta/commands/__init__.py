@@ -33,7 +33,7 @@ COMMANDS = {
     "check_weights": "does a file of weights fit the network of a config",
     "check_data": "what is wrong with a data set: lists, videos, splits",
     "complexity": "multiply-adds, parameters and memory of a config's network",
-    "benchmark": "how fast a network is, and the reading of videos, beside the plain way",
+    "benchmark": "how fast a network is, and the reading of videos, against a reference implementation",
     "prepare_data": "lists from folders of videos, smaller videos, frames, lists for other codebases",
     "compare": "run the rows of a table with several seeds, and say what can be told apart",
     "submit": "hand a training to a SLURM cluster",
@@ -90,7 +90,7 @@ def _exit_code(work: Callable[[], int]) -> int:
         sys.stdout.flush()  # here, where it is known what to do if nobody reads it
         return code
     except Interrupted as stop:
-        print(f"{stop} The same command goes on from there.", file=sys.stderr)
+        print(f"{stop} The same command resumes from there.", file=sys.stderr)
         return stop.exit_code
     except UserError as fault:
         from slowfast_gta.config.arguments import as_called

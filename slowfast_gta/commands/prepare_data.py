@@ -19,7 +19,7 @@ _EXAMPLES = """examples:
   python tools/prepare_data.py lists --cfg configs/SSv2/R2D50.yaml DATA.PATH_TO_DATA_DIR /data/ssv2 --output lists/ssv2
   python tools/prepare_data.py made-up made_up_videos                        (to try all of it without videos)
 
-Originals are only read. The same command again goes on from what is done. docs/your-own-videos.md begins at the
+Originals are only read. The same command again resumes from what is done. docs/your-own-videos.md begins at the
 beginning.
 """
 
@@ -221,8 +221,9 @@ def _report(args: argparse.Namespace, outcome: Any, others: Any) -> int:
     print(f"{args.output}: {outcome.num_made} videos made{there}.")
     if outcome.repeated:
         print(
-            f"Frames that did not decode, and are a near one instead: {sum(outcome.repeated.values())}, in "
-            f"{len(outcome.repeated)} videos, as {next(iter(outcome.repeated))}."
+            "Frames that could not be decoded, replaced by the nearest decoded one: "
+            f"{sum(outcome.repeated.values())}, in {len(outcome.repeated)} videos, for example "
+            f"{next(iter(outcome.repeated))}."
         )
     if others:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))

@@ -69,5 +69,5 @@ def main(
         place = build_launch_context(cfg, args.init_method)
         last = train_and_test(cfg, place, build_task or Classification.from_cfg, extra)
         if place.is_main:
-            logger.info("Everything of this run is in %s:\n%s", last.resolve(), "\n".join(files_of(last)))
+            logger.info("Run outputs: %s\n%s", last.resolve(), "\n".join(files_of(last)))
     return 0

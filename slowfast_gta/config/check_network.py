@@ -72,7 +72,7 @@ def check_attention_choice(cfg: CfgNode) -> Iterator[Fault]:
 
 def check_refine(cfg: CfgNode) -> Iterator[Fault]:
     """ATTENTION.REFINE needs masks, of one pathway."""
-    handing = [name for name, block in ATTENTION_REGISTRY if getattr(block, "hands_mask", False)]
+    handing = [name for name, block in ATTENTION_REGISTRY if getattr(block, "returns_mask", False)]
     if cfg.ATTENTION.NAME not in handing:
         yield Fault(
             "ATTENTION.REFINE",
@@ -139,7 +139,8 @@ def check_widths(cfg: CfgNode) -> Iterator[Fault]:
     if fast.FUSION_KERNEL_SZ % 2 == 0:
         yield Fault(
             "SLOWFAST.FUSION_KERNEL_SZ",
-            f"SLOWFAST.FUSION_KERNEL_SZ is {fast.FUSION_KERNEL_SZ}; it must be odd, for the two pathways to meet.",
+            f"SLOWFAST.FUSION_KERNEL_SZ is {fast.FUSION_KERNEL_SZ}; it must be odd so that the lateral "
+            "connection aligns the pathways.",
         )
 
 

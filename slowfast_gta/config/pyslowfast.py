@@ -102,7 +102,7 @@ SECTIONS = frozenset({*_ABSENT_SECTIONS, "BENCHMARK"})
 
 
 def translated(settings: list[Setting]) -> tuple[list[Setting], list[str], list[Fault]]:
-    """`settings` in our words, what is to be said aloud about them, and what PySlowFast has and we do not."""
+    """`settings` in our words, what is to be logged as a warning about them, and what PySlowFast has and we do not."""
     kept: list[Setting] = []
     notices: list[str] = []
     faults: list[Fault] = []

@@ -28,7 +28,7 @@ def packaged_configs() -> Path:
 
 
 def find_config(name: Path, folder: Path = Path()) -> Path:
-    """`name` in `folder`, else the packaged config of that name, said aloud.
+    """`name` in `folder`, else the packaged config of that name, logged as a warning.
 
     Raises ConfigError, with near names, for a config that is nowhere.
     """

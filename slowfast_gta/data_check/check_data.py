@@ -1,6 +1,6 @@
 """Checking a whole data set: its lists, every video of them, and the splits against each other; all findings at once.
 
-Every video that has been looked at is a line of a journal beside the report, at once: a check that was killed goes on
+Every video that has been looked at is a line of a journal beside the report, at once: a check that was killed resumes
 where it was, and a later one looks only at what has changed.
 """
 

@@ -52,7 +52,7 @@ def examine(look: Look) -> dict:
     cv2.setNumThreads(0)  # the processes are the parallelism
     facts: dict[str, Any] = {"decode": look.decode, "stamp": stamp_of(look.path), "kind": None, "fault": None}
     if facts["stamp"] is None:
-        reason = "there is no such file or folder" if not os.path.lexists(look.path) else "it leads nowhere"
+        reason = "there is no such file or folder" if not os.path.lexists(look.path) else "broken symbolic link"
         return facts | {"kind": "missing", "fault": f"{look.path}: {reason}."}
     try:
         if look.span is None:

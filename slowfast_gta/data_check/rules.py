@@ -47,7 +47,7 @@ KINDS = {
     "label order": Kind(True, "Weights trained on the official order would score near zero: see DATA.LABEL_ORDER."),
     "class without videos": Kind(False, "Such a class cannot be learned, or not be tested."),
     "twice": Kind(False, "They count twice; take one of the lines out."),
-    "replaced frames": Kind(False, "Frames that are missing or do not decode; a near one takes their place."),
+    "replaced frames": Kind(False, "Frames that are missing or do not decode; the nearest one is used."),
     "short": Kind(
         False, "Frames are repeated to fill the clip: fewer DATA.NUM_FRAMES, or a smaller DATA.SAMPLING_RATE."
     ),

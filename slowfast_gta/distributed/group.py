@@ -163,7 +163,7 @@ _stores: list = []
 
 
 def join_group(place: Place, meeting: Meeting, offer: dict, backend: str, wait_sec: float) -> None:
-    """Be one of the processes from here on. wait_sec: how long one may keep the others waiting, in any step.
+    """Join the default process group. wait_sec: how long one may keep the others waiting, in any step.
 
     Raises RunError where the machines cannot reach one another.
     """

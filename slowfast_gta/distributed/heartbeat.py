@@ -122,7 +122,7 @@ class Meeting:
         except OSError:
             # Its last words may be lost in a reset connection; who else has them tells all.
             reason = (
-                "it ended without a word: killed (for its memory, mostly; by NCCL, where DIST_WAIT_SEC is over), "
+                "it exited without reporting an error; probably killed (out of memory? by NCCL after DIST_WAIT_SEC?), "
                 "or its machine failed"
             )
             return {"rank": rank, "reason": reason, "exit_code": 1}

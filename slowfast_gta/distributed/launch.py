@@ -183,7 +183,7 @@ def _reason(fault: BaseException) -> tuple[str, int, BaseException | None]:
         if _LOST_PEER.search(str(fault)):
             return "The connection to another process broke.", 1, None
         if _TOO_LATE.search(str(fault)):
-            return "Another process kept it waiting for longer than DIST_WAIT_SEC.", 1, None
+            return "Timed out (DIST_WAIT_SEC) in a collective: another rank did not reach it.", 1, None
     if isinstance(fault, UserError):
         return str(fault), fault.exit_code, None
     if isinstance(fault, OSError) and fault.strerror:

@@ -106,8 +106,8 @@ def _gather(place: Place, door: socket.socket, came: dict, others: dict, limit_s
         if not patience.wait(f"{absent} at {place.host}:{place.port}"):
             return (
                 f"After {limit_sec:.0f} s (DIST_TIMEOUT_SEC) only {len(came)} of {place.world_size} processes have "
-                f"come to {place.host}:{place.port} on {came[0]['host']}; not here: {absent}. Start them all, with one "
-                f"address and a number each, and see that they can reach it.{_not_mine(place)}"
+                f"come to {place.host}:{place.port} on {came[0]['host']}; not here: {absent}. Start them all, with "
+                f"one address and a number each, and see that they can reach it.{_not_mine(place)}"
             )
         with suppress(TimeoutError):
             connection = Connection(door.accept()[0])
@@ -190,11 +190,12 @@ def _look_for_file(folder: Path, came: dict, others: dict[int, Connection], limi
         for rank, connection in others.items():
             answer = _answer(connection, "seen", limit_sec)
             if answer is None:
-                return f"Process {rank} on {came[rank]['host']} ended or fell silent while all were meeting."
+                return f"Process {rank} on {came[rank]['host']} exited or stopped responding during rendezvous."
             if not answer["seen"]:
                 return (
-                    f"OUTPUT_DIR {folder} on {came[rank]['host']} is not the folder of that name on {came[0]['host']}: "
-                    "a file written there is not seen. Choose one that all machines share (NFS, Lustre ...)."
+                    f"OUTPUT_DIR {folder} on {came[rank]['host']} is not the folder of that name on "
+                    f"{came[0]['host']}: a file written there is not seen. Choose one that all machines share (NFS, "
+                    "Lustre ...)."
                 )
     finally:
         token.unlink(missing_ok=True)
@@ -228,7 +229,7 @@ def _attend(place: Place, hello: dict, folder: Path, limit_sec: float) -> tuple[
     while True:
         if message is None or not message.keys() & {"fault", "look_for", "go", "beat"}:
             raise MeetingError(
-                f"Process 0 at {place.host}:{place.port} ended, or fell silent, while the processes were meeting."
+                f"Process 0 at {place.host}:{place.port} exited or stopped responding during rendezvous."
             )
         if "fault" in message:
             raise MeetingError(message["fault"])

@@ -67,5 +67,6 @@ def counts_sentence(counts: Mapping[str, float]) -> str | None:
             f"{replaced} replaced by another of the class; {timed_out} timed out; bad_files.txt has the reasons"
         )
     if repeated_frames := counts.get("repeated_frames", 0):
-        parts.append(f"{repeated_frames} frames did not decode, a near one was taken")
+        frames = f"{repeated_frames} frame{'s' * (repeated_frames != 1)}"
+        parts.append(f"{frames} could not be decoded; the nearest decoded frame was used")
     return "; ".join(parts) or None

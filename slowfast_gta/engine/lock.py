@@ -5,21 +5,16 @@ ever left behind. What stands in the file only says whose it is.
 """
 
 import contextlib
-import errno
-import fcntl
 import logging
 import os
 import socket
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
 
 from slowfast_gta.errors import RunError
+from slowfast_gta.files import file_lock
 
 logger = logging.getLogger("slowfast_gta")
-
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # some network file systems have none
 
 
 @contextlib.contextmanager
@@ -32,58 +27,40 @@ def lock_output(
     Raises RunError that names the process that still holds it.
     """
     path = output_dir / "run.lock"
+
+    def say() -> None:
+        logger.info("Waiting for %s, which is using %s, to end.", _holder(path), output_dir)
+
     with contextlib.ExitStack() as stack:
-        while True:
-            was_there = path.exists()
-            file = stack.enter_context(path.open("a+"))
-            try:
-                _wait(file, patience_sec)
-            except OSError as fault:
-                if fault.errno not in _NO_LOCKS:
-                    raise
-                logger.warning("%s knows no locks: nothing would notice a second run in it.", output_dir)
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                    break  # else a run that was refused has removed it while this one waited
-        file.seek(0)
-        before, times = file.read(), path.stat()
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
+        try:
+            supported = stack.enter_context(file_lock(path, patience_sec, say))
+        except TimeoutError:
+            raise RunError(
+                f"Another run is using {output_dir}: {_holder(path)}. Choose another OUTPUT_DIR, or end that run first."
+            ) from None
+        if not supported:
+            logger.warning("File locking is not supported on %s; a second run there will not be detected.", output_dir)
+        before = path.read_text() if path.exists() else ""  # nothing: the lock has just made it
+        times = path.stat() if before else None
+        path.write_text(f"process {os.getpid()} on {socket.gethostname()}")
         try:
             yield
         finally:
             if not keep():
-                _put_back(file, path, before if was_there else None, (times.st_atime_ns, times.st_mtime_ns))
+                _put_back(path, before, times)
 
 
-def _put_back(file: IO[str], path: Path, before: str | None, times_ns: tuple[int, int]) -> None:
-    """What stood in the file, with its times; None: there was none."""
-    if before is None:
+def _holder(path: Path) -> str:
+    """Whose lock it is, as far as the file says so."""
+    with contextlib.suppress(OSError):
+        return path.read_text() or "another process"
+    return "another process"
+
+
+def _put_back(path: Path, before: str, times: os.stat_result | None) -> None:
+    """What stood in the file, with its times; nothing: there was none."""
+    if times is None:
         path.unlink(missing_ok=True)
         return
-    file.truncate(0)
-    file.write(before)
-    file.flush()
-    os.utime(path, ns=times_ns)
-
-
-def _wait(file: IO[Any], patience_sec: float) -> None:
-    limit = time.monotonic() + patience_sec
-    said = False
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read() or "another process"
-        folder = Path(file.name).parent
-        if time.monotonic() > limit:
-            raise RunError(
-                f"Another run is using {folder}: {holder}. Choose another OUTPUT_DIR, or end that run first."
-            )
-        if not said:
-            logger.info("Waiting for %s, which is using %s, to end.", holder, folder)
-            said = True
-        time.sleep(0.2)
+    path.write_text(before)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 _IN_FILES = "%(asctime)s %(levelname)s %(message)s"
 # Where there is no terminal to show a bar:
-_LINE_SEC = 60.0  # between two lines about an epoch that goes on
+_LINE_SEC = 60.0  # between two lines about an epoch that continues
 _FIRST_LINE_SEC = 20.0  # until the first one, whether a step is complete or not
 
 

@@ -49,7 +49,7 @@ class TaskBatch(Protocol):
         ...
 
     def split(self, num_parts: int) -> Sequence[Self]:
-        """The batch in so many parts, at most one for each sample."""
+        """The batch in `num_parts` parts, at most one for each sample."""
         ...
 
 

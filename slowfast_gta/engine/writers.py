@@ -5,7 +5,7 @@ named in METRICS_WRITERS. It is made once for a training and once for a test, on
   __init__(output_dir: Path, config: str)     config is the YAML text of the whole config
   write(kind: str, step: int, values: dict)   kind: train | val | test; step: training steps so far; values: numbers
   close()                                     the last call
-An error that it raises is said, and it is not called again: training goes on without it.
+An error that it raises is said, and it is not called again: training continues without it.
 """
 
 import json
@@ -31,7 +31,7 @@ METRICS_WRITER_REGISTRY = Registry("METRICS_WRITER")
 
 
 def build_writer(cfg: CfgNode, after_step: int | None = None) -> "MetricsWriter":
-    """The writers that `cfg` names; `after_step`: training goes on from there (None: this is no training)."""
+    """The writers that `cfg` names; `after_step`: training resumes from there (None: this is no training)."""
     names = cfg.METRICS_WRITERS if distributed.is_main() else []
     output_dir, text = Path(cfg.OUTPUT_DIR), cfg.dump()
     own = [_make(name, output_dir, text) for name in names]
@@ -93,7 +93,7 @@ class MetricsWriter:
     """One JSON object a line in metrics.jsonl, and TensorBoard. Quiet on all but the main process."""
 
     def __init__(self, output_dir: Path, tensorboard: bool, after_step: int | None = None, own: Sequence = ()):
-        """`after_step`: what was written of later training steps is taken back, since they come again."""
+        """`after_step`: rows of later training steps are truncated, since those steps will be re-run."""
         self._path, self._board, self._own = output_dir / "metrics.jsonl", None, list(own)
         if not distributed.is_main():
             return
@@ -185,7 +185,7 @@ def _take_back(path: Path, after_step: int) -> None:
         return
     write_whole(path, "".join(kept))
     logger.info(
-        "%d lines of %s are of steps after step %d, which come again: taken back.",
+        "Truncated %d rows of %s logged after step %d; those steps will be re-run.",
         len(lines) - len(kept),
         path,
         after_step,

@@ -170,7 +170,7 @@ def export_to_file(
 
 @torch.no_grad()
 def largest_difference(exact: nn.Module, answer: Answer, batches: Sequence[np.ndarray]) -> float:
-    """Between the answers of both, over the largest of `exact`; inf where one is not a number."""
+    """Between the answers of both, over the largest of `exact`; inf where one is not finite."""
     difference = largest = 0.0
     for batch in batches:
         for wanted, found in zip(exact(torch.from_numpy(batch)), answer(batch), strict=True):

@@ -8,11 +8,10 @@ OUTPUT/failed.jsonl        those of videos that cannot be read, and why; tried a
 """
 
 import contextlib
-import fcntl
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from tqdm import tqdm
 
 from slowfast_gta.class_names import fingerprint
 from slowfast_gta.errors import ConfigError, DataError
-from slowfast_gta.files import write_whole
+from slowfast_gta.files import file_lock, write_whole
 from slowfast_gta.inference.feature_files import DTYPES, FORMATS, import_h5py, save_features
 from slowfast_gta.inference.features import FeatureExtractor, VideoFeatures
 from slowfast_gta.inference.videos import NamedVideo
@@ -141,13 +140,9 @@ class FeatureFolder:
                 else:
                     (self.folder / name).unlink(missing_ok=True)
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self) -> contextlib.AbstractContextManager:
         """One process at a time; where a file system has no locks, each for itself, and the last one's file stays."""
-        with (self.folder / ".lock").open("w") as file:
-            with contextlib.suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        return file_lock(self.folder / ".lock")
 
 
 def _failed(records: list[dict]) -> list[dict]:

@@ -198,12 +198,16 @@ def build_train_loader(cfg: CfgNode, dataset: VideoDataset | None = None) -> Cli
     )
     clips.frame_pattern = build_frame_pattern(cfg)
     if num_left := len(records) % batch_size:
-        num_steps, last = len(records) // batch_size, f"the last {num_left} of the {len(records)} videos in its order"
-        whole = f"An epoch is {num_steps} steps of TRAIN.BATCH_SIZE {batch_size}"
         if cfg.TRAIN.DROP_LAST:
-            logger.info(f"{whole}; {last}, other ones each epoch, do not fill another and are left out.")
+            logger.info(
+                f"Dropping the incomplete last batch: {num_left} of {len(records)} videos, different ones each "
+                f"epoch (TRAIN.BATCH_SIZE {batch_size}, TRAIN.DROP_LAST True)."
+            )
         else:
-            logger.info(f"{whole}, and one of {last} (TRAIN.DROP_LAST False).")
+            logger.info(
+                f"The last batch of an epoch has {num_left} video{'s' * (num_left > 1)} instead of {batch_size} "
+                "(TRAIN.DROP_LAST False)."
+            )
     order = TrainOrder(len(records), batch_size, cfg.RNG_SEED, get_rank(), world_size, cfg.TRAIN.DROP_LAST)
     workers, pin_memory = cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.PIN_MEMORY
     return ClipLoader(clips, order, workers, pin_memory)
@@ -251,9 +255,11 @@ def build_mirror_labels(cfg: CfgNode, dataset: VideoDataset) -> list[int | None]
     exchanged = [pair for output in by_output for pair in exchanged_names(*output)]
     never = [name for output in by_output for name in unmirrored_names(*output)]
     if cfg.DATA.RANDOM_FLIP and exchanged:
-        logger.info(f"Mirrored with their labels exchanged are {len(exchanged)} pairs: {'; '.join(exchanged)}.")
+        pairs = "1 pair of classes is" if len(exchanged) == 1 else f"{len(exchanged)} pairs of classes are"
+        logger.info(f"{pairs} flipped with labels exchanged: {'; '.join(exchanged)}.")
     if cfg.DATA.RANDOM_FLIP and never:
-        logger.info(f"Never mirrored, since direction matters, are {len(never)} classes: {'; '.join(never)}.")
+        classes = "class is" if len(never) == 1 else "classes are"
+        logger.info(f"{len(never)} direction-sensitive {classes} never flipped: {'; '.join(never)}.")
     labels = [labels for _, labels in by_output]
     return labels if dataset.outputs else labels[0]
 

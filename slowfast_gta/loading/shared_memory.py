@@ -17,7 +17,7 @@ _FOR_OTHERS = 2**18  # bytes: semaphores, the notes of the watch, PyTorch's roun
 def check_shared_memory(cfg: CfgNode, splits: Sequence[str]) -> None:
     """Raises RunError where the batches that the readers of this machine prepare do not fit into /dev/shm.
 
-    One that does not fit is lost: the process that made it goes on, and the training waits for it.
+    One that does not fit is lost: the process that made it continues, and the training waits for it.
     """
     workers, free = cfg.DATA_LOADER.NUM_WORKERS, free_bytes()
     if not workers or free is None:

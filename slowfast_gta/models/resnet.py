@@ -142,7 +142,9 @@ class ResStage(Host):
         return out
 
     def _last_with_mask(self, names: list[str]) -> str | None:
-        return next((name for name in reversed(names) if getattr(self.get_submodule(name), "hands_mask", False)), None)
+        return next(
+            (name for name in reversed(names) if getattr(self.get_submodule(name), "returns_mask", False)), None
+        )
 
 
 def _run(block: nn.Module, x: Tensor, **options: Any) -> Any:

@@ -68,7 +68,7 @@ def check_name(name: str) -> None:
 def extract_frames(source: Path, target: Path, fps: float | None, short_side: int | None, name: str) -> int:
     """The frames of `source` into the folder `target`, numbered from 1.
 
-    Returns how many did not decode and are a near one instead. Raises DataError.
+    Returns for how many the nearest decoded frame was used. Raises DataError.
     """
     with VideoFile(source) as video:
         shown = frames_shown(video, fps) if fps else range(video.num_frames)

@@ -6,7 +6,6 @@ was filled, OUT/failed.txt what could not be made, and why.
 
 import contextlib
 import errno
-import fcntl
 import json
 import shutil
 import sys
@@ -23,7 +22,7 @@ from tqdm import tqdm
 
 from slowfast_gta.datasets.folders import find_videos
 from slowfast_gta.errors import DataError, Interrupted, RunError
-from slowfast_gta.files import write_whole
+from slowfast_gta.files import file_lock, write_whole
 from slowfast_gta.processes.isolated import Lost, in_isolation
 
 # What the next file would fail at just the same.
@@ -47,7 +46,7 @@ class Outcome:
     num_made: int
     num_there: int  # made by an earlier call
     failures: dict[str, str]  # source -> why not
-    repeated: dict[str, int]  # source -> frames that did not decode and are a near one instead
+    repeated: dict[str, int]  # source -> frames that could not be decoded; the nearest decoded one was used
 
 
 def make_all(
@@ -60,8 +59,8 @@ def make_all(
 ) -> Outcome:
     """make(source, temporary) for each {source: target} whose target is not there yet, in `num_workers` processes.
 
-    `make` travels to other processes; it returns how many frames are a near one instead, and raises DataError where a
-    source cannot be used. `clashes`: {source: why not} of sources that are no jobs, and count as failed. Raises
+    `make` travels to other processes; it returns how many frames were replaced by the nearest, and raises DataError
+    where a source cannot be used. `clashes`: {source: why not} of sources that are no jobs, and count as failed. Raises
     DataError where `output` holds something else, RunError on a full disk, Interrupted on Ctrl-C.
     """
     with _claimed(output, settings) as temporary_folder:
@@ -77,7 +76,7 @@ def make_all(
             with tqdm(total=len(targets), initial=num_there, unit="video", desc=str(output), **seldom) as bar:
                 for source, result, is_fatal in _results(partial(_do, make), jobs, num_workers):
                     if is_fatal:
-                        raise RunError(f"{result} Free space; the same command goes on from what is done.")
+                        raise RunError(f"{result} Free space; the same command resumes from what is done.")
                     if isinstance(result, str):
                         failures[source] = result
                     elif result:
@@ -97,16 +96,14 @@ def _claimed(output: Path, settings: dict) -> Iterator[Path]:
     if output.is_dir() and not manifest.exists() and any(output.iterdir()):
         raise DataError(f"{output} is not empty, and was not filled by this command. Name a new folder.")
     output.mkdir(parents=True, exist_ok=True)
-    with manifest.open("a+") as file:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            stack.enter_context(file_lock(manifest, wait_sec=0))
+        except TimeoutError:
             raise DataError(f"{output}: another prepare_data is at work there. Wait for its end.") from None
-        file.seek(0)
-        _check_settings(manifest, file.read(), settings)
-        file.truncate(0)
-        file.write(json.dumps(settings, indent=2) + "\n")
-        file.flush()
+        text = manifest.read_text(encoding="utf-8") if manifest.exists() else ""  # without locks it was not made
+        _check_settings(manifest, text, settings)
+        manifest.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")  # in place: it is what is locked
         folder = output / ".partial"
         shutil.rmtree(folder, ignore_errors=True)  # of a call that was killed
         folder.mkdir()

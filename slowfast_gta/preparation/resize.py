@@ -32,7 +32,7 @@ def resize_videos(source: Path, output: Path, short_side: int, num_workers: int)
 def resize_video(source: Path, target: Path, short_side: int) -> int:
     """The frames of `source`, their shorter side at most `short_side` px, into the .mp4 `target`.
 
-    Returns how many did not decode and are a near one instead. Raises DataError.
+    Returns for how many the nearest decoded frame was used. Raises DataError.
     """
     with VideoFile(source) as video:
         times_sec = video.times_sec

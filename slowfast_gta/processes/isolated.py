@@ -1,4 +1,4 @@
-"""Doing jobs in processes that may die or hang: that job is reported, and the work goes on.
+"""Doing jobs in processes that may die or hang: that job is reported, and the work continues.
 
 A damaged file can crash a decoder or keep it busy for ever, and neither can be caught in the process it happens in.
 """

@@ -1,14 +1,11 @@
 """Doing many independent jobs on all cores, in processes that end when the main one does, however it ends."""
 
-import multiprocessing
+import math
 import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
-from typing import Any
 
 from slowfast_gta.errors import DataError
+from slowfast_gta.processes.isolated import Lost, in_isolation
 
 _JOBS_WORTH_A_PROCESS = 64  # fewer are done sooner than another process starts
 
@@ -29,47 +26,7 @@ def num_cores() -> int:
 
 
 def _in_processes(function: Callable, jobs: Sequence, num_processes: int) -> Iterator:
-    context = multiprocessing.get_context("spawn")
-    workers: dict[Connection, BaseProcess] = {}
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is the main process's business
-    try:
-        for first in range(num_processes):
-            reports, report = context.Pipe(duplex=False)
-            workers[reports] = context.Process(target=_work, args=(function, jobs[first::num_processes], report))
-            workers[reports].start()
-            report.close()  # the worker holds the only one, so that its end is seen here
-    finally:
-        signal.signal(signal.SIGINT, previous)
-    running = list(workers)
-    try:
-        while running:
-            ready: Any  # of `running`: wait() may be given other things too
-            for ready in wait(running):
-                try:
-                    yield ready.recv()
-                except EOFError:
-                    running.remove(ready)
-                    _check_ended_well(workers[ready])
-    finally:
-        for worker in workers.values():
-            worker.terminate()
-            worker.join()
-
-
-def _work(function: Callable, jobs: Sequence, report: Connection) -> None:
-    """In a worker: do `jobs` and report on each; end when nobody listens any more."""
-    for job in jobs:
-        result = function(job)
-        try:
-            report.send(result)
-        except BrokenPipeError:
-            return
-
-
-def _check_ended_well(worker: BaseProcess) -> None:
-    worker.join()
-    if worker.exitcode != 0:
-        raise DataError(
-            f"A process that did some of the work ended with exit code {worker.exitcode} before it was done "
-            "(-9: mostly, the memory was full). The same command goes on from what is done."
-        )
+    for _, result in in_isolation(function, jobs, num_processes, timeout_sec=math.inf):
+        if isinstance(result, Lost):
+            raise DataError(f"Some of the work was not done: {result}. The same command resumes from what is done.")
+        yield result

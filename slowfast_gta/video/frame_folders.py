@@ -82,7 +82,7 @@ class FrameFolder:
 class FrameRange(FrameFolder):
     """The frames from number `first` to number `last`, both included, of a folder that may hold a whole day.
 
-    It is listed once, to find out how its frames are named. A number that has no file is replaced by a near one, and
+    It is listed once, to find out how its frames are named. A number that has no file is replaced by the nearest, and
     counted in `num_repeated`: the lists of some data sets go a little beyond the frames that were extracted.
     """
 

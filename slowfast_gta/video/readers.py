@@ -31,7 +31,7 @@ _ROUNDING_SEC = 1.5e-3
 
 
 class VideoFile(FrameDecoder):
-    """An open video file. `num_repeated` counts the frames asked for that did not decode and are a near one instead.
+    """An open video file. `num_repeated` counts the frames asked for for which the nearest decoded frame was used.
 
     With `span`, (start, stop) in seconds, the frames shown from `start` until before `stop` are its frames. Opening
     and reading it together may take `timeout_sec`.

@@ -86,7 +86,7 @@ def test_an_older_run_in_the_working_directory_goes_on_there(here, caplog):
     (here / "work" / "checkpoints").mkdir()
     (here / "work" / "checkpoints" / "checkpoint_epoch_00001.pyth").touch()
     assert str(here / "work") == load_config(here / "theirs.yaml").OUTPUT_DIR
-    assert "goes on here" in caplog.text
+    assert "resumes here" in caplog.text
 
 
 @pytest.mark.parametrize("key", KEYS[3:])

@@ -67,7 +67,7 @@ def test_a_synchronized_norm_is_a_plain_one_on_one_process():
         ("bug", RunError, "KeyError: 'a bug of ours'"),
         pytest.param("disk", RunError, "Not a directory: run/log.txt.", marks=pytest.mark.slow),
         pytest.param("memory", RunError, "This machine has no memory left", marks=pytest.mark.slow),
-        ("killed", RunError, "it ended without a word"),
+        ("killed", RunError, "exited without reporting an error"),
     ],
 )
 def test_one_fault_ends_all_with_its_reason(tmp_path, capfd, how, kind, said):

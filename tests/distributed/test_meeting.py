@@ -92,7 +92,7 @@ def test_the_address_of_process_0_is_the_one_that_other_machines_use():
 
 
 def test_gloo_takes_the_interface_over_which_they_met_unless_the_user_named_one(monkeypatch):
-    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "x")  # so that what is set here is taken back
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "x")  # so that what is set here is undone
     monkeypatch.delenv("GLOO_SOCKET_IFNAME")
     _choose_interface("192.0.2.77")
     assert "GLOO_SOCKET_IFNAME" not in os.environ, "nobody has this address"
@@ -207,7 +207,7 @@ def test_who_ends_without_a_word_is_named_by_all_that_remain(three):
     learned = watch_all(three)
     three[1].others[0].socket.shutdown(socket.SHUT_RDWR)
     wait_until(lambda: learned[0] and learned[2])
-    assert learned[2][0]["rank"] == 1 and "ended without a word" in learned[2][0]["reason"]
+    assert learned[2][0]["rank"] == 1 and "exited without reporting an error" in learned[2][0]["reason"]
 
 
 def test_the_end_of_process_0_is_seen_by_each_of_the_others(three):

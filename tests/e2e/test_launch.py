@@ -205,7 +205,7 @@ def test_the_death_of_one_is_the_end_of_the_other(ssv2, tmp_path, victim):
     processes[victim].kill()
     (code, said) = ends(processes)[1 - victim]
     assert code == 1 and "Traceback" not in said, said
-    told = rf"process {victim} of 2 \(.*, pid {processes[victim].pid}\) ended this run: it ended without a word"
+    told = rf"process {victim} of 2 \(.*, pid {processes[victim].pid}\) ended this run: it exited without reporting"
     assert re.search(told, said.splitlines()[-1]), said
 
 

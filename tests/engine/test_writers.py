@@ -1,4 +1,4 @@
-"""metrics.jsonl, TensorBoard, and writers of the user's own; what comes again after a crash is taken back first."""
+"""metrics.jsonl, TensorBoard, and writers of the user's own; after a crash, rows of steps to re-run are truncated."""
 
 import json
 import logging
@@ -60,7 +60,7 @@ def test_steps_that_come_again_are_taken_back_and_that_is_said(tmp_path, caplog,
     writer = MetricsWriter(tmp_path, tensorboard=False, after_step=after)
     assert [row["step"] for row in writer.rows("train")] == left
     assert len(writer.rows("val")) == (after >= 3) and len(writer.rows("test")) == 1
-    said = f"{4 - len(left) + (after < 3)} lines of {path} are of steps after step {after}"
+    said = f"Truncated {4 - len(left) + (after < 3)} rows of {path} logged after step {after}"
     assert (said in caplog.text) == (after < 9)
 
 

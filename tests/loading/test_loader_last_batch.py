@@ -44,7 +44,7 @@ def test_a_share_without_a_clip_is_an_empty_batch():
 
 
 def test_a_training_takes_the_last_batch_and_resumes_to_the_same_weights(tmp_path):
-    """13 videos in batches of 4: the last has one. Stopped after the first epoch and gone on with, or not."""
+    """13 videos in batches of 4: the last has one. Stopped after the first epoch and resumed, or not."""
     data = make_ssv2(tmp_path / "ssv2", 13, 3)
     words = keys(*TINY, "DATA.PATH_TO_DATA_DIR", data, "NUM_GPUS", 0, "TRAIN.DROP_LAST", False, "TEST.ENABLE", False)
 

@@ -1,4 +1,4 @@
-"""Smaller videos and folders of frames: the same frames at the same times; whole or not at all; gone on with."""
+"""Smaller videos and folders of frames: the same frames at the same times; whole or not at all; resumed."""
 
 import json
 import os
@@ -165,7 +165,7 @@ def test_frames_that_do_not_decode_are_counted(folder, tmp_path, capsys, monkeyp
 
     monkeypatch.setattr("slowfast_gta.video.readers.VideoFile.frames", frames)
     assert prepare(what, folder, tmp_path / "out", "--workers", 1) == 0
-    assert "are a near one instead: 6, in 3 videos, as " in capsys.readouterr().out
+    assert "replaced by the nearest decoded one: 6, in 3 videos, for example " in capsys.readouterr().out
 
 
 def test_wrong_use_is_a_sentence(folder, tmp_path, capsys):
@@ -297,7 +297,7 @@ def _jobs(tmp_path: Path, count: int) -> dict[Path, Path]:
 def test_a_full_disk_stops_at_once(tmp_path, capsys):
     from slowfast_gta.errors import RunError
 
-    with pytest.raises(RunError, match=r"0.avi: No space left on device. Free space; the same command goes on"):
+    with pytest.raises(RunError, match=r"0.avi: No space left on device. Free space; the same command resumes"):
         make_all(_make_on_a_full_disk, _jobs(tmp_path, 5), tmp_path / "out", {}, 1, {})
     assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == ["prepare_data.json"]
 
@@ -368,7 +368,7 @@ def test_killed_half_way_leaves_whole_files_only_and_goes_on(long_videos, tmp_pa
     made = sorted(out.glob(final))
     assert 2 <= len(made) < 48
     if number == signal.SIGINT:
-        assert process.returncode == 130 and "of 48 are done" in said and "goes on from there" in said
+        assert process.returncode == 130 and "of 48 are done" in said and "resumes from there" in said
         assert not (out / ".partial").exists()
     assert "Traceback" not in said
     for path in made:

@@ -123,7 +123,7 @@ def assert_same_end(job: Job, undisturbed: Path) -> None:
 def assert_ended_well(job: Job, undisturbed: Path, restarts: int = 1) -> None:
     ended = job.end()
     assert ended["JobState"] == "COMPLETED" and ended["Restarts"] == str(restarts), (ended, job.says()[-4000:])
-    assert "Going on after epoch" in job.says()
+    assert "Resuming from epoch" in job.says()
     assert_same_end(job, undisturbed)
 
 
@@ -146,7 +146,7 @@ def test_a_time_limit_does_the_same_by_itself(cluster, train, tmp_path):
     cluster.call(["scontrol", "update", f"JobId={job.number}", "TimeLimit=30"])
     ended = job.end(600)
     assert ended["JobState"] == "COMPLETED" and ended["Restarts"] == "1", (ended, job.says()[-4000:])
-    assert "Going on after epoch" in job.says()
+    assert "Resuming from epoch" in job.says()
     assert steps(job.output_dir) == list(range(1, 3 * epochs + 1))
 
 

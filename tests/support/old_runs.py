@@ -1,4 +1,4 @@
-"""Runs that an earlier version of the code was stopped in: what each is, how it goes on, how it must end.
+"""Runs that an earlier version of the code was stopped in: what each is, how it resumes, how it must end.
 
 tests/fixtures/runs/ holds them, as tests/fixtures/runs/make.py made them. A case is a folder:
   run.yaml   its config; paths are relative to the folder that a copy of the case lies in, beside videos/

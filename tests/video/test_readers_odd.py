@@ -157,7 +157,7 @@ def test_frames_shown_long_after_they_are_decoded_are_no_sign_of_a_cut(tmp_path)
 
 
 def test_a_frame_that_lost_its_time(tmp_path, monkeypatch):
-    """It cannot be placed; a near one stands in for it, and is counted."""
+    """It cannot be placed; the nearest stands in for it, and is counted."""
     frames_from = VideoFile._frames_from
 
     def forgetful(*args):

@@ -18,7 +18,7 @@ TINY = np.finfo(np.float64).tiny  # what two segments without length divide thei
 
 @dataclass(frozen=True)
 class VideoScores:
-    """What a network said of one video, the background left out: `cas` (R, K), `attention` (R,), `video` (K,)."""
+    """Scores of one video, the background left out: `cas` (R, K), `attention` (R,), `video` (K,)."""
 
     cas: np.ndarray
     attention: np.ndarray

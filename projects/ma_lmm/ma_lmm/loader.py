@@ -35,7 +35,7 @@ class Item(NamedTuple):
 
     index: int
     found: Tensor | BadVideo
-    num_repeated: int = 0  # frames that did not decode and are a near one instead
+    num_repeated: int = 0  # frames that could not be decoded; the nearest decoded one was used
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class SampleFrames(Dataset):
             return Item(index, bad)
 
     def _read(self, sample: Sample, generator: np.random.Generator | None) -> tuple[Tensor, int]:
-        """Frames (T, 3, S, S), and how many of them did not decode and are a near one instead."""
+        """Frames (T, 3, S, S), and for how many of them the nearest decoded one was used."""
         with open_video(sample.path, timeout_sec=self._timeout_sec) as video:
             first, num_frames = _part(video, sample)
             if generator is not None:

@@ -2,7 +2,7 @@
 
 A file holds PySlowFast's entries (epoch, model_state, optimizer_state, scaler_state, cfg) and ours: step (steps done of
 an unfinished epoch; 0 = the epoch is complete), ema_state, random_state of every process, and what train.py adds.
-It ends with its own SHA-256 (models/weights/digest.py).
+It is a zip archive, whose checksums are compared before anything in it is used (models/weights/read.py).
 Names: checkpoint_epoch_00003.pyth after epoch 3; checkpoint_epoch_00004_step_000057.pyth inside epoch 4;
 checkpoint_best.pyth, a second name of the epoch that validated best. Order is by these numbers, never by a clock.
 """
@@ -19,7 +19,6 @@ import torch
 from slowfast_gta import distributed
 from slowfast_gta.errors import RunError, WeightsError
 from slowfast_gta.files import UNFINISHED, rename_synced, whole_file
-from slowfast_gta.models.weights.digest import append_digest
 from slowfast_gta.models.weights.read import load_torch_file
 
 logger = logging.getLogger("slowfast_gta")
@@ -66,10 +65,9 @@ def save_checkpoint(output_dir: str | Path, position: Position, state: dict) -> 
     path = checkpoint_dir(output_dir) / position.file_name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path, "w+b", synced=True) as file:
+        with whole_file(path, synced=True) as file:
             # PySlowFast counts the epoch in progress from 0: after epoch 1 it writes 0.
             torch.save({"epoch": position.epoch - (position.step == 0), "step": position.step, **state}, file)
-            append_digest(file)
     except (OSError, RuntimeError) as fault:  # torch.save reports a full disk as a RuntimeError
         raise RunError(
             f"The checkpoint {path} could not be written: {_reason(fault, path.parent)} Earlier checkpoints are whole."
@@ -132,8 +130,8 @@ def keep_best(path: Path) -> None:
 def find_newest(output_dir: str | Path) -> tuple[Position, dict] | None:
     """The newest readable checkpoint of a run, which the main process chooses and all of them read.
 
-    An unreadable one is said aloud, and the one before it is taken. Raises WeightsError where there are checkpoints and
-    none can be read: starting anew would hide lost work.
+    An unreadable one is logged as a warning, and the one before it is taken. Raises WeightsError where there are
+    checkpoints and none can be read: starting anew would hide lost work.
     """
     chosen, content = _search(output_dir) if distributed.is_main() else (None, None)
     chosen = distributed.gather(chosen)[0]

@@ -1,7 +1,7 @@
 """What is random in training: dropout derives from (seed, epoch, step, process); the rest is kept in checkpoints.
 
-Nothing of this library draws from the global generators outside a step: what a plugin draws from them goes on, after an
-interruption, where it stood.
+Nothing of this library draws from the global generators outside a step: what a plugin draws from them continues where
+it stood before an interruption.
 """
 
 import random

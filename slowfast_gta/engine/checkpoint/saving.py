@@ -41,5 +41,5 @@ class Saver:
             )
         if self.overdue:
             self.num_failed += 1
-            logger.warning("%s Training goes on, and tries again (failed so far: %d).", fault, self.num_failed)
+            logger.warning("%s Training continues, and tries again (failed so far: %d).", fault, self.num_failed)
         return path

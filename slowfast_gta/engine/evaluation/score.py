@@ -24,14 +24,14 @@ from slowfast_gta.loading.loader import ClipLoader
 
 @dataclass
 class Scores:
-    """What a network said of each video. `missing` maps the id of a video that has no score to the reason."""
+    """Per-video scores, averaged over views. `missing` maps the id of a video that has no score to the reason."""
 
     video_ids: list[str]
     scores: np.ndarray  # (V, K) mean probability over views
     labels: np.ndarray  # (V,), or (V, outputs)
     num_views: int
     missing: dict[str, str] = field(default_factory=dict)
-    repeated_frames: int = 0  # that did not decode; a near one was taken
+    repeated_frames: int = 0  # that could not be decoded; the nearest decoded frame was used
     counts: dict[str, int] = field(default_factory=dict)  # what became of the videos, as batches have it
     bad_videos: list[BadVideo] = field(default_factory=list)
 

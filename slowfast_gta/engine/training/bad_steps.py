@@ -1,4 +1,4 @@
-"""What is said of a step whose loss or gradient is not a number."""
+"""What is said of a step whose loss or gradient is non-finite (NaN or Inf)."""
 
 import math
 
@@ -11,6 +11,6 @@ def bad_step_sentence(position: Position, found: list[tuple[float, list[str]]]) 
     """`found`: each process's loss and the ids of its videos; those whose loss is a number are not to blame."""
     losses = [loss for loss, _ in found if not math.isfinite(loss)]
     videos = [video for loss, ids in found if not losses or not math.isfinite(loss) for video in ids]
-    what = f"loss is {losses[0]}" if losses else "gradient is not a number"
+    what = f"loss is {losses[0]}" if losses else "gradient is non-finite (NaN or Inf)"
     shown = ", ".join(videos[:_NUM_SHOWN]) + " ..." * (len(videos) > _NUM_SHOWN)
     return f"The {what} in epoch {position.epoch + 1}, step {position.step + 1} (videos {shown})."

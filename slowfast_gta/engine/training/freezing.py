@@ -10,7 +10,7 @@ _NORMS = nn.modules.batchnorm._BatchNorm
 
 
 def freeze_norms(network: nn.Module, which: str) -> list[nn.Module]:
-    """Stop the learning of BatchNorms; the caller keeps those returned in eval mode, so that their statistics stay.
+    """Freeze BatchNorm layers; the caller keeps those returned in eval mode, so that their statistics stay.
 
     which: "none"; "partial", all but the stem's (TSN); "backbone", all but those of inserted blocks; "all".
     """

@@ -46,7 +46,7 @@ class Learner:
     ):
         """`model` is `network`, or what averages its gradients over processes; `frozen` modules stay in eval mode.
 
-        num_parts: gradient accumulation steps; a batch is computed in so many parts.
+        num_parts: gradient accumulation steps; a batch is computed in as many parts.
         fewest_samples: that a part must have, for BatchNorm to have more than one value.
         most_skipped: steps in a row without a finite gradient that end the run.
         """

@@ -41,7 +41,7 @@ def check_memory(cfg: CfgNode, network: nn.Module, trial: Trial) -> None:
     )
     if needed > total:
         raise RunError(told)
-    logger.warning("%s The training goes on, and may be ended for its memory.", told)
+    logger.warning("%s Training continues, and may be killed (out of memory).", told)
 
 
 def estimate_step_bytes(cfg: CfgNode, network: nn.Module, trial: Trial) -> int:

@@ -224,7 +224,7 @@ def _sentence(task: Task, values: Mapping[str, float]) -> str:
     """A line of `Meter.summary()` for people."""
     parts = [f"loss {values['loss']:.4f}", task.format_metrics(values), f"gradient {values['grad_norm']:.3g}"]
     if values["skipped_steps"]:
-        parts.append(f"{values['skipped_steps']} steps left out (loss or gradient not a number)")
+        parts.append(f"{values['skipped_steps']} steps left out (non-finite loss or gradient)")
     if values["steps_of_too_few"]:
         parts.append(f"{values['steps_of_too_few']} steps left out (too few clips for BatchNorm)")
     return ", ".join(part for part in parts if part)
@@ -277,7 +277,7 @@ def _save_inside(run: Training, position: Position, meter: Meter, must: bool) ->
 
 
 def _leave_out(cfg: CfgNode, run: Training, meter: Meter, result: StepResult, begun: Begun) -> None:
-    """A step whose gradient is not a number changed nothing, on any process: stop before it, or count it and go on.
+    """A step whose gradient is non-finite changed nothing, on any process: stop before it, or count it and go on.
 
     Raises RunError that names the videos, after saving the state from before that step.
     """
@@ -293,8 +293,8 @@ def _leave_out(cfg: CfgNode, run: Training, meter: Meter, result: StepResult, be
         path = _save_inside(run, position, meter, must=False)
         told += f" The state from before it is saved as {path}." if path else ""
     raise RunError(
-        f"{told} A lower SOLVER.BASE_LR, a longer warm-up or SOLVER.CLIP_GRAD_L2NORM usually helps; TRAIN.ON_NAN skip "
-        "leaves out single steps."
+        f"{told} A lower SOLVER.BASE_LR, a longer warm-up or SOLVER.CLIP_GRAD_L2NORM usually helps; TRAIN.ON_NAN "
+        "skip leaves out single steps."
     )
 
 
@@ -332,7 +332,7 @@ def restore_position(
     if position.epoch >= cfg.SOLVER.MAX_EPOCH:
         logger.info("Training is already complete: %s has %d epochs. Nothing to train.", cfg.OUTPUT_DIR, position.epoch)
     else:
-        logger.info("Going on after epoch %d, step %d, from %s.", position.epoch, position.step, cfg.OUTPUT_DIR)
+        logger.info("Resuming from epoch %d, step %d, from %s.", position.epoch, position.step, cfg.OUTPUT_DIR)
     return position, content
 
 

@@ -18,15 +18,16 @@ A block is a torch.nn.Module registered under its class name:
   weight 0. A block that multiplies by a mask, and so is not, says `identity_at_init = False`.
 - A BatchNorm registered right behind a Conv3d is given what that one puts out, and nothing else is: for testing,
   models/fold.py folds the one into the other.
-- `hands_mask = True` says that forward(x, return_mask=True) gives (y, mask (B, 1, T, H, W)), for ATTENTION.REFINE.
+- `returns_mask = True` says that forward(x, return_mask=True) gives (y, mask (B, 1, T, H, W)), for ATTENTION.REFINE.
 - A block whose parameters depend on T sets `fixed_num_frames = True` and answers another T with a ValueError.
-- `keeps_time_order_blind = True` says that for every frame order p, block(x[p]) = block(x)[p].
+- `time_permutation_equivariant = True` says that for every frame order p, block(x[p]) = block(x)[p].
 - `attention_maps(x)` (optional) returns {name: tensor}, what is worth looking at; forward never computes it.
 """
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -34,7 +35,26 @@ from slowfast_gta.errors import ConfigError
 from slowfast_gta.models.layers import OptionError
 from slowfast_gta.registry import Registry
 
-ATTENTION_REGISTRY = Registry("ATTENTION")
+RENAMED = {"hands_mask": "returns_mask", "keeps_time_order_blind": "time_permutation_equivariant"}
+"""Attributes of this contract in versions before 0.2, and their names now."""
+
+
+class _Blocks(Registry):
+    def _do_register(self, name: str, obj: Any) -> None:
+        _refuse_old_names(name, obj)
+        super()._do_register(name, obj)
+
+
+def _refuse_old_names(name: str, block: object) -> None:
+    """An attribute that is not read any more would be ignored. Raises ConfigError with its new name."""
+    for old, new in RENAMED.items():
+        if hasattr(block, old):
+            raise ConfigError(
+                f"The attention block {name} sets `{old}`, which is called `{new}` now: rename it in the block."
+            )
+
+
+ATTENTION_REGISTRY = _Blocks("ATTENTION")
 
 _GIVEN_BY_HOST = ("dim", "num_frames", "spatial_size")
 
@@ -73,13 +93,15 @@ class AttentionChoice:
         takes_size = "spatial_size" in inspect.signature(self.block).parameters
         size = {"spatial_size": spatial_size} if takes_size else {}
         try:
-            return self.block(dim, num_frames, **self.arguments, **size)
+            block = self.block(dim, num_frames, **self.arguments, **size)
         except (TypeError, ValueError) as fault:
             refused = fault.options if isinstance(fault, OptionError) else ()
             raise ConfigError(
                 f"{where}: {self.name} with {dim} channels and {num_frames} frames: {fault}",
                 [*(f"{self.section}.{option}" for option in refused), self.section],
             ) from fault
+        _refuse_old_names(self.name, block)  # one may be set in __init__
+        return block
 
 
 def choose_attention(

@@ -47,7 +47,7 @@ class MaskBlock(nn.Module):
     """x times the mask of `channel` (B, C, T), that times the mask of `position` (B, 1, T, H, W)."""
 
     identity_at_init = False
-    hands_mask = True
+    returns_mask = True
 
     def __init__(self, channel: nn.Module, position: nn.Module):
         super().__init__()
@@ -70,7 +70,7 @@ class MaskBlock(nn.Module):
 class CBAM(MaskBlock):
     """Convolutional block attention: channel mask, then position mask. ratio: C over the MLP's hidden channels."""
 
-    keeps_time_order_blind = True
+    time_permutation_equivariant = True
 
     def __init__(self, dim: int, num_frames: int, ratio: int = 16):
         super().__init__(FrameChannelMask(dim, ratio), FramePositionMask())

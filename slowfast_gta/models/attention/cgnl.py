@@ -67,7 +67,7 @@ class CGNL(nn.Sequential):
     groups: the channels are attended, and projected back, in this many groups.
     """
 
-    keeps_time_order_blind = True
+    time_permutation_equivariant = True
 
     def __init__(
         self, dim: int, num_frames: int, decoupled: bool = False, dim_inner: int | None = None, groups: int = 8

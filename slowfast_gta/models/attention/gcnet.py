@@ -46,7 +46,7 @@ class GCNet(nn.Sequential):
     ratio: C over the channels of the bottleneck.
     """
 
-    keeps_time_order_blind = True
+    time_permutation_equivariant = True
 
     def __init__(self, dim: int, num_frames: int, decoupled: bool = False, ratio: int = 16):
         if ratio < 1 or dim // ratio < 2:

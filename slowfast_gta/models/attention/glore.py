@@ -46,7 +46,7 @@ class _GlobalReasoning(nn.Module):
 class GloRe(nn.Sequential):
     """Global reasoning unit, over space-time or `decoupled`: over each frame, then along time. K = C/4, D = C/2."""
 
-    keeps_time_order_blind = True
+    time_permutation_equivariant = True
 
     def __init__(
         self,

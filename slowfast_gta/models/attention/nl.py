@@ -30,7 +30,7 @@ class NL(nn.Module):
     bias: biases in the projections, as PySlowFast has them.
     """
 
-    keeps_time_order_blind = True  # with group 1 and no temporal pooling
+    time_permutation_equivariant = True  # with group 1 and no temporal pooling
 
     def __init__(
         self,

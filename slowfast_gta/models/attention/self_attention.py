@@ -98,7 +98,7 @@ class _DotProductAttention(nn.Module):
 class SA(_DotProductAttention):
     """Spatial self-attention: each position attends to those of its own frame (equation 3). E = C/4."""
 
-    keeps_time_order_blind = True
+    time_permutation_equivariant = True
 
     def __init__(self, dim: int, num_frames: int, dim_inner: int | None = None, pool: str = "after"):
         super().__init__(dim, dim // 4 if dim_inner is None else dim_inner, pool)
@@ -118,7 +118,7 @@ class SA(_DotProductAttention):
 class TA(_DotProductAttention):
     """Temporal self-attention: each position attends to itself in the other frames (equation 4). E = C/4."""
 
-    keeps_time_order_blind = True
+    time_permutation_equivariant = True
 
     def __init__(self, dim: int, num_frames: int, dim_inner: int | None = None):
         super().__init__(dim, dim // 4 if dim_inner is None else dim_inner)
@@ -142,7 +142,7 @@ class DNL(nn.Module):
     The parameters stay; `block.swap` may be set at any time.
     """
 
-    keeps_time_order_blind = True
+    time_permutation_equivariant = True
 
     def __init__(
         self, dim: int, num_frames: int, dim_inner: int | None = None, pool: str = "after", swap: bool = False

@@ -22,7 +22,7 @@ from slowfast_gta.models.attention.self_attention import SA, TA, _DotProductAtte
 class _PositionedTA(TA):
     """TA whose Q, K and V carry a learned embedding of the frame's place in time; in one head or several."""
 
-    keeps_time_order_blind = False
+    time_permutation_equivariant = False
     time_axes = {"embedding": (0,)}
 
     def __init__(self, dim: int, num_frames: int, dim_inner: int | None, heads: str, groups: int):

@@ -6,7 +6,6 @@ FILE.part is one that is not complete, and FILE.part.version what the server cal
 nothing is resumed. Both go when FILE is there. A file that somebody puts at FILE is taken as it is.
 """
 
-import fcntl
 import hashlib
 import http.client
 import logging
@@ -16,8 +15,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
@@ -26,6 +24,7 @@ from iopath.common.file_io import PathHandler, PathManager
 from tqdm import tqdm
 
 from slowfast_gta.errors import WeightsError
+from slowfast_gta.files import file_lock
 from slowfast_gta.models.weights.zoo import find_published
 
 logger = logging.getLogger("slowfast_gta")
@@ -97,16 +96,13 @@ def _instead(url: str, file: Path) -> str:
     return f"Where {url} can be reached, download it, and put it at {file}; or give the path of a file that you have."
 
 
-@contextmanager
-def _locked(file: Path) -> Iterator[None]:
+def _locked(file: Path) -> AbstractContextManager:
     """The lock of one file's download, which ends with the process that holds it."""
-    with file.with_name(f"{file.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logger.info("Waiting for another process, which downloads %s.", file.name)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+
+    def say() -> None:
+        logger.info("Waiting for another process, which downloads %s.", file.name)
+
+    return file_lock(file.with_name(f"{file.name}.lock"), on_wait=say)
 
 
 def _download(url: str, file: Path, sha256: str) -> None:

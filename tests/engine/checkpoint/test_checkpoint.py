@@ -1,5 +1,6 @@
 """Checkpoints: whole or not there, newest readable one first, a full disk leaves the earlier ones."""
 
+import hashlib
 import logging
 import os
 import shutil
@@ -22,6 +23,7 @@ from slowfast_gta.engine.checkpoint.checkpoint import (
     superseded,
 )
 from slowfast_gta.errors import RunError, WeightsError
+from slowfast_gta.models.weights.read import load_torch_file
 
 
 def state(value: float) -> dict:
@@ -156,22 +158,50 @@ def test_a_torn_newest_is_said_and_the_one_before_taken(tmp_path, caplog, size):
     assert names(tmp_path) == ["checkpoint_epoch_00001.pyth", "checkpoint_epoch_00002.unreadable"], "out of the way"
 
 
-@pytest.mark.parametrize("place", [0.1, 0.3, 0.5, 0.7, 0.9])
-def test_one_changed_bit_is_noticed(tmp_path, caplog, place):
+@pytest.mark.parametrize("index", [0, 7, 15])
+def test_one_changed_bit_is_noticed(tmp_path, caplog, index):
     """torch itself reads such a file, and gives other weights."""
     save_checkpoint(tmp_path, Position(1), state(1))
     path = save_checkpoint(tmp_path, Position(2), state(2))
     content = bytearray(path.read_bytes())
-    content[int(place * len(content))] ^= 1
+    content[content.index(state(2)["model_state"]["w"].numpy().tobytes()) + index] ^= 1
     path.write_bytes(content)
     assert find_newest(tmp_path)[0] == Position(1)
-    assert f"{path} cannot be read: its content is not what its SHA-256 says" in caplog.text
+    assert f"{path} cannot be read" in caplog.text
 
 
-def test_a_checkpoint_of_before_the_digest_is_read(tmp_path):
+def test_no_changed_bit_changes_a_weight(tmp_path):
+    """Of a file as torch, and PySlowFast, write it: each byte in turn. Some, as times of writing, change nothing."""
+    path = tmp_path / "a.pyth"
+    torch.save(state(1), path)
+    content, refused = path.read_bytes(), 0
+    for index in range(0, len(content), 7):
+        path.write_bytes(content[:index] + bytes([content[index] ^ 4]) + content[index + 1 :])
+        try:
+            found = load_torch_file(path)
+        except WeightsError:
+            refused += 1
+            continue
+        assert torch.equal(found["model_state"]["w"], torch.ones(4)), index
+    assert refused > 20
+
+
+def test_a_checkpoint_with_the_digest_of_earlier_versions_is_read(tmp_path):
+    """Their SHA-256 stands behind the archive, as its comment."""
     path = save_checkpoint(tmp_path, Position(1), state(1))
-    torch.save(torch.load(path, weights_only=True), path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = b"sha256:" + hashlib.sha256(path.read_bytes()).hexdigest().encode()
+    assert path.read_bytes()[-71:].startswith(b"sha256:")
     assert find_newest(tmp_path)[0] == Position(1)
+
+
+def test_a_file_written_without_checksums_is_read(tmp_path):
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(state(1), tmp_path / "a.pyth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert torch.equal(load_torch_file(tmp_path / "a.pyth")["model_state"]["w"], torch.ones(4))
 
 
 def test_a_newest_without_an_optimizer_is_not_taken(tmp_path, caplog):
@@ -226,7 +256,7 @@ def test_every_reader_of_torch_s_files_reads_ours(tmp_path):
     for mmap in (False, True):
         assert torch.equal(torch.load(path, weights_only=True, mmap=mmap)["model_state"]["w"], torch.ones(4))
     with zipfile.ZipFile(path) as archive:
-        assert archive.testzip() is None and archive.comment.startswith(b"sha256:")
+        assert archive.testzip() is None
 
 
 def test_a_file_in_place_of_the_folder_is_a_sentence(tmp_path):

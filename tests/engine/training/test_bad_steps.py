@@ -1,4 +1,4 @@
-"""A loss or gradient that is not a number: nothing changes, all processes stop together, or the step is left out."""
+"""A non-finite loss or gradient: nothing changes, all processes stop together, or the step is left out."""
 
 import copy
 import logging
@@ -93,7 +93,7 @@ def test_the_run_stops_and_has_saved_the_state_before_the_step(run_tiny, tmp_pat
     ("found", "told"),
     [
         ([(1.0, ["a"]), (math.inf, ["b", "c"])], "The loss is inf in epoch 2, step 1 (videos b, c)."),
-        ([(1.0, ["a"]), (2.0, ["b"])], "The gradient is not a number in epoch 2, step 1 (videos a, b)."),
+        ([(1.0, ["a"]), (2.0, ["b"])], "The gradient is non-finite (NaN or Inf) in epoch 2, step 1 (videos a, b)."),
         ([(math.nan, list("abcdefghij"))], "The loss is nan in epoch 2, step 1 (videos a, b, c, d, e, f, g, h ...)."),
     ],
 )

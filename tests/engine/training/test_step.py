@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from slowfast_gta.engine.training.learner import Learner
 from slowfast_gta.engine.training.optimizer import load_optimizer_state, start_momentum
 from slowfast_gta.engine.training.step import Numbers
+from slowfast_gta.loading.batch import Batch
 
 CALM = [*TINY, "MODEL.DROPOUT_RATE", 0.0]
 SLOWFAST = ["MODEL.MODEL_NAME", "SlowFast", "MODEL.ARCH", "slowfast", "SLOWFAST.ALPHA", 2, "SLOWFAST.BETA_INV", 4]
@@ -196,3 +197,23 @@ def test_numbers_keep_their_order_and_their_bits():
     values = [torch.tensor(0.1), torch.tensor(math.nan), torch.tensor(True), torch.tensor(7)]
     found = Numbers(values).read()
     assert found[0] == values[0].item() and math.isnan(found[1]) and found[2:] == [1.0, 7.0]
+
+
+# ------------------------------------------------------------------------------------- a process without a clip
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_process_without_a_clip_keeps_its_statistics(late):
+    """It computes on blanks, since the others wait for its gradients; BatchNorm is not to learn from them."""
+    learner = as_on_a_gpu([]) if late else learner_of(CFG, CALM)
+    learner.train_mode()
+    before = {name: buffer.clone() for name, buffer in learner.network.named_buffers()}
+    assert any(name.endswith("running_mean") for name in before)
+    (batch,), none = batches(1), torch.zeros(0, dtype=torch.long)
+    nothing = Batch(None, none, none, none, [])
+    result = learner.result(learner.begin(nothing, 0.1, shares=[0, 4]))
+    assert result.num_samples == 0 and not result.skipped
+    for name, buffer in learner.network.named_buffers():
+        assert torch.equal(buffer, before[name]), name
+    learner.result(learner.begin(batch, 0.1, shares=[4, 4]))
+    assert not all(torch.equal(buffer, before[name]) for name, buffer in learner.network.named_buffers())

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from slowfast_gta.errors import ConfigError
 from slowfast_gta.models import build_model
 from slowfast_gta.models.attention import ATTENTION_REGISTRY, accepted_options, build_attention
+from slowfast_gta.models.attention.build import RENAMED, AttentionChoice
 from slowfast_gta.models.fold import fold_batch_norms
 from slowfast_gta.models.packed import pack_
 
@@ -266,3 +267,22 @@ def test_a_refused_value_says_where_what_and_what_is_allowed(name, options, sent
 def test_static_regions_need_the_size_they_are_for():
     with pytest.raises(ConfigError, match="spatial_size"):
         build_attention("GTA", DIM, FRAMES, None, {"REGION_KIND": "static"})
+
+
+# ----------------------------------------------------------------------------------- earlier words of the contract
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_block_that_uses_an_earlier_word_is_told_the_new_one(old, new):
+    named = type("OldWords", (nn.Module,), {old: True})
+    with pytest.raises(ConfigError, match=f"OldWords.*`{old}`.*`{new}`"):
+        ATTENTION_REGISTRY.register(named)
+    assert "OldWords" not in ATTENTION_REGISTRY
+
+    def late(dim: int, num_frames: int) -> nn.Module:
+        block = nn.Identity()
+        setattr(block, old, False)
+        return block
+
+    with pytest.raises(ConfigError, match=f"`{old}`.*`{new}`"):
+        AttentionChoice("Late", late, {}, "ATTENTION.OPTIONS").build(8, 4)

@@ -55,7 +55,7 @@ def test_the_table_of_a_block_is_its_options_with_their_defaults(name):
 @pytest.mark.parametrize("name", OURS)
 def test_the_overview_says_of_each_block_what_its_class_says(name):
     (answer,) = re.findall(rf"^\| `{name}` \| .* \| (yes|no) \|$", PAGE, flags=re.MULTILINE)
-    assert (answer == "no") is getattr(ATTENTION_REGISTRY.get(name), "keeps_time_order_blind", False)
+    assert (answer == "no") is getattr(ATTENTION_REGISTRY.get(name), "time_permutation_equivariant", False)
 
 
 def test_no_section_is_about_a_block_that_is_not_there():

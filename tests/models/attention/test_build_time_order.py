@@ -67,7 +67,7 @@ def test_every_block_is_claimed_to_be_one_or_the_other_and_its_class_agrees():
         for keys, _ in claims.values():
             if "ATTENTION.NAME" in keys and "TSM.ENABLE" not in keys:
                 block = ATTENTION_REGISTRY.get(keys["ATTENTION.NAME"])
-                assert getattr(block, "keeps_time_order_blind", False) is blind
+                assert getattr(block, "time_permutation_equivariant", False) is blind
     claimed = {keys.get("ATTENTION.NAME") for keys, _ in [*BLIND.values(), *SEEING.values()]}
     assert {name for name, block in ATTENTION_REGISTRY if block.__module__.startswith("slowfast_gta.")} <= claimed
 
@@ -114,10 +114,10 @@ def test_probabilities_are_blind_too():
 @both_modes
 @pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
 def test_a_block_that_says_so_carries_any_frame_order_through(name, options, training):
-    """block(x[p]) = block(x)[p] where keeps_time_order_blind; where not, some order shows."""
+    """block(x[p]) = block(x)[p] where time_permutation_equivariant; where not, some order shows."""
     block = randomise(block_of(name, options, torch.float64)).train(training)
     x = clip(dtype=torch.float64)
-    blind = getattr(ATTENTION_REGISTRY.get(name), "keeps_time_order_blind", False)
+    blind = getattr(ATTENTION_REGISTRY.get(name), "time_permutation_equivariant", False)
     for order in ([2, 1, 0], [1, 2, 0], [1, 0, 2]):
         difference = (block(x[:, :, order]) - block(x)[:, :, order]).abs().max().item()
         assert difference < 1e-10 if blind else difference > 1e-6

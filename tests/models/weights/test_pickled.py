@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import re
 import struct
 import zipfile
 from collections import OrderedDict
@@ -210,45 +211,50 @@ def entry(**changes) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    "content",
     [
-        (b"", "its header would end after the file"),
-        (b"\x01\0\0", "its header would end after the file"),
-        (safetensors_bytes(GOOD, length=2**63), "its header would end after the file"),
-        (safetensors_bytes(GOOD, length=200_000_000), "its header would end after the file"),
-        (safetensors_bytes(b"no json"), "no .safetensors header"),
-        (safetensors_bytes(b"\xff\xfe"), "no .safetensors header"),
-        (safetensors_bytes(b"[1]"), "no .safetensors header"),
-        (safetensors_bytes(b"[" * 100_000), "no .safetensors header"),
-        (safetensors_bytes(b'{"s1.a": 3}'), "no .safetensors header"),
-        (safetensors_bytes(b'{"a": {"dtype": "F32"}}'), "no .safetensors header"),
-        (safetensors_bytes({"__metadata__": {"a": 3}}), "no .safetensors header"),
-        (
-            safetensors_bytes(json.dumps(GOOD)[:-1].encode() + b"," + json.dumps(GOOD)[1:].encode()),
-            "stands there twice",
-        ),
-        (safetensors_bytes(entry(shape=[-2])), "no .safetensors header"),
-        (safetensors_bytes(entry(shape=[2.0])), "no .safetensors header"),
-        (safetensors_bytes(entry(shape=[True, 2])), "no .safetensors header"),
-        (safetensors_bytes(entry(data_offsets=[0])), "no .safetensors header"),
-        (safetensors_bytes(entry(dtype="F128")), "has the type F128"),
-        (safetensors_bytes(entry(shape=[3])), r"s1.a is F32 \[3\] at bytes 0 to 8 of 8; .* take 12"),
-        (safetensors_bytes(entry(shape=[2**40, 2**40], data_offsets=[0, 2**82])), "torn or altered"),
-        (safetensors_bytes(entry(shape=[2**70], data_offsets=[0, 0])), "torn or altered"),
-        (
-            safetensors_bytes(entry(shape=[0, 2**62, 2**62], data_offsets=[0, 0]), b""),
-            "s1.a has the shape .* no tensor",
-        ),
-        (safetensors_bytes(entry(data_offsets=[4, 12])), "begin at 0"),
-        (safetensors_bytes(entry(data_offsets=[8, 0])), "torn or altered"),
-        (safetensors_bytes(GOOD | {"s1.b": GOOD["s1.a"]}), "begin at 8"),
-        (safetensors_bytes(GOOD, b"\0" * 12), "12 bytes of numbers, and its header speaks of 8"),
-        (safetensors_bytes(GOOD, b"\0" * 7), "torn or altered"),
+        b"",
+        b"\x01\0\0",
+        safetensors_bytes(GOOD, length=2**63),
+        safetensors_bytes(GOOD, length=200_000_000),
+        safetensors_bytes(GOOD, length=90_000_000),
+        safetensors_bytes(b"no json"),
+        safetensors_bytes(b"\xff\xfe"),
+        safetensors_bytes(b"[1]"),
+        safetensors_bytes(b"[" * 100_000),
+        safetensors_bytes(b'{"s1.a": ' * 100_000),
+        safetensors_bytes(b'{"s1.a": 3}'),
+        safetensors_bytes(b'{"a": {"dtype": "F32"}}'),
+        safetensors_bytes({"__metadata__": {"a": 3}}),
+        safetensors_bytes(entry(shape=[-2])),
+        safetensors_bytes(entry(shape=[2.0])),
+        safetensors_bytes(entry(shape=[True, 2])),
+        safetensors_bytes(entry(data_offsets=[0])),
+        safetensors_bytes(entry(dtype="F128")),
+        safetensors_bytes(entry(dtype="F4", shape=[16])),
+        safetensors_bytes(entry(shape=[3])),
+        safetensors_bytes(entry(shape=[2**40, 2**40], data_offsets=[0, 2**82])),
+        safetensors_bytes(entry(shape=[2**70], data_offsets=[0, 0])),
+        safetensors_bytes(entry(shape=[0, 2**62, 2**62], data_offsets=[0, 0]), b""),
+        safetensors_bytes(entry(data_offsets=[4, 12])),
+        safetensors_bytes(entry(data_offsets=[8, 0])),
+        safetensors_bytes(GOOD | {"s1.b": GOOD["s1.a"]}),
+        safetensors_bytes(GOOD, b"\0" * 12),
+        safetensors_bytes(GOOD, b"\0" * 7),
     ],
 )
-def test_safetensors_files_that_lie(tmp_path, content, words):
+def test_safetensors_files_that_lie(tmp_path, content):
     (tmp_path / "a.safetensors").write_bytes(content)
-    assert_refused(small(), tmp_path / "a.safetensors", words)
+    with pytest.raises(WeightsError, match=re.escape(str(tmp_path / "a.safetensors"))):
+        load_safetensors(tmp_path / "a.safetensors")
+
+
+def test_tensors_outlive_a_change_of_the_file(tmp_path):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(safetensors_bytes(GOOD, b"\1" * 8))
+    found, _ = load_safetensors(path)
+    path.write_bytes(b"")
+    assert bytes(found["s1.a"].view(torch.uint8)) == b"\1" * 8
 
 
 def test_safetensors_numbers_of_every_type(tmp_path):

@@ -3,7 +3,7 @@
 For each seed: drawn actions stand at random times in untrimmed encoded videos; R2D_GTA learns half of the classes from
 trimmed videos; tools/extract_features.py makes features of the untrimmed ones; the other half of the classes is
 localised from video-level labels alone, by ASM-Loc, by multiple instances alone (the base network, as many epochs as
-all steps of ASM-Loc) and by a sliding-window classifier. The same call goes on where an earlier one ended.
+all steps of ASM-Loc) and by a sliding-window classifier. The same call resumes where an earlier one ended.
 """
 
 import argparse

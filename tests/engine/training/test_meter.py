@@ -1,0 +1,45 @@
+"""What an epoch's meter averages, and over what."""
+
+import pytest
+
+from slowfast_gta.engine.training.meter import Meter
+from slowfast_gta.engine.training.step import TOO_FEW, StepResult
+
+
+def step(loss: float, num_samples: int, grad_norm: float, **flags: bool) -> StepResult:
+    return StepResult(loss, {"top1": 100.0 * num_samples}, num_samples, grad_norm, **{"skipped": False} | flags)
+
+
+def test_losses_are_averaged_over_samples_and_gradient_norms_over_steps():
+    meter = Meter({"top1": 3})
+    for one in (step(1.0, 3, 2.0), step(5.0, 1, 6.0), step(0.0, 0, 4.0)):  # the last: no sample on this process
+        meter.add(one)
+    found = meter.summary()
+    assert found["loss"] == pytest.approx((3 * 1.0 + 1 * 5.0) / 4) and found["top1"] == 100.0
+    assert found["grad_norm"] == pytest.approx((2.0 + 6.0 + 4.0) / 3)
+
+
+def test_steps_that_changed_nothing_are_counted_and_not_averaged():
+    meter = Meter({"top1": 3})
+    for one in (
+        step(1.0, 2, 3.0),
+        step(float("nan"), 2, float("nan"), skipped=True),
+        step(7.0, 2, float("inf"), overflowed=True),
+        TOO_FEW,
+    ):
+        meter.add(one)
+    found = meter.summary()
+    assert found["grad_norm"] == 3.0 and found["loss"] == pytest.approx((2 * 1.0 + 2 * 7.0) / 4)
+    assert [found[name] for name in ("skipped_steps", "overflowed_steps", "steps_of_too_few")] == [1, 1, 1]
+
+
+def test_an_epoch_continues_with_the_sums_of_its_checkpoint():
+    whole, first = Meter({"top1": 3}), Meter({"top1": 3})
+    steps = [step(1.0, 3, 2.0), step(5.0, 1, 6.0), step(2.0, 4, 1.0)]
+    for one in steps:
+        whole.add(one)
+    first.add(steps[0])
+    second = Meter({"top1": 3}, total=first.total())
+    for one in steps[1:]:
+        second.add(one)
+    assert second.summary() == whole.summary()
