@@ -47,7 +47,7 @@ logger = logging.getLogger("slowfast_gta")
 
 def train_and_test(
     cfg: CfgNode,
-    place: distributed.Place | None = None,
+    place: distributed.LaunchContext | None = None,
     build_task: BuildTask = Classification.from_cfg,
     extra: Extra = None,
 ) -> Path:
@@ -82,7 +82,7 @@ def load_published_weights(cfg: CfgNode, extra: Extra = None) -> None:
         local_weights(reference)
 
 
-def _train_stages(stages: list[Stage], cfg: CfgNode, place: distributed.Place, build_task: BuildTask) -> Path:
+def _train_stages(stages: list[Stage], cfg: CfgNode, place: distributed.LaunchContext, build_task: BuildTask) -> Path:
     folders = [Path(stage.cfg.OUTPUT_DIR) for stage in stages]
     if not cfg.TRAIN.ENABLE:
         return _train_one(stages[-1].cfg, place, build_task, folders[:-1])
@@ -109,7 +109,9 @@ def _train_stages(stages: list[Stage], cfg: CfgNode, place: distributed.Place, b
     return folders[-1]
 
 
-def _train_one(cfg: CfgNode, place: distributed.Place, build_task: BuildTask, earlier: Sequence[Path] = ()) -> Path:
+def _train_one(
+    cfg: CfgNode, place: distributed.LaunchContext, build_task: BuildTask, earlier: Sequence[Path] = ()
+) -> Path:
     """One stage, or a run without stages. `earlier`: the output folders of the stages before it."""
     if not place.is_main:
         setup_logging(is_main=False)
@@ -119,7 +121,7 @@ def _train_one(cfg: CfgNode, place: distributed.Place, build_task: BuildTask, ea
     task.check(cfg)
     output_dir = Path(cfg.OUTPUT_DIR)
     jobs = [train] * cfg.TRAIN.ENABLE + [test] * cfg.TEST.ENABLE
-    terms = build_terms(cfg, num_gpus > 0)
+    terms = build_launch_config(cfg, num_gpus > 0)
     with made_folder(output_dir) if place.is_main else contextlib.nullcontext():
         distributed.launch(_work, (jobs, cfg, here, task, place, terms), place, num_gpus, terms)
     if place.is_main and cfg.TRAIN.ENABLE:
@@ -151,12 +153,12 @@ def _save_complexity(cfg: CfgNode, output_dir: Path) -> None:
     write_whole(output_dir / "complexity.json", json.dumps(found, indent=2))
 
 
-def build_launch_context(cfg: CfgNode, init_method: str | None = None) -> distributed.Place:
+def build_launch_context(cfg: CfgNode, init_method: str | None = None) -> distributed.LaunchContext:
     """Where this process stands, as its launcher or the config says; `init_method`: tcp://HOST:PORT of machine 0."""
-    return distributed.find_place(os.environ, cfg.NUM_SHARDS, cfg.SHARD_ID, init_method)
+    return distributed.find_launch_context(os.environ, cfg.NUM_SHARDS, cfg.SHARD_ID, init_method)
 
 
-def build_cfg_of_process(cfg: CfgNode, place: distributed.Place) -> CfgNode:
+def build_cfg_of_process(cfg: CfgNode, place: distributed.LaunchContext) -> CfgNode:
     """`cfg` with the machines that there really are, no more workers than cores and, where the launcher starts every
     process, one GPU for each."""
     here = cfg.clone()
@@ -169,10 +171,10 @@ def build_cfg_of_process(cfg: CfgNode, place: distributed.Place) -> CfgNode:
     return here
 
 
-def build_terms(cfg: CfgNode, on_gpu: bool) -> distributed.Terms:
+def build_launch_config(cfg: CfgNode, on_gpu: bool) -> distributed.LaunchConfig:
     """How the processes work together, and what all of them must have the same of."""
     config = {key: value for key, value in flat_from_cfg(cfg).items() if key != "SHARD_ID"}
-    return distributed.Terms(
+    return distributed.LaunchConfig(
         cfg.DIST_BACKEND,
         on_gpu,
         Path(cfg.OUTPUT_DIR),
@@ -192,7 +194,12 @@ def _splits(cfg: CfgNode) -> list[str]:
 
 
 def _work(
-    jobs: list[Callable], cfg: CfgNode, here: CfgNode, task: Task, place: distributed.Place, terms: distributed.Terms
+    jobs: list[Callable],
+    cfg: CfgNode,
+    here: CfgNode,
+    task: Task,
+    place: distributed.LaunchContext,
+    terms: distributed.LaunchConfig,
 ) -> None:
     """What each process does: train and test as `here` says. The one that writes has OUTPUT_DIR for itself, and
     leaves it as it was until a job accepts the run."""
@@ -225,7 +232,7 @@ def _save_config(cfg: CfgNode, path: Path) -> None:
         save_trust(path)
 
 
-def _arrangement(cfg: CfgNode, place: distributed.Place, terms: distributed.Terms) -> str:
+def _arrangement(cfg: CfgNode, place: distributed.LaunchContext, terms: distributed.LaunchConfig) -> str:
     """Who works on what, in one line."""
     processes, machines = distributed.get_world_size(), place.num_machines
     batch, parts = cfg.TRAIN.BATCH_SIZE, cfg.SOLVER.ACCUMULATE_STEPS

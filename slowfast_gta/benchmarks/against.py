@@ -24,7 +24,7 @@ from slowfast_gta.errors import ConfigError, RunError
 from slowfast_gta.inference.export import OPSET, quiet_exporters
 from slowfast_gta.models.build import build_model
 from slowfast_gta.models.fold import fold_batch_norms
-from slowfast_gta.models.packed import pack_
+from slowfast_gta.models.packed import prepack_convs_
 
 Run = Callable[[], Any]
 OTHERS = ("onnxruntime", "openvino")
@@ -80,7 +80,7 @@ def _imported(name: str) -> Any:
 
 
 def _ours(folded: nn.Module, clip: Tensor, dtype: torch.dtype) -> Run:
-    model, given = pack_(copy.deepcopy(folded).to(dtype)), clip.to(dtype)
+    model, given = prepack_convs_(copy.deepcopy(folded).to(dtype)), clip.to(dtype)
 
     @torch.inference_mode()
     def run() -> np.ndarray:

@@ -91,8 +91,8 @@ def _run(part: Part, setting: Setting, left_sec: float) -> tuple[dict[str, Any],
     except _TimeUpError:
         found = {"not_run": f"not done within {limit:.0f} s"}
     except Exception as fault:  # one part's bug must not cost the others
-        told = f"{type(fault).__name__}: {str(fault)[:300]}"
-        found = {"wrong": [told], "traceback": traceback.format_exc()[-1500:]}
+        message = f"{type(fault).__name__}: {str(fault)[:300]}"
+        found = {"wrong": [message], "traceback": traceback.format_exc()[-1500:]}
     return found, time.monotonic() - begin
 
 

@@ -183,8 +183,8 @@ def join_processes(setting: Setting) -> dict[str, Any]:
     norms: dict[int, list[float]] = {}
     for count in (1, 2):
         answer = setting.output / f"norms_of_{count}.json"
-        terms = distributed.Terms("gloo", on_gpu, setting.output, timeout_sec=40)
-        distributed.launch(_train_shared, (setting, answer), distributed.Place(), count, terms)
+        terms = distributed.LaunchConfig("gloo", on_gpu, setting.output, timeout_sec=40)
+        distributed.launch(_train_shared, (setting, answer), distributed.LaunchContext(), count, terms)
         norms[count] = json.loads(answer.read_text())
         answer.unlink()
     found["gradient norms of gloo with 1, 2"] = list(norms.values())
@@ -193,8 +193,10 @@ def join_processes(setting: Setting) -> dict[str, Any]:
         found["wrong"].append("two processes over gloo do not train as one")
     if on_gpu and torch.cuda.device_count() == 1:
         try:
-            terms = distributed.Terms("nccl", True, setting.output, timeout_sec=20)
-            distributed.launch(_train_shared, (setting, setting.output / "x.json"), distributed.Place(), 2, terms)
+            terms = distributed.LaunchConfig("nccl", True, setting.output, timeout_sec=20)
+            distributed.launch(
+                _train_shared, (setting, setting.output / "x.json"), distributed.LaunchContext(), 2, terms
+            )
             found["wrong"].append("NCCL with two processes on one GPU was not refused")
         except RunError as fault:
             found["nccl with 2 on one GPU"] = str(fault)

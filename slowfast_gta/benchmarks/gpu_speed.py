@@ -26,7 +26,7 @@ from slowfast_gta.models.attention import build_attention
 from slowfast_gta.models.build import build_model
 from slowfast_gta.models.fold import fold_batch_norms
 from slowfast_gta.models.layers import BatchNorm3d
-from slowfast_gta.models.packed import pack_
+from slowfast_gta.models.packed import prepack_convs_
 
 
 def find_ceilings(setting: Setting) -> dict[str, Any]:
@@ -138,7 +138,11 @@ def time_testing(setting: Setting) -> dict[str, Any]:
         cfg = setting.config(name)
         network = build_model(cfg).eval()
         clips = setting.build_clips(cfg, count, cfg.DATA.TEST_CROP_SIZE).to(setting.device)
-        forms = {"ours": pack_(fold_batch_norms(network)), "plain": PlainForm(network).eval(), "unfolded": network}
+        forms = {
+            "ours": prepack_convs_(fold_batch_norms(network)),
+            "plain": PlainForm(network).eval(),
+            "unfolded": network,
+        }
         for form, model in forms.items():
             model.to(setting.device)
             for word, dtype in (("fp32", None), ("bf16", torch.bfloat16)):

@@ -26,7 +26,7 @@ from slowfast_gta.models.build import build_model
 from slowfast_gta.models.fold import fold_batch_norms
 from slowfast_gta.models.layers import BatchNorm3d, Conv3d, Projection
 from slowfast_gta.models.layout import BLOCKS
-from slowfast_gta.models.packed import pack_
+from slowfast_gta.models.packed import prepack_convs_
 from slowfast_gta.models.resnet import ResBlock, Stem
 from slowfast_gta.models.shift import temporal_shift
 
@@ -121,7 +121,7 @@ def build_benchmark(cfg: CfgNode, pairs: int = 10, batch_size: int | None = None
     labels = torch.randint(cfg.MODEL.NUM_CLASSES, (batch_size,), device=device)
 
     plain = PlainForm(backbone).eval()
-    ours, gta = (pack_(fold_batch_norms(network)) for network in (backbone, with_gta))
+    ours, gta = (prepack_convs_(fold_batch_norms(network)) for network in (backbone, with_gta))
     results: dict[str, float | None] = {
         "eval_fp32_speedup": _ratio(_evaluation(plain, clip), _evaluation(ours, clip), pairs)
     }

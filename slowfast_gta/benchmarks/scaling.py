@@ -27,9 +27,9 @@ def build_scaling(cfg: CfgNode, num_processes: int | None, pairs: int, batch_siz
     num_gpus = num_gpus_from_cfg(cfg)
     count = num_gpus or num_processes or num_cores()
     with tempfile.TemporaryDirectory() as folder:
-        terms = distributed.Terms(cfg.DIST_BACKEND, num_gpus > 0, Path(folder))
+        terms = distributed.LaunchConfig(cfg.DIST_BACKEND, num_gpus > 0, Path(folder))
         answer = Path(folder) / "answer.json"
-        distributed.launch(_load_and_time, (cfg, pairs, batch_size, answer), distributed.Place(), count, terms)
+        distributed.launch(_load_and_time, (cfg, pairs, batch_size, answer), distributed.LaunchContext(), count, terms)
         return json.loads(answer.read_text())
 
 

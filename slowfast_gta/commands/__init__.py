@@ -135,12 +135,12 @@ def shorten_tmpdir() -> None:
     folder = tempfile.gettempdir()
     if len(os.fsencode(folder)) <= LONGEST_TMPDIR:
         return
-    told = f"TMPDIR, {folder}, is too long for the sockets of processes (at most {LONGEST_TMPDIR} bytes)"
+    message = f"TMPDIR, {folder}, is too long for the sockets of processes (at most {LONGEST_TMPDIR} bytes)"
     short = Path("/tmp")
     if not os.access(short, os.W_OK | os.X_OK):
-        raise RunError(f"{told}, and nothing can be written in {short}. Set TMPDIR to a shorter path.")
+        raise RunError(f"{message}, and nothing can be written in {short}. Set TMPDIR to a shorter path.")
     os.environ["TMPDIR"] = tempfile.tempdir = str(short)
-    print(f"{told}: {short} is used.", file=sys.stderr)
+    print(f"{message}: {short} is used.", file=sys.stderr)
 
 
 def _interrupt_at_warnings() -> None:

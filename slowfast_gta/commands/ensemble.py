@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise ConfigError("ensemble needs two runs or more.")
 
     from slowfast_gta.engine.evaluation.ensemble import average_files
-    from slowfast_gta.engine.evaluation.results import sentence
+    from slowfast_gta.engine.evaluation.results import format_summary
     from slowfast_gta.reports.confusion import save_confusion_picture
 
     output = Path(args.output)
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         line = f"{run['scores']}: top-1 {run['top1']:.2f} %, weight {run['weight']:g}, {run['num_views']} views"
         line += f", {run['num_missing']} videos missing" * bool(run["num_missing"])
         print(line + ", its classes are not named and could not be compared" * (not run["classes_named"]))
-    print(f"ensemble: {sentence(results)}.")
+    print(f"ensemble: {format_summary(results)}.")
     drawn = f", {picture.name}" if picture else ""
     print(f"Written to {output.resolve()}: results.json, scores.npz{drawn}.")
     return 0

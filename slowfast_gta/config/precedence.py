@@ -130,6 +130,6 @@ def _under_another_name(settled: list[Setting], named: Setting, notices: list[st
         if of in heirs and meaningless and _source(setting) != source:
             dropped.append(setting)
     if dropped:
-        told = ", ".join(dict.fromkeys(setting.key for setting in dropped))
-        notices.append(f"{named.where}: {named.key} is {named.value}; dropped, since for {before}: {told}.")
+        message = ", ".join(dict.fromkeys(setting.key for setting in dropped))
+        notices.append(f"{named.where}: {named.key} is {named.value}; dropped, since for {before}: {message}.")
     return [setting for setting in settled if setting not in dropped]

@@ -14,7 +14,7 @@ from typing import Any
 from fvcore.common.config import CfgNode
 
 from slowfast_gta.data_check.clean import build_clean, check_target
-from slowfast_gta.data_check.examine import DECODE, Look, examine, stamp_of
+from slowfast_gta.data_check.examine import DECODE, ExamineJob, examine, stamp_of
 from slowfast_gta.data_check.rules import (
     KINDS,
     Finding,
@@ -45,7 +45,7 @@ def check_data(
     workers: int,
     timeout_sec: float,
     say: Say,
-    look: Callable[[Look], dict] = examine,
+    look: Callable[[ExamineJob], dict] = examine,
     clean_folder: Path | None = None,
 ) -> dict:
     """The report, as it is written to `output`. `look` examines one video, in a process of its own. Lists without what
@@ -60,13 +60,13 @@ def check_data(
     datasets, splits = _load_splits(cfg, findings)
     looks = {}
     for record in chain(*splits.values()):
-        one = Look(record.path, record.span, decode, cfg.DATA.NUM_FRAMES, cfg.DATA.FRAME_PATTERN)
+        one = ExamineJob(record.path, record.span, decode, cfg.DATA.NUM_FRAMES, cfg.DATA.FRAME_PATTERN)
         looks[one.key] = one
     journal = _Journal(output.with_suffix(".videos.jsonl"))
     num_known = _examine(list(looks.values()), journal, workers, timeout_sec, say, look)
 
     def facts(record: VideoRecord) -> dict:
-        return journal.facts[Look(record.path, record.span, decode, 0, cfg.DATA.FRAME_PATTERN).key]
+        return journal.facts[ExamineJob(record.path, record.span, decode, 0, cfg.DATA.FRAME_PATTERN).key]
 
     for split, records in splits.items():
         findings += label_findings(datasets[split], split, records)
@@ -136,7 +136,12 @@ def _build_clip_frames(cfg: CfgNode) -> Callable[[float | None], int]:
 
 
 def _examine(
-    looks: Sequence[Look], journal: "_Journal", workers: int, timeout_sec: float, say: Say, look: Callable[[Look], dict]
+    looks: Sequence[ExamineJob],
+    journal: "_Journal",
+    workers: int,
+    timeout_sec: float,
+    say: Say,
+    look: Callable[[ExamineJob], dict],
 ) -> int:
     """Fill the journal with the facts on `looks`; returns how many it had before. Raises Interrupted."""
     todo = [one for one in looks if not journal.knows(one)]
@@ -194,14 +199,14 @@ class _Journal:
         except OSError as fault:
             raise RunError(f"{path}: the journal of the check cannot be written ({fault.strerror}).") from None
 
-    def knows(self, look: Look) -> bool:
+    def knows(self, look: ExamineJob) -> bool:
         """Whether the video has been looked at as closely, and nobody has touched it since."""
         facts = self.facts.get(look.key)
         if facts is None or DECODE.index(facts["decode"]) < DECODE.index(look.decode):
             return False
         return facts["stamp"] is not None and facts["stamp"] == stamp_of(look.path)
 
-    def add(self, look: Look, facts: dict) -> None:
+    def add(self, look: ExamineJob, facts: dict) -> None:
         self.facts[look.key] = facts
         self._file.write(json.dumps([look.key, facts]).encode() + b"\n")
         self._file.flush()

@@ -22,7 +22,7 @@ _FIRST_BYTES = 65536  # of a file: two with the same ones, and the same length, 
 
 
 @dataclass(frozen=True)
-class Look:
+class ExamineJob:
     """What to look at: a video, or the part `span` of it. `num_samples` frames are decoded with "sample"."""
 
     path: str
@@ -46,9 +46,9 @@ def stamp_of(path: str) -> list[int] | None:
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
-def examine(look: Look) -> dict:
+def examine(look: ExamineJob) -> dict:
     """The facts, ready for JSON: stamp, digest, num_frames, fps, sizes (H, W), num_repeated, num_gaps; where something
-    is wrong, `kind` (as in doctor.py) and the sentence `fault`."""
+    is wrong, `kind` (as in rules.py) and the sentence `fault`."""
     cv2.setNumThreads(0)  # the processes are the parallelism
     facts: dict[str, Any] = {"decode": look.decode, "stamp": stamp_of(look.path), "kind": None, "fault": None}
     if facts["stamp"] is None:
@@ -69,7 +69,7 @@ def examine(look: Look) -> dict:
     return facts
 
 
-def _digest(look: Look) -> str:
+def _digest(look: ExamineJob) -> str:
     """A hash that two copies of a video share: of a file's first bytes, of a folder's first, middle and last frame, and
     of its length. Raises DataError where there is nothing in it."""
     path = Path(look.path)
@@ -93,7 +93,7 @@ def _first_bytes(path: Path) -> bytes:
     return content
 
 
-def _decode(look: Look) -> dict:
+def _decode(look: ExamineJob) -> dict:
     """The facts of decoding frames spread over the whole, the first and the last included, or all of them."""
     with open_video(look.path, look.span, frame_pattern=look.frame_pattern) as video:
         wanted = range(video.num_frames)

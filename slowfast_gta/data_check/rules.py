@@ -184,8 +184,8 @@ def video_findings(
         sizes.update(map(tuple, found["sizes"]))
         listed, counted = record.num_frames, found["num_frames"]
         if listed is not None and listed != counted:
-            said = f"{record.path}: {counted} frames; the list says {listed}."
-            yield Finding("frame count", split, said, ((split, record.video_id),))
+            message = f"{record.path}: {counted} frames; the list says {listed}."
+            yield Finding("frame count", split, message, ((split, record.video_id),))
         if found["num_repeated"]:
             yield Finding("replaced frames", split, f"{record.path}: {found['num_repeated']} of the frames read.")
         if gaps := found.get("num_gaps"):

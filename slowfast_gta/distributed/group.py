@@ -16,8 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from slowfast_gta.distributed.heartbeat import Meeting
-from slowfast_gta.distributed.place import Place
+from slowfast_gta.distributed.heartbeat import ControlChannel
+from slowfast_gta.distributed.launch_context import LaunchContext
 from slowfast_gta.errors import RunError
 
 
@@ -78,7 +78,7 @@ def any_process(flag: bool) -> bool:
     return any(one for (one,) in exchange(int(flag)))
 
 
-def total(value: torch.Tensor) -> torch.Tensor:
+def all_reduce_sum(value: torch.Tensor) -> torch.Tensor:
     """The sum of a tensor over all processes, without gradient; on the device of `value`."""
     if get_world_size() == 1:
         return value
@@ -90,9 +90,9 @@ def total(value: torch.Tensor) -> torch.Tensor:
     return summed.to(value.device)
 
 
-def mean(value: torch.Tensor) -> torch.Tensor:
+def all_reduce_mean(value: torch.Tensor) -> torch.Tensor:
     """The mean of a tensor over all processes."""
-    return total(value) / get_world_size() if get_world_size() > 1 else value
+    return all_reduce_sum(value) / get_world_size() if get_world_size() > 1 else value
 
 
 def weight_of_sample(shares: Sequence[int]) -> float:
@@ -119,8 +119,8 @@ def pool_statistics(model: nn.Module) -> None:
     for norm in model.modules():
         if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.track_running_stats:
             assert norm.running_mean is not None and norm.running_var is not None
-            square = mean(norm.running_var + norm.running_mean**2)
-            norm.running_mean.copy_(mean(norm.running_mean))
+            square = all_reduce_mean(norm.running_var + norm.running_mean**2)
+            norm.running_mean.copy_(all_reduce_mean(norm.running_mean))
             norm.running_var.copy_(square - norm.running_mean**2)
 
 
@@ -148,7 +148,7 @@ def unsynchronized(model: nn.Module) -> AbstractContextManager:
 # -------------------------------------------------------------------------------------------- joining and leaving
 
 
-def open_store(place: Place) -> dict:
+def open_store(place: LaunchContext) -> dict:
     """Process 0's store, at any free port, where torch's process group will exchange its addresses; what to tell of it.
 
     It lives as long as the process group."""
@@ -162,16 +162,16 @@ def open_store(place: Place) -> dict:
 _stores: list = []
 
 
-def join_group(place: Place, meeting: Meeting, offer: dict, backend: str, wait_sec: float) -> None:
+def join_group(place: LaunchContext, meeting: ControlChannel, payload: dict, backend: str, wait_sec: float) -> None:
     """Join the default process group. wait_sec: how long one may keep the others waiting, in any step.
 
     Raises RunError where the machines cannot reach one another.
     """
     address = next(iter(meeting.others.values())).socket.getsockname()[0]
     # A process on the machine of process 0 may have met it at the loopback address, where no other machine is.
-    _choose_interface(offer["address"] if address.startswith("127.") else address)
+    _choose_interface(payload["address"] if address.startswith("127.") else address)
     try:
-        store = _stores.pop() if place.rank == 0 else dist.TCPStore(place.host, offer["store_port"])
+        store = _stores.pop() if place.rank == 0 else dist.TCPStore(place.host, payload["store_port"])
         device = torch.device("cuda", torch.cuda.current_device()) if backend == "nccl" else None
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if backend == "nccl" else backend,  # what the hosts tell each other goes by gloo
@@ -186,7 +186,7 @@ def join_group(place: Place, meeting: Meeting, offer: dict, backend: str, wait_s
         raise unconnected(place, backend, _reason_of_backend(fault)) from None
 
 
-def unconnected(place: Place, backend: str, detail: str) -> RunError:
+def unconnected(place: LaunchContext, backend: str, detail: str) -> RunError:
     """What to say where `join_group` fails, or does not end."""
     interface = os.environ.get("GLOO_SOCKET_IFNAME", "of its own choice")
     return RunError(
@@ -201,7 +201,7 @@ def leave_group() -> None:
     dist.destroy_process_group()
 
 
-def find_agent(place: Place, launch: int, limit_sec: float) -> tuple[str, int]:
+def find_agent(place: LaunchContext, launch: int, limit_sec: float) -> tuple[str, int]:
     """Where process 0 of a torchrun will listen: it says so in the agents' own store. Raises RunError."""
     try:
         store = dist.TCPStore(place.host, place.agent_port, timeout=datetime.timedelta(seconds=limit_sec))

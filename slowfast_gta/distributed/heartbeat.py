@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from slowfast_gta.distributed.place import Place
+from slowfast_gta.distributed.launch_context import LaunchContext
 
 BEAT_SEC = 1.0
 
@@ -53,10 +53,10 @@ class Connection:
         return message
 
 
-class Meeting:
+class ControlChannel:
     """The connections of a process to the others: of process 0 to all, of each other one to process 0."""
 
-    def __init__(self, place: Place, others: dict[int, Connection], names: list[str], limit_sec: float):
+    def __init__(self, place: LaunchContext, others: dict[int, Connection], names: list[str], limit_sec: float):
         """names: of all processes, for people: "process 1 of 2 (node2, pid 77)"."""
         self.place, self.others, self.names, self.limit_sec = place, others, names, limit_sec
         self.fault: dict | None = None  # {"rank", "reason", "exit_code"}: the first one that is known

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 
 from slowfast_gta.distributed import group
-from slowfast_gta.distributed.heartbeat import BEAT_SEC, Meeting
-from slowfast_gta.distributed.meeting import MeetingError, meet
-from slowfast_gta.distributed.place import Place
+from slowfast_gta.distributed.heartbeat import BEAT_SEC, ControlChannel
+from slowfast_gta.distributed.launch_context import LaunchContext
+from slowfast_gta.distributed.rendezvous import RendezvousError, rendezvous
 from slowfast_gta.errors import DISK_ERRNOS, ConfigError, Interrupted, RunError, UserError
 
 logger = logging.getLogger("slowfast_gta")
@@ -44,7 +44,7 @@ _left = threading.Event()  # this process has been one of a group
 
 
 @dataclass(frozen=True)
-class Terms:
+class LaunchConfig:
     """How processes work together; equal on all of them."""
 
     backend: str = "auto"  # auto | nccl | gloo
@@ -52,7 +52,7 @@ class Terms:
     folder: Path = Path()  # that all of them share
     timeout_sec: float = 50.0  # for coming together, and for a process that says nothing
     wait_sec: float = 1800.0  # that a process may keep the others waiting
-    about: dict = field(default_factory=dict)  # what all must have the same of, by name (meeting.meet)
+    must_match: dict = field(default_factory=dict)  # what all must have the same of, by name (rendezvous.rendezvous)
     number: int = 0  # of this launch among those of the same command
 
     @property
@@ -61,7 +61,7 @@ class Terms:
         return ("nccl" if self.on_gpu else "gloo") if self.backend == "auto" else self.backend
 
 
-def launch(job: Callable[..., object], args: tuple, place: Place, num_local: int, terms: Terms) -> None:
+def launch(job: Callable[..., object], args: tuple, place: LaunchContext, num_local: int, terms: LaunchConfig) -> None:
     """Run job(*args) on every process that `place` stands for: in this one if it is the only one, else in new ones.
 
     num_local: processes of a machine, where `place` is one. All end together: the first fault, of whichever process,
@@ -77,7 +77,7 @@ def launch(job: Callable[..., object], args: tuple, place: Place, num_local: int
     _spawn(processes, job, args, terms)
 
 
-def _run(place: Place, job: Callable, args: tuple, terms: Terms) -> None:
+def _run(place: LaunchContext, job: Callable, args: tuple, terms: LaunchConfig) -> None:
     """Run the job as the process at `place`; ends this process where it is one of several and any of them fails."""
     if terms.on_gpu:
         torch.cuda.set_device(_gpu_of(place))
@@ -89,10 +89,12 @@ def _run(place: Place, job: Callable, args: tuple, terms: Terms) -> None:
         if place.agent_port and not place.port:
             host, port = group.find_agent(place, terms.number, terms.timeout_sec)
             place = replace(place, host=host, port=port)
-        offer = group.open_store(place)
-        meeting, offer = meet(place, terms.about, offer, terms.folder, terms.timeout_sec, terms.number, _own_gpu(terms))
+        payload = group.open_store(place)
+        meeting, payload = rendezvous(
+            place, terms.must_match, payload, terms.folder, terms.timeout_sec, terms.number, _own_gpu(terms)
+        )
         meeting.watch(lambda fault: _end_with(meeting, fault))
-        _join(place, meeting, offer, terms)
+        _join(place, meeting, payload, terms)
         job(*args)
     except Interrupted:
         _leave(meeting)
@@ -104,7 +106,7 @@ def _run(place: Place, job: Callable, args: tuple, terms: Terms) -> None:
     _leave(meeting)
 
 
-def _gpu_of(place: Place) -> int:
+def _gpu_of(place: LaunchContext) -> int:
     """The number, on this machine, of this process's GPU; each may be shown only its own."""
     present = torch.cuda.device_count()
     if 1 < present <= place.local_rank:
@@ -115,14 +117,14 @@ def _gpu_of(place: Place) -> int:
     return place.local_rank if present > 1 else 0
 
 
-def _own_gpu(terms: Terms) -> str:
+def _own_gpu(terms: LaunchConfig) -> str:
     """The UUID of this process's GPU, where it must be its own: NCCL connects no two on one."""
     if not terms.on_gpu or terms.chosen_backend != "nccl":
         return ""
     return str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
 
 
-def _join(place: Place, meeting: Meeting, offer: dict, terms: Terms) -> None:
+def _join(place: LaunchContext, meeting: ControlChannel, payload: dict, terms: LaunchConfig) -> None:
     """The process group, in terms.timeout_sec: torch itself may try for very long."""
     backend = terms.chosen_backend
 
@@ -132,11 +134,11 @@ def _join(place: Place, meeting: Meeting, offer: dict, terms: Terms) -> None:
     alarm = threading.Timer(terms.timeout_sec, give_up)
     alarm.daemon = True
     alarm.start()
-    group.join_group(place, meeting, offer, backend, terms.wait_sec)
+    group.join_group(place, meeting, payload, backend, terms.wait_sec)
     alarm.cancel()
 
 
-def _leave(meeting: Meeting | None) -> None:
+def _leave(meeting: ControlChannel | None) -> None:
     if meeting is not None:
         meeting.close()
         group.leave_group()
@@ -146,14 +148,14 @@ def _leave(meeting: Meeting | None) -> None:
 # --------------------------------------------------------------------------------------------- how a process ends
 
 
-def _end_with(meeting: Meeting, fault: dict) -> None:
+def _end_with(meeting: ControlChannel, fault: dict) -> None:
     """End this process because another one failed. Runs in the watching thread: the main one may wait for ever."""
     who = meeting.names[fault["rank"]]
     _tell(meeting.place, f"{who} ended this run: {fault['reason']}")
     _exit(fault["exit_code"])
 
 
-def _end_because_of(fault: BaseException, meeting: Meeting | None, place: Place) -> None:
+def _end_because_of(fault: BaseException, meeting: ControlChannel | None, place: LaunchContext) -> None:
     """End this process because of its own `fault`, and tell the others; of two faults the first one is told."""
     _ignore_signals()
     reason, code, traceback = _reason(fault)
@@ -164,7 +166,7 @@ def _end_because_of(fault: BaseException, meeting: Meeting | None, place: Place)
             time.sleep(_LAST_WORDS_SEC)  # the watching thread knows more, and ends this process
         if not meeting.report(reason, code):
             time.sleep(_LAST_WORDS_SEC)
-    _tell(place, f"{'' if isinstance(fault, MeetingError) else _who(meeting, place)}{reason}", traceback)
+    _tell(place, f"{'' if isinstance(fault, RendezvousError) else _who(meeting, place)}{reason}", traceback)
     _exit(code)
 
 
@@ -195,11 +197,11 @@ def _reason(fault: BaseException) -> tuple[str, int, BaseException | None]:
     return f"{type(fault).__name__}: {fault}", 1, fault
 
 
-def _who(meeting: Meeting | None, place: Place) -> str:
+def _who(meeting: ControlChannel | None, place: LaunchContext) -> str:
     return f"{meeting.names[place.rank] if meeting else f'process {place.rank} of {place.world_size}'}: "
 
 
-def _tell(place: Place, sentence: str, fault: BaseException | None = None) -> None:
+def _tell(place: LaunchContext, sentence: str, fault: BaseException | None = None) -> None:
     """Into the log of this process, and on its console; processes of one machine that share one say it once."""
     has_log = logger.hasHandlers()  # not where it fails before it is set up
     if has_log:
@@ -232,7 +234,7 @@ def _exit(code: int) -> None:
 # ----------------------------------------------------------------------------------- the processes of one machine
 
 
-def _spawn(places: list[Place], job: Callable, args: tuple, terms: Terms) -> None:
+def _spawn(places: list[LaunchContext], job: Callable, args: tuple, terms: LaunchConfig) -> None:
     """Run the job at `places`, each in a new process, and wait for all. Raises what the first that fails stands for."""
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_child, args=(place, job, args, terms)) for place in places]
@@ -253,7 +255,7 @@ def _spawn(places: list[Place], job: Callable, args: tuple, terms: Terms) -> Non
     raise kind(f"{name} ended with exit code {code}; its reason is above.")
 
 
-def _child(place: Place, job: Callable, args: tuple, terms: Terms) -> None:
+def _child(place: LaunchContext, job: Callable, args: tuple, terms: LaunchConfig) -> None:
     os.setpgrp()  # Ctrl-C and SLURM's signals reach the parent alone, which passes each on once
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     code = 0

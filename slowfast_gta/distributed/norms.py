@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from slowfast_gta.distributed.group import get_world_size, total
+from slowfast_gta.distributed.group import all_reduce_sum, get_world_size
 
 
 class _Synchronized(nn.modules.batchnorm._BatchNorm):
@@ -52,9 +52,9 @@ class _Normalize(torch.autograd.Function):
         var_here, mean_here = var_here.double(), mean_here.double()
         count_here = mean_here.new_full((1,), x.numel() / x.shape[1])
         sums = torch.cat([count_here, count_here * mean_here])
-        count, sum_ = total(sums).split([1, len(mean_here)])
+        count, sum_ = all_reduce_sum(sums).split([1, len(mean_here)])
         mean = sum_ / count
-        var = total(count_here * (var_here + (mean_here - mean) ** 2)) / count
+        var = all_reduce_sum(count_here * (var_here + (mean_here - mean) ** 2)) / count
         scale = (var + eps).rsqrt()
         ctx.save_for_backward(x, weight, mean, scale, count)
         normalized = F.batch_norm(x, mean.to(weight.dtype), var.to(weight.dtype), weight, bias, training=False, eps=eps)
@@ -70,7 +70,7 @@ class _Normalize(torch.autograd.Function):
         grad, mean, scale = grad.to(wide), mean.to(wide).view(shape), scale.to(wide).view(shape)
         unit = (x.to(wide) - mean) * scale
         grad_bias, grad_weight = grad.sum(dims), (grad * unit).sum(dims)  # of this process: they are averaged later
-        both = total(torch.stack([grad_bias, grad_weight]).double()) / count
+        both = all_reduce_sum(torch.stack([grad_bias, grad_weight]).double()) / count
         mean_grad, mean_product = both.to(wide).view(2, *shape)
         grad_x = weight.to(wide).view(shape) * scale * (grad - mean_grad - unit * mean_product)
         return grad_x.to(x.dtype), grad_weight.to(weight.dtype), grad_bias.to(weight.dtype), None

@@ -17,16 +17,16 @@ from slowfast_gta.datasets.cleaned import sentence as sentence_of_mark
 from slowfast_gta.datasets.records import VideoDataset
 from slowfast_gta.engine.device import Normalize, build_normalize, device_from_cfg
 from slowfast_gta.engine.evaluation.results import (
-    headline,
+    format_summary,
     mean_loss,
     order_results,
     place_arrays,
     result_arrays,
-    sentence,
+    scalar_metrics,
     summarize,
 )
 from slowfast_gta.engine.evaluation.score import Scores, score_videos
-from slowfast_gta.engine.outputs import cross_entropy, num_right, side_by_side
+from slowfast_gta.engine.outputs import concat_heads, cross_entropy, num_correct
 from slowfast_gta.engine.precision import (
     LOWER,
     Rounding,
@@ -44,7 +44,7 @@ from slowfast_gta.loading.loader import ClipLoader, build_test_loader, build_tra
 from slowfast_gta.loading.shared_memory import check_shared_memory
 from slowfast_gta.models.build import build_model
 from slowfast_gta.models.fold import fold_batch_norms
-from slowfast_gta.models.packed import pack_
+from slowfast_gta.models.packed import prepack_convs_
 from slowfast_gta.models.weights.load import check_weights, load_weights_for
 from slowfast_gta.models.weights.report import WeightsReport
 
@@ -160,11 +160,11 @@ class Classification(Task):
         clips = self._clips(model, batch)
         logits = model(clips)
         if not batch.num_samples:
-            return Losses(0 * side_by_side(logits).float().sum())
+            return Losses(0 * concat_heads(logits).float().sum())
         total = cross_entropy(logits, batch.label, self.label_smoothing)
         if self.teacher is not None:
             total = total + self.teacher.loss(clips)
-        return Losses(total, {"top1": 100.0 * num_right(logits, batch.label)})
+        return Losses(total, {"top1": 100.0 * num_correct(logits, batch.label)})
 
     def forward(self, model: nn.Module, batch: Batch) -> None:
         model(self._clips(model, batch))
@@ -176,12 +176,12 @@ class Classification(Task):
         return self.normalize(batch.frames)
 
     def eval_form(self, model: nn.Module) -> nn.Module:
-        exact = pack_(fold_batch_norms(model))
+        exact = prepack_convs_(fold_batch_norms(model))
         if self.precision not in LOWER:
             return exact
         self._rounding = Rounding(self.precision, exact, self.num_classes)
         # Folded before it is rounded: what is rounded is rounded once.
-        return pack_(in_precision(fold_batch_norms(model), precision_dtype(self.precision)))
+        return prepack_convs_(in_precision(fold_batch_norms(model), precision_dtype(self.precision)))
 
     def load_weights(self, cfg: CfgNode, model: nn.Module, path: str | Path) -> str:
         return str(self.load_report(cfg, model, path).path)
@@ -227,8 +227,8 @@ class Classification(Task):
         return Evaluation(
             {"dataset": self.dataset_name} | results,
             arrays,
-            headline(results),
-            sentence(results),
+            scalar_metrics(results),
+            format_summary(results),
             tuple(remarks),
             tuple(found.bad_videos),
         )

@@ -37,7 +37,7 @@ def setup_logging(log_file: Path | None = None, is_main: bool = True, held: bool
     for handler in list(logger.handlers):
         handler.close()
         logger.removeHandler(handler)
-    if not (is_main and distributed.is_main() and distributed.find_place(os.environ).is_main):
+    if not (is_main and distributed.is_main() and distributed.find_launch_context(os.environ).is_main):
         logger.addHandler(_of_file(_rank_file(log_file), held) if log_file else logging.NullHandler())
         return
     console = _Console()

@@ -99,8 +99,8 @@ def processor_name() -> str:
 
 def start_line() -> str:
     """The command, the versions of what computes, and the machine."""
-    told = ", ".join(f"{name} {version}" for name, version in versions().items())
-    return f"{shlex.join(sys.argv)}\n{told}; on {socket.gethostname()}, {platform.platform()}, in {Path.cwd()}"
+    message = ", ".join(f"{name} {version}" for name, version in versions().items())
+    return f"{shlex.join(sys.argv)}\n{message}; on {socket.gethostname()}, {platform.platform()}, in {Path.cwd()}"
 
 
 def _ending(fault: BaseException) -> str:

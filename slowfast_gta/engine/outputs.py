@@ -10,40 +10,41 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Answers = Tensor | dict[str, Tensor]
+Outputs = Tensor | dict[str, Tensor]
 
 
-def pairs(answers: Answers, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
+def per_head(answers: Outputs, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
     """[((B, K), (B,))], one for each output."""
     if isinstance(answers, dict):
         return list(zip(answers.values(), labels.unbind(1), strict=True))
     return [(answers, labels)]
 
 
-def cross_entropy(answers: Answers, labels: Tensor, label_smoothing: float) -> Tensor:
+def cross_entropy(answers: Outputs, labels: Tensor, label_smoothing: float) -> Tensor:
     """The loss; of several outputs, the sum of theirs."""
     losses: Iterator[Any] = (
-        F.cross_entropy(one.float(), wanted, label_smoothing=label_smoothing) for one, wanted in pairs(answers, labels)
+        F.cross_entropy(one.float(), wanted, label_smoothing=label_smoothing)
+        for one, wanted in per_head(answers, labels)
     )
     return sum(losses)
 
 
-def num_right(answers: Answers, labels: Tensor) -> Tensor:
+def num_correct(answers: Outputs, labels: Tensor) -> Tensor:
     """How many of the B answers are right: 0-d, on their device."""
-    return torch.stack([one.argmax(1) == wanted for one, wanted in pairs(answers, labels)]).all(0).sum()
+    return torch.stack([one.argmax(1) == wanted for one, wanted in per_head(answers, labels)]).all(0).sum()
 
 
-def side_by_side(answers: Answers) -> Tensor:
+def concat_heads(answers: Outputs) -> Tensor:
     """(B, K), or (B, K of all outputs together)."""
     return torch.cat(list(answers.values()), 1) if isinstance(answers, dict) else answers
 
 
-def detached(answers: Answers) -> Answers:
+def detached(answers: Outputs) -> Outputs:
     """The same without gradients."""
     return {name: one.detach() for name, one in answers.items()} if isinstance(answers, dict) else answers.detach()
 
 
-def joined(parts: list[Any]) -> Answers:
+def concat_batches(parts: list[Any]) -> Outputs:
     """The answers of the parts of a batch as those of the whole."""
     if isinstance(parts[0], dict):
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

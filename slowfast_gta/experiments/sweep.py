@@ -116,9 +116,11 @@ class _Process:
 
     def fault(self) -> str:
         lines = self.job.said.read_text(errors="replace").splitlines()[-_LAST_LINES:]
-        told = "\n  ".join(lines)
+        message = "\n  ".join(lines)
         run = self.job.run
-        return f"{run.row}, seed {run.seed}, ended with exit code {self._popen.returncode} ({self.job.said}):\n  {told}"
+        return (
+            f"{run.row}, seed {run.seed}, ended with exit code {self._popen.returncode} ({self.job.said}):\n  {message}"
+        )
 
     def terminate(self) -> None:
         self._popen.terminate()

@@ -131,8 +131,8 @@ def _strings(top: "_Mapping", key: str, default: list[str]) -> list[str]:
 def _claims(top: "_Mapping", names: list[str]) -> Iterator[tuple[str, str]]:
     for claim in top.take("CLAIMS", list, []):
         if not isinstance(claim, list) or len(claim) != 2 or not set(map(str, claim)) <= set(names):
-            told = ", ".join(names)
-            top.refuse("CLAIMS", f"{claim!r} is no claim: [A, B] says that A is above B, both rows of: {told}.")
+            message = ", ".join(names)
+            top.refuse("CLAIMS", f"{claim!r} is no claim: [A, B] says that A is above B, both rows of: {message}.")
         yield str(claim[0]), str(claim[1])
 
 
@@ -206,8 +206,8 @@ class _Mapping:
     def check_all_taken(self) -> None:
         for key, node in self._nodes.items():
             if key not in self._taken:
-                told = ", ".join(self._taken)
-                raise ConfigError(f"{self._at(node)}: {key} is no key of {self._what}. It has: {told}.", [key])
+                message = ", ".join(self._taken)
+                raise ConfigError(f"{self._at(node)}: {key} is no key of {self._what}. It has: {message}.", [key])
 
     def refuse(self, key: str, text: str, node: yaml.Node | None = None) -> NoReturn:
         raise ConfigError(f"{self._at(node or self._nodes.get(key) or self._node)}: {text}", [key])

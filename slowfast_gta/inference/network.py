@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from slowfast_gta.datasets.build import DATASET_REGISTRY
 from slowfast_gta.engine.device import Normalize, build_normalize, device_from_cfg, device_of
 from slowfast_gta.engine.fixed_batch import filled_up
-from slowfast_gta.engine.outputs import side_by_side
+from slowfast_gta.engine.outputs import concat_heads
 from slowfast_gta.engine.precision import (
     LOWER,
     Rounding,
@@ -34,7 +34,7 @@ from slowfast_gta.errors import ConfigError
 from slowfast_gta.loading.transforms import to_clips
 from slowfast_gta.models.build import build_model
 from slowfast_gta.models.fold import fold_batch_norms
-from slowfast_gta.models.packed import pack_
+from slowfast_gta.models.packed import prepack_convs_
 from slowfast_gta.models.weights.load import load_weights_for
 
 POOLS = ("avg", "spatial", "space", "none")
@@ -81,17 +81,17 @@ class EvalNetwork:
         answers = {}
         if self.rounding is not None and not self.rounding.is_done:
             both = (self.rounding.exact_on(self.model)(exact), self.model(inputs))
-            self.rounding.compare(*(side_by_side(found)[: len(clips)] for found in both))
+            self.rounding.compare(*(concat_heads(found)[: len(clips)] for found in both))
         if wanted.layer and wanted.layer != HEAD:
             with features_of(self.model, wanted.layer, lambda x: pooled(x, wanted.pool, wanted.layer)) as found:
                 features = self.model.features(inputs)
                 if wanted.layer == FEATURES:
                     found.append(pooled(features, wanted.pool, wanted.layer))
                 if wanted.probabilities:
-                    answers["probabilities"] = side_by_side(self.model.head(features))
+                    answers["probabilities"] = concat_heads(self.model.head(features))
             answers["features"] = joined_pathways(found, wanted.pool, wanted.layer)
         else:
-            answers["probabilities"] = side_by_side(self.model(inputs))
+            answers["probabilities"] = concat_heads(self.model(inputs))
             if wanted.layer == HEAD:
                 answers["features"] = answers["probabilities"]
         return {name: _array(value[: len(clips)]) for name, value in answers.items()}
@@ -230,9 +230,9 @@ def build_eval_network(
     loaded = build_loaded_network(cfg, weights, torch.float64 if dtype == torch.float64 else torch.float32)
     rounding = None
     if precision in LOWER:
-        rounding = Rounding(precision, pack_(copy.deepcopy(loaded.model)), num_classes_from_cfg(cfg))
+        rounding = Rounding(precision, prepack_convs_(copy.deepcopy(loaded.model)), num_classes_from_cfg(cfg))
     return EvalNetwork(
-        pack_(in_precision(loaded.model, dtype)).to(device),
+        prepack_convs_(in_precision(loaded.model, dtype)).to(device),
         build_normalize(cfg),
         batch_size or cfg.TEST.BATCH_SIZE,
         dtype,

@@ -10,7 +10,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast_gta.config.arguments import load_one_config
 from slowfast_gta.config.trust import is_trusted, plugins_named
-from slowfast_gta.distributed import find_place
+from slowfast_gta.distributed import find_launch_context
 from slowfast_gta.engine.checkpoint.checkpoint import checkpoint_dir, list_checkpoints
 from slowfast_gta.errors import ConfigError, WeightsError
 from slowfast_gta.models.weights.download import local_weights
@@ -86,7 +86,7 @@ def find_weights(weights: str | Path | None, files: Sequence[str], output_dir: s
 
 def place_of_process(environment: Mapping[str, str]) -> tuple[int, int, int]:
     """(rank, number of processes, rank on this machine) as torchrun or srun say; (0, 1, 0) without them."""
-    place = find_place(environment)
+    place = find_launch_context(environment)
     return place.rank, place.world_size, place.local_rank
 
 

@@ -23,7 +23,7 @@ from slowfast_gta.loading.batch import BadVideo, Batch
 from slowfast_gta.loading.compact import VideoRecords
 from slowfast_gta.loading.sampling import ClipSampling
 from slowfast_gta.loading.transforms import TestTransform, TrainTransform, mirror_image, to_clips
-from slowfast_gta.loading.watch import Watch
+from slowfast_gta.loading.watchdog import StuckWorkerWatchdog
 from slowfast_gta.video.readers import open_video
 
 Label = int | tuple[int, ...]  # the latter with several outputs
@@ -49,10 +49,10 @@ class _Clips(Dataset):
 
     frame_pattern = ""  # which files of a folder are its frames, as DATA.FRAME_PATTERN
 
-    def __init__(self, records: Sequence[VideoRecord], watch: Watch | None):
+    def __init__(self, records: Sequence[VideoRecord], watch: StuckWorkerWatchdog | None):
         """`watch` has the time limit and notes what is read."""
         self.records = records
-        self.watch = watch or Watch()
+        self.watch = watch or StuckWorkerWatchdog()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -80,7 +80,7 @@ class TrainClips(_Clips):
         mirror_labels: Sequence[int | None] | Sequence[Sequence[int | None]],
         seed: int,
         replace: bool = False,
-        watch: Watch | None = None,
+        watch: StuckWorkerWatchdog | None = None,
     ):
         """`mirror_labels`: by label, that of the mirror image, None to never mirror; with several outputs one for each.
 
@@ -149,7 +149,7 @@ class TestViews(_Clips):
         sampling: ClipSampling,
         transform: TestTransform,
         num_clips: int,
-        watch: Watch | None = None,
+        watch: StuckWorkerWatchdog | None = None,
     ):
         super().__init__(records, watch)
         self.sampling = sampling

@@ -25,14 +25,14 @@ from slowfast_gta.loading.compact import VideoRecords
 from slowfast_gta.loading.sampling import ClipSampling
 from slowfast_gta.loading.shared_memory import lost_batch_fault
 from slowfast_gta.loading.transforms import TestTransform, TrainTransform
-from slowfast_gta.loading.watch import Watch
-from slowfast_gta.processes.workers import shielded, start_method, start_worker
+from slowfast_gta.loading.watchdog import StuckWorkerWatchdog
+from slowfast_gta.processes.workers import signals_blocked, start_method, start_worker
 from slowfast_gta.video.frame_names import parse_pattern
 
 logger = logging.getLogger(__name__)
 
 
-class TrainOrder:
+class TrainBatchSampler:
     """The batches of one epoch for one process: lists of (epoch, index).
 
     The last batch, where it is incomplete, is dropped, or else shared as the others are: of one with fewer clips than
@@ -56,7 +56,7 @@ class TrainOrder:
             yield [(self.epoch, index) for index in batch[share].tolist()]
 
 
-class TestOrder:
+class TestBatchSampler:
     """The batches of a test for one process: every `world_size`-th of the list's.
 
     They hold the same videos however many processes share them: a batch of another size may round differently.
@@ -86,7 +86,7 @@ class ClipLoader:
     def __init__(
         self,
         clips: TrainClips | TestViews,
-        order: TrainOrder | TestOrder,
+        order: TrainBatchSampler | TestBatchSampler,
         num_workers: int,
         pin_memory: bool = False,
     ):
@@ -149,7 +149,7 @@ class ClipLoader:
         handler = signal.getsignal(signal.SIGCHLD)
         try:
             with watch.ending_stuck_workers(self.clips.records):
-                with shielded():
+                with signals_blocked():
                     batches = iter(self._batches)
                 _restore(handler)
                 while (batch := self._next(batches)) is not None:
@@ -194,7 +194,7 @@ def build_train_loader(cfg: CfgNode, dataset: VideoDataset | None = None) -> Cli
     mirror_labels = build_mirror_labels(cfg, dataset)
     replace = cfg.DATA.ON_ERROR == "replace"
     clips = TrainClips(
-        records, ClipSampling.from_cfg(cfg), transform, mirror_labels, cfg.RNG_SEED, replace, build_watch(cfg)
+        records, ClipSampling.from_cfg(cfg), transform, mirror_labels, cfg.RNG_SEED, replace, build_watchdog(cfg)
     )
     clips.frame_pattern = build_frame_pattern(cfg)
     if num_left := len(records) % batch_size:
@@ -208,7 +208,7 @@ def build_train_loader(cfg: CfgNode, dataset: VideoDataset | None = None) -> Cli
                 f"The last batch of an epoch has {num_left} video{'s' * (num_left > 1)} instead of {batch_size} "
                 "(TRAIN.DROP_LAST False)."
             )
-    order = TrainOrder(len(records), batch_size, cfg.RNG_SEED, get_rank(), world_size, cfg.TRAIN.DROP_LAST)
+    order = TrainBatchSampler(len(records), batch_size, cfg.RNG_SEED, get_rank(), world_size, cfg.TRAIN.DROP_LAST)
     workers, pin_memory = cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.PIN_MEMORY
     return ClipLoader(clips, order, workers, pin_memory)
 
@@ -226,12 +226,12 @@ def build_test_loader(cfg: CfgNode, split: str, dataset: VideoDataset | None = N
     sampling = ClipSampling.from_cfg(cfg)
     if split != "test":
         sampling = sampling.centred()
-    clips = TestViews(records, sampling, TestTransform.from_cfg(cfg, num_crops), num_clips, build_watch(cfg))
+    clips = TestViews(records, sampling, TestTransform.from_cfg(cfg, num_crops), num_clips, build_watchdog(cfg))
     clips.frame_pattern = build_frame_pattern(cfg)
     videos_per_batch = max(1, cfg.TEST.BATCH_SIZE // clips.num_views)
     if cfg.TEST.FULL_RESOLUTION:
         videos_per_batch = 1  # each may have a shape of its own
-    order = TestOrder(len(records), videos_per_batch, get_rank(), get_world_size())
+    order = TestBatchSampler(len(records), videos_per_batch, get_rank(), get_world_size())
     return ClipLoader(clips, order, cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.PIN_MEMORY)
 
 
@@ -242,9 +242,9 @@ def build_frame_pattern(cfg: CfgNode) -> str:
     return cfg.DATA.FRAME_PATTERN
 
 
-def build_watch(cfg: CfgNode) -> Watch:
+def build_watchdog(cfg: CfgNode) -> StuckWorkerWatchdog:
     """The time limit of DATA_LOADER, for its workers."""
-    return Watch(cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.SAMPLE_TIMEOUT_SEC)
+    return StuckWorkerWatchdog(cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.SAMPLE_TIMEOUT_SEC)
 
 
 def build_mirror_labels(cfg: CfgNode, dataset: VideoDataset) -> list[int | None] | list[list[int | None]]:

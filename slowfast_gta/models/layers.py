@@ -30,12 +30,12 @@ def gpu_form() -> Iterator[None]:
         _forced = before
 
 
-def fold(x: Tensor) -> Tensor:
+def frames_to_batch(x: Tensor) -> Tensor:
     """(B, C, T, H, W) as (B*T, C, H, W); a view where memory is channels_last_3d."""
     return x.transpose(1, 2).flatten(0, 1)
 
 
-def unfold(x: Tensor, num_frames: int) -> Tensor:
+def batch_to_frames(x: Tensor, num_frames: int) -> Tensor:
     """(B*T, C, H, W) as (B, C, T, H, W); always a view."""
     if num_frames == 1:
         # unflatten gives an axis of one a stride that misleads torch's BatchNorm on CPUs: its gradient comes out wrong.
@@ -120,8 +120,10 @@ class Conv3d(nn.Conv3d):
         if self.kernel_size[0] > 1 or self.stride[0] > 1:
             return super().forward(x)
         weight = self.weight.squeeze(2)
-        images = F.conv2d(fold(x), weight, self.bias, self.stride[1:], self.padding[1:], self.dilation[1:], self.groups)
-        return unfold(images, x.shape[2])
+        images = F.conv2d(
+            frames_to_batch(x), weight, self.bias, self.stride[1:], self.padding[1:], self.dilation[1:], self.groups
+        )
+        return batch_to_frames(images, x.shape[2])
 
 
 class BatchNorm3d(nn.BatchNorm3d):
@@ -137,7 +139,7 @@ class BatchNorm3d(nn.BatchNorm3d):
 
     def of_images(self, x: Tensor) -> Tensor:
         """The same of (B*T, C, H, W)."""
-        return unfold(super().forward(fold(x)), x.shape[2])
+        return batch_to_frames(super().forward(frames_to_batch(x)), x.shape[2])
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.ndim not in (4, 5):
@@ -164,7 +166,7 @@ class Projection(nn.Conv3d):
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return unfold(F.conv2d(fold(x), self.weight.squeeze(2), self.bias), x.shape[2])
+        return batch_to_frames(F.conv2d(frames_to_batch(x), self.weight.squeeze(2), self.bias), x.shape[2])
 
 
 def project(x: Tensor, *projections: nn.Conv3d) -> Sequence[Tensor]:
@@ -177,10 +179,10 @@ def project(x: Tensor, *projections: nn.Conv3d) -> Sequence[Tensor]:
     if len(projections) < 2 or not (ours and takes_gpu_form(x)) or len(biases) not in (0, len(projections)):
         return [projection(x) for projection in projections]
     weight = torch.cat([projection.weight for projection in projections]).squeeze(2)
-    images = F.conv2d(fold(x), weight, torch.cat(biases) if biases else None)
-    return unfold(images, x.shape[2]).split([projection.out_channels for projection in projections], 1)
+    images = F.conv2d(frames_to_batch(x), weight, torch.cat(biases) if biases else None)
+    return batch_to_frames(images, x.shape[2]).split([projection.out_channels for projection in projections], 1)
 
 
 def max_pool_frames(x: Tensor) -> Tensor:
     """The stem's 3x3 max-pool with stride 2, frame by frame."""
-    return unfold(F.max_pool2d(fold(x), kernel_size=3, stride=2, padding=1), x.shape[2])
+    return batch_to_frames(F.max_pool2d(frames_to_batch(x), kernel_size=3, stride=2, padding=1), x.shape[2])

@@ -44,7 +44,7 @@ class StageLayout:
 
 
 @dataclass(frozen=True)
-class Place:
+class InsertionPoint:
     """A place where an attention block goes: after block `index` of `stage` (2..5) in `pathway`."""
 
     stage: int
@@ -101,10 +101,10 @@ def build_layout(cfg: CfgNode) -> list[list[StageLayout]]:
     return stages
 
 
-def attention_places(layout: list[list[StageLayout]], location: list[list[list[int]]]) -> list[Place]:
+def attention_places(layout: list[list[StageLayout]], location: list[list[list[int]]]) -> list[InsertionPoint]:
     """The places that `location` (ATTENTION.LOCATION or NONLOCAL.LOCATION) names in `layout`."""
     return [
-        Place(number + 2, pathway, index, stage.dim_out, stage.num_frames, stage.spatial_size)
+        InsertionPoint(number + 2, pathway, index, stage.dim_out, stage.num_frames, stage.spatial_size)
         for number, pathways in enumerate(location)
         for pathway, indices in enumerate(pathways)
         for index in indices

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from slowfast_gta.models.layers import Conv3d, Projection, add, fold, max_pool_frames, unfold
+from slowfast_gta.models.layers import Conv3d, Projection, add, batch_to_frames, frames_to_batch, max_pool_frames
 from slowfast_gta.models.resnet import ResBlock, Stem
 from slowfast_gta.models.shift import temporal_shift
 
@@ -25,16 +25,16 @@ class PackedConv3d(Conv3d):
             out = super().forward(x)
             out = out if onto is None else add(onto, out)
             return F.relu_(out) if relu else out
-        images = fold(x)
+        images = frames_to_batch(x)
         numbers = (self.bias, self.padding[1:], self.stride[1:], self.dilation[1:], self.groups)
         act = "relu" if relu else "none"
         if onto is None:
             out = torch.ops.mkldnn._convolution_pointwise(images, self._weight(images), *numbers, act, [], "")
         else:
             out = torch.ops.mkldnn._convolution_pointwise_.binary(
-                fold(onto), images, self._weight(images), *numbers, "add", 1.0, act if relu else None, [], ""
+                frames_to_batch(onto), images, self._weight(images), *numbers, "add", 1.0, act if relu else None, [], ""
             )
-        return unfold(out, x.shape[2])
+        return batch_to_frames(out, x.shape[2])
 
     def __getstate__(self) -> dict:
         """What a copy gets: not the packed weight, which cannot be copied."""
@@ -79,7 +79,7 @@ class PackedResBlock(ResBlock):
 _PACKED = {Conv3d: PackedConv3d, Projection: PackedConv3d, Stem: PackedStem, ResBlock: PackedResBlock}
 
 
-def pack_(model: nn.Module) -> nn.Module:
+def prepack_convs_(model: nn.Module) -> nn.Module:
     """`model`, of which every BatchNorm has been folded (models/fold.py), in the form of this file.
 
     A residual block then writes its answer over its input where that is its shortcut: nobody else may keep it.

@@ -19,7 +19,7 @@ from slowfast_gta.models.attention.build import build_attention, choose_attentio
 from slowfast_gta.models.build import MODEL_REGISTRY, Host
 from slowfast_gta.models.heads import ResNetBasicHead
 from slowfast_gta.models.layers import BatchNorm3d, Conv3d, add, max_pool_frames, relu
-from slowfast_gta.models.layout import TEMPORAL_KERNELS, Place, StageLayout, attention_places, build_layout
+from slowfast_gta.models.layout import TEMPORAL_KERNELS, InsertionPoint, StageLayout, attention_places, build_layout
 from slowfast_gta.models.recompute import recomputed
 from slowfast_gta.models.refine import AFR, build_refine
 from slowfast_gta.models.shift import temporal_shift
@@ -118,7 +118,7 @@ class ResStage(Host):
         self.add_module(name, module)
         self._order[pathway].append(name)
 
-    def insert(self, kind: str, place: Place, block: nn.Module) -> None:
+    def insert(self, kind: str, place: InsertionPoint, block: nn.Module) -> None:
         """Place `block` after the place's residual block; its state-dict name is pathway{p}_{kind}{index}."""
         name = f"pathway{place.pathway}_{kind}{place.index}"
         self.add_module(name, block)
@@ -179,7 +179,7 @@ def build_stages(cfg: CfgNode, layout: list[list[StageLayout]]) -> list[ResStage
     return stages
 
 
-def build_nonlocal(cfg: CfgNode, place: Place) -> nn.Module:
+def build_nonlocal(cfg: CfgNode, place: InsertionPoint) -> nn.Module:
     """PySlowFast's own non-local block: NL, pooled before the projections, biases, its option names."""
     node = cfg.NONLOCAL
     options = {

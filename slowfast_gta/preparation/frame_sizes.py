@@ -40,15 +40,15 @@ class SizeEstimate:
         """For people."""
         if not self.num_measured:
             return "How large the frames will be is not known: none of the videos tried could be read."
-        told = (
+        message = (
             f"The frames of {self.num_videos} video{'s' * (self.num_videos != 1)} will take about "
             f"{self.num_bytes / _GB:.3g} GB ({self.bytes_a_frame / 1e3:.3g} kB a frame, seen in {self.num_measured} of "
             f"the videos); {self.free_bytes / _GB:.3g} GB are free there."
         )
         if self.fits:
-            return told
+            return message
         return (
-            f"{told} They will not fit. Free space, or stop this and give --short-side or --fps, or a folder on "
+            f"{message} They will not fit. Free space, or stop this and give --short-side or --fps, or a folder on "
             "another disk."
         )
 

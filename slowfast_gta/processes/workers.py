@@ -30,7 +30,7 @@ def start_method(preload: str = "slowfast_gta.loading.clips") -> Any:
 
 
 @contextmanager
-def shielded() -> Iterator[None]:
+def signals_blocked() -> Iterator[None]:
     """Processes that start inside `with` begin with _SIGNALS held back: the server of the workers for ever."""
     resource_tracker.ensure_running()  # its start, which comes with that of the server, would let signals through
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)

@@ -1,4 +1,4 @@
-"""The doctor of data sets, on miniatures of all of them with every kind of fault put in."""
+"""The checks of data sets, on miniatures of all of them with every kind of fault put in."""
 
 import json
 import os
@@ -230,7 +230,7 @@ def seen(folder: Path) -> int:
     return sum(len(path.read_text()) for path in folder.rglob("*.seen"))
 
 
-def test_a_crashing_and_a_hanging_file_do_not_take_the_doctor_down(cfg_of_copy, tmp_path):
+def test_a_crashing_and_a_hanging_file_do_not_take_the_check_down(cfg_of_copy, tmp_path):
     report = check(cfg_of_copy[0], tmp_path, crash_or_hang, timeout_sec=2.0)
     assert counts(report) == {"hangs or crashes": 2} and report["num_videos"] == 18
     assert "1004.webm: the process that read it was ended by SIGSEGV" in sentences(report, "hangs or crashes")

@@ -21,7 +21,7 @@ from group_jobs import (
 from torch import nn
 
 from slowfast_gta import distributed
-from slowfast_gta.distributed import Place, Terms
+from slowfast_gta.distributed import LaunchConfig, LaunchContext
 from slowfast_gta.distributed.group import _reason_of_backend
 from slowfast_gta.distributed.launch import _own_gpu
 from slowfast_gta.distributed.norms import SyncBatchNorm3d
@@ -30,7 +30,9 @@ from slowfast_gta.errors import ConfigError, Interrupted, RunError
 
 def everywhere(job, folder: Path, *args, num: int = 2) -> None:
     """job(*args) in new processes of this machine."""
-    distributed.launch(job, args, Place(), num, Terms(folder=folder, timeout_sec=40, about={"code": "test"}))
+    distributed.launch(
+        job, args, LaunchContext(), num, LaunchConfig(folder=folder, timeout_sec=40, must_match={"code": "test"})
+    )
 
 
 # -------------------------------------------------------------------------------------- what is the same on one
@@ -116,7 +118,7 @@ def test_nccl_s_own_last_words_are_kept():
 def test_a_gpu_must_be_a_process_s_own_where_nccl_connects_them(monkeypatch, backend, on_gpu, wanted):
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: SimpleNamespace(uuid=f"u{number}"))
-    assert _own_gpu(Terms(backend, on_gpu)) == wanted
+    assert _own_gpu(LaunchConfig(backend, on_gpu)) == wanted
 
 
 # ------------------------------------------------------------------------------------------------ on one process
@@ -128,10 +130,10 @@ def test_on_one_process_everything_does_nothing():
     assert distributed.gather({"a": 1}) == [{"a": 1}]
     assert distributed.any_process(True) is True and distributed.any_process(False) is False
     value, model = torch.tensor([1.0]), nn.Linear(1, 1)
-    assert distributed.mean(value) is value and distributed.total(value) is value
+    assert distributed.all_reduce_mean(value) is value and distributed.all_reduce_sum(value) is value
     assert distributed.data_parallel(model) is model and distributed.weight_of_sample([4]) == 0.25
     assert distributed.exchange(4, 1) == [[4, 1]]
     distributed.pool_statistics(model)
     done = []
-    distributed.launch(done.append, (1,), Place(), 1, Terms())
+    distributed.launch(done.append, (1,), LaunchContext(), 1, LaunchConfig())
     assert done == [1]

@@ -35,7 +35,7 @@ class Outcome:
     `seconds`: of each command; `cpu_seconds`: of all of them, what they would take on one core that is theirs alone."""
 
     num_videos: int
-    num_right: int
+    num_correct: int
     num_classes: int
     seconds: dict[str, float]
     cpu_seconds: float
@@ -49,7 +49,7 @@ class Outcome:
 
     @property
     def holds(self) -> bool:
-        return self.num_right / self.num_videos > self.bound and self.peak_gb < MOST_GB
+        return self.num_correct / self.num_videos > self.bound and self.peak_gb < MOST_GB
 
 
 def commands_of_the_page() -> list[str]:
@@ -71,8 +71,8 @@ def follow(seed: int, folder: Path) -> Outcome:
     with (folder / "answers.csv").open(newline="", encoding="utf-8") as file:
         answers = [(Path(row["video"]).parent.name, row["class"]) for row in csv.DictReader(file)]
     classes = {name for name, _ in answers}
-    num_right = sum(name == answer for name, answer in answers)
-    return Outcome(len(answers), num_right, len(classes), seconds, cpu_seconds, peak_gb)
+    num_correct = sum(name == answer for name, answer in answers)
+    return Outcome(len(answers), num_correct, len(classes), seconds, cpu_seconds, peak_gb)
 
 
 def _run(line: str, folder: Path) -> tuple[float, float]:

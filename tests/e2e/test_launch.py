@@ -209,7 +209,7 @@ def test_the_death_of_one_is_the_end_of_the_other(ssv2, tmp_path, victim):
     assert re.search(told, said.splitlines()[-1]), said
 
 
-@pytest.mark.slow  # tests/distributed/test_meeting.py has it in threads, quickly
+@pytest.mark.slow  # tests/distributed/test_rendezvous.py has it in threads, quickly
 @pytest.mark.parametrize("victim", [0, 1])
 def test_one_that_is_stopped_for_too_long_is_the_end_of_both(ssv2, tmp_path, victim):
     processes = start_shards(2, ssv2, tmp_path, *ENDLESS, "DIST_TIMEOUT_SEC", 12)

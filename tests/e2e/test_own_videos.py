@@ -17,10 +17,10 @@ def test_the_page_goes_from_videos_to_answers():
 
 
 @pytest.mark.parametrize(
-    ("num_right", "peak_gb", "holds"), [(33, 1.0, True), (32, 1.0, False), (25, 1.0, False), (90, MOST_GB, False)]
+    ("num_correct", "peak_gb", "holds"), [(33, 1.0, True), (32, 1.0, False), (25, 1.0, False), (90, MOST_GB, False)]
 )
-def test_what_holds_is_more_than_guessing_in_less_than_4_gb(num_right, peak_gb, holds):
-    outcome = Outcome(100, num_right, 4, {}, 0.0, peak_gb)
+def test_what_holds_is_more_than_guessing_in_less_than_4_gb(num_correct, peak_gb, holds):
+    outcome = Outcome(100, num_correct, 4, {}, 0.0, peak_gb)
     assert abs(outcome.bound - 0.3212) < 1e-3 and outcome.holds == holds
 
 

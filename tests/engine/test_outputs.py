@@ -14,9 +14,9 @@ from slowfast_gta import build_model, load_config, load_weights
 from slowfast_gta.commands import run_command
 from slowfast_gta.engine.checkpoint.checkpoint import list_checkpoints
 from slowfast_gta.engine.evaluation.metrics import joint_topk_accuracy, topk_accuracy
-from slowfast_gta.engine.evaluation.results import headline, sentence, summarize
+from slowfast_gta.engine.evaluation.results import format_summary, scalar_metrics, summarize
 from slowfast_gta.engine.evaluation.score import Scores
-from slowfast_gta.engine.outputs import cross_entropy, num_right
+from slowfast_gta.engine.outputs import cross_entropy, num_correct
 from slowfast_gta.errors import WeightsError
 from slowfast_gta.inference.predictor import build_predictor
 from slowfast_gta.models.heads import ResNetBasicHead
@@ -70,16 +70,16 @@ def test_the_loss_is_the_sum_and_an_answer_is_right_when_all_its_parts_are():
     wanted = sum(F.cross_entropy(answers[n], labels[:, i], label_smoothing=0.1) for i, n in enumerate(answers))
     assert cross_entropy(answers, labels, 0.1).item() == pytest.approx(wanted.item(), rel=1e-6)
     right = torch.stack([answers["verb"].argmax(1), answers["noun"].argmax(1)], 1)
-    assert num_right(answers, right) == 5
+    assert num_correct(answers, right) == 5
     right[1, 0] = (right[1, 0] + 1) % 3
     right[3, 1] = (right[3, 1] + 1) % 4
-    assert num_right(answers, right) == 3
+    assert num_correct(answers, right) == 3
 
 
 def test_one_output_has_the_plain_loss():
     logits, labels = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
     assert torch.equal(cross_entropy(logits, labels, 0.2), F.cross_entropy(logits, labels, label_smoothing=0.2))
-    assert num_right(logits, logits.argmax(1)) == 6 and num_right(logits, (logits.argmax(1) + 1) % 3) == 0
+    assert num_correct(logits, logits.argmax(1)) == 6 and num_correct(logits, (logits.argmax(1) + 1) % 3) == 0
 
 
 def test_joint_accuracy_against_a_loop():
@@ -115,11 +115,11 @@ def test_a_summary_has_the_pair_and_each_output():
     assert {name: values["top1"] for name, values in results["outputs"].items()} == {"verb": 75.0, "noun": 75.0}
     assert results["outputs"]["verb"]["per_class"][2] == {"name": "open", "accuracy": None, "num_videos": 0}
     assert [row["num_videos"] for row in results["outputs"]["noun"]["per_class"]] == [2, 0, 2, 0]
-    said = sentence(results)
+    said = format_summary(results)
     assert (
         said.startswith("NOT FINAL, 1 videos missing: top-1 50.00 %") and "verb top-1 75.00 %, top-5 100.00 %" in said
     )
-    assert headline(results)["noun_top1"] == 75.0 and headline(results)["top1"] == 50.0
+    assert scalar_metrics(results)["noun_top1"] == 75.0 and scalar_metrics(results)["top1"] == 50.0
     json.dumps(results, allow_nan=False)
 
 

@@ -15,7 +15,7 @@ from made_videos import write_video
 from slowfast_gta.config.defaults import get_defaults
 from slowfast_gta.errors import ConfigError, DataError, RunError
 from slowfast_gta.loading import loader as loader_module
-from slowfast_gta.loading.loader import TestOrder, TrainOrder, build_test_loader, build_train_loader
+from slowfast_gta.loading.loader import TestBatchSampler, TrainBatchSampler, build_test_loader, build_train_loader
 
 CLASSES = ["Moving something left to right", "Closing something", "Turning leftover food"]
 NUM_TRAIN, NUM_VAL = 14, 7
@@ -138,8 +138,8 @@ def test_a_killed_worker_is_a_sentence(cfg):
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])
 def test_processes_share_each_batch(world_size):
-    orders = [TrainOrder(103, 8, 7, rank, world_size) for rank in range(world_size)]
-    alone = TrainOrder(103, 8, 7, 0, 1)
+    orders = [TrainBatchSampler(103, 8, 7, rank, world_size) for rank in range(world_size)]
+    alone = TrainBatchSampler(103, 8, 7, 0, 1)
     for order in [*orders, alone]:
         order.epoch = 2
     for shares, whole in zip(zip(*orders, strict=True), alone, strict=True):
@@ -157,7 +157,7 @@ def some_sizes(number: int, at_least: int) -> list[tuple[int, int, int]]:
 
 def test_every_video_is_tested_once_however_many_there_are():
     for num_videos, videos_per_batch, world_size in some_sizes(500, at_least=0):
-        orders = [TestOrder(num_videos, videos_per_batch, rank, world_size) for rank in range(world_size)]
+        orders = [TestBatchSampler(num_videos, videos_per_batch, rank, world_size) for rank in range(world_size)]
         indices = [index for order in orders for batch in order for index in batch]
         assert sorted(indices) == list(range(num_videos)), (num_videos, videos_per_batch, world_size)
         assert all(len(list(order)) == len(order) for order in orders)
@@ -165,8 +165,8 @@ def test_every_video_is_tested_once_however_many_there_are():
 
 def test_an_epoch_is_the_same_clips_however_many_processes_share_it():
     for num_videos, batch_size, world_size in some_sizes(200, at_least=1):
-        orders = [TrainOrder(num_videos, batch_size, 3, rank, world_size) for rank in range(world_size)]
-        alone = TrainOrder(num_videos, batch_size, 3, 0, 1)
+        orders = [TrainBatchSampler(num_videos, batch_size, 3, rank, world_size) for rank in range(world_size)]
+        alone = TrainBatchSampler(num_videos, batch_size, 3, 0, 1)
         shared = [list(chain.from_iterable(shares)) for shares in zip(*orders, strict=True)]
         assert shared == list(alone), (num_videos, batch_size, world_size)
         seen = [index for batch in shared for _, index in batch]

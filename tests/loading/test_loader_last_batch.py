@@ -9,14 +9,16 @@ from miniatures import TINY, keys, make_ssv2
 
 from slowfast_gta.commands import run_command
 from slowfast_gta.loading.clips import collate
-from slowfast_gta.loading.loader import TrainOrder
+from slowfast_gta.loading.loader import TrainBatchSampler
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 8])
 @pytest.mark.parametrize(("num_videos", "batch_size"), [(103, 8), (7, 8), (9, 8), (16, 8)])
 def test_every_video_comes_once_and_shares_differ_by_one_at_most(num_videos, batch_size, world_size):
-    orders = [TrainOrder(num_videos, batch_size, 7, rank, world_size, drop_last=False) for rank in range(world_size)]
-    alone = TrainOrder(num_videos, batch_size, 7, 0, 1, drop_last=False)
+    orders = [
+        TrainBatchSampler(num_videos, batch_size, 7, rank, world_size, drop_last=False) for rank in range(world_size)
+    ]
+    alone = TrainBatchSampler(num_videos, batch_size, 7, 0, 1, drop_last=False)
     assert {len(order) for order in orders} == {len(alone)} == {-(-num_videos // batch_size)}
     steps = [list(order) for order in orders]
     for step, whole in enumerate(alone):
@@ -28,12 +30,12 @@ def test_every_video_comes_once_and_shares_differ_by_one_at_most(num_videos, bat
 
 
 def test_whole_batches_are_the_same_as_where_the_last_is_dropped():
-    kept, dropped = (list(TrainOrder(103, 8, 7, 1, 3, drop_last)) for drop_last in (False, True))
+    kept, dropped = (list(TrainBatchSampler(103, 8, 7, 1, 3, drop_last)) for drop_last in (False, True))
     assert kept[:12] == dropped and len(kept) == 13
 
 
 def test_an_epoch_goes_on_from_its_last_batch():
-    whole = list(order := TrainOrder(11, 4, 7, 0, 1, drop_last=False))
+    whole = list(order := TrainBatchSampler(11, 4, 7, 0, 1, drop_last=False))
     order.start_step = 2
     assert list(order) == whole[2:] and len(whole[2]) == 3
 

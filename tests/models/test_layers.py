@@ -7,16 +7,16 @@ from miniatures import ROOT
 from torch import nn
 
 from slowfast_gta import build_model, load_config
-from slowfast_gta.models.layers import BatchNorm3d, Conv3d, Projection, add, fold, gpu_form, unfold
+from slowfast_gta.models.layers import BatchNorm3d, Conv3d, Projection, add, batch_to_frames, frames_to_batch, gpu_form
 
 
 @pytest.mark.parametrize("frames", [1, 3])
 def test_folding_and_unfolding_move_no_memory(frames):
     x = torch.randn(2, 4, frames, 5, 6).contiguous(memory_format=torch.channels_last_3d)
-    images = fold(x)
+    images = frames_to_batch(x)
     assert images.shape == (2 * frames, 4, 5, 6) and images.data_ptr() == x.data_ptr()
     assert images.is_contiguous(memory_format=torch.channels_last)
-    back = unfold(images, frames)
+    back = batch_to_frames(images, frames)
     assert back.data_ptr() == x.data_ptr() and torch.equal(back, x)
     assert back.is_contiguous(memory_format=torch.channels_last_3d)
 

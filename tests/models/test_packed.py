@@ -8,7 +8,7 @@ from randomised import NETWORKS, small_network
 
 from slowfast_gta.models import packed
 from slowfast_gta.models.fold import fold_batch_norms
-from slowfast_gta.models.packed import PackedConv3d, PackedResBlock, PackedStem, pack_
+from slowfast_gta.models.packed import PackedConv3d, PackedResBlock, PackedStem, prepack_convs_
 
 ATTENTION = {"ATTENTION.NAME": "GTA", "ATTENTION.LOCATION": [[[]], [[0]], [[]], [[]]]}
 NAMES = [*NETWORKS, "attention"]
@@ -23,7 +23,7 @@ def pair(name: str, dtype: torch.dtype = torch.float32):
     network = small_network(ATTENTION if name == "attention" else NETWORKS[name]).to(dtype)
     network.head.act = "none"  # probabilities hide differences
     folded = fold_batch_norms(network)
-    return folded, pack_(copy.deepcopy(folded)), torch.randn(2, 3, network.num_frames, 64, 64, dtype=dtype)
+    return folded, prepack_convs_(copy.deepcopy(folded)), torch.randn(2, 3, network.num_frames, 64, 64, dtype=dtype)
 
 
 @torch.no_grad()
@@ -68,10 +68,10 @@ def test_gradients_take_the_ordinary_way():
 
 def test_a_block_with_a_batch_norm_is_left_alone():
     network = small_network({})
-    assert not {PackedResBlock, PackedStem} & {type(module) for module in pack_(network).modules()}
+    assert not {PackedResBlock, PackedStem} & {type(module) for module in prepack_convs_(network).modules()}
 
 
 def test_a_torch_without_the_operations_gets_the_network_back(monkeypatch):
     monkeypatch.setattr(packed.torch.backends.mkldnn, "is_available", lambda: False)
     folded = fold_batch_norms(small_network({}))
-    assert not any(isinstance(module, PackedConv3d) for module in pack_(folded).modules())
+    assert not any(isinstance(module, PackedConv3d) for module in prepack_convs_(folded).modules())

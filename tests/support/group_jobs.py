@@ -71,8 +71,8 @@ def check_talk() -> None:
     assert distributed.gather({"rank": rank}) == [{"rank": 0}, {"rank": 1}, {"rank": 2}]
     assert distributed.gather_on_main(rank) == ([0, 1, 2] if rank == 0 else [])
     assert distributed.any_process(rank == 1) and not distributed.any_process(False)
-    assert distributed.mean(torch.tensor([float(rank)])).item() == 1.0
-    assert distributed.total(torch.ones(2, 3).t()).tolist() == [[3.0] * 2] * 3
+    assert distributed.all_reduce_mean(torch.tensor([float(rank)])).item() == 1.0
+    assert distributed.all_reduce_sum(torch.ones(2, 3).t()).tolist() == [[3.0] * 2] * 3
     assert distributed.exchange(rank, 7) == [[0, 7], [1, 7], [2, 7]]
     assert distributed.weight_of_sample([1, 2, 3]) == NUM / 6
     distributed.barrier()

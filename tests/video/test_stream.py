@@ -96,8 +96,8 @@ def test_damage_in_the_middle_costs_the_frames_around_it(tmp_path, kind):
         given = [(frame.index, number_in(frame.image)) for frame in stream]
         assert len(given) + stream.num_missing == stream.num_frames
     # Without times, what comes after a frame that is lost is counted on.
-    num_right = sum(index == number for index, number in given)
-    assert num_right >= (10 if kind == "mpeg4.avi" else 20), "what is before and after the damage is read"
+    num_correct = sum(index == number for index, number in given)
+    assert num_correct >= (10 if kind == "mpeg4.avi" else 20), "what is before and after the damage is read"
     assert [index for index, _ in given] == sorted({index for index, _ in given})
 
 

@@ -108,11 +108,11 @@ def _faults(cfg: CfgNode) -> Iterator[Fault]:
     for key in ("ATTENTION_THRESHOLDS", "TRAINING_THRESHOLDS"):
         values = node[key]
         if len(values) != 3 or values[2] <= 0 or values[1] < values[0]:
-            told = f"ASM_LOC.{key} is {values}; it must be [first, last, step], the step above 0."
-            yield Fault(f"ASM_LOC.{key}", told)
+            message = f"ASM_LOC.{key} is {values}; it must be [first, last, step], the step above 0."
+            yield Fault(f"ASM_LOC.{key}", message)
     if node.SELECT_ON_TEST and node.VAL_SHARE:
-        told = "ASM_LOC.SELECT_ON_TEST and ASM_LOC.VAL_SHARE contradict each other; keep one of them."
-        yield Fault("ASM_LOC.SELECT_ON_TEST", told, ("ASM_LOC.VAL_SHARE",))
+        message = "ASM_LOC.SELECT_ON_TEST and ASM_LOC.VAL_SHARE contradict each other; keep one of them."
+        yield Fault("ASM_LOC.SELECT_ON_TEST", message, ("ASM_LOC.VAL_SHARE",))
 
 
 EXTENSION = ConfigExtension(

@@ -24,7 +24,7 @@ from ma_lmm.frames import (
 from ma_lmm.tasks.samples import Sample
 from slowfast_gta.errors import DataError, ReadTimeoutError
 from slowfast_gta.loading.batch import VIDEO_COUNTS, BadVideo
-from slowfast_gta.loading.loader import TestOrder, TrainOrder
+from slowfast_gta.loading.loader import TestBatchSampler, TrainBatchSampler
 from slowfast_gta.processes.workers import start_method, start_worker
 
 COUNTS = (*VIDEO_COUNTS, "repeated_frames")
@@ -132,7 +132,7 @@ class SampleFrames(Dataset):
 class SampleLoader:
     """Batches of a SampleFrames in an order that follows from (seed, epoch, step)."""
 
-    def __init__(self, dataset: SampleFrames, order: TrainOrder | TestOrder, num_workers: int):
+    def __init__(self, dataset: SampleFrames, order: TrainBatchSampler | TestBatchSampler, num_workers: int):
         self.dataset, self.order, self._num_workers = dataset, order, num_workers
 
     def __len__(self) -> int:

@@ -122,7 +122,7 @@ class NeedleTask:
         return self._read(videos, colours, labels=self._prompts.labels[colours]).loss
 
     @torch.no_grad()
-    def num_right(self, videos: np.ndarray, colours: np.ndarray) -> int:
+    def num_correct(self, videos: np.ndarray, colours: np.ndarray) -> int:
         """Answers whose most likely word, of all words, is the colour's."""
         logits = self._read(videos, colours).logits[:, -3]  # before the colour and EOS
         return int((logits.argmax(-1) == self._colour_ids[colours]).sum())
@@ -179,8 +179,8 @@ def train_needle(
 
 def share_right(model: VideoModel, method: Method, num_videos: int = 2048, seed: int = 10_000) -> float:
     """The share of right answers about new videos of NUM_FRAMES frames."""
-    task, generator, num_right = NeedleTask(model, method), np.random.default_rng(seed), 0
+    task, generator, num_correct = NeedleTask(model, method), np.random.default_rng(seed), 0
     for _ in range(num_videos // 128):
         videos, colours, _ = draw_needles(128, generator)
-        num_right += task.num_right(videos, colours)
-    return num_right / (num_videos // 128 * 128)
+        num_correct += task.num_correct(videos, colours)
+    return num_correct / (num_videos // 128 * 128)

@@ -33,7 +33,7 @@ from slowfast_gta import distributed
 from slowfast_gta.engine.logging import Progress
 from slowfast_gta.engine.task import Evaluation, Losses, Task
 from slowfast_gta.errors import ConfigError, DataError
-from slowfast_gta.loading.loader import TestOrder, TrainOrder
+from slowfast_gta.loading.loader import TestBatchSampler, TrainBatchSampler
 
 
 class MaLmmTask(Task):
@@ -104,7 +104,7 @@ class MaLmmTask(Task):
         frames = SampleFrames(samples, self.num_frames, transform, cfg.RNG_SEED, rule, timeout_sec)
         rank, world_size = distributed.get_rank(), distributed.get_world_size()
         if split != "train":
-            order = TestOrder(len(samples), cfg.TEST.BATCH_SIZE, rank, world_size)
+            order = TestBatchSampler(len(samples), cfg.TEST.BATCH_SIZE, rank, world_size)
             return SampleLoader(frames, order, cfg.DATA_LOADER.NUM_WORKERS)
         self._sample_digest = hashlib.sha256(repr(samples).encode()).hexdigest()
         batch_size = cfg.TRAIN.BATCH_SIZE
@@ -113,7 +113,7 @@ class MaLmmTask(Task):
                 f"TRAIN.BATCH_SIZE is {batch_size}; it must be from {world_size} (the processes) to {len(samples)} "
                 "(the training samples)."
             )
-        order = TrainOrder(len(samples), batch_size, cfg.RNG_SEED, rank, world_size)
+        order = TrainBatchSampler(len(samples), batch_size, cfg.RNG_SEED, rank, world_size)
         return SampleLoader(frames, order, cfg.DATA_LOADER.NUM_WORKERS)
 
     def _inputs(self) -> tuple[PromptBuilder, FrameTransform]:

@@ -87,15 +87,15 @@ def _same(key: str, was: object, now: object) -> bool:
 def check_origin(was: Mapping[str, Any], now: Mapping[str, Any], position: Position) -> None:
     """Say what differs. Raises RunError where it does inside an epoch, whose steps would be other samples."""
     changed = [name for name in was if was[name] != now.get(name)]
-    told = "; ".join(f"{name} was {was[name]} and is {now.get(name)}" for name in changed)
+    message = "; ".join(f"{name} was {was[name]} and is {now.get(name)}" for name in changed)
     if position.step and set(changed) - {"code"}:
         raise RunError(
             f"The checkpoint in OUTPUT_DIR is from inside epoch {position.epoch + 1}, and the rest of that epoch would "
-            f"be other videos now: {told}. Go on as before to the epoch's end, or move {position.file_name} away to "
+            f"be other videos now: {message}. Go on as before to the epoch's end, or move {position.file_name} away to "
             "begin that epoch again."
         )
     if changed:
-        logger.warning("Since the checkpoint was made: %s.", told)
+        logger.warning("Since the checkpoint was made: %s.", message)
 
 
 def check_builds_on(cfg: CfgNode, task: Task, model: nn.Module, content: Mapping[str, Any]) -> None:
@@ -103,9 +103,9 @@ def check_builds_on(cfg: CfgNode, task: Task, model: nn.Module, content: Mapping
     was, now = content.get("builds_on", {}), task.builds_on(model)
     changed = [name for name in {**was, **now} if was.get(name) != now.get(name)]
     if changed:
-        told = "; ".join(f"{name} was {was.get(name)} and is {now.get(name)}" for name in changed)
+        message = "; ".join(f"{name} was {was.get(name)} and is {now.get(name)}" for name in changed)
         raise RunError(
-            f"The checkpoint in {cfg.OUTPUT_DIR} was trained on something else (digests: {told}). Give the files it "
+            f"The checkpoint in {cfg.OUTPUT_DIR} was trained on something else (digests: {message}). Give the files it "
             "was made with, or choose another OUTPUT_DIR."
         )
 

@@ -108,7 +108,7 @@ def mean_loss(found: Scores, class_names: ClassNames, act: str) -> float:
     return sum(mean_cross_entropy(scores, labels, act) for scores, labels in outputs.values())
 
 
-def headline(results: dict) -> dict:
+def scalar_metrics(results: dict) -> dict:
     """The few numbers of `results` that metrics.jsonl and TensorBoard get."""
     few = {key: value for key, value in results.items() if key in ("loss", "top1", "top5") or key.startswith("num_")}
     few["repeated_frames"] = results["repeated_frames"]
@@ -117,7 +117,7 @@ def headline(results: dict) -> dict:
     return few
 
 
-def sentence(results: dict) -> str:
+def format_summary(results: dict) -> str:
     """One line that a person can quote; with videos missing, it says so and does not call itself final."""
     line = f"loss {results['loss']:.4f}, " if "loss" in results else ""
     line += f"top-1 {results['top1']:.2f} %, top-5 {results['top5']:.2f} %, {results['num_videos']} videos"

@@ -16,7 +16,7 @@ from slowfast_gta import distributed
 from slowfast_gta.engine.device import Normalize, device_of, search_convolutions
 from slowfast_gta.engine.fixed_batch import in_fixed_batches
 from slowfast_gta.engine.logging import Progress
-from slowfast_gta.engine.outputs import side_by_side
+from slowfast_gta.engine.outputs import concat_heads
 from slowfast_gta.engine.precision import Rounding, dtype_of
 from slowfast_gta.loading.batch import BadVideo
 from slowfast_gta.loading.loader import ClipLoader
@@ -93,7 +93,7 @@ def _answer_of(model: nn.Module, normalize: Normalize) -> Callable[[torch.Tensor
     device, dtype = device_of(model), dtype_of(model)
 
     def answer(clips: torch.Tensor) -> torch.Tensor:
-        return side_by_side(model(normalize(clips.to(device, non_blocking=True)).to(dtype))).float()
+        return concat_heads(model(normalize(clips.to(device, non_blocking=True)).to(dtype))).float()
 
     return answer
 

@@ -48,8 +48,8 @@ def test(cfg: CfgNode, task: Task, accept: Callable[[], None] = lambda: None) ->
     logger.info("Test: %s.", found.summary)
     for remark in found.remarks:
         logger.info("%s", remark)
-    if told := counts_sentence(results):
-        logger.info("Test: %s.", told)
+    if message := counts_sentence(results):
+        logger.info("Test: %s.", message)
     for video_id, reason in list(results.get("missing", {}).items())[:10]:
         logger.warning("  missing: %s: %s", video_id, reason)
     return results

@@ -17,14 +17,14 @@ def feeding_sentence(clips_per_sec: float, data_share: float, num_workers: int, 
     possible = clips_per_sec / max(1 - data_share, 0.01)
     needed = math.ceil(max(num_workers, 1) * possible / clips_per_sec)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    told = (
+    message = (
         f"{100 * data_share:.0f} % of the time is spent waiting for data: the network would take {possible:.0f} "
         f"clips/s, and DATA_LOADER.NUM_WORKERS {num_workers} bring {clips_per_sec:.0f}. About {needed} workers "
         "would feed it"
     )
     if needed * num_processes <= cores:
-        return f"{told}; this machine has {cores} cores."
+        return f"{message}; this machine has {cores} cores."
     return (
-        f"{told}, more than this machine's {cores} cores can run. Frames cost far less than videos to read: "
+        f"{message}, more than this machine's {cores} cores can run. Frames cost far less than videos to read: "
         "tools/prepare_data.py extract-frames makes them, and says how large they will be."
     )

@@ -174,7 +174,7 @@ class Learner:
         broken = ~torch.isfinite(grad_norm)
         if not self.scaler.is_enabled():
             return broken, torch.zeros_like(broken)
-        lost_losses = distributed.total((~torch.isfinite(loss)).float())
+        lost_losses = distributed.all_reduce_sum((~torch.isfinite(loss)).float())
         overflowed = broken & self.scaler.may_overflow() & (lost_losses == 0)
         return broken & ~overflowed, overflowed
 

@@ -33,15 +33,15 @@ def check_memory(cfg: CfgNode, network: nn.Module, trial: Trial) -> None:
     if total is None or free is None or needed <= free:
         return
     where = "the GPU" if device.type == "cuda" else "this machine (or its container, cgroup)"
-    told = (
+    message = (
         f"A training step needs at least {needed / _GIB:.1f} GiB, and {where} has {total / _GIB:.1f} GiB, of which "
         f"{free / _GIB:.1f} are free. Lower TRAIN.BATCH_SIZE ({cfg.TRAIN.BATCH_SIZE}), or compute it in more parts "
         f"(SOLVER.ACCUMULATE_STEPS {cfg.SOLVER.ACCUMULATE_STEPS}); DATA.TRAIN_CROP_SIZE, DATA.NUM_FRAMES and "
         "RESNET.DEPTH count too, and TRAIN.MIXED_PRECISION halves what is kept."
     )
     if needed > total:
-        raise RunError(told)
-    logger.warning("%s Training continues, and may be killed (out of memory).", told)
+        raise RunError(message)
+    logger.warning("%s Training continues, and may be killed (out of memory).", message)
 
 
 def estimate_step_bytes(cfg: CfgNode, network: nn.Module, trial: Trial) -> int:

@@ -74,7 +74,7 @@ class Meter:
 
     def total(self) -> dict[str, float]:
         """The sums over all processes, which must all ask at the same step."""
-        sums = (distributed.get_world_size() * distributed.mean(self._sums)).tolist()
+        sums = (distributed.get_world_size() * distributed.all_reduce_mean(self._sums)).tolist()
         return dict(zip(self._names, sums, strict=True))
 
     def summary(self) -> dict[str, float]:

@@ -202,15 +202,15 @@ def train_epoch(cfg: CfgNode, run: Training, epoch: int, first_step: int, meter:
         peak_memory_gib(learner.device),
         _time_left(progress.seconds, epoch + 1, cfg.SOLVER.MAX_EPOCH) if not first_step else "",
     )
-    if told := counts_sentence(numbers):
-        logger.info("%s: %s.", title, told)
+    if message := counts_sentence(numbers):
+        logger.info("%s: %s.", title, message)
 
 
 def _say_feeding(cfg: CfgNode, progress: Progress) -> None:
     here = -(-distributed.get_world_size() // cfg.NUM_SHARDS)
     workers = cfg.DATA_LOADER.NUM_WORKERS
-    if told := feeding_sentence(progress.clips_per_sec, progress.data_share, workers, here):
-        logger.info("%s", told)
+    if message := feeding_sentence(progress.clips_per_sec, progress.data_share, workers, here):
+        logger.info("%s", message)
 
 
 def _check_items(cfg: CfgNode, run: Training, bad: Sequence[BadVideo]) -> None:
@@ -283,17 +283,17 @@ def _leave_out(cfg: CfgNode, run: Training, meter: Meter, result: StepResult, be
     """
     run.bad_steps += 1
     position = begun.position
-    told = bad_step_sentence(position, distributed.gather((result.loss, begun.batch.ids)))
+    message = bad_step_sentence(position, distributed.gather((result.loss, begun.batch.ids)))
     if cfg.TRAIN.ON_NAN == "skip" and run.bad_steps < cfg.TRAIN.MAX_NAN_STEPS:
-        logger.warning("%s The step is left out: nothing has changed.", told)
+        logger.warning("%s The step is left out: nothing has changed.", message)
         return
     if cfg.TRAIN.ON_NAN == "skip":
-        told += f" That makes {run.bad_steps} such steps in a row (TRAIN.MAX_NAN_STEPS)."
+        message += f" That makes {run.bad_steps} such steps in a row (TRAIN.MAX_NAN_STEPS)."
     if position != Position(0):
         path = _save_inside(run, position, meter, must=False)
-        told += f" The state from before it is saved as {path}." if path else ""
+        message += f" The state from before it is saved as {path}." if path else ""
     raise RunError(
-        f"{told} A lower SOLVER.BASE_LR, a longer warm-up or SOLVER.CLIP_GRAD_L2NORM usually helps; TRAIN.ON_NAN "
+        f"{message} A lower SOLVER.BASE_LR, a longer warm-up or SOLVER.CLIP_GRAD_L2NORM usually helps; TRAIN.ON_NAN "
         "skip leaves out single steps."
     )
 
@@ -309,8 +309,8 @@ def validate(cfg: CfgNode, run: Training, epochs: int) -> None:
         keep_best(checkpoint_dir(cfg.OUTPUT_DIR) / Position(epochs).file_name)
     run.writer.write("val", run.global_step, found.metrics)
     logger.info("Validation: %s.", found.summary)
-    if told := counts_sentence(found.results):
-        logger.info("Validation: %s.", told)
+    if message := counts_sentence(found.results):
+        logger.info("Validation: %s.", message)
 
 
 def restore_position(

@@ -18,7 +18,7 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast_gta.engine.device import device_of
-from slowfast_gta.engine.outputs import side_by_side
+from slowfast_gta.engine.outputs import concat_heads
 from slowfast_gta.errors import ConfigError, DataError
 from slowfast_gta.inference.explaining.blocks import as_array, shown_of
 from slowfast_gta.inference.explaining.gradcam import grad_cam
@@ -141,7 +141,7 @@ class Explainer:
         return self.network.normalize(frames).to(self.network.dtype)
 
     def _answers(self, clip: Tensor) -> np.ndarray:
-        return as_array(side_by_side(self.network.model(clip))[0])
+        return as_array(concat_heads(self.network.model(clip))[0])
 
     def _top_labels(self, probabilities: np.ndarray) -> list[int]:
         names = self.network.class_names

@@ -9,7 +9,7 @@ Legend: C channel, T step, H W space, K classes, S crop size.
 import torch
 from torch import Tensor, nn
 
-from slowfast_gta.engine.outputs import side_by_side
+from slowfast_gta.engine.outputs import concat_heads
 from slowfast_gta.errors import ConfigError
 from slowfast_gta.inference.network import FEATURES, HEAD, features_of
 
@@ -24,7 +24,7 @@ def grad_cam(model: nn.Module, clip: Tensor, label: int, layer: str = FEATURES) 
         raise ConfigError(f"--layer {layer} gives answers, not maps: name a stage, as s5 or s4.")
     with features_of(model, layer, lambda out: list(out) if isinstance(out, list | tuple) else [out]) as kept:
         last = model.get_submodule("").features(clip)  # type: ignore[operator]  # the contract of networks
-        logits = side_by_side(_logits(model, last))
+        logits = concat_heads(_logits(model, last))
     pathways = [x for found in kept for x in found] if layer != FEATURES else list(last)
     if not pathways or any(x.ndim != 5 for x in pathways):
         raise ConfigError(f"--layer {layer} gives no maps (C, T, H, W). Name a stage or a block of one, as s4.")

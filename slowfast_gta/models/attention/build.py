@@ -111,8 +111,8 @@ def choose_attention(
     block = ATTENTION_REGISTRY.find(name, "ATTENTION.NAME")
     given = {key.upper(): value for key, value in (options or {}).items()}
     if unknown := unknown_options(name, given):
-        told = "\n".join(f"{section}.{option}: {sentence}" for option, sentence in unknown.items())
-        raise ConfigError(told, [f"{section}.{option}" for option in unknown])
+        message = "\n".join(f"{section}.{option}: {sentence}" for option, sentence in unknown.items())
+        raise ConfigError(message, [f"{section}.{option}" for option in unknown])
     return AttentionChoice(name, block, {key.lower(): value for key, value in given.items()}, section)
 
 

@@ -13,7 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
-from slowfast_gta.models.layers import BatchNorm3d, OptionError, Projection, add, fold, project, unfold
+from slowfast_gta.models.layers import (
+    BatchNorm3d,
+    OptionError,
+    Projection,
+    add,
+    batch_to_frames,
+    frames_to_batch,
+    project,
+)
 
 POOL_PLACES = ("after", "before", "none")
 
@@ -40,7 +48,7 @@ def max_pool(x: Tensor, kernel: tuple[int, ...]) -> Tensor:
     """Max-pool (B, C, T, H, W) without overlap; an axis shorter than the kernel is pooled whole."""
     frames, *window = (min(k, size) for k, size in zip(kernel, x.shape[2:], strict=True))
     if frames == 1:  # as images: less to do than in 3-D, and on a GPU its gradient is exact
-        return unfold(F.max_pool2d(fold(x), window), x.shape[2])
+        return batch_to_frames(F.max_pool2d(frames_to_batch(x), window), x.shape[2])
     return F.max_pool3d(x, (frames, *window))
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from slowfast_gta import build_model, distributed, load_config, load_weights
 from slowfast_gta.engine.checkpoint.checkpoint import list_checkpoints
 from slowfast_gta.engine.device import build_normalize
-from slowfast_gta.engine.evaluation.results import sentence, summarize
+from slowfast_gta.engine.evaluation.results import format_summary, summarize
 from slowfast_gta.engine.evaluation.score import Scores, score_videos
 from slowfast_gta.errors import ConfigError, RunError
 from slowfast_gta.loading.batch import Batch
@@ -141,8 +141,8 @@ def test_a_result_with_missing_videos_does_not_call_itself_final():
     assert results["final"] is False and results["missing"] == {"c": "c.webm: the file is cut off."}
     assert results["per_class"][2] == {"name": "z", "accuracy": None, "num_videos": 0}
     assert results["per_pair"] == [{"names": ["x", "y"], "choice": 100.0, "right_pair": 100.0, "num_videos": 2}]
-    assert sentence(results).startswith("NOT FINAL, 1 videos missing: top-1 100.00 %")
-    assert "NOT FINAL" not in sentence(results | {"num_missing": 0})
+    assert format_summary(results).startswith("NOT FINAL, 1 videos missing: top-1 100.00 %")
+    assert "NOT FINAL" not in format_summary(results | {"num_missing": 0})
     json.loads(json.dumps(results, allow_nan=False))
 
 
@@ -151,7 +151,7 @@ def test_results_are_valid_json_where_a_pair_has_no_video():
     some = summarize(found, ["w", "x", "y", "z"], [(0, 3), (1, 2)])
     assert [row["names"] for row in some["per_pair"]] == [["w", "z"]] and some["pairs"]["num_videos"] == 1
     none = summarize(found, ["w", "x", "y", "z"], [(1, 2)])
-    assert "pairs" not in none and sentence(none)
+    assert "pairs" not in none and format_summary(none)
     json.dumps([some, none], allow_nan=False)
 
 

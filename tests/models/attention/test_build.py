@@ -13,7 +13,7 @@ from slowfast_gta.models import build_model
 from slowfast_gta.models.attention import ATTENTION_REGISTRY, accepted_options, build_attention
 from slowfast_gta.models.attention.build import RENAMED, AttentionChoice
 from slowfast_gta.models.fold import fold_batch_norms
-from slowfast_gta.models.packed import pack_
+from slowfast_gta.models.packed import prepack_convs_
 
 # A bias whose effect a following step takes away learns nothing; nothing is wrong with that.
 CANCELLED = {"NL": {"conv_out.bias"}}  # in training, by the BatchNorm behind it
@@ -140,7 +140,7 @@ def test_weights_in_float16_answer_at_the_size_of_a_real_network(name, folded):
     block.train()(x)  # statistics of what it is given
     with torch.no_grad():
         exact = block.eval()(x)
-        half = (pack_(fold_batch_norms(block)) if folded else copy.deepcopy(block)).to(torch.float16)
+        half = (prepack_convs_(fold_batch_norms(block)) if folded else copy.deepcopy(block)).to(torch.float16)
         y = half(x.to(torch.float16))
     assert y.dtype == torch.float16 and torch.isfinite(y).all()
     assert (y.float() - exact).norm() < 0.03 * (exact - x).norm() + 0.01 * exact.norm()

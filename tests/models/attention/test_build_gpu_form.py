@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from slowfast_gta.models.attention import build_attention
 from slowfast_gta.models.layers import Projection, gpu_form, project
-from slowfast_gta.models.packed import pack_
+from slowfast_gta.models.packed import prepack_convs_
 
 
 def awake(block: nn.Module) -> nn.Module:
@@ -102,5 +102,5 @@ def test_packed_networks_for_testing_have_the_one_product_too():
     x = clip().contiguous(memory_format=torch.channels_last_3d)
     wanted = block(x)
     with gpu_form():
-        assert sorted(products_of(pack_(block), x)) == [24, 32]
+        assert sorted(products_of(prepack_convs_(block), x)) == [24, 32]
         torch.testing.assert_close(block(x), wanted)

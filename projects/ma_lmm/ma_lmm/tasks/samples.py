@@ -70,8 +70,8 @@ def of_split(path: Path, table: dict[str, dict[str, Any]], split: str) -> Iterat
     begins = {"train": "train", "val": "val", "test": "test"}
     unknown = sorted({subset for subset in subsets.values() if not subset.startswith(tuple(begins.values()))})
     if unknown or len(subsets) != len(table):
-        told = f"subset {unknown[0]!r} is not train, val or test" if unknown else "some entries have no subset"
-        raise DataError(f"{path}: {told}.")
+        message = f"subset {unknown[0]!r} is not train, val or test" if unknown else "some entries have no subset"
+        raise DataError(f"{path}: {message}.")
     if not any(subset.startswith(begins[split]) for subset in subsets.values()):
         split = {"val": "test", "test": "val", "train": "train"}[split]
     found = [name for name, subset in subsets.items() if subset.startswith(begins[split])]

@@ -13,28 +13,28 @@ from types import SimpleNamespace
 import pytest
 
 from slowfast_gta.distributed import heartbeat
-from slowfast_gta.distributed import meeting as meeting_module
+from slowfast_gta.distributed import rendezvous as meeting_module
 from slowfast_gta.distributed.group import _choose_interface, free_port
-from slowfast_gta.distributed.heartbeat import Connection, Meeting
-from slowfast_gta.distributed.meeting import MeetingError, _public_address, meet
-from slowfast_gta.distributed.place import Place
+from slowfast_gta.distributed.heartbeat import Connection, ControlChannel
+from slowfast_gta.distributed.launch_context import LaunchContext
+from slowfast_gta.distributed.rendezvous import RendezvousError, _public_address, rendezvous
 
 ABOUT = {"code": "0.1.0+abc", "config": {"SOLVER.BASE_LR": "0.1", "RNG_SEED": "1"}}
 
 
 def meet_all(world_size: int, folder: Path, limit_sec: float = 3.0, **different: dict) -> list:
-    """What each process gets: (Meeting, offer), or its MeetingError. different: rank3={"about": ...}, or rank3=None
+    """What each process gets: (Meeting, offer), or its RendezvousError. different: rank3={"about": ...}, or rank3=None
     for one that does not come."""
     port = free_port()
 
     def one(rank: int):
         other = different.get(f"rank{rank}", {})
-        place = Place("shards", other.get("rank", rank), other.get("world_size", world_size), host="127.0.0.1")
-        place = Place(**(vars(place) | {"port": other.get("port", port)}))
-        args = (other.get("about", ABOUT), {"store_port": 7}, other.get("folder", folder), limit_sec)
+        place = LaunchContext("shards", other.get("rank", rank), other.get("world_size", world_size), host="127.0.0.1")
+        place = LaunchContext(**(vars(place) | {"port": other.get("port", port)}))
+        args = (other.get("must_match", ABOUT), {"store_port": 7}, other.get("folder", folder), limit_sec)
         try:
-            return meet(place, *args, other.get("launch", 0), other.get("gpu", ""))
-        except MeetingError as fault:
+            return rendezvous(place, *args, other.get("launch", 0), other.get("gpu", ""))
+        except RendezvousError as fault:
             return fault
 
     ranks = [rank for rank in range(world_size) if different.get(f"rank{rank}", {}) is not None]
@@ -43,7 +43,7 @@ def meet_all(world_size: int, folder: Path, limit_sec: float = 3.0, **different:
 
 
 def texts(results: list) -> list[str]:
-    assert all(isinstance(result, MeetingError) for result in results), results
+    assert all(isinstance(result, RendezvousError) for result in results), results
     return [str(result) for result in results]
 
 
@@ -56,7 +56,7 @@ def three(tmp_path):
             one.close()
 
 
-def watch_all(meetings: list[Meeting]) -> list[list[dict]]:
+def watch_all(meetings: list[ControlChannel]) -> list[list[dict]]:
     """The faults that each of them learns of from now on."""
     learned = [[] for _ in meetings]
     for one, faults in zip(meetings, learned, strict=True):
@@ -78,7 +78,7 @@ def test_all_come_and_hear_what_process_0_offers(three, tmp_path):
     assert [len(one.others) for one in three] == [2, 1, 1]
     assert three[2].names == three[0].names and three[0].names[1].startswith("process 1 of 3 (")
     assert list(tmp_path.iterdir()) == [], "the file that all looked for is gone"
-    assert [offer for _, offer in meet_all(2, tmp_path)] == [{"store_port": 7, "address": "127.0.0.1"}] * 2
+    assert [payload for _, payload in meet_all(2, tmp_path)] == [{"store_port": 7, "address": "127.0.0.1"}] * 2
 
 
 def test_the_address_of_process_0_is_the_one_that_other_machines_use():
@@ -119,9 +119,9 @@ def test_without_process_0_the_others_say_that_nobody_listens(tmp_path, capsys, 
 
 
 def test_a_name_that_nobody_knows(tmp_path):
-    place = Place("shards", 1, 2, host="no-such-machine.invalid", port=9999)
-    with pytest.raises(MeetingError, match=r"not reached process 0 at no-such-machine\.invalid:9999"):
-        meet(place, ABOUT, {}, tmp_path, 0.5, 0)
+    place = LaunchContext("shards", 1, 2, host="no-such-machine.invalid", port=9999)
+    with pytest.raises(RendezvousError, match=r"not reached process 0 at no-such-machine\.invalid:9999"):
+        rendezvous(place, ABOUT, {}, tmp_path, 0.5, 0)
 
 
 def test_a_port_that_is_taken(tmp_path):
@@ -143,7 +143,7 @@ def test_two_worlds(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("about", "said"),
+    ("must_match", "said"),
     [
         (ABOUT | {"code": "0.1.0+xyz"}, "The code of process 1 on .* 0.1.0.xyz there, 0.1.0.abc here"),
         (
@@ -153,8 +153,8 @@ def test_two_worlds(tmp_path):
         (ABOUT | {"config": ABOUT["config"] | {"NEW": "1"}}, "NEW is 1 there, None here"),
     ],
 )
-def test_unequal_code_or_config(tmp_path, about, said):
-    found = texts(meet_all(3, tmp_path, rank1={"about": about}))
+def test_unequal_code_or_config(tmp_path, must_match, said):
+    found = texts(meet_all(3, tmp_path, rank1={"must_match": must_match}))
     assert len(set(found)) == 1 and re.search(said, found[0]), found[0]
 
 
@@ -177,8 +177,8 @@ def test_strangers_at_the_door_change_nothing(tmp_path):
 
     def stranger():
         while not done.is_set():
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as door:
-                door.sendall(b"GET / HTTP/1.1\r\n[]\n{}\n\xff\n")
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as listener:
+                listener.sendall(b"GET / HTTP/1.1\r\n[]\n{}\n\xff\n")
             time.sleep(0.02)
 
     thread = threading.Thread(target=stranger)

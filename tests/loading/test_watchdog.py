@@ -15,12 +15,12 @@ from slowfast_gta.datasets.records import VideoRecord
 from slowfast_gta.errors import ReadTimeoutError, RunError
 from slowfast_gta.loading import clips as clips_module
 from slowfast_gta.loading import loader as loader_module
-from slowfast_gta.loading import watch as watch_module
+from slowfast_gta.loading import watchdog as watch_module
 from slowfast_gta.loading.compact import VideoRecords
-from slowfast_gta.loading.loader import ClipLoader, TestOrder, TrainOrder
+from slowfast_gta.loading.loader import ClipLoader, TestBatchSampler, TrainBatchSampler
 from slowfast_gta.loading.sampling import ClipSampling
 from slowfast_gta.loading.transforms import TestTransform, TrainTransform
-from slowfast_gta.loading.watch import Watch
+from slowfast_gta.loading.watchdog import StuckWorkerWatchdog
 
 NUM_VIDEOS = 12
 LIMIT_SEC = 0.5
@@ -37,7 +37,7 @@ def loader_of(tmp_path, monkeypatch):
     monkeypatch.setattr(clips_module, "open_video", Numbers)
 
     def make(stuck: list[int], num_workers: int = 2, on_error: str = "skip", testing: bool = False) -> ClipLoader:
-        watch = Watch(num_workers, LIMIT_SEC)
+        watch = StuckWorkerWatchdog(num_workers, LIMIT_SEC)
         for number in stuck:
             if num_workers == 0:
                 watch.given_up[number] = f"{tmp_path / str(number)}: given up"
@@ -47,11 +47,11 @@ def loader_of(tmp_path, monkeypatch):
         sampling = ClipSampling("segment", 4, 1, 12, False)
         if testing:
             clips = NumberedViews(VideoRecords(records), sampling, TestTransform(16, (16, 16), 1), 2, watch)
-            return ClipLoader(clips, TestOrder(NUM_VIDEOS, 2, 0, 1), num_workers)
+            return ClipLoader(clips, TestBatchSampler(NUM_VIDEOS, 2, 0, 1), num_workers)
         transform = TrainTransform(16, (16, 16), (1.0,), (16, 16), False, flip=False)
         replace = on_error == "replace"
         clips = NumberedClips(VideoRecords(records), sampling, transform, [None, None], 7, replace, watch)
-        return ClipLoader(clips, TrainOrder(NUM_VIDEOS, 3, 7, 0, 1), num_workers)
+        return ClipLoader(clips, TrainBatchSampler(NUM_VIDEOS, 3, 7, 0, 1), num_workers)
 
     return make
 
@@ -91,10 +91,10 @@ def test_a_test_lists_the_video(loader_of):
 
 def test_without_workers_nobody_looks(monkeypatch):
     looking = threading.Event()
-    monkeypatch.setattr(Watch, "_look_until", lambda *arguments: looking.set())
-    with Watch(0, 1.0).ending_stuck_workers([]):
+    monkeypatch.setattr(StuckWorkerWatchdog, "_look_until", lambda *arguments: looking.set())
+    with StuckWorkerWatchdog(0, 1.0).ending_stuck_workers([]):
         assert not looking.is_set()
-    with Watch(2, 0.0).ending_stuck_workers([]):  # without a limit too: a batch may be lost
+    with StuckWorkerWatchdog(2, 0.0).ending_stuck_workers([]):  # without a limit too: a batch may be lost
         assert looking.wait(60)
 
 
@@ -108,7 +108,7 @@ def test_a_batch_that_is_lost_on_its_way_is_not_waited_for(loader_of, monkeypatc
 
 
 def test_what_is_noted_while_a_record_is_read():
-    watch = Watch(0, 1.0)
+    watch = StuckWorkerWatchdog(0, 1.0)
     for _ in range(2):
         with watch.reading(3):
             assert watch._notes[0, :2].tolist() == [os.getpid(), 4]

@@ -16,7 +16,7 @@ _LOOPBACK = re.compile(r"localhost|127\.0\.\d+\.\d+|::1|ip6-localhost")
 
 
 @dataclass(frozen=True)
-class Place:
+class LaunchContext:
     """One task of a launcher, or one process: `rank` of `world_size`, `local_rank` of `local_size` on its machine."""
 
     launcher: str = "alone"  # alone | torchrun | srun | shards
@@ -36,7 +36,7 @@ class Place:
         """Whether this task is, or starts, the process that prints and writes."""
         return self.rank == 0
 
-    def processes(self, num_local: int) -> list["Place"]:
+    def processes(self, num_local: int) -> list["LaunchContext"]:
         """The processes that this task stands for: itself, or `num_local` (one for each GPU) of its machine."""
         if not self.is_machine or num_local < 2:
             return [self]
@@ -47,14 +47,14 @@ class Place:
         ]
 
 
-def find_place(
+def find_launch_context(
     environment: Mapping[str, str], num_shards: int = 1, shard_id: int = 0, init_method: str | None = None
-) -> Place:
+) -> LaunchContext:
     """What `environment` says; where it names no launcher, shard `shard_id` of `num_shards`, which meet at init_method.
 
     Raises ConfigError where the launcher and num_shards contradict, or where several machines would meet at localhost.
     """
-    place = _of_torchrun(environment) or _of_srun(environment, init_method) or Place()
+    place = _of_torchrun(environment) or _of_srun(environment, init_method) or LaunchContext()
     if place.launcher == "alone" and num_shards > 1:
         return _of_shards(num_shards, shard_id, init_method)
     if num_shards not in (1, place.num_machines):
@@ -70,14 +70,14 @@ def find_place(
     return place
 
 
-def _of_shards(num_shards: int, shard_id: int, url: str | None) -> Place:
+def _of_shards(num_shards: int, shard_id: int, url: str | None) -> LaunchContext:
     if url is None:
         raise ConfigError(
             f"NUM_SHARDS is {num_shards}: the machines must know where to meet. Give every one of them "
             "--init_method tcp://HOST:PORT of machine 0, and its own --shard_id; or start them with torchrun or srun."
         )
     host, port = split_address(url)
-    return Place("shards", shard_id, num_shards, 0, 1, shard_id, num_shards, host, port)
+    return LaunchContext("shards", shard_id, num_shards, 0, 1, shard_id, num_shards, host, port)
 
 
 def split_address(url: str) -> tuple[str, int]:
@@ -88,7 +88,7 @@ def split_address(url: str) -> tuple[str, int]:
     return match[1], int(match[2])
 
 
-def _of_torchrun(environment: Mapping[str, str]) -> Place | None:
+def _of_torchrun(environment: Mapping[str, str]) -> LaunchContext | None:
     """torchrun, or whatever else sets its variables. One process alone is a lone run."""
     if not all(environment.get(name) for name in _TORCHRUN):
         return None
@@ -99,16 +99,16 @@ def _of_torchrun(environment: Mapping[str, str]) -> Place | None:
     num_machines = _number(environment, "GROUP_WORLD_SIZE", -(-world_size // local_size))
     machine = _number(environment, "GROUP_RANK", rank // local_size)
     if world_size == 1:
-        return Place("torchrun", is_machine=False)
+        return LaunchContext("torchrun", is_machine=False)
     agent = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     host = environment["MASTER_ADDR"]
     own_port, agent_port = (0, port) if agent else (port, 0)
-    return Place(
+    return LaunchContext(
         "torchrun", rank, world_size, local_rank, local_size, machine, num_machines, host, own_port, agent_port, False
     )
 
 
-def _of_srun(environment: Mapping[str, str], url: str | None) -> Place | None:
+def _of_srun(environment: Mapping[str, str], url: str | None) -> LaunchContext | None:
     """A task of an srun with several. Inside sbatch or salloc, outside of srun, there is no step: a lone run."""
     if "SLURM_STEP_NUM_TASKS" not in environment or "SLURM_PROCID" not in environment:
         return None
@@ -121,7 +121,7 @@ def _of_srun(environment: Mapping[str, str], url: str | None) -> Place | None:
     local_rank = _number(environment, "SLURM_LOCALID")
     local_size = tasks_per_node(environment["SLURM_STEP_TASKS_PER_NODE"])[machine]
     is_machine = world_size == num_machines
-    return Place(
+    return LaunchContext(
         "srun", rank, world_size, local_rank, local_size, machine, num_machines, host, port, is_machine=is_machine
     )
 

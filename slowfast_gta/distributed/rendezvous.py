@@ -14,40 +14,46 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from slowfast_gta.distributed.heartbeat import BEAT_SEC, Connection, Meeting
-from slowfast_gta.distributed.place import Place
+from slowfast_gta.distributed.heartbeat import BEAT_SEC, Connection, ControlChannel
+from slowfast_gta.distributed.launch_context import LaunchContext
 from slowfast_gta.errors import RunError
 
 _SAY_SEC = 5.0  # between two lines of a process that waits
 _LOOK_SEC = 10.0  # a file that another machine wrote may be seen late on NFS
 
 
-class MeetingError(RunError):
+class RendezvousError(RunError):
     """The processes did not come together, or do not fit together; the others know."""
 
 
-def meet(
-    place: Place, about: dict, offer: dict, folder: Path, limit_sec: float, launch: int, gpu: str = ""
-) -> tuple[Meeting, dict]:
-    """Come together with all other processes; returns process 0's `offer` too, with its "address" added.
+def rendezvous(
+    place: LaunchContext, must_match: dict, payload: dict, folder: Path, limit_sec: float, launch: int, gpu: str = ""
+) -> tuple[ControlChannel, dict]:
+    """Come together with all other processes; returns process 0's `payload` too, with its "address" added.
 
-    Raises MeetingError, on all of them.
+    Raises RendezvousError, on all of them.
 
     about: what must be equal on all, by name; values are text or mappings of text. folder: what all must share.
     launch: the number of this meeting among those of the same commands. gpu: the UUID of this process's own, where no
     two may have the same one.
     """
-    hello = {"rank": place.rank, "host": socket.gethostname(), "pid": os.getpid(), "about": about, "launch": launch}
+    hello = {
+        "rank": place.rank,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "must_match": must_match,
+        "launch": launch,
+    }
     hello |= {"world_size": place.world_size, "gpu": gpu}
     if place.rank == 0:
-        return _host(place, hello, offer, folder, limit_sec)
+        return _host(place, hello, payload, folder, limit_sec)
     return _attend(place, hello, folder, limit_sec)
 
 
 class Patience:
     """Waits at most `limit_sec`, and says every few seconds for whom."""
 
-    def __init__(self, place: Place, limit_sec: float):
+    def __init__(self, place: LaunchContext, limit_sec: float):
         self._who, self.limit_sec = f"process {place.rank} of {place.world_size}", limit_sec
         self._begin = self._said = time.monotonic()
 
@@ -59,8 +65,8 @@ class Patience:
         """False when the time is over."""
         if time.monotonic() - self._said > _SAY_SEC:
             self._said = time.monotonic()
-            said = f"{self._who} waits for {for_whom}; {self.passed_sec:.0f} s of {self.limit_sec:.0f}."
-            print(said, file=sys.stderr, flush=True)
+            message = f"{self._who} waits for {for_whom}; {self.passed_sec:.0f} s of {self.limit_sec:.0f}."
+            print(message, file=sys.stderr, flush=True)
         time.sleep(pause_sec)
         return self.passed_sec < self.limit_sec
 
@@ -68,89 +74,91 @@ class Patience:
 # ------------------------------------------------------------------------------------------- process 0
 
 
-def _host(place: Place, hello: dict, offer: dict, folder: Path, limit_sec: float) -> tuple[Meeting, dict]:
+def _host(
+    place: LaunchContext, hello: dict, payload: dict, folder: Path, limit_sec: float
+) -> tuple[ControlChannel, dict]:
     """Process 0's part of `meet`."""
-    came = {0: hello}
+    arrived = {0: hello}
     others: dict[int, Any] = {}
-    with _listen(place) as door:
-        fault = _gather(place, door, came, others, limit_sec)
-    fault = fault or _difference(came) or _shared_gpu(came)
+    with _listen(place) as listener:
+        fault = _gather(place, listener, arrived, others, limit_sec)
+    fault = fault or _difference(arrived) or _shared_gpu(arrived)
     if not fault:
-        fault = _look_for_file(folder, came, others, limit_sec)
+        fault = _look_for_file(folder, arrived, others, limit_sec)
     if fault:
-        Meeting.send_all(others, fault=fault)
-        raise MeetingError(fault)
-    names = [_name(came[rank], place.world_size) for rank in range(place.world_size)]
-    offer = offer | {"address": _public_address(others)}
-    Meeting.send_all(others, go=offer, names=names)
-    return Meeting(place, others, names, limit_sec), offer
+        ControlChannel.send_all(others, fault=fault)
+        raise RendezvousError(fault)
+    names = [_name(arrived[rank], place.world_size) for rank in range(place.world_size)]
+    payload = payload | {"address": _public_address(others)}
+    ControlChannel.send_all(others, go=payload, names=names)
+    return ControlChannel(place, others, names, limit_sec), payload
 
 
-def _listen(place: Place) -> socket.socket:
+def _listen(place: LaunchContext) -> socket.socket:
     try:
         return socket.create_server(("", place.port), backlog=1024)
     except OSError as fault:
-        raise MeetingError(
+        raise RendezvousError(
             f"Port {place.port} of {socket.gethostname()}, where the {place.world_size} processes are to meet, cannot "
             f"be opened: {fault.strerror}. If another program has it, or another process with --shard_id 0 runs here, "
             "end that one, or choose another port (--init_method, MASTER_PORT)."
         ) from None
 
 
-def _gather(place: Place, door: socket.socket, came: dict, others: dict, limit_sec: float) -> str | None:
+def _gather(place: LaunchContext, listener: socket.socket, arrived: dict, others: dict, limit_sec: float) -> str | None:
     """Wait until all have come; what is wrong, if anything."""
     patience = Patience(place, limit_sec)
-    door.settimeout(BEAT_SEC / 2)
-    while len(came) < place.world_size:
-        absent = _ranks(set(range(place.world_size)) - set(came))
+    listener.settimeout(BEAT_SEC / 2)
+    while len(arrived) < place.world_size:
+        absent = _ranks(set(range(place.world_size)) - set(arrived))
         if not patience.wait(f"{absent} at {place.host}:{place.port}"):
             return (
-                f"After {limit_sec:.0f} s (DIST_TIMEOUT_SEC) only {len(came)} of {place.world_size} processes have "
-                f"come to {place.host}:{place.port} on {came[0]['host']}; not here: {absent}. Start them all, with "
+                f"After {limit_sec:.0f} s (DIST_TIMEOUT_SEC) only {len(arrived)} of {place.world_size} processes have "
+                f"come to {place.host}:{place.port} on {arrived[0]['host']}; not here: {absent}. Start them all, with "
                 f"one address and a number each, and see that they can reach it.{_not_mine(place)}"
             )
         with suppress(TimeoutError):
-            connection = Connection(door.accept()[0])
+            connection = Connection(listener.accept()[0])
             try:
                 hello = connection.receive(2.0)
             except OSError:
                 continue
-            if not isinstance(hello, dict) or not {"rank", "launch", "host", "pid", "about"} <= set(hello):
+            if not isinstance(hello, dict) or not {"rank", "launch", "host", "pid", "must_match"} <= set(hello):
                 continue  # no process of ours
-            if hello["launch"] != came[0]["launch"]:
+            if hello["launch"] != arrived[0]["launch"]:
                 connection.socket.close()  # of an earlier or a later meeting; it tries again
-            elif (fault := _stranger(hello, came)) is not None:
-                Meeting.send_all({**others, -1: connection}, fault=fault)
+            elif (fault := _reject_reason(hello, arrived)) is not None:
+                ControlChannel.send_all({**others, -1: connection}, fault=fault)
                 return fault
             else:
-                came[hello["rank"]], others[hello["rank"]] = hello, connection
-        Meeting.send_all(others, beat=True)
+                arrived[hello["rank"]], others[hello["rank"]] = hello, connection
+        ControlChannel.send_all(others, beat=True)
     return None
 
 
-def _stranger(hello: dict, came: dict) -> str | None:
-    """Why the process that says `hello` cannot be one of those that `came`."""
-    rank, world_size = hello["rank"], came[0]["world_size"]
+def _reject_reason(hello: dict, arrived: dict) -> str | None:
+    """Why the process that says `hello` cannot be one of those that `arrived`."""
+    rank, world_size = hello["rank"], arrived[0]["world_size"]
     if hello["world_size"] != world_size:
         return (
-            f"{hello['host']} says that {hello['world_size']} processes train together, {came[0]['host']} says "
+            f"{hello['host']} says that {hello['world_size']} processes train together, {arrived[0]['host']} says "
             f"{world_size}. Give all the same --num_shards and NUM_GPUS."
         )
-    if rank not in came:
+    if rank not in arrived:
         return None
-    other = came[rank]
+    other = arrived[rank]
     return (
         f"Two processes are number {rank} of {world_size}: pid {other['pid']} on {other['host']} and pid "
         f"{hello['pid']} on {hello['host']}. Give each machine its own --shard_id, 0 to {world_size - 1}."
     )
 
 
-def _difference(came: dict) -> str | None:
+def _difference(arrived: dict) -> str | None:
     """What is not equal in what the processes run."""
-    mine = came[0]["about"]
-    for rank, hello in sorted(came.items()):
+    mine = arrived[0]["must_match"]
+    for rank, hello in sorted(arrived.items()):
         for what, value in mine.items():
-            theirs = hello["about"].get(what)
+            theirs = hello["must_match"].get(what)
             if theirs == value:
                 continue
             if isinstance(value, dict) and isinstance(theirs, dict):
@@ -161,15 +169,15 @@ def _difference(came: dict) -> str | None:
                 detail = f"{theirs} there, {value} here"
             return (
                 f"The {what} of process {rank} on {hello['host']} is another than that of process 0 on "
-                f"{came[0]['host']}: {detail}. All processes must run the same."
+                f"{arrived[0]['host']}: {detail}. All processes must run the same."
             )
     return None
 
 
-def _shared_gpu(came: dict) -> str | None:
+def _shared_gpu(arrived: dict) -> str | None:
     """Which two processes have one GPU: NCCL would end them with words about networks."""
     first: dict[str, int] = {}
-    for rank, hello in sorted(came.items()):
+    for rank, hello in sorted(arrived.items()):
         gpu = hello.get("gpu", "")
         if gpu and gpu in first:
             return (
@@ -181,20 +189,20 @@ def _shared_gpu(came: dict) -> str | None:
     return None
 
 
-def _look_for_file(folder: Path, came: dict, others: dict[int, Connection], limit_sec: float) -> str | None:
+def _look_for_file(folder: Path, arrived: dict, others: dict[int, Connection], limit_sec: float) -> str | None:
     """Which process does not see a file that this one writes into `folder`, if any."""
     token = folder / f".meeting_{secrets.token_hex(8)}"
     token.touch()
     try:
-        Meeting.send_all(others, look_for=token.name)
+        ControlChannel.send_all(others, look_for=token.name)
         for rank, connection in others.items():
             answer = _answer(connection, "seen", limit_sec)
             if answer is None:
-                return f"Process {rank} on {came[rank]['host']} exited or stopped responding during rendezvous."
+                return f"Process {rank} on {arrived[rank]['host']} exited or stopped responding during rendezvous."
             if not answer["seen"]:
                 return (
-                    f"OUTPUT_DIR {folder} on {came[rank]['host']} is not the folder of that name on "
-                    f"{came[0]['host']}: a file written there is not seen. Choose one that all machines share (NFS, "
+                    f"OUTPUT_DIR {folder} on {arrived[rank]['host']} is not the folder of that name on "
+                    f"{arrived[0]['host']}: a file written there is not seen. Choose one that all machines share (NFS, "
                     "Lustre ...)."
                 )
     finally:
@@ -208,7 +216,7 @@ def _public_address(others: dict[int, Connection]) -> str:
     return next((address for address in addresses if not address.startswith("127.")), addresses[0])
 
 
-def _not_mine(place: Place) -> str:
+def _not_mine(place: LaunchContext) -> str:
     """A hint, where the meeting's address is another machine's."""
     try:
         with socket.socket() as probe:
@@ -223,25 +231,25 @@ def _not_mine(place: Place) -> str:
 # -------------------------------------------------------------------------------------- the other processes
 
 
-def _attend(place: Place, hello: dict, folder: Path, limit_sec: float) -> tuple[Meeting, dict]:
+def _attend(place: LaunchContext, hello: dict, folder: Path, limit_sec: float) -> tuple[ControlChannel, dict]:
     """Every other process's part of `meet`."""
-    connection, message = _knock(place, hello, limit_sec)
+    connection, message = _connect(place, hello, limit_sec)
     while True:
         if message is None or not message.keys() & {"fault", "look_for", "go", "beat"}:
-            raise MeetingError(
+            raise RendezvousError(
                 f"Process 0 at {place.host}:{place.port} exited or stopped responding during rendezvous."
             )
         if "fault" in message:
-            raise MeetingError(message["fault"])
+            raise RendezvousError(message["fault"])
         if "go" in message:
-            return Meeting(place, {0: connection}, message["names"], limit_sec), message["go"]
+            return ControlChannel(place, {0: connection}, message["names"], limit_sec), message["go"]
         if "look_for" in message:
             with suppress(OSError):  # then process 0 is gone; the next answer says so
                 connection.send(seen=_is_seen(folder / message["look_for"]))
         message = _answer(connection, None, limit_sec)
 
 
-def _knock(place: Place, hello: dict, limit_sec: float) -> tuple[Connection, dict]:
+def _connect(place: LaunchContext, hello: dict, limit_sec: float) -> tuple[Connection, dict]:
     """A connection to process 0 and its first message, as soon as it listens."""
     patience, problem = Patience(place, limit_sec), "it does not answer"
     while patience.wait(f"process 0 at {place.host}:{place.port} ({problem})", pause_sec=0.2):
@@ -260,7 +268,7 @@ def _knock(place: Place, hello: dict, limit_sec: float) -> tuple[Connection, dic
             problem = "nobody listens there"
         except OSError as fault:
             problem = fault.strerror or str(fault)
-    raise MeetingError(
+    raise RendezvousError(
         f"After {limit_sec:.0f} s (DIST_TIMEOUT_SEC) process {place.rank} of {place.world_size} on {hello['host']} has "
         f"not reached process 0 at {place.host}:{place.port}: {problem}. Start process 0 on that machine, or give all "
         "of them its address (--init_method, MASTER_ADDR and MASTER_PORT)."

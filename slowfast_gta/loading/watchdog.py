@@ -27,7 +27,7 @@ _LOOK_SEC = 0.5  # between two looks
 _IDLE_SEC = 30.0  # of all workers, while the main process waits, until a batch is taken for lost
 
 
-class Watch:
+class StuckWorkerWatchdog:
     """Goes to every worker with the records; what they note is in memory that all share."""
 
     def __init__(self, num_workers: int = 0, limit_sec: float = 0.0):

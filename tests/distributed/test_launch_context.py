@@ -2,7 +2,13 @@
 
 import pytest
 
-from slowfast_gta.distributed.place import Place, find_place, first_host, split_address, tasks_per_node
+from slowfast_gta.distributed.launch_context import (
+    LaunchContext,
+    find_launch_context,
+    first_host,
+    split_address,
+    tasks_per_node,
+)
 from slowfast_gta.errors import ConfigError
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "1"}
@@ -28,17 +34,17 @@ def step(rank: int, tasks: int, per_node: str, node: int, local: int, nodes: int
 
 
 def test_a_lone_run_is_alone():
-    assert find_place({}) == Place()
-    assert find_place({}).is_main and find_place({}).processes(1) == [Place()]
+    assert find_launch_context({}) == LaunchContext()
+    assert find_launch_context({}).is_main and find_launch_context({}).processes(1) == [LaunchContext()]
 
 
 @pytest.mark.parametrize("environment", [BATCH_SHELL, step(0, 1, "1", 0, 0, nodes=1), {"SLURM_JOB_ID": "5"}])
 def test_inside_an_allocation_but_no_task_among_several_it_is_a_lone_run(environment):
-    assert find_place(environment) == Place()
+    assert find_launch_context(environment) == LaunchContext()
 
 
 def test_torchrun():
-    place = find_place(TORCHRUN)
+    place = find_launch_context(TORCHRUN)
     assert (place.launcher, place.rank, place.world_size) == ("torchrun", 3, 4)
     assert (place.local_rank, place.local_size, place.machine, place.num_machines) == (1, 2, 1, 2)
     assert (place.host, place.port, place.agent_port) == ("node1", 0, 29500)
@@ -46,26 +52,26 @@ def test_torchrun():
 
 
 def test_what_sets_the_variables_of_torchrun_without_its_store_gives_the_port_to_process_0():
-    place = find_place(TORCHRUN | {"TORCHELASTIC_USE_AGENT_STORE": "False"})
+    place = find_launch_context(TORCHRUN | {"TORCHELASTIC_USE_AGENT_STORE": "False"})
     assert (place.port, place.agent_port) == (29500, 0)
     bare = {name: TORCHRUN[name] for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")}
-    assert find_place(bare | {"MASTER_ADDR": "127.0.0.1"}).num_machines == 1
+    assert find_launch_context(bare | {"MASTER_ADDR": "127.0.0.1"}).num_machines == 1
 
 
 def test_torchrun_with_one_process_is_a_lone_run_of_one_gpu():
-    place = find_place(TORCHRUN | {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"})
+    place = find_launch_context(TORCHRUN | {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"})
     assert place.world_size == 1 and place.processes(8) == [place]
 
 
 def test_srun_with_a_task_for_each_gpu():
-    place = find_place(step(5, 8, "4(x2)", 1, 1))
+    place = find_launch_context(step(5, 8, "4(x2)", 1, 1))
     assert (place.launcher, place.rank, place.world_size, place.local_rank, place.local_size) == ("srun", 5, 8, 1, 4)
     assert (place.host, place.port) == ("gpu03", 15000 + (12345670 + 2) % 15000)
     assert place.processes(4) == [place] and not place.is_machine
 
 
 def test_srun_with_a_task_for_each_node_starts_the_processes_of_its_node():
-    place = find_place(step(1, 2, "1(x2)", 1, 0))
+    place = find_launch_context(step(1, 2, "1(x2)", 1, 0))
     assert place.processes(1) == [place], "one GPU on each node is data-parallel like any other"
     found = place.processes(4)
     assert [one.rank for one in found] == [4, 5, 6, 7] and [one.local_rank for one in found] == [0, 1, 2, 3]
@@ -73,40 +79,42 @@ def test_srun_with_a_task_for_each_node_starts_the_processes_of_its_node():
 
 
 def test_steps_and_jobs_meet_at_ports_of_their_own():
-    ports = {find_place(step(0, 2, "1(x2)", 0, 0) | {"SLURM_STEP_ID": str(number)}).port for number in range(5)}
-    ports.add(find_place(step(0, 2, "1(x2)", 0, 0) | {"SLURM_JOB_ID": "1234568"}).port)
+    ports = {
+        find_launch_context(step(0, 2, "1(x2)", 0, 0) | {"SLURM_STEP_ID": str(number)}).port for number in range(5)
+    }
+    ports.add(find_launch_context(step(0, 2, "1(x2)", 0, 0) | {"SLURM_JOB_ID": "1234568"}).port)
     assert len(ports) == 6 and all(15000 <= port < 32768 for port in ports)
 
 
 def test_the_users_address_is_stronger_than_the_list_of_nodes():
     environment = step(0, 2, "1(x2)", 0, 0) | {"MASTER_ADDR": "10.0.0.7", "MASTER_PORT": "4000"}
-    assert (find_place(environment).host, find_place(environment).port) == ("10.0.0.7", 4000)
-    place = find_place(environment, init_method="tcp://other:5000")
+    assert (find_launch_context(environment).host, find_launch_context(environment).port) == ("10.0.0.7", 4000)
+    place = find_launch_context(environment, init_method="tcp://other:5000")
     assert (place.host, place.port) == ("other", 5000)
 
 
 def test_shards():
-    place = find_place({}, 2, 1, "tcp://10.0.0.1:9999")
+    place = find_launch_context({}, 2, 1, "tcp://10.0.0.1:9999")
     assert (place.launcher, place.rank, place.world_size, place.host, place.port) == ("shards", 1, 2, "10.0.0.1", 9999)
     assert [one.rank for one in place.processes(8)] == list(range(8, 16))
-    assert find_place(BATCH_SHELL, 2, 1, "tcp://10.0.0.1:9999").launcher == "shards"
+    assert find_launch_context(BATCH_SHELL, 2, 1, "tcp://10.0.0.1:9999").launcher == "shards"
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])
 def test_several_machines_never_meet_at_localhost(host):
     for environment in (TORCHRUN, step(0, 2, "1(x2)", 0, 0)):
         with pytest.raises(ConfigError, match=f"MASTER_ADDR is {host}.* 2 machines"):
-            find_place(environment | {"MASTER_ADDR": host})
+            find_launch_context(environment | {"MASTER_ADDR": host})
 
 
 def test_what_contradicts_is_a_sentence():
     with pytest.raises(ConfigError, match="NUM_SHARDS is 3, but torchrun started this run on 2 machines"):
-        find_place(TORCHRUN, 3)
-    assert find_place(TORCHRUN, 2).rank == 3
+        find_launch_context(TORCHRUN, 3)
+    assert find_launch_context(TORCHRUN, 2).rank == 3
     with pytest.raises(ConfigError, match=r"NUM_SHARDS is 2.* --init_method tcp://HOST:PORT"):
-        find_place({}, 2)
+        find_launch_context({}, 2)
     with pytest.raises(ConfigError, match="RANK is 'three'; it must be a number"):
-        find_place(TORCHRUN | {"RANK": "three"})
+        find_launch_context(TORCHRUN | {"RANK": "three"})
 
 
 @pytest.mark.parametrize("url", ["tcp://somewhere", "file:///x", "tcp://a:0", "tcp://a:99999", "10.0.0.1:99"])
