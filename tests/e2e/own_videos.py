@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             outcome = follow(seed, folder)
         holds &= outcome.holds
         print(
-            f"seed {seed}: {outcome.num_right} of {outcome.num_videos} right, guessing stays below "
+            f"seed {seed}: {outcome.num_correct} of {outcome.num_videos} right, guessing stays below "
             f"{100 * outcome.bound:.1f} %; {sum(outcome.seconds.values()):.0f} s, {outcome.cpu_seconds:.0f} s of "
             f"CPU time, {outcome.peak_gb:.2f} GB at most",
             flush=True,
