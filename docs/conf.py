@@ -46,7 +46,7 @@ def write_keys_page(app: Sphinx) -> None:
         choices = ", ".join(f"`{choice!r}`" for choice in CHOICES.get(key, ()))
         lines += [
             f"`{key}`",
-            f": {meaning}",
+            f": {meaning.replace('<', '&lt;')}",
             "",
             f"  Default: `{default}`." + (f" One of {choices}." if choices else ""),
             "",
@@ -71,7 +71,8 @@ def declarations(source: str) -> Iterator[tuple[str, str, str]]:
         if not default.startswith("CfgNode(") or "new_allowed" in default:
             lines = range(node.lineno, (node.end_lineno or node.lineno) + 1)
             meaning = " ".join(comments[line] for line in lines if line in comments)
-            yield ast.unparse(node.targets[0]).removeprefix("_C."), default, meaning
+            shown = "an empty section" if default.startswith("CfgNode(") else default
+            yield ast.unparse(node.targets[0]).removeprefix("_C."), shown, meaning
 
 
 def set_docstring(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
