@@ -98,7 +98,7 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
 
     `inference.run_folder.load_trained` reads them.
     """
-    add_config_arguments(parser, named="the folder of a run, its config.yaml, or another config")
+    add_config_arguments(parser, named="the folder of a run, the config in it, or another one")
     parser.add_argument(
         "--weights", metavar="FILE", help="a checkpoint of ours or PySlowFast's (default: the newest of the run)"
     )

@@ -184,9 +184,11 @@ def _take_back(path: Path, after_step: int) -> None:
     if len(kept) == len(lines):
         return
     write_whole(path, "".join(kept))
+    number = len(lines) - len(kept)
     logger.info(
-        "Truncated %d rows of %s logged after step %d; those steps will be re-run.",
-        len(lines) - len(kept),
+        "Truncated %d row%s of %s logged after step %d; those steps will be re-run.",
+        number,
+        "s" * (number != 1),
         path,
         after_step,
     )

@@ -150,7 +150,7 @@ class ClipLoader:
         try:
             with watch.ending_stuck_workers(self.clips.records):
                 with signals_blocked():
-                    batches = iter(self._batches)
+                    batches = without_the_lock_of_the_dead(iter(self._batches))
                 _restore(handler)
                 while (batch := self._next(batches)) is not None:
                     yield batch
@@ -170,6 +170,39 @@ class ClipLoader:
     def _next(self, batches: Iterator[Batch]) -> Batch | None:
         with self.clips.watch.waiting():
             return next(batches, None)
+
+
+class EndOfWorkers:
+    """In this process, the event by which torch tells workers of the end.
+
+    Workers look at it under its lock. One that was killed meanwhile holds the lock for ever, and torch, asking or
+    setting the event, would wait for it for ever: here it is asked without the lock, and where the lock is not to be
+    had the workers are killed.
+    """
+
+    def __init__(self, event: Any, workers: list, patience_sec: float = 5.0):
+        self._event, self._workers, self._patience_sec = event, workers, patience_sec
+        self._is_set = False
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def set(self) -> None:
+        self._is_set = True
+        if self._event._cond.acquire(timeout=self._patience_sec):
+            self._event._cond.release()
+            self._event.set()
+            return
+        for worker in self._workers:
+            worker.kill()
+
+
+def without_the_lock_of_the_dead(batches: Any) -> Any:
+    """The iterator of a torch loader, whose end no killed worker can hold up."""
+    event = getattr(batches, "_workers_done_event", None)
+    if event is not None and not isinstance(event, EndOfWorkers):
+        batches._workers_done_event = EndOfWorkers(event, batches._workers)
+    return batches
 
 
 def _start_worker(number: int) -> None:

@@ -39,7 +39,7 @@ def _write(folder: Path, num_videos: int, generator: np.random.Generator) -> dic
         counts[name] += 1
         (folder / name).mkdir(parents=True, exist_ok=True)
         with whole_file(folder / name / f"{number:03d}.mp4") as file:
-            writer = VideoWriter(file, "mp4", (HEIGHT, WIDTH), FPS)
+            writer = VideoWriter(file, "mp4", (HEIGHT, WIDTH), FPS, repeatable=True)
             for step, frame in enumerate(_frames(WAYS[name], generator)):
                 writer.write(frame, step / FPS)
             writer.close()

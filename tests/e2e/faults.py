@@ -149,24 +149,19 @@ def _be_a_training(line: list[str], log: Path, death: tuple[str, int] | None) ->
 
 def _die_in_a_write(where: str, which: int) -> None:
     """Have this process send itself SIGKILL in its `which`-th write of a checkpoint."""
-    count, close, rename = [0], checkpoint.append_digest, files.rename_synced
-
-    def dying_close(file):
-        count[0] += 1
-        if count[0] == which and where == "half":
-            file.flush()
-            os.ftruncate(file.fileno(), file.tell() // 2)
-            _kill(os.getpid())
-        close(file)
+    count, rename = [0], files.rename_synced
 
     def dying_rename(temporary, path):
+        count[0] += 1
+        if count[0] == which and where == "half":
+            os.truncate(temporary, temporary.stat().st_size // 2)
         if count[0] == which and where == "renamed":
             temporary.replace(path)
         if count[0] == which:
             _kill(os.getpid())
         rename(temporary, path)
 
-    checkpoint.append_digest, files.rename_synced = dying_close, dying_rename
+    files.rename_synced = dying_rename
 
 
 def wait(run: Run, limit_sec: float, seen: Callable[[], None] = lambda: None) -> bool:

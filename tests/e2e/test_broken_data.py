@@ -85,7 +85,7 @@ def test_nothing_broken_nothing_said(trained):
 def test_what_does_not_fill_a_batch_is_said_once(run_tiny, tmp_path):
     data = make_ssv2(tmp_path / "data", 7, 2)
     code, _, err = run_tiny("TEST.ENABLE", False, data=data)
-    assert code == 0 and err.count("An epoch is 1 steps of TRAIN.BATCH_SIZE 4; the last 3 of the 7 videos") == 1
+    assert code == 0 and err.count("last batch: 3 of 7 videos") == 1
 
 
 def test_a_time_limit_that_is_over(run_tiny, tmp_path):

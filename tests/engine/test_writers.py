@@ -60,7 +60,8 @@ def test_steps_that_come_again_are_taken_back_and_that_is_said(tmp_path, caplog,
     writer = MetricsWriter(tmp_path, tensorboard=False, after_step=after)
     assert [row["step"] for row in writer.rows("train")] == left
     assert len(writer.rows("val")) == (after >= 3) and len(writer.rows("test")) == 1
-    said = f"Truncated {4 - len(left) + (after < 3)} rows of {path} logged after step {after}"
+    number = 4 - len(left) + (after < 3)
+    said = f"Truncated {number} row{'s' * (number != 1)} of {path} logged after step {after}"
     assert (said in caplog.text) == (after < 9)
 
 
@@ -68,7 +69,7 @@ def test_a_line_that_a_kill_cut_off_goes(tmp_path, caplog):
     path = filled(tmp_path)
     path.write_text(path.read_text() + '{"kind": "train", "ste')
     MetricsWriter(tmp_path, tensorboard=False, after_step=4)
-    assert len(metrics(tmp_path)) == 6 and "1 lines of" in caplog.text
+    assert len(metrics(tmp_path)) == 6 and "Truncated 1 row of" in caplog.text
 
 
 def test_tensorboard_forgets_them_too(tmp_path):

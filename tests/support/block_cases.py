@@ -44,6 +44,8 @@ MORE_OPTIONS = {
         {"REGION_KIND": "static", "REGION_RATIO": 4},
         {"REGION_KIND": "static", "REGION_NORM": "softmax", "NUM_REGIONS": 3},
         {"DIM_INNER": 16},
+        {"MIX": "frozen", "FREEZE_PROJECTIONS": True},
+        {"MIX": "identity"},
     ],
 }
 

@@ -33,8 +33,17 @@ class VideoWriter:
     Times are kept as they are, whatever the rate. H.264 takes even sizes: an odd one gets its last row or column again.
     """
 
-    def __init__(self, file: IO[bytes], container: str, size: tuple[int, int], fps: float | None, live: bool = False):
-        """size: H, W. fps: what players are told, the times decide. live: for somebody who watches meanwhile."""
+    def __init__(
+        self,
+        file: IO[bytes],
+        container: str,
+        size: tuple[int, int],
+        fps: float | None,
+        live: bool = False,
+        repeatable: bool = False,
+    ):
+        """size: H, W. fps: what players are told, the times decide. live: for somebody who watches meanwhile.
+        repeatable: the same bytes each time, by one thread; several of x264's now and then choose otherwise."""
         height, width = (side + side % 2 for side in size)
         self.size = (height, width)
         self.container = av.open(file, "w", format=container)
@@ -42,6 +51,8 @@ class VideoWriter:
         options = {"preset": "ultrafast", "tune": "zerolatency"} if live else {"preset": "veryfast", "crf": "20"}
         self._stream = self.container.add_stream("libx264", rate=rate, options=options)
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+        if repeatable:
+            self._stream.codec_context.thread_count = 1
         self._stream.codec_context.time_base = Fraction(1, _TICKS)
         self._stream.codec_context.colorspace = self._stream.codec_context.color_primaries = _BT709
         self._stream.codec_context.color_trc = _BT709
