@@ -19,7 +19,8 @@ _LIST = "artefacts.json"  # {"made_after": name of the checkpoint, "files": {nam
 
 
 def save_artefacts(output_dir: Path, task: Task, model: nn.Module, position: Position) -> None:
-    """Have `task` make its artefacts of the trained `model`, unless they are there already. All processes call it."""
+    """Have `task` make its artefacts of the trained `model`, unless they are there already. All processes call it, and
+    come back when they are there: each goes to the next stage by itself, and reads them at once."""
     folder, temporary = output_dir / "artefacts", output_dir / "artefacts.tmp"
     if distributed.any_process(distributed.is_main() and _are_of(folder, position)):
         return
@@ -29,11 +30,15 @@ def save_artefacts(output_dir: Path, task: Task, model: nn.Module, position: Pos
     distributed.barrier()
     found = task.artefacts(model, temporary)
     distributed.barrier()
-    if not distributed.is_main():
-        return
-    if not found:
+    if distributed.is_main() and found:
+        _publish(temporary, folder, position)
+    elif distributed.is_main():
         shutil.rmtree(temporary, ignore_errors=True)
-        return
+    distributed.barrier()
+
+
+def _publish(temporary: Path, folder: Path, position: Position) -> None:
+    """Give the whole files in `temporary` their list and their place."""
     files = {str(path.relative_to(temporary)): _digest(path) for path in sorted(temporary.rglob("*")) if path.is_file()}
     text = json.dumps({"made_after": position.file_name, "files": files}, indent=1)
     (temporary / _LIST).write_text(text, encoding="utf-8")
