@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import json
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from fvcore.common.config import CfgNode
 from torch import nn
 
 from slowfast_gta import distributed
-from slowfast_gta.benchmarks.complexity import build_complexity
+from slowfast_gta.benchmarks.complexity import build_complexity_file
 from slowfast_gta.config.check import check_weights_files
 from slowfast_gta.config.extension import Extra
 from slowfast_gta.config.load import flat_from_cfg, save_config
@@ -33,7 +32,6 @@ from slowfast_gta.engine.training.schedule import lr_scale_from_cfg
 from slowfast_gta.engine.training.train import train
 from slowfast_gta.engine.writers import add_picture
 from slowfast_gta.errors import ConfigError
-from slowfast_gta.files import write_whole
 from slowfast_gta.models.build import inserted_names
 from slowfast_gta.models.weights import check_weights
 from slowfast_gta.models.weights.download import local_weights
@@ -130,7 +128,7 @@ def _train_one(
         draw_pictures(task, output_dir)
         add_picture(cfg, "confusion", output_dir / "confusion.png")
         if cfg.TEST.REPORT and isinstance(task, Classification):
-            _save_complexity(cfg, output_dir)
+            build_complexity_file(cfg, output_dir)
             write_report_of_run(output_dir)
     return output_dir
 
@@ -141,16 +139,6 @@ def draw_pictures(task: Task, output_dir: Path) -> None:
         save_confusion_picture(output_dir)
     else:
         task.draw(output_dir)
-
-
-def _save_complexity(cfg: CfgNode, output_dir: Path) -> None:
-    """complexity.json: what the tested network costs; nothing for a network whose operations cannot be counted."""
-    try:
-        found = build_complexity(cfg)
-    except Exception as fault:  # a network of the user's own, on tensors without contents
-        logger.warning("What the network costs could not be counted (%s: %s).", type(fault).__name__, fault)
-        return
-    write_whole(output_dir / "complexity.json", json.dumps(found, indent=2))
 
 
 def build_launch_context(cfg: CfgNode, init_method: str | None = None) -> distributed.LaunchContext:

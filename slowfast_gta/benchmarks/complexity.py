@@ -13,12 +13,15 @@ moment, each from its creation to its end as it really is. What a library alloca
 The network is the one that a test runs, BatchNorm folded into the convolutions; parameters are those that are trained.
 """
 
+import json
+import logging
 import re
 import weakref
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,9 +32,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
+from slowfast_gta.files import write_whole
 from slowfast_gta.models.build import build_model, inserted_blocks
 from slowfast_gta.models.fold import fold_batch_norms_
 from slowfast_gta.models.refine import AFR
+
+logger = logging.getLogger("slowfast_gta")
+
+FILE = "complexity.json"
 
 # torch's formulas lack the attention kernel of CPUs.
 _CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -142,6 +150,18 @@ def build_complexity(cfg: CfgNode) -> dict:
         "stages": [_cost(name, counts) for name in sorted((name for name, _ in model.named_children()), key=_order)],
         "attention": [_cost(name, counts) for name in blocks],
     }
+
+
+def build_complexity_file(cfg: CfgNode, folder: Path) -> dict | None:
+    """Write folder/complexity.json and return what is in it: what the network costs; None, and no file, for a network
+    whose operations cannot be counted."""
+    try:
+        found = build_complexity(cfg)
+    except Exception as fault:  # a network of the user's own, on tensors without contents
+        logger.warning("What the network costs could not be counted (%s: %s).", type(fault).__name__, fault)
+        return None
+    write_whole(folder / FILE, json.dumps(found, indent=2))
+    return found
 
 
 def _order(stage: str) -> tuple[str, bool]:

@@ -2,8 +2,6 @@
 
 import argparse
 import logging
-import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +16,7 @@ from slowfast_gta.commands.submit import (
     slurm_parameters,
     submit,
 )
-from slowfast_gta.config.arguments import CommandParser
+from slowfast_gta.config.arguments import CommandParser, as_called
 from slowfast_gta.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
@@ -186,5 +184,5 @@ def _submit(args: argparse.Namespace, missing: Sequence["PlannedRun"], runs_dir:
     folder = str(Path.cwd())
     job = submit(executor, *(Training(job.command, folder) for job in jobs))
     print(f"{len(jobs)} runs are in the queue, {args.jobs} at a time; the first is job {job.job_id}.")
-    print(f"When they are done: {os.path.basename(sys.argv[0])} ... --no-run writes the tables.")  # noqa: PTH119
+    print(as_called("When they are done: python tools/compare.py ... --no-run writes the tables."))
     return 0

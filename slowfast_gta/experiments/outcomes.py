@@ -13,12 +13,11 @@ from typing import Any
 
 import yaml
 
-from slowfast_gta.benchmarks.complexity import build_complexity
-from slowfast_gta.config.defaults import get_defaults
-from slowfast_gta.config.load import flat_from_cfg
+from slowfast_gta.benchmarks.complexity import FILE as COMPLEXITY
+from slowfast_gta.benchmarks.complexity import build_complexity_file
 from slowfast_gta.config.settings import flattened
 from slowfast_gta.errors import RunError
-from slowfast_gta.experiments.plan import PlannedRun
+from slowfast_gta.experiments.plan import PlannedRun, flat_defaults
 from slowfast_gta.files import write_whole
 
 DEFAULTS = "defaults.json"
@@ -47,7 +46,7 @@ def load_outcome(run: PlannedRun, kept: Path | None) -> Outcome | None:
     record = _read_json(kept / f"{run.digest}.json") if kept else None
     if record is None:
         return None
-    now, then = flat_from_cfg(get_defaults()), _read_json(kept / DEFAULTS) if kept else None
+    now, then = flat_defaults(), _read_json(kept / DEFAULTS) if kept else None
     changed = [key for key, was in (then or {}).items() if key not in run.keys and now.get(key, was) != was]
     if changed:
         raise RunError(
@@ -60,7 +59,7 @@ def load_outcome(run: PlannedRun, kept: Path | None) -> Outcome | None:
 def keep_outcome(run: PlannedRun, outcome: Outcome, kept: Path) -> None:
     """Write the record of `run` into the folder `kept`."""
     kept.mkdir(parents=True, exist_ok=True)
-    defaults = flat_from_cfg(get_defaults()) | (_read_json(kept / DEFAULTS) or {})
+    defaults = flat_defaults() | (_read_json(kept / DEFAULTS) or {})
     write_whole(kept / DEFAULTS, json.dumps(defaults, indent=1) + "\n")
     write_whole(kept / f"{run.digest}.json", json.dumps(asdict(outcome), indent=1) + "\n")
 
@@ -76,13 +75,13 @@ def load_finished(folder: Path) -> Outcome:
         raise RunError(f"{folder / 'config.yaml'} cannot be read: {fault}.") from None
     if not isinstance(config, dict):
         raise RunError(f"{folder / 'config.yaml'} holds no config.")
-    defaults = flat_from_cfg(get_defaults())
+    defaults = flat_defaults()
     flat = {str(key): repr(value) for key, value in flattened(config).items()}
     keys = {key: value for key, value in flat.items() if value != defaults.get(key)}
-    complexity = _read_json(folder / "complexity.json") or {}
-    cost = {key: complexity[key] for key in ("gmacs", "params_m") if key in complexity}
     seconds = (_read_json(folder / "seconds.json") or {}).get("seconds")
-    return Outcome(int(config.get("RNG_SEED", 1)), _portable(results), keys, cost, seconds)
+    return Outcome(
+        int(config.get("RNG_SEED", 1)), _portable(results), keys, _cost(_read_json(folder / COMPLEXITY)), seconds
+    )
 
 
 def figure_of(outcome: Outcome, metric: str) -> float:
@@ -104,12 +103,12 @@ def _portable(results: dict) -> dict:
 
 def _cost_from_cfg(cfg: Any) -> dict[str, float]:
     """What the network costs; nothing where it cannot be counted, as of one of the user's own."""
-    path = Path(cfg.OUTPUT_DIR) / "complexity.json"
-    found = _read_json(path)
-    if found is None:
-        found = build_complexity(cfg)
-        write_whole(path, json.dumps(found, indent=2))
-    return {key: found[key] for key in ("gmacs", "params_m")}
+    folder = Path(cfg.OUTPUT_DIR)
+    return _cost(_read_json(folder / COMPLEXITY) or build_complexity_file(cfg, folder))
+
+
+def _cost(complexity: Mapping | None) -> dict[str, float]:
+    return {key: complexity[key] for key in ("gmacs", "params_m") if complexity and key in complexity}
 
 
 def _read_json(path: Path) -> dict | None:

@@ -69,13 +69,14 @@ def unique_runs(plans: Sequence[Sequence[PlannedRun]]) -> list[PlannedRun]:
 
 
 @functools.cache
-def _defaults() -> dict[str, str]:
+def flat_defaults() -> dict[str, str]:
+    """{KEY: its default as text}."""
     return flat_from_cfg(get_defaults())
 
 
 def keys_from_cfg(cfg: CfgNode) -> dict[str, str]:
     """What results depend on: {KEY: value as text}, but for defaults; paths below the current folder relative to it."""
-    defaults = _defaults()
+    defaults = flat_defaults()
     found = {}
     for key, value in flat_from_cfg(cfg).items():
         if key in _OF_NO_RUN or value == defaults.get(key):

@@ -6,7 +6,7 @@ Legend: B batch, C channel, T frame, H W space, K classes, S crop size.
 import copy
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,25 +96,25 @@ class EvalNetwork:
                 answers["features"] = answers["probabilities"]
         return {name: _array(value[: len(clips)]) for name, value in answers.items()}
 
+    def inputs(self, clip: np.ndarray) -> Tensor:
+        """uint8 (T, S, S, 3) -> (1, 3, T, S, S), normalised, where and as the model takes it."""
+        return self.normalize(to_clips(clip[None]).to(device_of(self.model))).to(self.dtype)
+
     @torch.inference_mode()
     def maps(self, clip: np.ndarray) -> dict[str, np.ndarray]:
         """uint8 (T, S, S, 3) -> {"s3.pathway0_attention1.global_pixel": array}, of each block that has maps.
 
         In a batch of one, its axis left out.
         """
-        inputs = self.normalize(to_clips(clip[None]).to(device_of(self.model))).to(self.dtype)
         found: dict[str, np.ndarray] = {}
 
-        def look(block: Any, given: tuple, name: str) -> None:
-            for key, value in block.attention_maps(given[0]).items():
+        def look(name: str, block: Any, x: Tensor) -> None:
+            for key, value in block.attention_maps(x).items():
                 alone = value[0] if value.ndim > 2 and len(value) == 1 else value
                 found[f"{name}.{key}"] = _array(alone)
 
-        with ExitStack() as stack:
-            for name, block in attention_blocks(self.model):
-                hook = block.register_forward_pre_hook(lambda block, given, name=name: look(block, given, name))
-                stack.callback(hook.remove)
-            self.model(inputs)
+        with watched(attention_blocks(self.model), look):
+            self.model(self.inputs(clip))
         return found
 
 
@@ -125,6 +125,24 @@ def attention_blocks(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         if hasattr(module, "attention_maps") and not (outer and name.startswith(f"{outer}.")):
             outer = name
             yield name, module
+
+
+@contextmanager
+def watched(blocks: Iterable[tuple[str, nn.Module]], look: Callable[[str, Any, Any], None]) -> Iterator[None]:
+    """Inside `with`, look(name, block, x) comes before a block's first call on x, and not before those of its own."""
+    hooks: dict[str, Any] = {}
+
+    def see(name: str, block: nn.Module, given: tuple) -> None:
+        hooks.pop(name).remove()  # a block's maps may come of calling the block
+        look(name, block, given[0])
+
+    for name, block in blocks:
+        hooks[name] = block.register_forward_pre_hook(lambda block, given, name=name: see(name, block, given))
+    try:
+        yield
+    finally:
+        for hook in hooks.values():
+            hook.remove()
 
 
 @contextmanager

@@ -17,7 +17,6 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
-from slowfast_gta.engine.device import device_of
 from slowfast_gta.engine.outputs import concat_heads
 from slowfast_gta.errors import ConfigError, DataError
 from slowfast_gta.inference.explaining.blocks import as_array, shown_of
@@ -32,12 +31,19 @@ from slowfast_gta.inference.explaining.shown import (
     short_name,
     strongest_point,
 )
-from slowfast_gta.inference.network import FEATURES, EvalNetwork, attention_blocks, build_eval_network, layer_modules
+from slowfast_gta.inference.network import (
+    FEATURES,
+    EvalNetwork,
+    attention_blocks,
+    build_eval_network,
+    layer_modules,
+    watched,
+)
 from slowfast_gta.inference.reading import Ending, WindowReader
 from slowfast_gta.inference.windows import Window, plan_windows
 from slowfast_gta.loading.loader import build_frame_pattern
 from slowfast_gta.loading.sampling import ClipSampling
-from slowfast_gta.loading.transforms import TestTransform, to_clips
+from slowfast_gta.loading.transforms import TestTransform
 from slowfast_gta.models.attention.gta import GTA
 from slowfast_gta.models.build import inserted_blocks
 from slowfast_gta.models.weights.load import load_weights_for
@@ -127,18 +133,13 @@ class Explainer:
     ) -> Explanation:
         """All there is to see of a window's clip. query: None: of each block the point of its largest activation.
         labels: the classes of Grad-CAM; the most likely one (of each output), if none."""
-        clip = self._clip(window)
+        clip = self.network.inputs(window.clips[0])
         with torch.inference_mode():
             probabilities = self._answers(clip)
             backwards = self._answers(clip.flip(2))
             shown, not_shown = self._of_blocks(clip, query, self.blocks(blocks))
         shown += self._grad_cams(clip, list(labels) or self._top_labels(probabilities), layer)
         return Explanation(probabilities, backwards, shown, not_shown)
-
-    def _clip(self, window: Window) -> Tensor:
-        """(1, 3, T, S, S), normalised, on the network's device."""
-        frames = to_clips(window.clips[:1]).to(device_of(self.network.model))
-        return self.network.normalize(frames).to(self.network.dtype)
 
     def _answers(self, clip: Tensor) -> np.ndarray:
         return as_array(concat_heads(self.network.model(clip))[0])
@@ -162,21 +163,13 @@ class Explainer:
         ]
 
         def look(name: str, block: nn.Module, x: Tensor) -> None:
-            hooks.pop(name).remove()  # a block's maps may come of calling the block
             found = self._of_block(name, block, x, clip, query)
             shown.extend(found)
             if not found:
                 not_shown.append(f"{short_name(name)}: {type(block).__name__} keeps no maps that can be drawn.")
 
-        hooks = {}
-        for name in names:
-            block = model.get_submodule(name)
-            hooks[name] = block.register_forward_pre_hook(lambda block, given, name=name: look(name, block, given[0]))
-        try:
+        with watched([(name, model.get_submodule(name)) for name in names], look):
             model(clip)
-        finally:
-            for hook in hooks.values():
-                hook.remove()
         return shown, not_shown
 
     def _of_block(self, name: str, block: nn.Module, x: Tensor, clip: Tensor, query: Query | None) -> list[Shown]:

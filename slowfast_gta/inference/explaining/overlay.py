@@ -8,8 +8,7 @@ or region that tells positions apart most of CGNL, GloRe and a GTA without SA.
 Legend: C channel, T step, H W space, N positions that attend, M positions attended to, S crop size.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial, singledispatch
 from typing import Any
@@ -18,13 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slowfast_gta.engine.device import device_of
 from slowfast_gta.errors import ConfigError
 from slowfast_gta.inference.explaining.blocks import as_array, shown_of, unpooled
 from slowfast_gta.inference.explaining.gradcam import grad_cam
 from slowfast_gta.inference.explaining.shown import Cell, short_name
-from slowfast_gta.inference.network import EvalNetwork, attention_blocks
-from slowfast_gta.loading.transforms import to_clips
+from slowfast_gta.inference.network import EvalNetwork, attention_blocks, watched
 from slowfast_gta.models.attention import DNL, GTA, NL, SA, TAPE
 
 OVERLAYS = ("none", "gradcam", "attention")
@@ -114,42 +111,31 @@ def build_overlay(name: str, network: EvalNetwork, num_frames: int, side: int) -
     )
 
 
-def _inputs(network: EvalNetwork, clip: np.ndarray) -> Tensor:
-    """(1, 3, T, S, S), normalised, on the network's device."""
-    return network.normalize(to_clips(clip[None]).to(device_of(network.model))).to(network.dtype)
-
-
 def _grad_cam(network: EvalNetwork, clip: np.ndarray, label: int) -> np.ndarray:
-    values = grad_cam(network.model, _inputs(network, clip), label)[0]
+    values = grad_cam(network.model, network.inputs(clip), label)[0]
     return (values / values.max().clamp_min(1e-12))[-1].float().cpu().numpy()
 
 
 @torch.inference_mode()
 def _attention(network: EvalNetwork, block: Any, clip: np.ndarray, label: int) -> np.ndarray:
-    with _watched([("", block)]) as found:
-        network.model(_inputs(network, clip))
-    return above_even(found[""][-1])
+    return above_even(_attended_by(network, [("", block)], clip)[""][-1])
 
 
 @torch.inference_mode()
 def _blocks_with_maps(network: EvalNetwork, num_frames: int, side: int) -> list[str]:
     """Their names, in the order of the calls; found out with an empty clip, since a block may be anyone's."""
-    with _watched(list(attention_blocks(network.model))) as found:
-        network.model(_inputs(network, np.zeros((num_frames, side, side, 3), np.uint8)))
-    return list(found)
+    empty = np.zeros((num_frames, side, side, 3), np.uint8)
+    return list(_attended_by(network, attention_blocks(network.model), empty))
 
 
-@contextmanager
-def _watched(blocks: list[tuple[str, Any]]) -> Iterator[dict[str, np.ndarray]]:
-    """{name: (T, H, W)} of those of `blocks` that have a map, while the network runs."""
+def _attended_by(network: EvalNetwork, blocks: Iterable[tuple[str, Any]], clip: np.ndarray) -> dict[str, np.ndarray]:
+    """{name: (T, H, W)} of those of `blocks` that have a map, of a clip uint8 (T, S, S, 3)."""
     found: dict[str, np.ndarray] = {}
 
-    def look(name: str, block: Any, x: Tensor) -> None:
+    def look(name: str, block: Any, x: Any) -> None:
         if isinstance(x, Tensor) and x.ndim == 5 and (values := attended(block, x)) is not None:
             found[name] = values
 
-    with ExitStack() as stack:
-        for name, block in blocks:
-            hook = block.register_forward_pre_hook(lambda block, given, name=name: look(name, block, given[0]))
-            stack.callback(hook.remove)
-        yield found
+    with watched(blocks, look):
+        network.model(network.inputs(clip))
+    return found
