@@ -241,6 +241,7 @@ class GTA(nn.Module):
                 raise OptionError(f"REGION_RATIO is {region_ratio}; it must be at least 1.", "REGION_RATIO")
             num_regions = max(1, dim_inner // region_ratio)
         self.num_frames = num_frames
+        self.time_permutation_equivariant = mix == "identity"
         self.spatial = SA(dim, num_frames, dim_inner, pool) if spatial else None
         self.pixel = PixelGTA(dim, dim_inner, num_frames, heads, groups, mix) if pixel else None
         self.region = (

@@ -43,16 +43,17 @@ class VideoWriter:
         repeatable: bool = False,
     ):
         """size: H, W. fps: what players are told, the times decide. live: for somebody who watches meanwhile.
-        repeatable: the same bytes each time, by one thread; several of x264's now and then choose otherwise."""
+        repeatable: the same bytes each time. x264's mbtree is left out for that: with AVX-512 it decides now and then
+        otherwise (seen with PyAV 18.1)."""
         height, width = (side + side % 2 for side in size)
         self.size = (height, width)
         self.container = av.open(file, "w", format=container)
         rate = Fraction(fps or 25).limit_denominator(1001)
         options = {"preset": "ultrafast", "tune": "zerolatency"} if live else {"preset": "veryfast", "crf": "20"}
+        if repeatable:
+            options["x264-params"] = "mbtree=0"
         self._stream = self.container.add_stream("libx264", rate=rate, options=options)
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
-        if repeatable:
-            self._stream.codec_context.thread_count = 1
         self._stream.codec_context.time_base = Fraction(1, _TICKS)
         self._stream.codec_context.colorspace = self._stream.codec_context.color_primaries = _BT709
         self._stream.codec_context.color_trc = _BT709

@@ -21,9 +21,10 @@ def awake(block: nn.Module) -> nn.Module:
 def answers(block: nn.Module, x: Tensor) -> list[Tensor]:
     """What it answers, the gradient of x, those of its parameters."""
     leaf = x.clone().requires_grad_()
+    learned = [parameter for parameter in block.parameters() if parameter.requires_grad]
     out = block(leaf)
     pull = torch.randn(out.shape, generator=torch.Generator().manual_seed(3), dtype=out.dtype)
-    return [out, *torch.autograd.grad((out * pull).sum(), [leaf, *block.parameters()], allow_unused=True)]
+    return [out, *torch.autograd.grad((out * pull).sum(), [leaf, *learned], allow_unused=True)]
 
 
 def relative(one: Tensor, other: Tensor) -> float:
