@@ -17,6 +17,7 @@ from slowfast_gta.errors import DataError
 if TYPE_CHECKING:
     from asm_loc.localization import Chain, Localized
     from asm_loc.segments import Segments
+    from slowfast_gta.inference.reading import WindowReader
     from slowfast_gta.inference.videos import NamedVideo
 
 _EXAMPLES = """examples:
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             features = features_of(extractor, video.path)
             localized = chain(features)
-            document = _leave(video, chain, localized, features.timeline.to_seconds, args)
+            document = _leave(video, chain, localized, features.timeline.to_seconds, extractor.reader, args)
         except DataError as fault:
             failed[video.name] = str(fault)
             print(f"error: {fault}", file=sys.stderr)
@@ -85,7 +86,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _leave(
-    video: "NamedVideo", chain: "Chain", localized: "Localized", to_seconds: Callable, args: argparse.Namespace
+    video: "NamedVideo",
+    chain: "Chain",
+    localized: "Localized",
+    to_seconds: Callable,
+    reader: "WindowReader",
+    args: argparse.Namespace,
 ) -> dict:
     """The files of one video; returns what its JSON holds."""
     from asm_loc.annotated_video import write_annotated
@@ -104,7 +110,8 @@ def _leave(
     write_whole(_beside(base, ".html"), page_of_video(video.name, chain.classes, picture, None, shown))
     has_sound = None
     if not args.no_video:
-        has_sound = write_annotated(video.path, _beside(base, ".mp4"), chain.classes, shown)
+        folders = (reader.folder_fps, reader.frame_pattern)
+        has_sound = write_annotated(video.path, _beside(base, ".mp4"), chain.classes, shown, *folders)
     scores = localized.answer.scores.video
     document = {
         "video": video.name,
