@@ -216,6 +216,14 @@ def test_what_cannot_be_localized(proof, tmp_path, capsys):
     assert localize(proof, tmp_path / "out", good, "--network", tmp_path) == 2
 
 
+def test_no_video_is_overwritten_by_its_annotated_copy(proof, tmp_path):
+    write_with_sound(tmp_path / "match.mp4", proof / "videos" / "untrimmed" / "test" / "000.webm", 1.0)
+    before = (tmp_path / "match.mp4").read_bytes()
+    assert localize(proof, tmp_path, tmp_path / "match.mp4") == 2
+    assert (tmp_path / "match.mp4").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["match.mp4"]
+
+
 def test_a_run_on_a_pack_knows_no_network(tmp_path, capsys):
     write_pack(3, tmp_path / "pack", WorldSizes(dim=16, num_classes=3, num_train=4, num_test=2))
     cfg = Path(__file__).resolve().parents[1] / "configs" / "World.yaml"

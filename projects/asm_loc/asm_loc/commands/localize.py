@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slowfast_gta.errors import DataError
+from slowfast_gta.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from asm_loc.localization import Chain, Localized
@@ -61,8 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check_plugins([str(path)], args.trust_plugins)
     cfg = load_config(path, ["NUM_GPUS", "auto"])
     extractor = build_extractor(cfg, find_weights(args.weights, [str(path)], cfg.OUTPUT_DIR), chain.made_by)
+    videos = named_videos(args.videos)
+    if not args.no_video:
+        _check_nothing_is_overwritten(videos, args.output)
     done, failed, detections = [], {}, {}
-    for video in named_videos(args.videos):
+    for video in videos:
         try:
             features = features_of(extractor, video.path)
             localized = chain(features)
@@ -125,6 +128,15 @@ def _leave(
     }
     write_whole(_beside(base, ".json"), to_json(document))
     return document
+
+
+def _check_nothing_is_overwritten(videos: Sequence["NamedVideo"], output: Path) -> None:
+    """Raises ConfigError where the annotated video would take the place of one that it is made of."""
+    sources = {Path(video.path).resolve() for video in videos}
+    for video in videos:
+        target = _beside(output / video.name, ".mp4")
+        if target.resolve() in sources:
+            raise ConfigError(f"{target} would be overwritten by its annotated copy. Name another --output.")
 
 
 def _beside(base: Path, suffix: str) -> Path:
