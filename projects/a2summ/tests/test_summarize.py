@@ -106,7 +106,7 @@ def test_a_second_summary_leaves_nothing_of_the_first(video, srt, tmp_path):
     assert not [*tmp_path.glob("*.srt"), *tmp_path.glob("*.txt")]
 
 
-def test_a_summary_takes_the_place_of_nothing_that_it_is_made_of(video, srt, tmp_path):
+def test_a_summary_overwrites_nothing_that_it_is_made_of(video, srt, tmp_path):
     for source, name in ((video, "summary.mp4"), (srt, "summary.srt"), (srt, "key_sentences.srt")):
         copy = tmp_path / name
         copy.write_bytes(source.read_bytes())

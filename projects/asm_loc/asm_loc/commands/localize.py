@@ -131,7 +131,7 @@ def _leave(
 
 
 def _check_nothing_is_overwritten(videos: Sequence["NamedVideo"], output: Path) -> None:
-    """Raises ConfigError where the annotated video would take the place of one that it is made of."""
+    """Raises ConfigError where the annotated video would overwrite one of the videos given."""
     sources = {Path(video.path).resolve() for video in videos}
     for video in videos:
         target = _beside(output / video.name, ".mp4")
