@@ -60,6 +60,7 @@ def build_cfg(data, tmp_path):
             *("MA_LMM.MODEL_DIR", data / "model", "MA_LMM.VIDEO_DIR", data / "videos"),
             *("MA_LMM.TRAIN_ANNOTATIONS", file, "MA_LMM.TEST_ANNOTATIONS", file),
             *("MA_LMM.DTYPE", "float32", "TRAIN.MIXED_PRECISION", False, "SOLVER.WARMUP_EPOCHS", 0.0),
+            *("DATA_LOADER.SAMPLE_TIMEOUT_SEC", 0.0),  # on a busy machine nothing is broken
             *("MA_LMM.NUM_FRAMES", 5, "MA_LMM.MEMORY_LENGTH", 2, "MA_LMM.NUM_BEAMS", 2, "MA_LMM.MAX_NEW_TOKENS", 3),
         )
         overrides = [str(value) for value in (*defaults, *pairs)]
