@@ -15,7 +15,7 @@ import torch
 from miniatures import CFG, ROOT, TINY, command, keys, make_ssv2, metrics
 from shards import ALIKE, arguments, assert_well, ends, start, start_shards
 
-from slowfast_gta.distributed.group import free_port
+from slowfast_gta.distributed.launch_context import free_port
 
 ENDLESS = ["SOLVER.MAX_EPOCH", 100000, "TRAIN.EVAL_PERIOD", 100000, "TRAIN.CHECKPOINT_PERIOD", 100000]
 
@@ -232,7 +232,7 @@ def test_a_signal_to_one_stops_both_after_the_step_and_saves(ssv2, tmp_path):
     processes[1].terminate()
     ended = ends(processes)
     assert [code for code, _ in ended] == [130, 130], ended
-    assert "saved as" in ended[0][1] and "process 0 says where it saved" in ended[1][1]
+    assert "saved as" in ended[0][1] and "process 0" in ended[1][1]
     assert not any("Traceback" in said or "None" in said for _, said in ended)
     assert list((tmp_path / "checkpoints").iterdir())
 
