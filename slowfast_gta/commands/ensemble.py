@@ -15,7 +15,7 @@ _EXAMPLES = """examples:
   python tools/ensemble.py runs/gta_8f runs/gta_16f --output runs/gta_8f_16f
   python tools/ensemble.py runs/gta_8f/scores.npz runs/gta_16f/scores.npz --weights 1 2
 
-docs/data.md, "Views", has the commands of the paper's ensemble.
+docs/views.md has the commands of the paper's ensemble.
 """
 
 

@@ -130,7 +130,7 @@ def test_the_writer_of_the_docs_works_as_printed(run_tiny, tmp_path, monkeypatch
         return started
 
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
-    block = (ROOT / "docs" / "resume.md").read_text().split("```python\n")[1].split("```")[0]
+    block = (ROOT / "docs" / "metrics.md").read_text().split("```python\n")[1].split("```")[0]
     (tmp_path / "my_wandb.py").write_text(block)
     code, _, err = run_tiny("PLUGINS", [str(tmp_path / "my_wandb.py")], "METRICS_WRITERS", "[Wandb]")
     assert code == 0 and "Going on without it" not in err, err
