@@ -85,7 +85,7 @@ def test_nothing_is_mirrored_and_names_are_numbers_or_given(egogesture, tmp_path
     (tmp_path / "classes.txt").write_text("\n".join([*directed, *(f"name {n}" for n in range(77))]) + "\n")
     assert EgoGesture(tmp_path).mirror_labels() == [1, 0, 4, None, 2, *[None] * 78]
     (tmp_path / "classes.txt").write_text("a\nb\n")
-    with pytest.raises(DataError, match=r"classes.txt: EgoGesture has 83 classes, and this file names 2"):
+    with pytest.raises(DataError, match=r"classes.txt: EgoGesture.*83.*2"):
         EgoGesture(tmp_path).class_names()
 
 
@@ -141,7 +141,7 @@ def test_faulty_folders_are_sentences(tmp_path):
     with pytest.raises(DataError, match=r"is the list of the same frames"):
         EgoGesture(tmp_path).records("train")
     (scene / "group1.csv").rename(scene / "Group one.csv")
-    with pytest.raises(DataError, match=r"Group one.csv: a list of gestures must be named as subject02"):
+    with pytest.raises(DataError, match=r"one.csv:.*subject02"):
         EgoGesture(tmp_path).records("train")
 
 

@@ -129,7 +129,7 @@ def test_without_process_0_the_others_say_that_nobody_listens(tmp_path, capsys, 
 
 def test_a_name_that_nobody_knows(tmp_path):
     place = LaunchContext("shards", 1, 2, host="no-such-machine.invalid", port=9999)
-    with pytest.raises(RendezvousError, match=r"not reached process 0 at no-such-machine\.invalid:9999"):
+    with pytest.raises(RendezvousError, match=r"0.*no-such-machine\.invalid:9999"):
         rendezvous(place, LaunchConfig(folder=tmp_path, timeout_sec=0.5, must_match=ABOUT))
 
 
