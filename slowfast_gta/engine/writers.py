@@ -146,7 +146,11 @@ class MetricsWriter:
             except Exception as fault:  # somebody else's service; it must not cost a training
                 self._own.remove(own)
                 logger.warning(
-                    "%s.%s: %s: %s. Going on without it.", type(own).__name__, method, type(fault).__name__, fault
+                    "%s.%s: %s: %s. Training continues without it.",
+                    type(own).__name__,
+                    method,
+                    type(fault).__name__,
+                    fault,
                 )
 
 

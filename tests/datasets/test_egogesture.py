@@ -67,7 +67,7 @@ def test_lists_become_ranges_of_frames(egogesture, caplog):
     ]
     assert all(Path(record.path).is_dir() for record in records)
     warning = caplog.messages[-1]
-    assert "EgoGesture, train: 3 lines without a class" in warning and "Scene2/group1.csv:2" in warning
+    assert "EgoGesture, train: skipped 3 lines" in warning and "Scene2/group1.csv:2" in warning
     test = EgoGesture(egogesture).records("test")
     folder = str(egogesture / "images/Subject02/Scene1/Color/rgb1")
     assert test[0] == VideoRecord(folder, 11, "Subject02/Scene1/rgb1/line1", span=(3, 14)) and len(test) == 2

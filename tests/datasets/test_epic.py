@@ -83,7 +83,7 @@ def test_some_videos_missing_are_counted_and_all_are_refused(tmp_path, caplog):
         EPIC(folder).records("train")
     make_video(folder, "P01_01")
     assert len(EPIC(folder).records("train")) == 2
-    assert "1 of 2 videos of the list are not there: P02_101." in caplog.text
+    assert "1 of 2 videos of the list not found: P02_101." in caplog.text
 
 
 def test_a_pickle_is_not_read(tmp_path):

@@ -78,7 +78,7 @@ def test_what_was_taken_is_said(tmp_path, caplog):
     caplog.set_level("INFO")
     write(tmp_path / "train.csv", "a.mp4 1\nb.mp4 0\n")
     Kinetics(tmp_path, num_classes=2).records("train")
-    assert caplog.messages == [f"Kinetics: train is 2 videos of 2 classes, {tmp_path / 'train.csv'} (pyslowfast)."]
+    assert caplog.messages == [f"Kinetics: train: 2 videos of 2 classes, {tmp_path / 'train.csv'} (pyslowfast)."]
 
 
 # ------------------------------------------------------------------------------------- Kinetics: as published
@@ -104,7 +104,7 @@ def test_the_published_csv_finds_its_videos_in_folders_of_any_kind(tmp_path, cap
         (str(tmp_path / "videos" / "abc_000010_000020.mp4"), 1),  # not there: reading it will say so
         (str(there), 0),
     ]
-    assert "Kinetics: 1 videos of" in caplog.text and "abc_000010_000020 ..." in caplog.text
+    assert "Kinetics: 1 video of" in caplog.text and "abc_000010_000020 ..." in caplog.text
     write(tmp_path / "videos" / "q_1_000083_000093.mkv", "")
     for split in ("val", "test"):
         assert Path(dataset.records(split)[0].path).name == "q_1_000083_000093.mkv"
@@ -300,7 +300,7 @@ def test_videos_without_frames_stay_in_the_list(tmp_path, caplog):
         (str(tmp_path / "8"), (1, 4)),
         (str(tmp_path / "9"), None),
     ]
-    assert "2 videos of the json list have no frames here: 7 ..." in caplog.text
+    assert "2 videos of the json list: 7 ..." in caplog.text
     make_frame_lists(tmp_path, {"x": range(1, 5)})
     with pytest.raises(DataError, match=r"train.csv: there are no frames of any video of the json list"):
         SSv2(tmp_path).records("train")

@@ -141,7 +141,7 @@ def test_a_broken_video_in_a_test_is_missing_and_the_result_not_final(run_tiny, 
     weights = checkpoint.list_checkpoints(trained)[-1][1]
     code, _, err = run_tiny("TRAIN.ENABLE", False, "TEST.CHECKPOINT_FILE_PATH", weights, data=data)
     assert code == 0, err
-    assert "NOT FINAL, 1 videos missing" in err and "missing: 1013:" in err
+    assert "NOT FINAL, 1 video missing" in err and "missing: 1013:" in err
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert (results["num_missing"], results["num_videos"], results["final"]) == (1, 5, False)
     assert "1013.webm" in results["missing"]["1013"]

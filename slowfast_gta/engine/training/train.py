@@ -43,7 +43,7 @@ from slowfast_gta.engine.training.meter import Meter
 from slowfast_gta.engine.training.schedule import build_schedule, is_due, lr_at
 from slowfast_gta.engine.training.step import Begun, StepResult
 from slowfast_gta.engine.writers import MetricsWriter, build_writer
-from slowfast_gta.errors import DataError, Interrupted, RunError
+from slowfast_gta.errors import DataError, Interrupted, RunError, counted
 from slowfast_gta.loading.batch import BadVideo
 
 logger = logging.getLogger("slowfast_gta")
@@ -330,7 +330,7 @@ def restore_position(
     if "random_state" in content:
         restore_random_state(content["random_state"])
     if position.epoch >= cfg.SOLVER.MAX_EPOCH:
-        logger.info("Training is already complete: %s has %d epochs. Nothing to train.", cfg.OUTPUT_DIR, position.epoch)
+        logger.info("Training is already complete (%s): %s.", counted(position.epoch, "epoch"), cfg.OUTPUT_DIR)
     else:
         logger.info("Resuming from epoch %d, step %d, from %s.", position.epoch, position.step, cfg.OUTPUT_DIR)
     return position, content
