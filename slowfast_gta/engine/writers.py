@@ -5,7 +5,7 @@ named in METRICS_WRITERS. It is made once for a training and once for a test, on
   __init__(output_dir: Path, config: str)     config is the YAML text of the whole config
   write(kind: str, step: int, values: dict)   kind: train | val | test; step: training steps so far; values: numbers
   close()                                     the last call
-An error that it raises is said, and it is not called again: training continues without it.
+An error that it raises is logged, and it is not called again: training continues without it.
 """
 
 import json

@@ -38,7 +38,7 @@ class Confusion(NamedTuple):
 
 
 def save_confusion_picture(output_dir: str | Path) -> Path | None:
-    """Draw OUTPUT_DIR's results.json and scores.npz into confusion.png; None, said in the log, without matplotlib."""
+    """Draw OUTPUT_DIR's results.json and scores.npz into confusion.png; None, and a log line, without matplotlib."""
     path = Path(output_dir) / "confusion.png"
     if not has_matplotlib():
         logger.warning("%s", not_drawn(str(path)))

@@ -1,4 +1,4 @@
-"""The weighted mean of what several runs said of the same videos.
+"""The weighted mean of several runs' scores of the same videos.
 
 Legend: V videos, K classes; with several outputs (verb, noun), of all of them side by side.
 """

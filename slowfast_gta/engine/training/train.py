@@ -214,7 +214,7 @@ def _say_feeding(cfg: CfgNode, progress: Progress) -> None:
 
 
 def _check_items(cfg: CfgNode, run: Training, bad: Sequence[BadVideo]) -> None:
-    """Says and lists what could not be read. Raises DataError where DATA.ON_ERROR says so."""
+    """Log and list what could not be read. Raises DataError where DATA.ON_ERROR says so."""
     run.bad_files.add(bad)
     if bad and cfg.DATA.ON_ERROR == "error":
         raise DataError(f"{bad[0].reason} (DATA.ON_ERROR: skip leaves such videos out, and counts them.)")
