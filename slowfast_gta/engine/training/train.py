@@ -222,7 +222,7 @@ def _check_items(cfg: CfgNode, run: Training, bad: Sequence[BadVideo]) -> None:
 
 def _sentence(task: Task, values: Mapping[str, float]) -> str:
     """A line of `Meter.summary()` for people."""
-    parts = [f"loss {values['loss']:.4f}", task.format_metrics(values), f"gradient {values['grad_norm']:.3g}"]
+    parts = [f"loss {values['loss']:.4f}", task.format_metrics(values), f"grad norm {values['grad_norm']:.3g}"]
     if values["skipped_steps"]:
         parts.append(f"{values['skipped_steps']} steps left out (non-finite loss or gradient)")
     if values["steps_of_too_few"]:
