@@ -86,7 +86,7 @@ def test_several_outputs(tmp_path, ensemble):
     assert "verb top-1" in out and "noun top-1" in out
     other = make_run(tmp_path / "other", 2, names=names | {"noun": ["door", "cup", "tap"]}, pairs=())
     code, _, err = ensemble(runs[0], other)
-    assert code == 1 and "class 0 of noun is 'cup' in the one and 'door' in the other" in err
+    assert code == 1 and "class 0 of noun is 'cup' " in err and "'door'" in err
 
 
 def test_incomplete_runs_are_averaged_and_not_final(tmp_path, ensemble):
