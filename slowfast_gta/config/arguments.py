@@ -166,7 +166,7 @@ def check_output(output: Path | None, inputs: Iterable[str | Path]) -> None:
 
 @contextlib.contextmanager
 def _each_line_once() -> Iterator[None]:
-    """What several files of one command line have in common is said once."""
+    """What several files of one command line have in common is logged once."""
     said: set[str] = set()
 
     def is_new(record: logging.LogRecord) -> bool:

@@ -50,7 +50,7 @@ def class_accuracy(confusion: np.ndarray) -> np.ndarray:
 
 
 def pair_accuracy(scores: np.ndarray, labels: np.ndarray, pairs: Sequence[tuple[int, int]]) -> dict[str, float]:
-    """How classes that are each other's reversal are told apart, in percent of the videos of such classes.
+    """How often classes that are each other's reversal are distinguished, in percent of the videos of such classes.
 
     "choice": the true class scores higher than its partner (a tie counts half: it is a coin toss);
     "right_pair": the highest score of all is the true class's or its partner's; "num_videos".
