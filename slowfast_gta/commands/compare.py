@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs-dir", metavar="DIR", help="where the runs are (default: OUTPUT/runs)")
     parser.add_argument("--keep", metavar="DIR", help="copy finished results here; what is here is not run again")
     parser.add_argument("--no-run", action="store_true", help="run nothing: the tables of what is finished")
+    parser.add_argument("--trust-plugins", action="store_true", help="import PLUGINS of a run that is not yours")
     parser.add_argument("--slurm", action="store_true", help="submit what is missing as an array of jobs")
     add_slurm_arguments(parser.add_argument_group("with --slurm"), time_required=False)
     args = parser.parse_args(arguments)
@@ -89,7 +90,9 @@ def _compare_tables(args: argparse.Namespace) -> int:
     tables = {path: load_table(path) for path in args.tables}
     _check_names(args.tables)
     seeds = seeds_of(args.seeds) if args.seeds is not None else None
-    plans = {path: build_plan(table, seeds or table.seeds, runs_dir) for path, table in tables.items()}
+    plans = {
+        path: build_plan(table, seeds or table.seeds, runs_dir, args.trust_plugins) for path, table in tables.items()
+    }
     outcomes = {}
     missing = []
     for run in unique_runs(list(plans.values())):

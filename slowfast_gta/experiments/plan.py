@@ -42,12 +42,12 @@ class PlannedRun:
         return self.folder / list(self.cfg.STAGES)[-1] if self.cfg.STAGES else self.folder
 
 
-def build_plan(table: Table, seeds: Sequence[int], runs_dir: Path) -> list[PlannedRun]:
+def build_plan(table: Table, seeds: Sequence[int], runs_dir: Path, trust_plugins: bool = False) -> list[PlannedRun]:
     """The runs of `table`, row by row. Raises ConfigError for a row that cannot be run, or is another one again."""
     planned: list[PlannedRun] = []
     rows: dict[str, str] = {}
     for row in table.rows:
-        cfg_of_row = build_row(row)
+        cfg_of_row = build_row(row, trust_plugins)
         for seed in seeds:
             cfg = cfg_of_row.clone()
             cfg.defrost()

@@ -66,11 +66,11 @@ def load_table(path: str | Path) -> Table:
     return table
 
 
-def build_row(row: Row) -> CfgNode:
+def build_row(row: Row, trust_plugins: bool = False) -> CfgNode:
     """The config of a row, whatever the seed. Raises ConfigError that names the row's file and line."""
     overrides = [item for settings in row.settings for pair in settings.items() for item in pair]
     try:
-        return load_config(row.path, overrides)
+        return load_config(row.path, overrides, trust_plugins=trust_plugins)
     except ConfigError as fault:
         raise ConfigError(f"{row.where}: row {row.name!r}: {fault}", fault.keys) from None
 
