@@ -209,6 +209,7 @@ def _result(
         table.claims,
         table.blind,
         args.intervals or table.intervals,
+        table.note,
     )
     return compare_rows(question, rows, choices)
 

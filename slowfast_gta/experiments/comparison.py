@@ -40,6 +40,7 @@ class Question:
     claims: Sequence[tuple[str, str]] = ()
     blind: Sequence[str] = ()
     intervals: str = "t"
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ class TableResult:
     comparisons: tuple[Comparison, ...] = field(default=())
     blind: tuple[str, ...] = ()
     chosen_rates: bool = False
+    note: str = ""
 
     @property
     def not_blind(self) -> tuple[str, ...]:
@@ -143,6 +145,7 @@ def compare_rows(
         tuple(comparisons),
         tuple(question.blind),
         choices is not None,
+        question.note,
     )
 
 

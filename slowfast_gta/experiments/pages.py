@@ -171,6 +171,8 @@ def _order_remarks(result: TableResult) -> Iterator[str]:
 def _remarks(result: TableResult) -> Iterator[str]:
     if result.source:
         yield f"The paper's figures: {result.source} They are of other data, and only orderings can be compared."
+    if result.note:
+        yield result.note
     if result.chosen_rates:
         seeds = sorted({seed for row in result.rows if row.choice for seed in row.choice.seeds})
         yield (

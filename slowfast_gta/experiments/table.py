@@ -38,6 +38,7 @@ class Table:
 
     title: str
     source: str
+    note: str  # what a reader of the results must know
     rows: tuple[Row, ...]
     seeds: tuple[int, ...]
     metrics: tuple[str, ...]
@@ -67,6 +68,7 @@ def load_table(path: str | Path) -> Table:
     table = Table(
         title=top.take("TITLE", str, found.stem),
         source=top.take("SOURCE", str, ""),
+        note=top.take("NOTE", str, ""),
         rows=rows,
         seeds=seeds,
         metrics=tuple(_strings(top, "METRICS", ["top1"])),
