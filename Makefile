@@ -71,7 +71,8 @@ ma-lmm: .venv/installed  # memory that stays flat; the needle among 16 frames, 3
 EVIDENCE = table1 table2b table2a table3 table7 frozen w3 arrow backbones table2c regions figure5 frozen_hard
 
 evidence: .venv/installed
-	@$(RUN) tools/compare.py $(EVIDENCE:%=configs/Evidence/%.yaml) --jobs 2 --output runs/evidence --keep docs/evidence
+	@$(RUN) tools/compare.py $(EVIDENCE:%=configs/Evidence/%.yaml) --jobs 2 --output runs/evidence --keep docs/evidence \
+		--page docs/evidence.md
 
 evidence-quick: .venv/installed  # some of the tables, one seed, one recipe: no intervals
 	@$(RUN) tools/compare.py $(foreach table,table1 table2b frozen arrow,configs/Evidence/$(table).yaml) --seeds 1 \

@@ -54,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs-dir", metavar="DIR", help="where the runs are (default: OUTPUT/runs)")
     parser.add_argument("--keep", metavar="DIR", help="copy finished results here; what is here is not run again")
     parser.add_argument("--no-run", action="store_true", help="run nothing: the tables of what is finished")
+    parser.add_argument("--page", metavar="FILE", help="write the results into this page too, as docs/evidence.md")
     parser.add_argument("--one-recipe", action="store_true", help="leave out the tables' LEARNING_RATES")
     parser.add_argument(
         "--intervals", choices=["t", "bootstrap"], help="over seeds, or over videos (default: the tables' own, t)"
@@ -115,13 +116,18 @@ def _compare_tables(args: argparse.Namespace) -> int:
                 "Learning rates are chosen when the runs below are done: then this command submits what follows of it."
             )
         return sweep.submit()
-    exact = True
+    every = []
     for path, table in tables.items():
         results = [_result(table, plans[path], sweep.outcomes, seeds[path], args)]
         if path in choices:
             results.append(_result(table, chosen[path], sweep.outcomes, seeds[path], args, choices[path]))
         _write(results, output / Path(path).stem)
-        exact = exact and not any(result.not_blind for result in results)
+        every.append(results)
+    if args.page:
+        from slowfast_gta.experiments.pages import write_into_page
+
+        write_into_page(every, Path(args.page))
+    exact = not any(result.not_blind for results in every for result in results)
     if not exact:
         logger.error("Rows that should be blind to the order of frames are not: see NOT AS IT MUST BE above.")
     return 0 if exact and not sweep.missing else 1

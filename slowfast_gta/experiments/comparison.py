@@ -108,6 +108,7 @@ class TableResult:
     blind: tuple[str, ...] = ()
     chosen_rates: bool = False
     note: str = ""
+    machines: tuple[str, ...] = ()  # what the runs were made on
 
     @property
     def not_blind(self) -> tuple[str, ...]:
@@ -146,6 +147,7 @@ def compare_rows(
         tuple(question.blind),
         choices is not None,
         question.note,
+        tuple(sorted({_machine_of(outcome) for found in outcomes.values() for outcome in found.values()} - {""})),
     )
 
 
@@ -199,6 +201,15 @@ def _of_videos(runs: Sequence[Outcome], metric: str) -> np.ndarray:
         raise RunError("A bootstrap needs the same test videos in all runs, and these were tested on different ones.")
     of_videos = np.stack(rows)
     return of_videos[:, np.isfinite(of_videos).all(0)]
+
+
+def _machine_of(outcome: Outcome) -> str:
+    """Processor, threads, versions; "" where the results do not say."""
+    found = outcome.results.get("environment")
+    if not isinstance(found, Mapping):
+        return ""
+    line = f"{found.get('processor')}, {found.get('threads')} threads a run, PyTorch {found.get('PyTorch')}"
+    return f"{line}, {outcome.date}" if outcome.date else line
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

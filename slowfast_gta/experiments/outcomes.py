@@ -39,6 +39,7 @@ class Outcome:
     cpu_seconds: float | None = None
     validation: Mapping[str, float] = field(default_factory=dict)
     marks: Mapping[str, str] = field(default_factory=dict)
+    date: str = ""  # on which it ended
 
 
 def load_outcome(run: PlannedRun, kept: Path | None) -> Outcome | None:
@@ -97,6 +98,7 @@ def _outcome_in(folder: Path, seed: int, results: dict, keys: Mapping[str, str],
         times.get("cpu_seconds"),
         _last_validation(folder / "metrics.jsonl"),
         load_marks(folder),
+        times.get("date", ""),
     )
 
 

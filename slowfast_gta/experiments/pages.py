@@ -6,10 +6,12 @@ import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from slowfast_gta.errors import ConfigError
 from slowfast_gta.experiments.comparison import Comparison, RowResult, TableResult
 from slowfast_gta.experiments.statistics import NUM_DRAWS, Estimate
 from slowfast_gta.files import write_whole
 
+PAGE_BEGIN, PAGE_END = "<!-- results: begin -->", "<!-- results: end -->"
 Cells = list[list[str]]  # the first line is the head
 
 _NOTES = {
@@ -51,14 +53,32 @@ def write_pages(results: Sequence[TableResult], output: Path) -> list[Path]:
     return [output / name for name in contents]
 
 
-def as_markdown(results: Sequence[TableResult]) -> str:
-    parts = [f"# {results[0].title}"]
+def as_markdown(results: Sequence[TableResult], level: int = 1, with_seeds: bool = True) -> str:
+    """`level`: of the title's heading. `with_seeds`: also the cells of each seed."""
+    parts = [f"{'#' * level} {results[0].title}"]
     for result in results:
-        parts += [f"## {heading}" for heading in [_heading(result, results)] if heading]
-        for heading, *content in _sections(result):
-            parts += [f"### {heading}"] * bool(heading)
+        parts += [f"{'#' * (level + 1)} {heading}" for heading in [_heading(result, results)] if heading]
+        for heading, *content in _sections(result, with_seeds):
+            parts += [f"{'#' * (level + 2)} {heading}"] * bool(heading)
             parts += [part if isinstance(part, str) else _markdown_table(part) for part in content]
     return "\n\n".join(parts) + "\n"
+
+
+def write_into_page(tables: Sequence[Sequence[TableResult]], page: Path) -> None:
+    """Into `page`, between PAGE_BEGIN and PAGE_END, the results of `tables`, on what machine and when; nothing else of
+    it changes. Raises ConfigError where it has no such lines."""
+    try:
+        text = page.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as fault:
+        raise ConfigError(f"--page {page} cannot be read: {fault}.") from None
+    before, begin, rest = text.partition(PAGE_BEGIN)
+    _, end, after = rest.partition(PAGE_END)
+    if not begin or not end:
+        raise ConfigError(f"--page {page} has no lines {PAGE_BEGIN} and {PAGE_END}, between which results are written.")
+    made = sorted({line for table in tables for result in table for line in result.machines})
+    parts = ["\n".join(["Made on:", "", *(f"- {line}" for line in made)])] * bool(made)
+    parts += [as_markdown(table, level=3, with_seeds=False).rstrip() for table in tables]
+    write_whole(page, "\n\n".join([before + begin, *parts, end + after]))
 
 
 def as_html(results: Sequence[TableResult]) -> str:
@@ -66,7 +86,7 @@ def as_html(results: Sequence[TableResult]) -> str:
     body = [f"<h1>{title}</h1>"]
     for result in results:
         body += [f"<h2>{html.escape(heading)}</h2>" for heading in [_heading(result, results)] if heading]
-        for heading, *content in _sections(result):
+        for heading, *content in _sections(result, True):
             body += [f"<h3>{html.escape(heading)}</h3>"] * bool(heading)
             body += [f"<p>{html.escape(part)}</p>" if isinstance(part, str) else _html_table(part) for part in content]
     head = f'<meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
@@ -94,13 +114,13 @@ def _heading(result: TableResult, results: Sequence[TableResult]) -> str:
     return "The learning rate of each row chosen by validation" if result.chosen_rates else "One recipe for all rows"
 
 
-def _sections(result: TableResult) -> Iterator[tuple[str | Cells, ...]]:
+def _sections(result: TableResult, with_seeds: bool) -> Iterator[tuple[str | Cells, ...]]:
     """(heading, text or cells ...)."""
     yield ("", *_remarks(result), row_cells(result))
     if result.comparisons:
         yield "Differences", comparison_cells(result.comparisons, result.intervals == "t")
     if any(row.order for row in result.rows):
-        yield "Inside pairs, seed by seed", _ORDER, *_order_remarks(result), order_cells(result)
+        yield "Inside pairs, seed by seed", _ORDER, *_order_remarks(result), *[order_cells(result)] * with_seeds
 
 
 def row_cells(result: TableResult) -> Cells:

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
@@ -118,7 +119,8 @@ class _Process:
             return False
         times = {"seconds": time.perf_counter() - self._begin, "cpu_seconds": self._cpu_seconds}
         rounded = {key: round(value, 1) for key, value in times.items()}
-        write_whole(self.job.run.results_folder / TIMES, json.dumps(rounded))
+        content = {**rounded, "date": datetime.now(UTC).date().isoformat()}
+        write_whole(self.job.run.results_folder / TIMES, json.dumps(content))
         return True
 
     def fault(self) -> str:

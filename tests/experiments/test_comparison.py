@@ -5,10 +5,18 @@ import io
 
 import pytest
 
-from slowfast_gta.errors import RunError
+from slowfast_gta.errors import ConfigError, RunError
 from slowfast_gta.experiments.comparison import Question, compare_rows
 from slowfast_gta.experiments.outcomes import Outcome
-from slowfast_gta.experiments.pages import as_csv, as_html, as_markdown, write_pages
+from slowfast_gta.experiments.pages import (
+    PAGE_BEGIN,
+    PAGE_END,
+    as_csv,
+    as_html,
+    as_markdown,
+    write_into_page,
+    write_pages,
+)
 from slowfast_gta.experiments.rates import RateChoice
 from slowfast_gta.experiments.statistics import holm, paired_difference, proportion_interval
 
@@ -137,3 +145,18 @@ def test_what_is_blind_is_exactly_half_and_what_is_not_as_it_must_be_is_named():
     assert result(rows, seeds=[1], blind=["R2D", "GTA"]).not_blind == ("GTA",)
     assert result({"R2D": with_order(50.0, 2e-5)}, seeds=[1], claims=[], blind=["R2D"]).not_blind == ("R2D",)
     assert result({"R2D": with_order(50.5, 1e-6)}, seeds=[1], claims=[], blind=["R2D"]).not_blind == ("R2D",)
+
+
+def test_results_are_written_between_the_lines_of_a_page(tmp_path):
+    page = tmp_path / "page.md"
+    found = [result({"R2D": outcomes(BLIND), "GTA": outcomes(SEEING)})]
+    page.write_text(f"# Before\n\n{PAGE_BEGIN}\nold\n{PAGE_END}\n\nAfter\n")
+    write_into_page([found, found], page)
+    once = page.read_text()
+    assert once.startswith("# Before\n") and once.endswith("After\n") and "old" not in once
+    assert once.count("\n### Title <b>") == 2 and "90.57" in once
+    write_into_page([found, found], page)
+    assert page.read_text() == once
+    page.write_text("no such lines")
+    with pytest.raises(ConfigError):
+        write_into_page([found], page)
