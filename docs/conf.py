@@ -94,7 +94,13 @@ def set_docstring(app: Sphinx, what: str, name: str, obj: object, options: objec
     lines[:] = out
 
 
+def link_projects(app: Sphinx, path: Path, page: str, content: list[str]) -> None:
+    """A project's README.md is a page of the site."""
+    content[0] = re.sub(r"\(projects/(\w+)/README\.md\)", r"(docs/\1.md)", content[0])
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    app.connect("include-read", link_projects)
     app.connect("autodoc-process-docstring", set_docstring)
     app.connect("builder-inited", write_keys_page)

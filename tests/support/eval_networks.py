@@ -7,6 +7,8 @@ from miniatures import ROOT
 from torch import nn
 
 from slowfast_gta import build_model, load_config
+from slowfast_gta.engine.device import build_normalize
+from slowfast_gta.inference.check_clips import build_drawn_clips
 
 _SMALL = ["MODEL.NUM_CLASSES", 3, "RESNET.WIDTH_PER_GROUP", 8, "DATA.TRAIN_CROP_SIZE", 32, "DATA.TEST_CROP_SIZE", 32]
 _SMALL += ["TEST.BATCH_SIZE", 4, "DATA_LOADER.NUM_WORKERS", 1, "NUM_GPUS", 0, "TEST.NUM_SPATIAL_CROPS", 1]
@@ -38,7 +40,7 @@ def arguments(name: str, *overrides: object) -> list[str]:
 
 def write_weights(cfg, path: Path, seed: int = 0, settled: bool = False) -> Path:
     """Weights of `cfg`'s network, its BatchNorms away from their beginnings; `settled`: their statistics are those of
-    drawn clips, without which deep stacks of products (Region GTA, CGNL) leave the range of float32."""
+    drawn clips, without which deep stacks of products (Region GTA, CGNL) leave float32's range, or its exactness."""
     torch.manual_seed(seed)
     model = build_model(cfg)
     with torch.no_grad():
@@ -60,5 +62,5 @@ def _settle(model: nn.Module, cfg) -> None:
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         norm.momentum = 1.0
-    size = cfg.DATA.TRAIN_CROP_SIZE
-    model.train()(torch.randn(2, 3, cfg.DATA.NUM_FRAMES, size, size))
+    clips = torch.from_numpy(build_drawn_clips(cfg)).permute(0, 4, 1, 2, 3)
+    model.train()(build_normalize(cfg)(clips))

@@ -53,9 +53,12 @@ class _PositionedTA(TA):
         return unrows(attended_BNGTD.permute(0, 3, 1, 2, 4).flatten(3), x)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        if self.heads != "ccmh":
-            return super().attend(query, key, value)
-        return self.matrices(query, key) @ value
+        if self.heads == "ccmh":
+            return self.matrices(query, key) @ value
+        if self.heads == "multi_head":  # positions and heads in one axis: fused kernels and ONNX take four axes
+            attended = super().attend(query.flatten(1, 2), key.flatten(1, 2), value.flatten(1, 2))
+            return attended.unflatten(1, query.shape[1:3])
+        return super().attend(query, key, value)
 
     def matrices(self, query: Tensor, key: Tensor) -> Tensor:
         """CCMH's (B, N, G*T, G*T): row (k, t) has M_1^k .. M_G^k side by side, each with a softmax of its own."""
