@@ -153,7 +153,7 @@ def test_results_are_written_between_the_lines_of_a_page(tmp_path):
     page.write_text(f"# Before\n\n{PAGE_BEGIN}\nold\n{PAGE_END}\n\nAfter\n")
     write_into_page([found, found], page)
     once = page.read_text()
-    assert once.startswith("# Before\n") and once.endswith("After\n") and "old" not in once
+    assert once.startswith("# Before\n") and once.endswith("After\n") and "\nold\n" not in once
     assert once.count("\n### Title <b>") == 2 and "90.57" in once
     write_into_page([found, found], page)
     assert page.read_text() == once
