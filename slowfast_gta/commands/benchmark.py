@@ -133,9 +133,10 @@ def _step_table(answer: dict, feed: float) -> str:
 
 def _model_table(answer: dict, feed: float) -> str:
     lines = [f"{answer['machine']}; clip {answer['clip']}; medians of {answer['pairs']} alternating pairs"]
+    width = max(map(len, _MEANING.values()))
     for key, meaning in _MEANING.items():
         value = "not here" if answer[key] is None else f"{answer[key]:.2f}"
-        lines.append(f"  {meaning:<46}{value}")
+        lines.append(f"  {meaning:<{width}}  {value}")
     return "\n".join(lines)
 
 
