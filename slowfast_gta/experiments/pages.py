@@ -58,7 +58,7 @@ def as_markdown(results: Sequence[TableResult], level: int = 1, with_seeds: bool
     parts = [f"{'#' * level} {results[0].title}"]
     for result in results:
         parts += [f"{'#' * (level + 1)} {heading}" for heading in [_heading(result, results)] if heading]
-        for heading, *content in _sections(result, with_seeds):
+        for heading, content in _sections(result, with_seeds):
             parts += [f"{'#' * (level + 2)} {heading}"] * bool(heading)
             parts += [part if isinstance(part, str) else _markdown_table(part) for part in content]
     return "\n\n".join(parts) + "\n"
@@ -86,7 +86,7 @@ def as_html(results: Sequence[TableResult]) -> str:
     body = [f"<h1>{title}</h1>"]
     for result in results:
         body += [f"<h2>{html.escape(heading)}</h2>" for heading in [_heading(result, results)] if heading]
-        for heading, *content in _sections(result, True):
+        for heading, content in _sections(result, True):
             body += [f"<h3>{html.escape(heading)}</h3>"] * bool(heading)
             body += [f"<p>{html.escape(part)}</p>" if isinstance(part, str) else _html_table(part) for part in content]
     head = f'<meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
@@ -114,13 +114,14 @@ def _heading(result: TableResult, results: Sequence[TableResult]) -> str:
     return "The learning rate of each row chosen by validation" if result.chosen_rates else "One recipe for all rows"
 
 
-def _sections(result: TableResult, with_seeds: bool) -> Iterator[tuple[str | Cells, ...]]:
-    """(heading, text or cells ...)."""
-    yield ("", *_remarks(result), row_cells(result))
+def _sections(result: TableResult, with_seeds: bool) -> Iterator[tuple[str, list[str | Cells]]]:
+    """(heading, [text or cells])."""
+    yield "", [*_remarks(result), row_cells(result)]
     if result.comparisons:
-        yield "Differences", comparison_cells(result.comparisons, result.intervals == "t")
+        yield "Differences", [comparison_cells(result.comparisons, result.intervals == "t")]
     if any(row.order for row in result.rows):
-        yield "Inside pairs, seed by seed", _ORDER, *_order_remarks(result), *[order_cells(result)] * with_seeds
+        cells: list[str | Cells] = [order_cells(result)] if with_seeds else []
+        yield "Inside pairs, seed by seed", [_ORDER, *_order_remarks(result), *cells]
 
 
 def row_cells(result: TableResult) -> Cells:
