@@ -73,11 +73,18 @@ def summarize(found: Scores, class_names: ClassNames, pairs: Sequence[tuple[int,
 def order_results(found: Scores, back: Scores, pairs: Sequence[tuple[int, int]]) -> dict:
     """`order_accuracy` of the videos that were scored both forwards and backwards, of one output or several (whose
     classes have no reversal: `pairs` is empty then)."""
+    backwards = backwards_scores(found, back)
+    both = np.isfinite(backwards).all(1)
+    labels = found.labels[both]
+    return order_accuracy(found.scores[both], backwards[both], labels if labels.ndim == 1 else labels[:, 0], pairs)
+
+
+def backwards_scores(found: Scores, back: Scores) -> np.ndarray:
+    """(V, K): `back` in the order of `found`; NaN where a video has no score backwards."""
     there = {video_id: at for at, video_id in enumerate(back.video_ids)}
-    rows = [at for at, video_id in enumerate(found.video_ids) if video_id in there]
-    backwards = back.scores[[there[found.video_ids[at]] for at in rows]]
-    labels = found.labels[rows]
-    return order_accuracy(found.scores[rows], backwards, labels if labels.ndim == 1 else labels[:, 0], pairs)
+    missing = np.full(found.scores.shape[1], np.nan, found.scores.dtype)
+    rows = [back.scores[there[video_id]] if video_id in there else missing for video_id in found.video_ids]
+    return np.stack(rows) if rows else np.empty_like(found.scores)
 
 
 def _accuracies(scores: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> dict:
