@@ -75,15 +75,19 @@ def plan_summary(
     """Scores (N,) of the sampled frames `indices` -> the shots of the greatest mean score times length that fit.
 
     A shot is worth its mean score times its seconds. The knapsack is exact in units of at least 0.01 s, lengths
-    rounded up. Where no whole shot fits, the best stretch of the budget's length in the whole video is shown.
+    rounded up; a budget of the whole video takes every shot. Where no whole shot fits, the best stretch of the
+    budget's length in the whole video is shown.
     """
     bounds = times.bounds_sec
     upsampled = _held(scores, indices, len(times.times_sec))
     lengths = np.array([bounds[stop] - bounds[first] for first, stop in shots])
     values = np.array([float(upsampled[first:stop].mean()) for first, stop in shots])
-    unit = max(0.01, budget_sec / 20_000)
-    costs = np.ceil(lengths / unit - 1e-6).astype(np.int64)
-    chosen = [shots[i] for i in knapsack(values * lengths, costs, int(budget_sec / unit + 1e-6))]
+    if budget_sec >= times.duration_sec - 1e-9:  # of lengths that are rounded up, one would be left out
+        chosen = list(shots)
+    else:
+        unit = max(0.01, budget_sec / 20_000)
+        costs = np.ceil(lengths / unit - 1e-6).astype(np.int64)
+        chosen = [shots[i] for i in knapsack(values * lengths, costs, int(budget_sec / unit + 1e-6))]
     is_part = not chosen
     if is_part:
         chosen = [_best_stretch(upsampled, bounds, budget_sec, times.path)]

@@ -172,7 +172,15 @@ def _facts_of(times: "VideoTimes", indices: np.ndarray) -> dict:
     }
 
 
+_FILES = ("summary.mp4", "timeline.png", "index.html", "summary.json")
+_TEXT_FILES = ("key_sentences.txt", "key_sentences.srt", "summary.srt")  # with a transcript
+
+
 def _check(request: Request) -> None:
+    written = {(request.output / name).resolve() for name in (*_FILES, *_TEXT_FILES)}
+    for given in (request.video, request.transcript):
+        if given is not None and given.resolve() in written:
+            raise ConfigError(f"{given} would be overwritten by the summary. Name another --output.")
     if request.num_sentences is not None and request.num_sentences < 1:
         raise ConfigError(f"--sentences {request.num_sentences}: wanted 1 or more.")
     if not np.isfinite(request.offset_sec):
@@ -254,6 +262,8 @@ def _notes(request: Request, plan, times) -> list[str]:
         )
     if plan.is_part:
         notes.append(f"No whole shot fits into {plan.budget_sec:.1f} s: the best stretch of that length is shown.")
+    if plan.budget_sec >= times.duration_sec:
+        notes.append(f"The budget of {request.budget} is the whole video, which lasts {times.duration_sec:.1f} s.")
     if not times.has_audio:
         notes.append("The video has no sound.")
     if not times.timed:
@@ -271,7 +281,8 @@ def _write(request: Request, choice: Choice) -> None:
 
     folder, result, plan, times = request.output, choice.result, choice.plan, choice.times
     sentences, chosen = choice.sentences, result["key_sentences"]
-    (folder / "summary.json").unlink(missing_ok=True)
+    for name in ("summary.json", *_TEXT_FILES):  # of an earlier summary, which may have had a transcript
+        (folder / name).unlink(missing_ok=True)
     for old in (folder / "keyframes").glob("[0-9]*s.jpg"):
         old.unlink()
     result["has_sound"] = write_video(folder / "summary.mp4", times, plan.chosen)

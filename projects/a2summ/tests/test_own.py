@@ -82,6 +82,27 @@ def test_chosen_segments_are_the_target(tmp_path):
     assert len(sample.sentences) == 0
 
 
+def test_features_of_a_changed_video_or_transcript_are_computed_anew(tmp_path):
+    root = make_root(tmp_path, ["a,0,3", "b,3.0,6.0"])
+    (root / "transcripts").mkdir()
+    srt = root / "transcripts" / "b.srt"
+    for text, num in (("", 0), ("1\n00:00:01,000 --> 00:00:02,000\nIt rains.\n", 1)):
+        if text:
+            srt.write_text(text)
+        prepare_features(root, PlainDescriptor(), Letters())
+        sample = load_own(root, PlainDescriptor.digest, Letters.digest, 0, 0.15)["test"][0]
+        assert len(sample.sentences) == num
+    make_video(root / "videos" / "b.mp4", 9.0, sound=False, shot_sec=6.0)
+    (kept,) = root.rglob("a.npz")
+    before = kept.stat().st_mtime_ns
+    prepare_features(root, PlainDescriptor(), Letters())
+    assert len(load_own(root, PlainDescriptor.digest, Letters.digest, 0, 0.15)["test"][0].frames) == 18
+    assert kept.stat().st_mtime_ns == before
+    (next(root.rglob("b.npz"))).write_bytes(b"PK\x03\x04 torn")
+    prepare_features(root, PlainDescriptor(), Letters())
+    assert len(load_own(root, PlainDescriptor.digest, Letters.digest, 0, 0.15)["test"][0].frames) == 18
+
+
 def test_rated_segments_become_shots():
     timeline = Timeline(20, np.arange(20), np.array([[0, 5], [5, 10], [10, 20]]))
     segments = [Segment(0.0, 2.5, 1.0), Segment(2.5, 5.0, 3.0), Segment(4.0, 5.0, 2.0)]

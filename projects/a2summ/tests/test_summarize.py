@@ -102,6 +102,26 @@ def test_a_second_summary_leaves_nothing_of_the_first(video, srt, tmp_path):
     second = summarize(Request(video, tmp_path, srt, "20%"))
     assert len(first["keyframes"]) > len(second["keyframes"])
     assert sorted(f"keyframes/{path.name}" for path in (tmp_path / "keyframes").iterdir()) == second["keyframes"]
+    summarize(Request(video, tmp_path))
+    assert not [*tmp_path.glob("*.srt"), *tmp_path.glob("*.txt")]
+
+
+def test_a_summary_overwrites_nothing_that_it_is_made_of(video, srt, tmp_path):
+    for source, name in ((video, "summary.mp4"), (srt, "summary.srt"), (srt, "key_sentences.srt")):
+        copy = tmp_path / name
+        copy.write_bytes(source.read_bytes())
+        given = {"video": copy} if source is video else {"transcript": copy}
+        with pytest.raises(ConfigError, match=name):
+            summarize(dataclasses.replace(Request(video, tmp_path, srt), **given))
+        assert copy.read_bytes() == source.read_bytes()
+    assert not (tmp_path / "summary.json").exists()
+
+
+def test_a_budget_of_more_than_the_video_is_the_whole_video_and_said(video, tmp_path):
+    result = summarize(Request(video, tmp_path, budget="500s"))
+    assert result["budget"]["used_sec"] == pytest.approx(result["duration_sec"], abs=0.01)
+    assert result["budget"]["asked"] == "500s"
+    assert any("whole video" in note for note in result["notes"])
 
 
 def test_without_transcript_or_sound(tmp_path):

@@ -19,23 +19,26 @@ from slowfast_gta.video.stream import open_stream
 from .pictures import COLOURS
 from .segments import Segments
 
-FOLDER_FPS = 25.0  # of a folder of frames
 LEAST_WIDTH = 480  # px; smaller videos are enlarged, so that the text can be read
 LINE, BAR, EDGE = 22, 10, 8  # px: a line of text, the bar of a class, the margin
 Colour = tuple[int, int, int]
 
 
-def write_annotated(source: str, target: Path, classes: Sequence[str], segments: Segments) -> bool:
+def write_annotated(
+    source: str, target: Path, classes: Sequence[str], segments: Segments, folder_fps: float, frame_pattern: str = ""
+) -> bool:
     """Write `source` with its `segments` (seconds) as `target`, whole or not at all. -> whether it has sound.
 
+    `folder_fps`, `frame_pattern`: of folders of frames, as when their features were made, so that times agree.
     Raises DataError where the source cannot be read.
     """
-    with open_stream(source) as frames, whole_file(target) as file, contextlib.ExitStack() as opened:
-        rate = frames.fps or FOLDER_FPS
+    opening = open_stream(source, fps=folder_fps, frame_pattern=frame_pattern)
+    with opening as frames, whole_file(target) as file, contextlib.ExitStack() as opened:
+        rate = frames.fps or folder_fps  # of a file that does not say it, too
         duration = max(float(segments.end.max(initial=0.0)), (frames.num_frames or 0) / rate)
         strip, writer, sound, track = Strip(classes, segments, duration), None, None, None
         for index, shown_at, frame in frames:
-            time_sec = shown_at if np.isfinite(shown_at) else index / rate  # a folder does not say when each is shown
+            time_sec = shown_at if np.isfinite(shown_at) else index / rate
             drawn = strip.below(frame, time_sec)
             if writer is None:
                 writer = VideoWriter(file, "mp4", drawn.shape[:2], rate)

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from slowfast_gta.errors import DataError
 
 from .segments import Segments
@@ -62,7 +64,7 @@ def read_activitynet_json(path: Path) -> dict[str, Annotation]:
 def _annotation(path: Path, video: str, entry: object) -> Annotation:
     try:
         listed = entry["annotations"]
-        instances = tuple(_instance(path, video, item) for item in listed if "segment" in item)
+        instances = tuple(instance(path, video, str(i["label"]), i["segment"]) for i in listed if "segment" in i)
         labels = tuple(dict.fromkeys(str(item["label"]) for item in listed))
         return Annotation(video, str(entry.get("subset", "")).lower(), labels, instances)
     except (TypeError, KeyError, AttributeError):
@@ -72,14 +74,14 @@ def _annotation(path: Path, video: str, entry: object) -> Annotation:
         ) from None
 
 
-def _instance(path: Path, video: str, item: dict) -> Instance:
-    segment = item["segment"]
-    if len(segment) != 2:
-        raise DataError(f"{path}: a segment of {video} has {len(segment)} times instead of a start and an end.")
+def instance(path: Path, video: str, label: str, segment: object) -> Instance:
+    """Of `segment`, [start, end] in seconds as numbers or text. Raises DataError, which names `path` and `video`."""
+    if not isinstance(segment, list | tuple | np.ndarray) or len(segment) != 2:
+        raise DataError(f"{path}: a segment of {video} is {segment!r:.80} instead of a start and an end.")
     start, end = (_seconds(path, video, value) for value in segment)
     if end < start:
         raise DataError(f"{path}: a segment of {video} ends ({end}) before it starts ({start}).")
-    return Instance(str(item["label"]), start, end)
+    return Instance(label, start, end)
 
 
 def _seconds(where: object, video: str, value: object) -> float:

@@ -130,6 +130,8 @@ def check_data_keys(cfg: CfgNode) -> None:
         faults.append("ASM_LOC.FEATURES is empty; it must name the features (projects/asm_loc/README.md).")
     if node.FORMAT == "extracted" and not (node.ANNOTATIONS and node.TEST_ANNOTATIONS):
         faults.append("ASM_LOC.ANNOTATIONS and ASM_LOC.TEST_ANNOTATIONS must name the CSV files of the two splits.")
+    if node.FORMAT == "wtalc" and not node.ANNOTATIONS:
+        faults.append("ASM_LOC.ANNOTATIONS is empty; it must name the folder with classlist.npy, videoname.npy, ...")
     if node.FORMAT != "extracted" and not node.SEC_PER_SNIPPET > 0:
         faults.append(
             f"ASM_LOC.SEC_PER_SNIPPET is {node.SEC_PER_SNIPPET}; a pack does not say it, so it must be given."

@@ -1,5 +1,6 @@
 """Annotations and features joined: which videos are trained on and tested on, and what had to be left out."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -10,7 +11,7 @@ from slowfast_gta.datasets.folders import VIDEO_SUFFIXES
 from slowfast_gta.errors import DataError
 from slowfast_gta.pickles import load_object_array
 
-from .annotations import Annotation, Instance, class_names, read_activitynet_json
+from .annotations import Annotation, class_names, instance, read_activitynet_json
 from .features import Features, FeatureSource, NpyFolders, ObjectArrayFeatures
 from .segments import Segments
 
@@ -146,11 +147,17 @@ def split_off(videos: VideoSet, share: float, seed: int) -> tuple[VideoSet, Vide
 
 
 def read_list(path: Path) -> list[str]:
-    """One video a line."""
+    """One video a line, each once."""
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        videos = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except FileNotFoundError:
         raise DataError(f"{path} does not exist.") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not a text file in UTF-8: {error}. It should name one video a line.") from None
+    twice = next((video for video, num in Counter(videos).items() if num > 1), None)
+    if twice is not None:
+        raise DataError(f"{path} lists {twice} more than once: it would count more than others. Remove the repetition.")
+    return videos
 
 
 def acmnet_pack(
@@ -189,7 +196,9 @@ def wtalc_pack(features: Path, folder: Path, sec_per_snippet: float, subsets: di
         names, segments = list(arrays["labels"][i]), list(arrays["segments"][i])
         if len(names) != len(segments):
             raise DataError(f"{folder}: {video} has {len(names)} labels for {len(segments)} segments.")
-        instances = tuple(Instance(_text(n), float(s[0]), float(s[1])) for n, s in zip(names, segments, strict=True))
+        instances = tuple(
+            instance(folder / "segments.npy", video, _text(n), s) for n, s in zip(names, segments, strict=True)
+        )
         labels = tuple(dict.fromkeys(_text(n) for n in arrays["labels_all"][i]))
         annotations.append(Annotation(video, text["subset"][i], labels, instances))
     source = ObjectArrayFeatures(features, text["videoname"], sec_per_snippet)

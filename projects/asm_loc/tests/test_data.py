@@ -88,6 +88,14 @@ def test_a_listed_video_must_be_there(pack):
         acmnet_pack(pack, TAU, SUBSETS)
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfet\x00", b"train_1\ntrain_0\ntrain_1\n", b""])
+def test_damaged_lists(pack, content):
+    """Another encoding, one video twice, nothing at all."""
+    (pack / "split_train.txt").write_bytes(content)
+    with pytest.raises(DataError):
+        acmnet_pack(pack, TAU, SUBSETS)
+
+
 def test_strings_as_segments(pack):
     document = json.loads((pack / "gt.json").read_text())
     for video in document["database"].values():
@@ -236,6 +244,13 @@ def test_wtalc_pack(wtalc):
 def test_wtalc_pack_that_does_not_match(wtalc):
     np.save(wtalc / "annotations" / "videoname.npy", np.array([b"v0"], "S24"))
     with pytest.raises(DataError):
+        wtalc_pack(wtalc / "features.npy", wtalc / "annotations", TAU, SUBSETS)
+
+
+@pytest.mark.parametrize("segment", [[2.0, 1.0], [np.nan, 1.0], [0.5, 1.0, 2.0], "soon", ["a", "b"], None])
+def test_wtalc_segments_that_are_none(wtalc, segment):
+    np.save(wtalc / "annotations" / "segments.npy", objects([[[0.5, 1.0], segment], [[1.0, 2.0]], []]))
+    with pytest.raises(DataError, match="v0"):
         wtalc_pack(wtalc / "features.npy", wtalc / "annotations", TAU, SUBSETS)
 
 

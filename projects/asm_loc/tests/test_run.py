@@ -133,7 +133,7 @@ def test_training_reads_no_segment(trained, pack, tmp_path):
     same_runs(trained, tmp_path / "run")
 
 
-@pytest.mark.parametrize("step", [0, 1])
+@pytest.mark.parametrize("step", [0, 1, pytest.param(2, marks=pytest.mark.slow)])
 def test_killed_and_resumed_is_bit_identical(trained, pack, tmp_path, step):
     output, seen = tmp_path / "run", tmp_path / "run" / f"step{step}" / "checkpoints"
     command = [sys.executable, str(PROJECT / "run.py"), *arguments(pack, output)]
@@ -273,7 +273,8 @@ def test_a_video_with_nan_rows_stops_the_run_or_is_counted(pack, tmp_path, capsy
         ({"ASM_LOC.TIOU": "coco"}, 2),
         ({"ASM_LOC.NUM_ROW": 3}, 2),
         ({"ASM_LOC.FORMAT": "extracted"}, 2),
-        ({"ASM_LOC.FORMAT": "wtalc"}, 1),
+        ({"ASM_LOC.FORMAT": "wtalc"}, 2),
+        ({"ASM_LOC.FORMAT": "wtalc", "ASM_LOC.ANNOTATIONS": "nowhere"}, 1),
         ({"ASM_LOC.TRAINING_THRESHOLDS": "[0.4, 0.9]"}, 2),
         ({"ASM_LOC.VAL_SHARE": 0.5, "ASM_LOC.SELECT_ON_TEST": True}, 2),
     ],

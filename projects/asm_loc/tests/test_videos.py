@@ -18,6 +18,7 @@ from asm_loc.world import WorldSizes, write_pack
 from eval_networks import config, write_weights
 
 from slowfast_gta.commands import run_command
+from slowfast_gta.config.load import load_config
 from slowfast_gta.errors import DataError, WeightsError
 
 SIZES = VideoSizes(num_classes=2, num_trimmed=1, num_train=2, num_test=1, seconds=(4.0, 5.0))
@@ -168,6 +169,20 @@ def test_a_video_of_ones_own(proof, tmp_path, capsys):
     assert set(document["classes"]) == set(load_run(proof / "VideoWorld").classes)
 
 
+def test_a_folder_of_frames_is_drawn_at_the_rate_that_its_features_were_made_with(proof, tmp_path):
+    with av.open(str(proof / "videos" / "untrimmed" / "test" / "000.webm")) as container:
+        pictures = [frame.to_image() for frame in container.decode(video=0)]
+    (tmp_path / "frames").mkdir()
+    for number, picture in enumerate(pictures):
+        picture.save(tmp_path / "frames" / f"{number:05d}.png")
+    rate = load_config(proof / "network" / "config.yaml").DATA.TARGET_FPS
+    assert localize(proof, tmp_path / "out", tmp_path / "frames", "--min-score", "-1") == 0
+    times = [time for time, _ in shown(tmp_path / "out" / "frames.mp4")]
+    assert times == pytest.approx([number / rate for number in range(len(pictures))], abs=1e-3)
+    ends = [segment["end"] for segment in json.loads((tmp_path / "out" / "frames.json").read_text())["segments"]]
+    assert max(ends) <= times[-1] + 1 / rate + 1e-3
+
+
 def test_a_test_video_gets_the_detections_of_the_run(proof, tmp_path):
     folder = proof / "videos" / "untrimmed"
     assert localize(proof, tmp_path, folder, "--no-video") == 0
@@ -199,6 +214,14 @@ def test_what_cannot_be_localized(proof, tmp_path, capsys):
     assert localize(proof, tmp_path / "out", good, "--run", proof / "network") == 1
     assert localize(proof, tmp_path / "out", good, "--run", tmp_path) == 1
     assert localize(proof, tmp_path / "out", good, "--network", tmp_path) == 2
+
+
+def test_no_video_is_overwritten_by_its_annotated_copy(proof, tmp_path):
+    write_with_sound(tmp_path / "match.mp4", proof / "videos" / "untrimmed" / "test" / "000.webm", 1.0)
+    before = (tmp_path / "match.mp4").read_bytes()
+    assert localize(proof, tmp_path, tmp_path / "match.mp4") == 2
+    assert (tmp_path / "match.mp4").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["match.mp4"]
 
 
 def test_a_run_on_a_pack_knows_no_network(tmp_path, capsys):
@@ -246,7 +269,7 @@ def test_sizes_and_folders_of_frames(size, tmp_path):
     (tmp_path / "frames").mkdir()
     for number in range(3):
         cv2.imwrite(str(tmp_path / "frames" / f"{number:03d}.png"), np.full((*size, 3), 40 * number, np.uint8))
-    has_sound = write_annotated(str(tmp_path / "frames"), tmp_path / "out.mp4", ["Run"], Segments.empty())
+    has_sound = write_annotated(str(tmp_path / "frames"), tmp_path / "out.mp4", ["Run"], Segments.empty(), 5.0)
     assert has_sound is False
-    assert len(shown(tmp_path / "out.mp4")) == 3
+    assert [time for time, _ in shown(tmp_path / "out.mp4")] == pytest.approx([0.0, 0.2, 0.4])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["frames", "out.mp4"]

@@ -1,8 +1,10 @@
 """A folder of published weights -> a model that watches videos, with its processor: all checks, no hub, no pickle."""
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -13,7 +15,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from ma_lmm.frames import FrameTransform
 from ma_lmm.memory.rules import MemoryRule
 from ma_lmm.models import Blip2ForVideo, InstructBlipForVideo, VideoModel
-from ma_lmm.prompts import PromptBuilder
+from ma_lmm.prompts import MAX_PROMPT_TOKENS, PromptBuilder
 from slowfast_gta.errors import RunError, WeightsError
 
 MODELS = {"instructblip": InstructBlipForVideo, "blip-2": Blip2ForVideo}
@@ -43,7 +45,9 @@ def load_video_model(
     processor = load_processor(folder, config)
     model, notes = _load_model(folder, config, dtype)
     model.memory_rule = rule
-    prompts = PromptBuilder(processor, config["image_token_index"], model.config.text_config.is_encoder_decoder)
+    is_encoder_decoder = model.config.text_config.is_encoder_decoder
+    longest = min(MAX_PROMPT_TOKENS, model.config.qformer_config.max_position_embeddings)
+    prompts = PromptBuilder(processor, config["image_token_index"], is_encoder_decoder, longest)
     notes += _first_token_notes(config, prompts)
     try:
         return Loaded(model.to(device), processor, prompts, FrameTransform(processor.image_processor), notes)
@@ -100,6 +104,16 @@ def weight_files(folder: Path) -> list[Path]:
             f"{folder}: {len(missing)} of {len(files)} weight files are missing, the first: {missing[0]}."
         )
     return files
+
+
+@cache
+def folder_digest(folder: Path) -> str:
+    """SHA-256 of config.json and all weights of `folder`; read once by each process."""
+    digest = hashlib.sha256()
+    for path in (folder / "config.json", *weight_files(folder)):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def check_room(folder: Path, files: list[Path], dtype: torch.dtype, device: str) -> None:

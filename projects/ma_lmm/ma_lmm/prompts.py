@@ -14,6 +14,7 @@ from slowfast_gta.errors import ConfigError, DataError
 
 IGNORED = -100  # labels that are no targets
 MAX_WORDS = 50
+MAX_PROMPT_TOKENS = 128
 _REMOVED = str.maketrans("", "", '.!"()*#:;~')
 
 
@@ -60,7 +61,9 @@ class Prompts:
 class PromptBuilder:
     """Makes token ids of words, by the tokenizers of a model's processor."""
 
-    def __init__(self, processor, image_token: int, is_encoder_decoder: bool, max_prompt_tokens: int = 128):
+    def __init__(
+        self, processor, image_token: int, is_encoder_decoder: bool, max_prompt_tokens: int = MAX_PROMPT_TOKENS
+    ):
         self.tokenizer = processor.tokenizer
         self._qformer_tokenizer = getattr(processor, "qformer_tokenizer", None)
         self._image_token = image_token
@@ -87,6 +90,15 @@ class PromptBuilder:
             ignored = [[IGNORED] * len(row) for row in rows]
             labels = self._padded([row + target for row, target in zip(ignored, targets, strict=True)], IGNORED)[0]
         return Prompts(ids, mask, *self._for_qformer(prompts), labels)
+
+    def check_length(self, prompt: str) -> None:
+        """Raises PromptError where only a part of `prompt` would be read."""
+        for tokenizer in filter(None, (self.tokenizer, self._qformer_tokenizer)):
+            if (number := len(tokenizer(prompt)["input_ids"])) > self._max_prompt_tokens:
+                raise PromptError(
+                    f"The question {prompt[:40]!r}... has {number} tokens, and {self._max_prompt_tokens} are read at "
+                    "most: shorten it."
+                )
 
     def text(self, ids: Tensor) -> list[str]:
         """The answers in generated `ids` (B, L)."""

@@ -21,7 +21,7 @@ from ma_lmm.closed_set import log_likelihoods
 from ma_lmm.config import memory_rule_from_cfg
 from ma_lmm.frames import FrameTransform
 from ma_lmm.loader import COUNTS, SampleFrames, SampleLoader, VideoBatch
-from ma_lmm.loading import load_processor, load_video_model, read_config, weight_files
+from ma_lmm.loading import folder_digest, load_processor, load_video_model, read_config, weight_files
 from ma_lmm.memory.rules import MemoryRule
 from ma_lmm.prompts import IGNORED, PromptBuilder
 from ma_lmm.tasks import TASKS
@@ -128,7 +128,7 @@ class MaLmmTask(Task):
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
         if starting and cfg.TRAIN.CHECKPOINT_FILE_PATH:
-            load_trained(model, cfg.TRAIN.CHECKPOINT_FILE_PATH)
+            load_trained(model, cfg.TRAIN.CHECKPOINT_FILE_PATH, self.model_dir)
         return model.train()
 
     def loss(self, model: nn.Module, batch: VideoBatch) -> Losses:
@@ -159,7 +159,7 @@ class MaLmmTask(Task):
         return pixels, prompts.to(base.device)
 
     def load_weights(self, cfg: CfgNode, model: nn.Module, path: str | Path) -> str:
-        load_trained(model, path)
+        load_trained(model, path, self.model_dir)
         return str(path)
 
     def describe(self, cfg: CfgNode) -> str:
@@ -257,16 +257,6 @@ def load_samples(cfg: CfgNode, split: str) -> tuple[list[Sample], list[str]]:
     if task.class_names and section.TRAIN_ANNOTATIONS and split != "train":
         names = sorted({*names, *task.class_names(Source(Path(section.TRAIN_ANNOTATIONS), videos))})
     return samples, names
-
-
-@cache
-def folder_digest(folder: Path) -> str:
-    """SHA-256 of config.json and all weights of `folder`; read once by each process."""
-    digest = hashlib.sha256()
-    for path in (folder / "config.json", *weight_files(folder)):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
 
 
 @cache

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ma_lmm.loading import folder_digest
 from ma_lmm.models import VideoModel
 from slowfast_gta.errors import WeightsError
 
@@ -41,9 +42,16 @@ def trained_state(model: VideoModel) -> dict[str, Tensor]:
     return {name: value for name, value in model.state_dict().items() if is_trained(name)}
 
 
-def load_trained(model: VideoModel, file: str | Path) -> list[str]:
-    """Put the learned tensors of `file`, ours or the authors', into `model`. Returns what a user should know."""
-    state = read_state(Path(file))
+def load_trained(model: VideoModel, file: str | Path, base: Path | None = None) -> list[str]:
+    """Put the learned tensors of `file`, ours or the authors', into `model`. Returns what a user should know.
+
+    base: the folder that `model` was loaded from; a checkpoint of ours names the one that it was trained on, and is
+    refused on another, whose shapes may be the same.
+    """
+    content = read_checkpoint(Path(file))
+    if base is not None:
+        _check_base(content, Path(file), base)
+    state = state_in(content, Path(file))
     authors = any(name.startswith("Qformer.") for name in state)
     state, unused = convert_authors(state) if authors else (state, [])
     own = trained_state(model)
@@ -76,15 +84,28 @@ def convert_authors(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[s
     return converted, unused
 
 
-def read_state(file: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, by name; nothing in the file is run."""
+def _check_base(content: object, file: Path, base: Path) -> None:
+    trained_on = content.get("builds_on") if isinstance(content, dict) else None
+    if isinstance(trained_on, dict) and trained_on and folder_digest(base) not in trained_on.values():
+        raise WeightsError(
+            f"{file}: it was trained on the base {', '.join(map(str, trained_on))}, and {base} has other weights or "
+            "another config.json. Name that folder."
+        )
+
+
+def read_checkpoint(file: Path) -> object:
+    """What is in a checkpoint; nothing in the file is run."""
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        return torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise WeightsError(f"{file}: there is no such file.") from None
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as fault:
         reason = str(fault).strip().splitlines()[0] if str(fault).strip() else type(fault).__name__
         raise WeightsError(f"{file}: it cannot be read as tensors alone: {reason}") from None
+
+
+def state_in(content: object, file: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint's `content`, by name."""
     for key in ("model", "model_state"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]

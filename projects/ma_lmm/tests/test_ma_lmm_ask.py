@@ -11,7 +11,7 @@ from ma_lmm.answering import answer, choose_frames, middle_frames, watch_video
 from ma_lmm.commands import run_project_command
 from ma_lmm.commands.prove_memory import check_flat, draw_memory, measure
 from ma_lmm.commands.prove_needle import ask_file, check_needle
-from ma_lmm.loading import load_video_model
+from ma_lmm.loading import folder_digest, load_video_model
 from ma_lmm.memory.rules import MemoryRule
 from ma_lmm.needle import (
     COLOURS,
@@ -28,6 +28,7 @@ from ma_lmm.needle import (
 )
 from ma_lmm.strip import clock, draw_strip
 from ma_lmm.tiny import save_tiny, tiny_model
+from ma_lmm.trained import trained_state
 
 from slowfast_gta.datasets.synthetic.encoding import encode_video
 from slowfast_gta.errors import ConfigError, DataError, RunError, WeightsError
@@ -257,10 +258,27 @@ def test_a_video_without_frames_is_refused():
         choose_frames(Empty(), "v.mp4", 1.0, None)
 
 
+def test_a_question_of_which_a_part_would_be_cut_off_is_refused(ask):
+    assert ask("which colour " * 15, "--frames", 2)[0] == 0
+    code, _, err = ask("which colour " * 50, "--frames", 2)
+    assert code == 1 and "101" in err  # with its first token
+
+
+def test_what_was_learned_on_another_base_is_refused(ask, folder, tmp_path):
+    """Its tensors fit, so nothing but the digest tells."""
+    state = trained_state(load_video_model(folder, MemoryRule()).model)
+    for name, base in (("same", folder_digest(folder)), ("other", "0" * 64)):
+        torch.save({"model_state": state, "builds_on": {"base": base}}, tmp_path / f"{name}.pyth")
+    assert ask(QUESTIONS[0], "--frames", 2, "--trained", tmp_path / "same.pyth")[0] == 0
+    code, _, err = ask(QUESTIONS[0], "--frames", 2, "--trained", tmp_path / "other.pyth")
+    assert code == 1 and "other.pyth" in err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         ([]),
+        ([" "]),
         ([QUESTIONS[0], "--fps", "0"]),
         ([QUESTIONS[0], "--fps", "2", "--frames", "3"]),
         ([QUESTIONS[0], "--memory", "no"]),

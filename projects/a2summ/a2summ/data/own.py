@@ -12,9 +12,11 @@ sampled frames, two a second. N sampled frame, M sentence.
 
 import csv
 import hashlib
+import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -27,7 +29,7 @@ from a2summ.shots.choose import Timeline, choose_shots, summary_frames
 from a2summ.shots.kts import segment_in_pieces, shots_of
 from a2summ.transcript.cues import SUFFIXES
 from a2summ.transcript.read import read_transcript
-from a2summ.transcript.sentences import spans_of
+from a2summ.transcript.sentences import Sentence, spans_of
 from slowfast_gta.errors import DataError
 from slowfast_gta.files import whole_file
 
@@ -97,23 +99,51 @@ def features_folder(root: Path, network_digest: str, encoder_digest: str) -> Pat
 
 
 def prepare_features(root: Path, network: FrameNetwork, encoder) -> None:
-    """Compute the features of the annotated videos that have none yet. Raises DataError."""
+    """Compute the features of the annotated videos that have none yet, or whose video or transcript has changed since.
+
+    Raises DataError.
+    """
     videos, folder = find_videos(root), features_folder(root, network.digest, encoder.digest)
     names = _annotated(root, videos)
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [name for name in names if not (folder / f"{name}.npz").exists()]
+    made_of = {name: _made_of(videos[name], find_transcript(root, name)) for name in names}
+    missing = [name for name in names if _stored_made_of(folder / f"{name}.npz") != made_of[name]]
     if missing:
         logger.info("Computing the features of %d of %d videos.", len(missing), len(names))
     for name in missing:
         times = read_times(videos[name])
         indices, frames = network(times)
         transcript = find_transcript(root, name)
-        sentences = [] if transcript is None else read_transcript(transcript, times.duration_sec).sentences
+        sentences = [] if transcript is None else _read_sentences(transcript, times.duration_sec)
         vectors = encoder.encode([sentence.text for sentence in sentences]).numpy()
         times_sec = times.times_sec[indices]
         spans = spans_of(sentences, times_sec)
         with whole_file(folder / f"{name}.npz") as file:
-            np.savez(file, times_sec=times_sec, frames=frames, sentences=vectors, spans=spans)
+            arrays = {"times_sec": times_sec, "frames": frames, "sentences": vectors, "spans": spans}
+            np.savez(file, made_of=made_of[name], **arrays)
+
+
+def _made_of(*files: Path | None) -> str:
+    """The names, sizes and times of change of files: another text where one was replaced."""
+    found = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files if path is not None]
+    return json.dumps(found)
+
+
+def _stored_made_of(path: Path) -> str | None:
+    """What the features in `path` were made of; None where they must be computed."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return str(stored["made_of"])
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
+
+
+def _read_sentences(path: Path, duration_sec: float) -> list[Sentence]:
+    """Logs what was repaired and what does not fit."""
+    transcript = read_transcript(path, duration_sec)
+    for text in (*transcript.warnings, *(f"{path}: {num} x {what}" for what, num in transcript.repairs.items())):
+        logger.warning("%s", text)
+    return transcript.sentences
 
 
 def _annotated(root: Path, videos: dict[str, Path]) -> list[str]:
@@ -174,7 +204,7 @@ def _read_sample(folder: Path, name: str, segments: list[Segment], budget: float
     try:
         with np.load(path, allow_pickle=False) as stored:
             times_sec, frames, sentences, spans = (stored[key] for key in ("times_sec", "frames", "sentences", "spans"))
-    except (OSError, ValueError, KeyError) as fault:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as fault:
         raise DataError(f"{path}: cannot be read ({fault}). Remove it, and it will be computed again.") from None
     if not segments:
         raise DataError(f"{name}: is in splits.yml and has no row in annotations.csv.")

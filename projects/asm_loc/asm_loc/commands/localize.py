@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slowfast_gta.errors import DataError
+from slowfast_gta.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from asm_loc.localization import Chain, Localized
     from asm_loc.segments import Segments
+    from slowfast_gta.inference.reading import WindowReader
     from slowfast_gta.inference.videos import NamedVideo
 
 _EXAMPLES = """examples:
@@ -59,12 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path = config_of_run(args.network) if args.network.is_dir() else args.network
     cfg = load_config(path, ["NUM_GPUS", "auto"], trust_plugins=args.trust_plugins)
     extractor = build_extractor(cfg, find_weights(args.weights, [str(path)], cfg.OUTPUT_DIR), chain.made_by)
+    videos = named_videos(args.videos)
+    if not args.no_video:
+        _check_nothing_is_overwritten(videos, args.output)
     done, failed, detections = [], {}, {}
-    for video in named_videos(args.videos):
+    for video in videos:
         try:
             features = features_of(extractor, video.path)
             localized = chain(features)
-            document = _leave(video, chain, localized, features.timeline.to_seconds, args)
+            document = _leave(video, chain, localized, features.timeline.to_seconds, extractor.reader, args)
         except DataError as fault:
             failed[video.name] = str(fault)
             print(f"error: {fault}", file=sys.stderr)
@@ -84,7 +88,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _leave(
-    video: "NamedVideo", chain: "Chain", localized: "Localized", to_seconds: Callable, args: argparse.Namespace
+    video: "NamedVideo",
+    chain: "Chain",
+    localized: "Localized",
+    to_seconds: Callable,
+    reader: "WindowReader",
+    args: argparse.Namespace,
 ) -> dict:
     """The files of one video; returns what its JSON holds."""
     from asm_loc.annotated_video import write_annotated
@@ -103,7 +112,8 @@ def _leave(
     write_whole(_beside(base, ".html"), page_of_video(video.name, chain.classes, picture, None, shown))
     has_sound = None
     if not args.no_video:
-        has_sound = write_annotated(video.path, _beside(base, ".mp4"), chain.classes, shown)
+        folders = (reader.folder_fps, reader.frame_pattern)
+        has_sound = write_annotated(video.path, _beside(base, ".mp4"), chain.classes, shown, *folders)
     scores = localized.answer.scores.video
     document = {
         "video": video.name,
@@ -117,6 +127,15 @@ def _leave(
     }
     write_whole(_beside(base, ".json"), to_json(document))
     return document
+
+
+def _check_nothing_is_overwritten(videos: Sequence["NamedVideo"], output: Path) -> None:
+    """Raises ConfigError where the annotated video would overwrite one of the videos given."""
+    sources = {Path(video.path).resolve() for video in videos}
+    for video in videos:
+        target = _beside(output / video.name, ".mp4")
+        if target.resolve() in sources:
+            raise ConfigError(f"{target} would be overwritten by its annotated copy. Name another --output.")
 
 
 def _beside(base: Path, suffix: str) -> Path:

@@ -31,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     questions = [options.prompt.replace("{}", question) for question in options.question]
     questions += [CAPTION_PROMPT] if options.caption else []
     loaded = _load(options)
+    for question in questions:
+        loaded.prompts.check_length(question)
     for note in loaded.notes:
         print(f"note: {note}", file=sys.stderr)
 
@@ -86,6 +88,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if not options.question and not options.caption:
         parser.error("ask something: a question, or --caption")
+    if not all(question.strip() for question in options.question):
+        parser.error("a question is empty")
     if "{}" not in options.prompt:
         parser.error("--prompt must hold {}, where the question goes")
     return options
@@ -120,7 +124,7 @@ def _load(options: argparse.Namespace) -> Loaded:
     )
     loaded = load_video_model(options.model, rule, options.device, dtype)
     if options.trained:
-        loaded.notes += load_trained(loaded.model, options.trained)
+        loaded.notes += load_trained(loaded.model, options.trained, Path(options.model))
     if options.training_free:
         torch.nn.init.zeros_(loaded.model.frame_positions.weight)
     return loaded
