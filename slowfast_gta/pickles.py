@@ -100,11 +100,11 @@ def check_tuples(file: BinaryIO) -> None:
             if opcode.name == "MARK":
                 stack.append(None)
             elif opcode.name.endswith("PUT"):
-                memo[int(argument)] = stack[-1]
+                memo[int(argument or 0)] = stack[-1]
             elif opcode.name == "MEMOIZE":
                 memo[len(memo)] = stack[-1]
             elif opcode.name.endswith("GET"):
-                stack.append(memo[int(argument)])
+                stack.append(memo[int(argument or 0)])
             else:
                 depth = _deepest(stack, opcode) + (opcode.name in ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"))
                 if depth > MAX_TUPLES:
