@@ -9,6 +9,11 @@ import errno
 from collections.abc import Iterable
 
 
+def counted(number: int, noun: str) -> str:
+    """1 video, 2 videos; 1 class, 2 classes."""
+    return f"{number} {noun}" + ("" if number == 1 else "es" if noun.endswith(("s", "x", "ch")) else "s")
+
+
 class UserError(Exception):
     """A fault in what the user gave us. `exit_code` is what the command ends with."""
 

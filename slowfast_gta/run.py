@@ -31,7 +31,7 @@ from slowfast_gta.engine.task import BuildTask, Task
 from slowfast_gta.engine.training.schedule import lr_scale_from_cfg
 from slowfast_gta.engine.training.train import train
 from slowfast_gta.engine.writers import add_picture
-from slowfast_gta.errors import ConfigError
+from slowfast_gta.errors import ConfigError, counted
 from slowfast_gta.models.build import inserted_names
 from slowfast_gta.models.weights import check_weights
 from slowfast_gta.models.weights.download import local_weights
@@ -92,7 +92,7 @@ def _train_stages(stages: list[Stage], cfg: CfgNode, place: distributed.LaunchCo
         logger.info("== stage %d of %d: %s", number + 1, len(stages), stage.name)
         earlier = folders[:number]
         if stage.weights:
-            logger.info("Not trained: %s stands for it.", stage.weights)
+            logger.info("Not trained: using the weights in %s.", stage.weights)
             files[stage.name] = stage.weights
             if stage is stages[-1] and stage.cfg.TEST.ENABLE:
                 only_test = _with(stage, {"TRAIN.ENABLE": False, "TEST.CHECKPOINT_FILE_PATH": stage.weights})
@@ -243,7 +243,8 @@ def _arrangement(cfg: CfgNode, place: distributed.LaunchContext, terms: distribu
 @functools.cache
 def _say_capped(wanted: int, workers: int) -> None:
     """Once a process, however many stages it trains."""
-    logger.info("DATA_LOADER.NUM_WORKERS is %d, and this machine has %d cores: %d are used.", wanted, workers, workers)
+    cores = counted(workers, "core")
+    logger.info("DATA_LOADER.NUM_WORKERS is %d, and this machine has %s: using %d.", wanted, cores, workers)
 
 
 def _reason_of_scale(cfg: CfgNode) -> str:

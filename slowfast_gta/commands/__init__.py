@@ -69,7 +69,7 @@ def _run_command(name: str, arguments: list[str], package: str) -> int:
     # Before torch is imported: threads that wait then sleep instead of spinning. On a machine with anything else to do
     # (our own readers of videos, to begin with), spinning makes a training step up to ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # What torch's C++ warns of, with its stack, where another process is gone: distributed/launch.py says it.
+    # What torch's C++ warns of, with its stack, where another process is gone: distributed/member.py reports it.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     # Of processes that were killed; ours are told of by a sentence.
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")

@@ -14,7 +14,7 @@ _EXAMPLES = """examples:
   python tools/check_data.py --cfg configs/SSv2/R2D50.yaml DATA.PATH_TO_DATA_DIR /data/ssv2
   python tools/check_data.py --cfg configs/Kinetics/SLOWFAST_8x8_R50.yaml --decode all --workers 16 --output k400.json
 
-The same command resumes where it was stopped, and looks again only at what has changed. docs/data.md tells more.
+The same command resumes where it was stopped, and looks again only at what has changed: docs/broken-data.md.
 """
 _TIMEOUT_SEC = {"none": 60.0, "sample": 60.0, "all": 600.0}
 _SHOWN = 3  # findings of a kind; the report has all

@@ -1,8 +1,9 @@
 """compare: run the rows of tables with several seeds, and say what can be told apart."""
 
 import argparse
+import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from slowfast_gta.experiments.comparison import TableResult
     from slowfast_gta.experiments.outcomes import Outcome
     from slowfast_gta.experiments.plan import PlannedRun
+    from slowfast_gta.experiments.rates import RateChoice
     from slowfast_gta.experiments.sweep import Job
     from slowfast_gta.experiments.table import Table
 
@@ -53,6 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs-dir", metavar="DIR", help="where the runs are (default: OUTPUT/runs)")
     parser.add_argument("--keep", metavar="DIR", help="copy finished results here; what is here is not run again")
     parser.add_argument("--no-run", action="store_true", help="run nothing: the tables of what is finished")
+    parser.add_argument("--trust-plugins", action="store_true", help="import PLUGINS of a run that is not yours")
+    parser.add_argument("--page", metavar="FILE", help="write the results into this page too, as docs/evidence.md")
+    parser.add_argument("--one-recipe", action="store_true", help="leave out the tables' LEARNING_RATES")
+    parser.add_argument(
+        "--intervals", choices=["t", "bootstrap"], help="over seeds, or over videos (default: the tables' own, t)"
+    )
     parser.add_argument("--slurm", action="store_true", help="submit what is missing as an array of jobs")
     add_slurm_arguments(parser.add_argument_group("with --slurm"), time_required=False)
     args = parser.parse_args(arguments)
@@ -68,56 +76,109 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _compare_runs(args: argparse.Namespace) -> int:
-    from slowfast_gta.experiments.comparison import compare_rows
+    from slowfast_gta.experiments.comparison import Question, compare_rows
     from slowfast_gta.experiments.finished import group_runs
 
     rows = group_runs([Path(run) for run in args.runs])
     seeds = sorted({seed for found in rows.values() for seed in found})
-    result = compare_rows("Runs", "", args.metrics or ["top1"], seeds, rows, {}, next(iter(rows)))
-    _write(result, Path(args.output))
+    metrics, intervals = args.metrics or ["top1"], args.intervals or "t"
+    question = Question("Runs", "", metrics, seeds, next(iter(rows)), intervals=intervals)
+    _write([compare_rows(question, rows)], Path(args.output))
     return 0
 
 
 def _compare_tables(args: argparse.Namespace) -> int:
-    from slowfast_gta.experiments.outcomes import keep_outcome, load_outcome
-    from slowfast_gta.experiments.plan import build_plan, unique_runs
+    from slowfast_gta.experiments.plan import build_plan
+    from slowfast_gta.experiments.rates import choose_rates
     from slowfast_gta.experiments.table import load_table, seeds_of
 
     output = Path(args.output)
     runs_dir = Path(args.runs_dir or output / "runs").resolve()
-    kept = Path(args.keep) if args.keep else None
     tables = {path: load_table(path) for path in args.tables}
     _check_names(args.tables)
-    seeds = seeds_of(args.seeds) if args.seeds is not None else None
-    plans = {path: build_plan(table, seeds or table.seeds, runs_dir) for path, table in tables.items()}
-    outcomes = {}
-    missing = []
-    for run in unique_runs(list(plans.values())):
-        found = load_outcome(run, kept)
-        if found is None:
-            missing.append(run)
-        else:
-            outcomes[run.digest] = found
-    total = len(outcomes) + len(missing)
-    logger.info("%d runs, of which %d are finished.", total, len(outcomes))
-    if args.slurm:
-        return _submit(args, missing, runs_dir)
+    only_seeds = seeds_of(args.seeds) if args.seeds is not None else None
+    seeds = {path: only_seeds or table.seeds for path, table in tables.items()}
+    rates = {path: table.learning_rates for path, table in tables.items() if not args.one_recipe}
+    tried = {path: {row.name: rates[path] for row in tables[path].rows} for path in rates if rates[path]}
 
-    def on_end(job: "Job") -> None:
+    plan = functools.partial(build_plan, runs_dir=runs_dir, trust_plugins=args.trust_plugins)
+    plans = {path: plan(table, seeds[path]) for path, table in tables.items()}
+    trials = {path: plan(tables[path], tables[path].choosing, rates=of_row) for path, of_row in tried.items()}
+    sweep = _Sweep(args, runs_dir)
+    sweep.finish("one recipe for all rows", plans.values())
+    sweep.finish("learning rates, to choose from", trials.values())
+    choices = {path: choose_rates(of_table, sweep.outcomes) for path, of_table in trials.items()}
+    chosen = {
+        path: plan(tables[path], seeds[path], rates={row: [one.rate] for row, one in of_table.items()})
+        for path, of_table in choices.items()
+    }
+    sweep.finish("the chosen learning rates", chosen.values())
+    if args.slurm:
+        if any(run.digest in sweep.missing for plan in trials.values() for run in plan):
+            print(
+                "Learning rates are chosen when the runs below are done: then this command submits what follows of it."
+            )
+        return sweep.submit()
+    every = []
+    for path, table in tables.items():
+        results = [_result(table, plans[path], sweep.outcomes, seeds[path], args)]
+        if path in choices:
+            results.append(_result(table, chosen[path], sweep.outcomes, seeds[path], args, choices[path]))
+        _write(results, output / Path(path).stem)
+        every.append(results)
+    if args.page:
+        from slowfast_gta.experiments.pages import write_into_page
+
+        write_into_page(every, Path(args.page))
+    exact = not any(result.not_blind for results in every for result in results)
+    if not exact:
+        logger.error("Rows that should be blind to the order of frames are not: see NOT AS IT MUST BE above.")
+    return 0 if exact and not sweep.missing else 1
+
+
+class _Sweep:
+    """Runs one after the other, and what they left. `outcomes`: by digest; `missing`: runs that are not finished."""
+
+    def __init__(self, args: argparse.Namespace, runs_dir: Path):
+        self.outcomes: dict[str, Outcome] = {}
+        self.missing: dict[str, PlannedRun] = {}
+        self._args, self._runs_dir = args, runs_dir
+        self._kept = Path(args.keep) if args.keep else None
+
+    def finish(self, what: str, plans: Iterable[Sequence["PlannedRun"]]) -> None:
+        """Run what is not finished of `plans`, unless nothing is to be run here."""
+        from slowfast_gta.experiments.outcomes import load_outcome
+        from slowfast_gta.experiments.plan import unique_runs
+
+        runs = unique_runs(list(plans))
+        for run in runs:
+            if run.digest not in self.outcomes:
+                if found := load_outcome(run, self._kept):
+                    self.outcomes[run.digest] = found
+                else:
+                    self.missing[run.digest] = run
+        missing = [run for run in runs if run.digest in self.missing]
+        if runs:
+            logger.info("%s: %d runs, of which %d are finished.", what, len(runs), len(runs) - len(missing))
+        if missing and not self._args.no_run and not self._args.slurm:
+            self._total, self._ended = len(missing), 0
+            _run(missing, self._runs_dir, self._args.jobs, self._on_end)
+
+    def _on_end(self, job: "Job") -> None:
+        from slowfast_gta.experiments.outcomes import keep_outcome, load_outcome
+
         found = load_outcome(job.run, None)
         assert found is not None, "the run ended well"
-        outcomes[job.run.digest] = found
-        if kept:
-            keep_outcome(job.run, found, kept)
-        line = f"{job.run.row}, seed {job.run.seed}: top-1 {found.results['top1']:.2f} %, {found.seconds:.0f} s"
-        logger.info("[%d of %d] %s", len(outcomes), total, line)
+        self.outcomes[job.run.digest] = found
+        del self.missing[job.run.digest]
+        if self._kept:
+            keep_outcome(job.run, found, self._kept)
+        self._ended += 1
+        line = f"{job.run.row}, seed {job.run.seed}, rate {job.run.rate:g}: top-1 {found.results['top1']:.2f} %"
+        logger.info("[%d of %d] %s, %.0f s", self._ended, self._total, line, found.seconds)
 
-    if missing and not args.no_run:
-        _run(missing, runs_dir, args.jobs, on_end)
-    for path, table in tables.items():
-        result = _result(table, plans[path], outcomes, args.metrics or table.metrics)
-        _write(result, output / Path(path).stem)
-    return 0 if len(outcomes) == total else 1
+    def submit(self) -> int:
+        return _submit(self._args, list(self.missing.values()), self._runs_dir)
 
 
 def _run(missing: Sequence["PlannedRun"], runs_dir: Path, num_jobs: int, on_end: Callable[["Job"], None]) -> None:
@@ -130,28 +191,43 @@ def _run(missing: Sequence["PlannedRun"], runs_dir: Path, num_jobs: int, on_end:
     except KeyboardInterrupt:
         raise Interrupted("Stopped: what is finished stays, what was running is saved.") from None
     if failed:
-        logger.error("%d of %d runs failed; what they said is above.", len(failed), len(missing))
+        logger.error("%d of %d runs failed; their last lines are above.", len(failed), len(missing))
 
 
 def _result(
-    table: "Table", plan: Sequence["PlannedRun"], outcomes: dict[str, "Outcome"], metrics: Sequence[str]
+    table: "Table",
+    plan: Sequence["PlannedRun"],
+    outcomes: dict[str, "Outcome"],
+    seeds: Sequence[int],
+    args: argparse.Namespace,
+    choices: "dict[str, RateChoice] | None" = None,
 ) -> "TableResult":
-    from slowfast_gta.experiments.comparison import compare_rows
+    from slowfast_gta.experiments.comparison import Question, compare_rows
 
     rows: dict[str, dict[int, Outcome]] = {row.name: {} for row in table.rows}
     for run in plan:
         if run.digest in outcomes:
             rows[run.row][run.seed] = outcomes[run.digest]
-    papers = {row.name: row.paper for row in table.rows}
-    seeds = sorted({run.seed for run in plan})
-    return compare_rows(table.title, table.source, metrics, seeds, rows, papers, table.reference, table.claims)
+    question = Question(
+        table.title,
+        table.source,
+        args.metrics or table.metrics,
+        seeds,
+        table.reference,
+        {row.name: row.paper for row in table.rows},
+        table.claims,
+        table.blind,
+        args.intervals or table.intervals,
+        table.note,
+    )
+    return compare_rows(question, rows, choices)
 
 
-def _write(result: "TableResult", output: Path) -> None:
+def _write(results: Sequence["TableResult"], output: Path) -> None:
     from slowfast_gta.experiments.pages import as_markdown, write_pages
 
-    files = write_pages(result, output)
-    print(as_markdown(result))
+    files = write_pages(results, output)
+    print(as_markdown(results))
     print("\n".join(f"{file}" for file in files))
 
 

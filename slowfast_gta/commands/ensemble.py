@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast_gta.config.arguments import CommandParser
-from slowfast_gta.errors import ConfigError
+from slowfast_gta.errors import ConfigError, counted
 
 logger = logging.getLogger("slowfast_gta")
 
@@ -15,7 +15,7 @@ _EXAMPLES = """examples:
   python tools/ensemble.py runs/gta_8f runs/gta_16f --output runs/gta_8f_16f
   python tools/ensemble.py runs/gta_8f/scores.npz runs/gta_16f/scores.npz --weights 1 2
 
-docs/data.md, "Views", has the commands of the paper's ensemble.
+docs/views.md has the commands of the paper's ensemble.
 """
 
 
@@ -43,8 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(results, indent=2))
         return 0
     for run in results["ensemble"]:
-        line = f"{run['scores']}: top-1 {run['top1']:.2f} %, weight {run['weight']:g}, {run['num_views']} views"
-        line += f", {run['num_missing']} videos missing" * bool(run["num_missing"])
+        line = (
+            f"{run['scores']}: top-1 {run['top1']:.2f} %, weight {run['weight']:g}, {counted(run['num_views'], 'view')}"
+        )
+        line += f", {counted(run['num_missing'], 'video')} missing" * bool(run["num_missing"])
         print(line + ", its classes are not named and could not be compared" * (not run["classes_named"]))
     print(f"ensemble: {format_summary(results)}.")
     drawn = f", {picture.name}" if picture else ""

@@ -28,6 +28,7 @@ VIDEO: files, folders of frames, folders of videos, lists (.txt, .csv: a path on
 number of a camera, an RTSP or HTTP URL, and - for standard input. Without --weights the newest checkpoint of the run in
 the config's folder, or in OUTPUT_DIR, is taken. docs/predict.md has more.
 """
+_TOPK = 5
 _COLUMNS = ("video", "start_sec", "end_sec", "rank", "class", "label", "probability", "error")
 
 
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cfg, weights = load_trained(args, "predict")
     check_output(args.output, [*args.videos, weights, args.cfg[0]])
     if args.submission:
-        return _submit(cfg, weights, args.submission, args.format == "json")
+        return _submit(cfg, weights, args)
     videos = [path for _, path in named_videos(args.videos, is_live if args.windows else lambda source: False)]
     predictor = build_predictor(cfg, weights, args.batch_size, args.precision)
     rows = _window_rows(predictor, videos, args) if args.windows else _video_rows(predictor, videos, args.topk)
@@ -59,7 +60,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "predict", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_network_arguments(parser)
-    parser.add_argument("--topk", type=int, default=5, metavar="K", help="how many classes (default: %(default)s)")
+    parser.add_argument("--topk", type=int, metavar="K", help=f"how many classes (default: {_TOPK})")
     parser.add_argument("--windows", action="store_true", help="an answer for each window along the video")
     parser.add_argument("--window", metavar="FRAMES", help="its length, or seconds as 2s (default: the config's)")
     parser.add_argument("--stride", metavar="FRAMES", help="from one window to the next (default: the window)")
@@ -72,7 +73,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--batch-size", type=int, metavar="B", help="clips at a time (default: TEST.BATCH_SIZE)")
     parser.add_argument("--precision", choices=("float32", "bfloat16", "float16"), help="default: TEST.PRECISION")
-    parser.add_argument("--format", default="text", choices=tuple(_WRITERS), help="default: %(default)s")
+    parser.add_argument("--format", choices=tuple(_WRITERS), help="default: text")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write there, not on standard output")
     parser.add_argument(
         "--submission",
@@ -86,15 +87,27 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     args.videos = [*behind, *args.videos]
     if bool(args.videos) == bool(args.submission):
         raise ConfigError("predict takes either VIDEOs or --submission DIR: name one of the two.")
+    if args.submission:
+        _check_submission(args)
+    args.topk = _TOPK if args.topk is None else args.topk
     if args.topk < 1:
         raise ConfigError(f"--topk is {args.topk}; it must be at least 1.")
     if not args.windows and (args.window or args.stride or args.fps or args.max_latency is not None):
         raise ConfigError("--window, --stride, --fps and --max-latency go with --windows.")
     if args.max_latency is not None and args.max_latency < 0:
         raise ConfigError(f"--max-latency is {args.max_latency}; it must be a number of seconds.")
-    if args.json:
-        args.format = "json"
+    args.format = "json" if args.json else args.format or "text"
     return args
+
+
+def _check_submission(args: argparse.Namespace) -> None:
+    """Raises ConfigError for flags that a submission has no use for: the server says what its files are like."""
+    flags = {"--topk": args.topk, "--windows": args.windows, "--output": args.output, "--format": args.format}
+    if unused := [flag for flag, value in flags.items() if value]:
+        raise ConfigError(
+            f"--submission answers with all classes, in the format of the server: {', '.join(unused)} cannot change "
+            "it. Leave that out; --json prints what was written."
+        )
 
 
 def _video_rows(predictor: "Predictor", videos: list[str], k: int) -> Iterator[dict]:
@@ -231,11 +244,11 @@ def _tell_counts(row: dict) -> None:
 _WRITERS = {"text": _write_text, "json": _write_json, "jsonl": _write_jsonl, "csv": _write_csv}
 
 
-def _submit(cfg: CfgNode, weights: Path, folder: Path, as_json: bool) -> int:
+def _submit(cfg: CfgNode, weights: Path, args: argparse.Namespace) -> int:
     from slowfast_gta.inference.submission import build_submission
 
-    found = build_submission(cfg, weights, folder)
-    if as_json:
+    found = build_submission(cfg, weights, args.submission, args.batch_size, args.precision)
+    if args.json:
         print(json.dumps(found, indent=2))
     else:
         for path in found["files"]:

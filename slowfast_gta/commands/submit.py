@@ -93,9 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = args.cfg
     args.cfg, _ = split_sources(given) if rest else (given, [])
     if name != "run_net":
-        from slowfast_gta.inference.run_folder import trusted_configs
+        from slowfast_gta.inference.run_folder import name_config_of_run
 
-        args.cfg = trusted_configs(args.cfg, "--trust-plugins" in rest)
+        args.cfg = name_config_of_run(args.cfg)
     minutes = minutes_of(args.time)
     check_numbers(args)
     configs = load_configs(args)
@@ -216,7 +216,8 @@ def task_command(args: argparse.Namespace, name: str = "run_net", rest: Sequence
     pairs = ["--opts", *args.opts] if args.opts else []
     if args.gpus_per_node and "NUM_GPUS" not in [*args.cfg, *args.opts]:
         pairs += ["NUM_GPUS", str(args.gpus_per_node if name == "run_net" else 1)]
-    return [sys.executable, "-m", "slowfast_gta", name, "--cfg", *args.cfg, *pairs, *rest]
+    trust = ["--trust-plugins"] * args.trust_plugins
+    return [sys.executable, "-m", "slowfast_gta", name, "--cfg", *args.cfg, *pairs, *trust, *rest]
 
 
 def build_executor(log_dir: Path, max_restarts: int) -> Any:

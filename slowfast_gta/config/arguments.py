@@ -65,7 +65,7 @@ def add_config_arguments(
     required: bool = True,
     named: str = "config files, here or among the packaged configs",
 ) -> None:
-    """Adds --cfg and --opts and, unless `parser` has an epilog, examples. `load_configs` reads what they collect.
+    """Adds --cfg, --opts, --trust-plugins and, unless `parser` has an epilog, examples. `load_configs` reads them.
 
     required: whether the command line must have --cfg. named: what --cfg names.
     """
@@ -88,6 +88,9 @@ def add_config_arguments(
         default=[],
         help="keys with new values, over the files'; the word --opts itself may be left out",
     )
+    parser.add_argument(
+        "--trust-plugins", action="store_true", help="import PLUGINS, which are code, of a run that is not yours"
+    )
     if not parser.epilog:
         parser.formatter_class = argparse.RawDescriptionHelpFormatter
         parser.epilog = _EXAMPLES
@@ -102,7 +105,6 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", metavar="FILE", help="a checkpoint of ours or PySlowFast's (default: the newest of the run)"
     )
-    parser.add_argument("--trust-plugins", action="store_true", help="import PLUGINS of a run that is not yours")
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
 
 
@@ -139,7 +141,7 @@ def load_configs(args: argparse.Namespace, given: Sequence = (), extra: Extra = 
     with _each_line_once():
         for file in files:
             try:
-                configs.append(load_config(file, [*overrides, *more_overrides, *given], extra))
+                configs.append(load_config(file, [*overrides, *more_overrides, *given], extra, args.trust_plugins))
             except ConfigError as error:
                 reports.append(str(error))
     if reports:
@@ -166,7 +168,7 @@ def check_output(output: Path | None, inputs: Iterable[str | Path]) -> None:
 
 @contextlib.contextmanager
 def _each_line_once() -> Iterator[None]:
-    """What several files of one command line have in common is said once."""
+    """What several files of one command line have in common is logged once."""
     said: set[str] = set()
 
     def is_new(record: logging.LogRecord) -> bool:

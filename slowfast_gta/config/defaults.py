@@ -13,7 +13,7 @@ _C.PLUGINS = []  # modules (my_pkg.my_block) or files (./my_block.py, relative t
 _C.OUTPUT_DIR = ""  # where a run leaves everything it writes; empty: runs/<name of the YAML>
 _C.RNG_SEED = 1  # seed of every random choice: weights, sampling, order, dropout
 _C.LOG_PERIOD = 10  # steps between two lines of metrics.jsonl (log.txt: one a minute, and each epoch's)
-_C.DETERMINISTIC = False  # only algorithms that give the same bits each time (docs/resume.md); slower on GPUs
+_C.DETERMINISTIC = False  # only algorithms that give the same bits each time (docs/reproducibility.md); slower on GPUs
 _C.TF32 = True  # on a GPU, products in float32 may round what they multiply to 10 bits, which is several times as fast
 _C.COMPILE = "none"  # torch.compile in training: none | default | max-autotune (minutes at the start)
 _C.LOG_MODEL_INFO = True  # print the network's parameter count at start
@@ -86,7 +86,7 @@ _C.DATA.PATH_TO_DATA_DIR = ""  # folder of the annotation files (and of the vide
 _C.DATA.PATH_PREFIX = ""  # folder of the videos or frame folders, where it is another
 _C.DATA.PATH_LABEL_SEPARATOR = "auto"  # between path and label in Kinetics lists; auto: space, comma or tab
 _C.DATA.LIST_FORMAT = (
-    "auto"  # whose lists: auto | official | pyslowfast | mmaction2 | tsm | glore | folders (docs/data.md)
+    "auto"  # whose lists: auto | official | pyslowfast | mmaction2 | tsm | glore | folders (docs/lists.md)
 )
 _C.DATA.LABEL_ORDER = "file"  # SSv1: classes are numbered as in labels.csv or by name: file | alphabetical (TSM's)
 _C.DATA.FRAME_PATTERN = ""  # frames of a folder, as img_{:05d}.jpg, {} the number; empty: the only pattern there is
@@ -208,7 +208,7 @@ _C.TEST.FULL_RESOLUTION = False  # no crop: whole frames, the shorter side DATA.
 
 _C.TENSORBOARD = CfgNode()
 _C.TENSORBOARD.ENABLE = True  # write OUTPUT_DIR/tensorboard
-_C.METRICS_WRITERS = []  # registered writers of your own, by name, as Weights & Biases (docs/resume.md)
+_C.METRICS_WRITERS = []  # registered writers of your own, by name, as Weights & Biases (docs/metrics.md)
 
 # Keys whose value may have another type than the default's.
 TYPES: dict[str, tuple[type, ...]] = {

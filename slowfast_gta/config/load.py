@@ -16,6 +16,7 @@ from slowfast_gta.config.precedence import settle
 from slowfast_gta.config.pyslowfast import translated
 from slowfast_gta.config.read import find_config, read_file, read_overrides, shown
 from slowfast_gta.config.settings import OPTIONS, Fault, Setting, flattened, put_setting, where_set
+from slowfast_gta.config.trust import is_trusted
 from slowfast_gta.errors import ConfigError
 from slowfast_gta.files import write_whole
 
@@ -24,13 +25,19 @@ _LINE = re.compile(r"(.*?)(?::(\d+))?")  # configs/a.yaml:12
 _logger = logging.getLogger(__name__)
 
 
-def load_config(path: str | Path, overrides: Sequence | Mapping[str, object] = (), extra: Extra = None) -> CfgNode:
+def load_config(
+    path: str | Path,
+    overrides: Sequence | Mapping[str, object] = (),
+    extra: Extra = None,
+    trust_plugins: bool = False,
+) -> CfgNode:
     """The frozen config of one YAML, its `_BASE_` chain included, then of `overrides`.
 
     path: one that is not there is looked for among the packaged configs.
     overrides: KEY, VALUE, KEY, VALUE ..., or {KEY: VALUE}, where a section may hold a dict of its own.
     extra: sections of a project's own, for this load only: their defaults or, with types and checks, a
         ConfigExtension. A config.yaml that was saved with them is loaded with them.
+    trust_plugins: import also the PLUGINS of a run (a config.yaml) that this user has not trained; they are code.
     PLUGINS are imported. Paths become absolute (config/paths.py); what lies there is not looked at. Raises ConfigError:
     one report of all faults, each with its file and line.
     """
@@ -60,7 +67,7 @@ def load_config(path: str | Path, overrides: Sequence | Mapping[str, object] = (
     about_paths, wrong_paths = resolve_paths(cfg, found.stem, set_at)
     notices += about_paths
     faults += wrong_paths
-    faults += _import_plugins(cfg.PLUGINS)
+    faults += _strangers_plugins(settings, trust_plugins) or _import_plugins(cfg.PLUGINS)
     if every_file_read:
         faults += _unexplained(check_with_extension(cfg, extension), faults)
     if cfg.STAGES and not faults:
@@ -104,6 +111,21 @@ def _with_option_in_capitals(setting: Setting) -> Setting:
     return (
         setting._replace(key=f"{OPTIONS}.{setting.key.removeprefix(f'{OPTIONS}.').upper()}") if is_option else setting
     )
+
+
+def _strangers_plugins(settings: Sequence[Setting], trusted: bool) -> list[Fault]:
+    """A fault where the PLUGINS that would be imported are those of a run that this user has not trained."""
+    named = [setting for setting in settings if setting.key == "PLUGINS"][-1:]
+    return [
+        Fault(
+            "PLUGINS",
+            f"PLUGINS are code ({setting.value}), and this user has not trained the run of {shown(setting.run_config)} "
+            "here. Read them, and where you trust them, give --trust-plugins (trust_plugins=True in Python).",
+            _NAMES,
+        )
+        for setting in named
+        if setting.value and setting.run_config and not (trusted or is_trusted(setting.run_config))
+    ]
 
 
 def _import_plugins(plugins: Sequence[str]) -> list[Fault]:

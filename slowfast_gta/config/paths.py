@@ -23,7 +23,7 @@ _VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
 
 
 def resolve_paths(cfg: CfgNode, config_name: str, set_at: Mapping[str, str]) -> tuple[list[str], list[Fault]]:
-    """Make every path in `cfg` absolute; what is to be said about it, and what is wrong with them.
+    """Make every path in `cfg` absolute; what to log about it, and what is wrong with them.
 
     config_name: the YAML's, for the default OUTPUT_DIR; set_at: {key: the place that sets it}.
     """

@@ -18,7 +18,7 @@ _WHERE = re.compile(r"(.*?)(:\d+)?")  # configs/a.yaml:12
 
 
 def settle(settings: Iterable[Setting]) -> tuple[list[Setting], list[str]]:
-    """`settings` without those that later ones make meaningless, and what is to be said about it."""
+    """`settings` without those that later ones make meaningless, and what to log about it."""
     settled: list[Setting] = []
     notices: list[str] = []
     for setting in _spelled_out(settings):

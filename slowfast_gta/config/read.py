@@ -14,6 +14,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast_gta.config.plugins import expanded
 from slowfast_gta.config.settings import COMMAND_LINE, OPTIONS, STAGES, Fault, Setting
+from slowfast_gta.config.trust import RUN_CONFIG
 from slowfast_gta.errors import ConfigError
 
 _BASE = "_BASE_"
@@ -83,7 +84,10 @@ def read_file(path: Path, schema: CfgNode, chain: tuple[Path, ...] = ()) -> tupl
             base_settings, base_faults = read_file(found, schema, (*chain, path))
             settings += base_settings
             faults += base_faults
-    return settings + [setting for setting in own if setting.key != _BASE], faults
+    settings += [setting for setting in own if setting.key != _BASE]
+    if path.name == RUN_CONFIG:
+        settings = [setting._replace(run_config=setting.run_config or path) for setting in settings]
+    return settings, faults
 
 
 def read_overrides(overrides: Sequence | Mapping[str, object], schema: CfgNode) -> tuple[list[Setting], list[Fault]]:

@@ -24,6 +24,7 @@ class Setting(NamedTuple):
     value: object
     where: str  # configs/a.yaml:12, or "command line"
     folder: Path  # what relative plugin files are relative to
+    run_config: Path | None = None  # of a run, where it is in one or in what one builds on
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def put_setting(cfg: CfgNode, setting: Setting, key_types: KeyTypes = CORE) -> F
 
 
 def _put(cfg: CfgNode, setting: Setting, key_types: KeyTypes) -> Fault | None:
-    key, value, where, folder = setting
+    key, value, where, folder, _ = setting
     *sections, name = key.split(".")
     if key.startswith(f"{OPTIONS}."):
         cfg.ATTENTION.OPTIONS[key.removeprefix(f"{OPTIONS}.").upper()] = option_value(value, where == COMMAND_LINE)

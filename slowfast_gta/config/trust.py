@@ -1,4 +1,5 @@
-"""Whose configs may import PLUGINS: those of runs that this user trained, by path and digest.
+"""Whose configs may import PLUGINS, which are code: those that somebody wrote and names, and of the config.yaml that
+runs leave, those of runs that this user trained, by path and digest.
 
 The list is in the user's own config folder ($XDG_CONFIG_HOME, or ~/.config), one line of JSON for each run.
 """
@@ -9,22 +10,13 @@ import json
 import os
 from pathlib import Path
 
-from slowfast_gta.config.defaults import get_defaults
-from slowfast_gta.config.read import read_file
+RUN_CONFIG = "config.yaml"  # what a run leaves; a config that somebody writes has a better name
 
 
 def trust_list() -> Path:
     """The file that holds the list."""
     home = os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()
     return Path(home) / "slowfast_gta" / "trusted_runs.jsonl"
-
-
-def plugins_named(path: Path) -> list[str]:
-    """PLUGINS as the file (or one that it builds on) has them, without importing any; [] where there are none."""
-    settings, _ = read_file(path, get_defaults())
-    values = [setting.value for setting in settings if setting.key == "PLUGINS"]
-    found = values[-1] if values else []
-    return [str(name) for name in found] if isinstance(found, list | tuple) else [str(found)]
 
 
 def is_trusted(path: Path) -> bool:

@@ -16,7 +16,7 @@ from slowfast_gta.datasets.build import DATASET_REGISTRY
 from slowfast_gta.datasets.cleaned import copy_files, copy_without_lines
 from slowfast_gta.datasets.records import LeftOut, LineFaults, VideoDataset, VideoRecord, check_folder
 from slowfast_gta.datasets.tables import read_class_names, read_fields
-from slowfast_gta.errors import DataError
+from slowfast_gta.errors import DataError, counted
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +70,8 @@ class EgoGesture(VideoDataset):
                         records.append(VideoRecord(str(folder), label, video_id, span=span))
         if dropped:
             logger.warning(
-                f"EgoGesture, {split}: {len(dropped)} lines without a class, a first or a last frame were left out, "
-                f"the first of them {dropped[0]}."
+                f"EgoGesture, {split}: skipped {counted(len(dropped), 'line')} without a class, a first or a last "
+                f"frame, the first of them {dropped[0]}."
             )
         if not records:
             numbers = ", ".join(map(str, SUBJECTS[split]))

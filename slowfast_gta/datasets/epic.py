@@ -27,7 +27,7 @@ from slowfast_gta.datasets.records import (
 )
 from slowfast_gta.datasets.submission import epic_document, zipped_json
 from slowfast_gta.datasets.tables import read_fields, read_rows
-from slowfast_gta.errors import DataError
+from slowfast_gta.errors import DataError, counted
 
 logger = logging.getLogger(__name__)
 
@@ -271,4 +271,4 @@ def _check_found(paths: dict[str, Path | None], root: Path) -> None:
         )
     if missing:
         some = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
-        logger.warning(f"EPIC: {len(missing)} of {len(paths)} videos of the list are not there: {some}.")
+        logger.warning(f"EPIC: {len(missing)} of {counted(len(paths), 'video')} of the list not found: {some}.")

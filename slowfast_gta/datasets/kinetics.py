@@ -26,7 +26,7 @@ from slowfast_gta.datasets.lists import (
 )
 from slowfast_gta.datasets.records import LeftOut, VideoDataset, VideoRecord, label_of
 from slowfast_gta.datasets.tables import read_class_names, read_rows
-from slowfast_gta.errors import DataError
+from slowfast_gta.errors import DataError, counted
 from slowfast_gta.files import write_whole
 
 logger = logging.getLogger(__name__)
@@ -104,7 +104,8 @@ class Kinetics(VideoDataset):
             else:
                 videos = list(self.formats[chosen].read(source))  # type: ignore[misc]  # only official lists have no reader, and are read above
         records = to_records(videos, self.root, len(names), source)
-        logger.info(f"Kinetics: {split} is {len(records)} videos of {len(names)} classes, {source} ({chosen}).")
+        sizes = f"{counted(len(records), 'video')} of {counted(len(names), 'class')}"
+        logger.info(f"Kinetics: {split}: {sizes}, {source} ({chosen}).")
         return records
 
     def videos_root(self) -> Path:
@@ -153,7 +154,9 @@ class Kinetics(VideoDataset):
     def _from_folders(self, split: str, names: list[str]) -> list[ListedVideo]:
         found = find_classes(self.root)
         if found.unused:
-            logger.warning(f"Kinetics: {len(found.unused)} folders are no classes: {', '.join(found.unused[:5])}.")
+            logger.warning(
+                f"Kinetics: {counted(len(found.unused), 'folder')} not used as classes: {', '.join(found.unused[:5])}."
+            )
         if found.others:
             kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(found.others.items()))
             logger.warning(f"Kinetics: files in the class folders that are no videos, by their names: {kinds}.")
@@ -164,7 +167,9 @@ class Kinetics(VideoDataset):
                 "lists of other parts."
             )
             if empty := [name for name, videos in found.splits[split].items() if not videos]:
-                logger.warning(f"Kinetics: {len(empty)} classes have too few videos for {split}, as '{empty[0]}'.")
+                logger.warning(
+                    f"Kinetics: {len(empty)} classes have too few videos for {split}, for example '{empty[0]}'."
+                )
         elif split == "test" and found.tested_on != "test":
             logger.info(f"Kinetics: {self.root} has no folder test: testing on the validation videos.")
         labels = {name: label for label, name in enumerate(names)}
@@ -196,4 +201,6 @@ class Kinetics(VideoDataset):
                 "another folder; below it the videos may be in folders of any kind."
             )
         if missing:
-            logger.warning(f"Kinetics: {len(missing)} videos of {path} are not in {self.root}: {missing[0]} ...")
+            logger.warning(
+                f"Kinetics: {counted(len(missing), 'video')} of {path} not found in {self.root}: {missing[0]} ..."
+            )

@@ -112,7 +112,7 @@ def find_list(folder: Path, name: str, one: ListFormat, split: str) -> Path:
     if other := one.called(folder, split):
         raise DataError(
             f"{other[0]}: its first line is not that of a list of the format {name}. DATA.LIST_FORMAT says whose "
-            "lists to read; docs/data.md has the formats of each data set."
+            "lists to read; docs/data.md and docs/lists.md have the formats of each data set."
         )
     names = " or ".join(name.format(split=WORDS[split][0]) for name in one.names)
     raise DataError(

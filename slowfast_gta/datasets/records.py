@@ -96,7 +96,7 @@ class VideoDataset:
         these ids, by split ("train", "val", "test"). Raises DataError where this data set cannot."""
         raise DataError(
             f"{type(self).__name__} does not say how its lists are written: it has no method write_without "
-            "(docs/data.md, A layout of your own)."
+            "(docs/lists.md, A layout of your own)."
         )
 
     def mirror_labels(self) -> list[int | None] | list[list[int | None]]:

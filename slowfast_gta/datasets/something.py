@@ -41,7 +41,7 @@ from slowfast_gta.datasets.records import (
 )
 from slowfast_gta.datasets.submission import top_labels
 from slowfast_gta.datasets.tables import read_class_names
-from slowfast_gta.errors import DataError
+from slowfast_gta.errors import DataError, counted
 from slowfast_gta.files import write_whole
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,8 @@ class _Something(VideoDataset):
         videos = self._videos(chosen, source, root)
         names = self.class_names()
         records = to_records(videos, root, len(names), source)
-        logger.info(f"SS{self.version}: {split} is {len(records)} videos of {len(names)} classes, {source} ({chosen}).")
+        sizes = f"{counted(len(records), 'video')} of {counted(len(names), 'class')}"
+        logger.info(f"SS{self.version}: {split}: {sizes}, {source} ({chosen}).")
         return records
 
     def _source(self, split: str) -> tuple[str, Path]:
@@ -257,7 +258,9 @@ def _with_frames(videos: list[ListedVideo], source: Path) -> list[ListedVideo]:
     if len(missing) == len(videos):
         raise DataError(f"{source}: there are no frames of any video of the json list, as of {missing[:1]}.")
     if missing:  # they stay in the list: what is not tested must be said
-        logger.warning(f"{source}: {len(missing)} videos of the json list have no frames here: {missing[0]} ...")
+        logger.warning(
+            f"{source}: no frames here for {counted(len(missing), 'video')} of the json list: {missing[0]} ..."
+        )
     located = []
     for video in videos:
         folder, span = frames.get(video.name, (video.name, None))

@@ -1,14 +1,18 @@
 """Several processes that train as one. On one process every function here does nothing, at no cost.
 
-launch_context  where this process stands, as torchrun, srun or --num_shards say
-rendezvous      how the processes find one another
-heartbeat       how they learn of each other's end
-group           what they tell each other in training; the only importer of torch.distributed
-norms           BatchNorm over all of them
-launch          a job on every one of them
+In the order in which a run opens them, from srun to its first step:
+
+launch_context   which process this is, from the environment of torchrun, srun or --num_shards
+launch           the processes of this machine, where the launcher started one task for all of them
+member           one process: rendezvous, process group, job, and its end with all the others
+rendezvous       process 0 waits for all, compares what they run and where they write
+control_channel  from then on each learns at once when another one fails or is gone
+process_group    torch's own connections: gloo, NCCL
+collectives      what the processes exchange in training and testing
+norms            BatchNorm over all of them
 """
 
-from slowfast_gta.distributed.group import (
+from slowfast_gta.distributed.collectives import (
     all_reduce_mean,
     all_reduce_sum,
     any_process,
@@ -25,8 +29,9 @@ from slowfast_gta.distributed.group import (
     unsynchronized,
     weight_of_sample,
 )
-from slowfast_gta.distributed.launch import LaunchConfig, end_member, launch
-from slowfast_gta.distributed.launch_context import LaunchContext, find_launch_context
+from slowfast_gta.distributed.launch import launch
+from slowfast_gta.distributed.launch_context import LaunchConfig, LaunchContext, find_launch_context
+from slowfast_gta.distributed.member import end_member
 from slowfast_gta.distributed.norms import SyncBatchNorm3d, synchronize_norms
 
 __all__ = [

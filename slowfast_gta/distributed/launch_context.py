@@ -1,4 +1,4 @@
-"""Where this process stands among those that train together, as its environment says: torchrun, srun, or neither.
+"""Which process this is of those that train together, as its environment says: torchrun, srun, or neither.
 
 machine = a node, a shard. A launcher starts either one task for each process (torchrun, srun with several tasks on a
 node) or one task for each machine (--num_shards, srun with one task on each node); the latter starts the machine's
@@ -6,8 +6,10 @@ processes, one for each GPU.
 """
 
 import re
+import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from slowfast_gta.errors import ConfigError
 
@@ -27,7 +29,7 @@ class LaunchContext:
     machine: int = 0
     num_machines: int = 1
     host: str = "127.0.0.1"  # where all meet: the machine of process 0
-    port: int = 0  # 0: any, on one machine; told through torchrun's store, where that is at the port
+    port: int = 0  # 0: any, on one machine; learned from torchrun's own store, where that has the port
     agent_port: int = 0  # torchrun's own store
     is_machine: bool = True  # this task starts the processes of its machine
 
@@ -36,15 +38,41 @@ class LaunchContext:
         """Whether this task is, or starts, the process that prints and writes."""
         return self.rank == 0
 
+    @property
+    def name(self) -> str:
+        """For people: process 1 of 2."""
+        return f"process {self.rank} of {self.world_size}"
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT, where all meet."""
+        return f"{self.host}:{self.port}"
+
     def processes(self, num_local: int) -> list["LaunchContext"]:
         """The processes that this task stands for: itself, or `num_local` (one for each GPU) of its machine."""
         if not self.is_machine or num_local < 2:
             return [self]
         world_size, first = self.num_machines * num_local, self.machine * num_local
-        return [
-            replace(self, rank=first + local, world_size=world_size, local_rank=local, local_size=num_local)
-            for local in range(num_local)
-        ]
+        machine = replace(self, world_size=world_size, local_size=num_local, port=self.port or free_port())
+        return [replace(machine, rank=first + local, local_rank=local) for local in range(num_local)]
+
+
+@dataclass(frozen=True)
+class LaunchConfig:
+    """How processes work together; equal on all of them."""
+
+    backend: str = "auto"  # auto | nccl | gloo
+    on_gpu: bool = False
+    folder: Path = Path()  # that all of them share
+    timeout_sec: float = 50.0  # for the rendezvous, and for a process that stops responding
+    wait_sec: float = 1800.0  # that a process may keep the others waiting
+    must_match: dict = field(default_factory=dict)  # what must be equal on all, by name: text, or mappings of text
+    number: int = 0  # of this launch among those of the same command
+
+    @property
+    def chosen_backend(self) -> str:
+        """The backend that auto stands for."""
+        return ("nccl" if self.on_gpu else "gloo") if self.backend == "auto" else self.backend
 
 
 def find_launch_context(
@@ -54,20 +82,20 @@ def find_launch_context(
 
     Raises ConfigError where the launcher and num_shards contradict, or where several machines would meet at localhost.
     """
-    place = _of_torchrun(environment) or _of_srun(environment, init_method) or LaunchContext()
-    if place.launcher == "alone" and num_shards > 1:
+    context = _of_torchrun(environment) or _of_srun(environment, init_method) or LaunchContext()
+    if context.launcher == "alone" and num_shards > 1:
         return _of_shards(num_shards, shard_id, init_method)
-    if num_shards not in (1, place.num_machines):
+    if num_shards not in (1, context.num_machines):
         raise ConfigError(
-            f"NUM_SHARDS is {num_shards}, but {place.launcher} started this run on {place.num_machines} machines. "
+            f"NUM_SHARDS is {num_shards}, but {context.launcher} started this run on {context.num_machines} machines. "
             "Leave NUM_SHARDS out: the launcher knows."
         )
-    if place.num_machines > 1 and _LOOPBACK.fullmatch(place.host):
+    if context.num_machines > 1 and _LOOPBACK.fullmatch(context.host):
         raise ConfigError(
-            f"MASTER_ADDR is {place.host}, which on each of the {place.num_machines} machines is itself. Set it to "
+            f"MASTER_ADDR is {context.host}, which on each of the {context.num_machines} machines is itself. Set it to "
             "the name or address of the first one."
         )
-    return place
+    return context
 
 
 def _of_shards(num_shards: int, shard_id: int, url: str | None) -> LaunchContext:
@@ -84,7 +112,7 @@ def split_address(url: str) -> tuple[str, int]:
     """tcp://HOST:PORT -> (HOST, PORT). Raises ConfigError for anything else."""
     match = re.fullmatch(r"tcp://\[?([^/\s]+?)\]?:(\d+)", url)
     if not match or not 0 < int(match[2]) < 65536:
-        raise ConfigError(f"--init_method is {url}; it must be tcp://HOST:PORT, as tcp://10.0.0.1:9999.")
+        raise ConfigError(f"--init_method is {url}; it must be tcp://HOST:PORT, for example tcp://10.0.0.1:9999.")
     return match[1], int(match[2])
 
 
@@ -147,6 +175,13 @@ def tasks_per_node(counts: str) -> list[int]:
     for count, times in re.findall(r"(\d+)(?:\(x(\d+)\))?", counts):
         tasks += [int(count)] * int(times or 1)
     return tasks
+
+
+def free_port() -> int:
+    """A port that nobody had a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return probe.getsockname()[1]
 
 
 def _number(environment: Mapping[str, str], name: str, default: int | None = None) -> int:

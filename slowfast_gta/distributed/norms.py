@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from slowfast_gta.distributed.group import all_reduce_sum, get_world_size
+from slowfast_gta.distributed.collectives import all_reduce_sum, get_world_size
 
 
 class _Synchronized(nn.modules.batchnorm._BatchNorm):

@@ -1,148 +1,180 @@
 """How processes find one another and see that they fit together.
 
-Process 0 listens; each of the others keeps one connection to it. First all say who they are and what they run (hello);
-process 0 compares, has all of them look for a file that it wrote, and lets them go, or tells all what is wrong. From
-then on they watch each other: heartbeat.py.
+Process 0 listens; each of the others keeps one connection to it. First all send who they are and what they run (hello);
+process 0 compares, has all of them look for a file that it wrote, and lets them go, or sends all what is wrong.
 """
 
+import datetime
 import os
 import secrets
 import socket
 import sys
 import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from slowfast_gta.distributed.heartbeat import BEAT_SEC, Connection, ControlChannel
-from slowfast_gta.distributed.launch_context import LaunchContext
+import torch.distributed as dist
+
+from slowfast_gta.distributed.control_channel import BEAT_SEC, Connection, ControlChannel
+from slowfast_gta.distributed.launch_context import LaunchConfig, LaunchContext, free_port
 from slowfast_gta.errors import RunError
 
-_SAY_SEC = 5.0  # between two lines of a process that waits
+_REPORT_SEC = 5.0  # between two lines of a process that waits
 _LOOK_SEC = 10.0  # a file that another machine wrote may be seen late on NFS
+_HELLO = {"rank", "world_size", "launch", "host", "pid", "must_match", "gpu"}
 
 
 class RendezvousError(RunError):
     """The processes did not come together, or do not fit together; the others know."""
 
 
-def rendezvous(
-    place: LaunchContext, must_match: dict, payload: dict, folder: Path, limit_sec: float, launch: int, gpu: str = ""
-) -> tuple[ControlChannel, dict]:
-    """Come together with all other processes; returns process 0's `payload` too, with its "address" added.
+@dataclass(frozen=True)
+class GroupStore:
+    """Process 0's torch store, through which the backends of a process group exchange their addresses."""
 
-    Raises RendezvousError, on all of them.
+    port: int
+    address: str  # this process's, as the other machines reach it
+    server: dist.TCPStore | None = None  # on process 0 alone
 
-    about: what must be equal on all, by name; values are text or mappings of text. folder: what all must share.
-    launch: the number of this meeting among those of the same commands. gpu: the UUID of this process's own, where no
-    two may have the same one.
+
+def rendezvous(context: LaunchContext, config: LaunchConfig, gpu: str = "") -> tuple[ControlChannel, GroupStore]:
+    """Come together with all other processes. Raises RendezvousError, on all of them.
+
+    gpu: the UUID of this process's own, where no two may have the same one.
     """
-    hello = {
-        "rank": place.rank,
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "must_match": must_match,
-        "launch": launch,
-    }
-    hello |= {"world_size": place.world_size, "gpu": gpu}
-    if place.rank == 0:
-        return _host(place, hello, payload, folder, limit_sec)
-    return _attend(place, hello, folder, limit_sec)
+    if context.agent_port and not context.port:
+        context = _ask_torchrun(context, config)
+    hello = {"rank": context.rank, "world_size": context.world_size, "launch": config.number, "gpu": gpu}
+    hello |= {"host": socket.gethostname(), "pid": os.getpid(), "must_match": config.must_match}
+    return (_attend if context.rank else _host)(context, config, hello)
 
 
-class Patience:
-    """Waits at most `limit_sec`, and says every few seconds for whom."""
+def _ask_torchrun(context: LaunchContext, config: LaunchConfig) -> LaunchContext:
+    """`context` with the address where process 0 will listen: it sets it in the agents' own store. Raises RunError."""
+    limit_sec = config.timeout_sec
+    try:
+        store = dist.TCPStore(context.host, context.agent_port, timeout=datetime.timedelta(seconds=limit_sec))
+        key = f"slowfast_gta/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}/{config.number}"
+        if context.rank == 0:
+            store.set(key, f"{_own_address(context.host)} {free_port()}")
+        host, port = store.get(key).decode().split()
+    except RuntimeError as fault:
+        raise RunError(
+            f"After {limit_sec:.0f} s (DIST_TIMEOUT_SEC) {context.name} has not learned from torchrun, at "
+            f"{context.host}:{context.agent_port}, where process 0 is: {str(fault).strip().splitlines()[0][:200]}"
+        ) from None
+    return replace(context, host=host, port=int(port))
 
-    def __init__(self, place: LaunchContext, limit_sec: float):
-        self._who, self.limit_sec = f"process {place.rank} of {place.world_size}", limit_sec
-        self._begin = self._said = time.monotonic()
 
-    @property
-    def passed_sec(self) -> float:
-        return time.monotonic() - self._begin
+def _own_address(host: str) -> str:
+    """The address by which `host`, and others where it is, reach this machine."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((host, 9))  # sends nothing: it chooses the route
+        address = probe.getsockname()[0]
+    return host if address.startswith("127.") else address
 
-    def wait(self, for_whom: str, pause_sec: float = 0.0) -> bool:
-        """False when the time is over."""
-        if time.monotonic() - self._said > _SAY_SEC:
-            self._said = time.monotonic()
-            message = f"{self._who} waits for {for_whom}; {self.passed_sec:.0f} s of {self.limit_sec:.0f}."
+
+def _waiting(context: LaunchContext, limit_sec: float, for_whom: Callable[[], str]) -> Iterator[None]:
+    """Repeats for `limit_sec`, and prints every few seconds for whom this process waits."""
+    begin = printed = now = time.monotonic()
+    while now - begin < limit_sec:
+        if now - printed > _REPORT_SEC:
+            printed = now
+            message = f"{context.name} waits for {for_whom()}; {now - begin:.0f} s of {limit_sec:.0f}."
             print(message, file=sys.stderr, flush=True)
-        time.sleep(pause_sec)
-        return self.passed_sec < self.limit_sec
+        yield
+        now = time.monotonic()
 
 
 # ------------------------------------------------------------------------------------------- process 0
 
 
-def _host(
-    place: LaunchContext, hello: dict, payload: dict, folder: Path, limit_sec: float
-) -> tuple[ControlChannel, dict]:
-    """Process 0's part of `meet`."""
+def _host(context: LaunchContext, config: LaunchConfig, hello: dict) -> tuple[ControlChannel, GroupStore]:
+    """Process 0's part of `rendezvous`."""
     arrived = {0: hello}
-    others: dict[int, Any] = {}
-    with _listen(place) as listener:
-        fault = _gather(place, listener, arrived, others, limit_sec)
+    others: dict[int, Connection] = {}
+    with _listen(context) as listener:
+        fault = _accept_all(context, listener, arrived, others, config.timeout_sec)
     fault = fault or _difference(arrived) or _shared_gpu(arrived)
     if not fault:
-        fault = _look_for_file(folder, arrived, others, limit_sec)
+        fault = _look_for_file(config.folder, arrived, others, config.timeout_sec)
     if fault:
         ControlChannel.send_all(others, fault=fault)
         raise RendezvousError(fault)
-    names = [_name(arrived[rank], place.world_size) for rank in range(place.world_size)]
-    payload = payload | {"address": _public_address(others)}
-    ControlChannel.send_all(others, go=payload, names=names)
-    return ControlChannel(place, others, names, limit_sec), payload
+    contexts = [replace(context, rank=rank) for rank in range(context.world_size)]
+    names = [f"{one.name} ({arrived[one.rank]['host']}, pid {arrived[one.rank]['pid']})" for one in contexts]
+    server = dist.TCPStore("127.0.0.1", 0, context.world_size, is_master=True, wait_for_workers=False)
+    store = GroupStore(server.port, _public_address(others), server)
+    ControlChannel.send_all(others, go={"port": store.port, "address": store.address}, names=names)
+    return ControlChannel(context, others, names, config.timeout_sec), store
 
 
-def _listen(place: LaunchContext) -> socket.socket:
+def _listen(context: LaunchContext) -> socket.socket:
     try:
-        return socket.create_server(("", place.port), backlog=1024)
+        return socket.create_server(("", context.port), backlog=1024)
     except OSError as fault:
         raise RendezvousError(
-            f"Port {place.port} of {socket.gethostname()}, where the {place.world_size} processes are to meet, cannot "
-            f"be opened: {fault.strerror}. If another program has it, or another process with --shard_id 0 runs here, "
-            "end that one, or choose another port (--init_method, MASTER_PORT)."
+            f"Port {context.port} of {socket.gethostname()}, where the {context.world_size} processes are to meet, "
+            f"cannot be opened: {fault.strerror}. If another program has it, or another process with --shard_id 0 runs "
+            "here, end that one, or choose another port (--init_method, MASTER_PORT)."
         ) from None
 
 
-def _gather(place: LaunchContext, listener: socket.socket, arrived: dict, others: dict, limit_sec: float) -> str | None:
+def _accept_all(
+    context: LaunchContext,
+    listener: socket.socket,
+    arrived: dict[int, dict],
+    others: dict[int, Connection],
+    limit_sec: float,
+) -> str | None:
     """Wait until all have come; what is wrong, if anything."""
-    patience = Patience(place, limit_sec)
     listener.settimeout(BEAT_SEC / 2)
-    while len(arrived) < place.world_size:
-        absent = _ranks(set(range(place.world_size)) - set(arrived))
-        if not patience.wait(f"{absent} at {place.host}:{place.port}"):
-            return (
-                f"After {limit_sec:.0f} s (DIST_TIMEOUT_SEC) only {len(arrived)} of {place.world_size} processes have "
-                f"come to {place.host}:{place.port} on {arrived[0]['host']}; not here: {absent}. Start them all, with "
-                f"one address and a number each, and see that they can reach it.{_not_mine(place)}"
-            )
+    for _ in _waiting(context, limit_sec, lambda: f"{_absent(arrived)} at {context.address}"):
         with suppress(TimeoutError):
             connection = Connection(listener.accept()[0])
-            try:
-                hello = connection.receive(2.0)
-            except OSError:
+            hello = _hello(connection)
+            if hello is None:
                 continue
-            if not isinstance(hello, dict) or not {"rank", "launch", "host", "pid", "must_match"} <= set(hello):
-                continue  # no process of ours
             if hello["launch"] != arrived[0]["launch"]:
-                connection.socket.close()  # of an earlier or a later meeting; it tries again
+                connection.socket.close()  # of an earlier or a later rendezvous; it tries again
             elif (fault := _reject_reason(hello, arrived)) is not None:
                 ControlChannel.send_all({**others, -1: connection}, fault=fault)
                 return fault
             else:
                 arrived[hello["rank"]], others[hello["rank"]] = hello, connection
         ControlChannel.send_all(others, beat=True)
-    return None
+        if len(arrived) == context.world_size:
+            return None
+    return (
+        f"After {limit_sec:.0f} s (DIST_TIMEOUT_SEC) only {len(arrived)} of {context.world_size} processes have come "
+        f"to {context.address} on {arrived[0]['host']}; not here: {_absent(arrived)}. Start them all, with one address "
+        f"and a number each, and see that they can reach it.{_not_mine(context)}"
+    )
 
 
-def _reject_reason(hello: dict, arrived: dict) -> str | None:
-    """Why the process that says `hello` cannot be one of those that `arrived`."""
+def _hello(connection: Connection) -> dict | None:
+    """Who comes; None where it is no process of ours."""
+    try:
+        hello = connection.receive(2.0)
+    except OSError:
+        return None
+    return hello if hello is not None and set(hello) >= _HELLO else None
+
+
+def _absent(arrived: dict[int, dict]) -> str:
+    ranks = sorted(set(range(arrived[0]["world_size"])) - set(arrived))
+    return f"process{'es' * (len(ranks) > 1)} {', '.join(map(str, ranks[:8]))}" + ", ..." * (len(ranks) > 8)
+
+
+def _reject_reason(hello: dict, arrived: dict[int, dict]) -> str | None:
+    """Why the process that sent `hello` cannot be one of those that `arrived`."""
     rank, world_size = hello["rank"], arrived[0]["world_size"]
     if hello["world_size"] != world_size:
         return (
-            f"{hello['host']} says that {hello['world_size']} processes train together, {arrived[0]['host']} says "
-            f"{world_size}. Give all the same --num_shards and NUM_GPUS."
+            f"On {hello['host']} {hello['world_size']} processes train together, on {arrived[0]['host']} {world_size}. "
+            "Give all the same --num_shards and NUM_GPUS."
         )
     if rank not in arrived:
         return None
@@ -153,7 +185,7 @@ def _reject_reason(hello: dict, arrived: dict) -> str | None:
     )
 
 
-def _difference(arrived: dict) -> str | None:
+def _difference(arrived: dict[int, dict]) -> str | None:
     """What is not equal in what the processes run."""
     mine = arrived[0]["must_match"]
     for rank, hello in sorted(arrived.items()):
@@ -168,17 +200,17 @@ def _difference(arrived: dict) -> str | None:
             else:
                 detail = f"{theirs} there, {value} here"
             return (
-                f"The {what} of process {rank} on {hello['host']} is another than that of process 0 on "
+                f"The {what} of process {rank} on {hello['host']} differs from that of process 0 on "
                 f"{arrived[0]['host']}: {detail}. All processes must run the same."
             )
     return None
 
 
-def _shared_gpu(arrived: dict) -> str | None:
+def _shared_gpu(arrived: dict[int, dict]) -> str | None:
     """Which two processes have one GPU: NCCL would end them with words about networks."""
     first: dict[str, int] = {}
     for rank, hello in sorted(arrived.items()):
-        gpu = hello.get("gpu", "")
+        gpu = hello["gpu"]
         if gpu and gpu in first:
             return (
                 f"Processes {first[gpu]} and {rank} on {hello['host']} have the same GPU ({gpu}), and NCCL takes one "
@@ -189,7 +221,9 @@ def _shared_gpu(arrived: dict) -> str | None:
     return None
 
 
-def _look_for_file(folder: Path, arrived: dict, others: dict[int, Connection], limit_sec: float) -> str | None:
+def _look_for_file(
+    folder: Path, arrived: dict[int, dict], others: dict[int, Connection], limit_sec: float
+) -> str | None:
     """Which process does not see a file that this one writes into `folder`, if any."""
     token = folder / f".meeting_{secrets.token_hex(8)}"
     token.touch()
@@ -216,45 +250,46 @@ def _public_address(others: dict[int, Connection]) -> str:
     return next((address for address in addresses if not address.startswith("127.")), addresses[0])
 
 
-def _not_mine(place: LaunchContext) -> str:
-    """A hint, where the meeting's address is another machine's."""
+def _not_mine(context: LaunchContext) -> str:
+    """A hint, where the address of the rendezvous is another machine's."""
     try:
         with socket.socket() as probe:
-            probe.bind((socket.gethostbyname(place.host), 0))
+            probe.bind((socket.gethostbyname(context.host), 0))
     except socket.gaierror:
-        return f" {place.host} is a name that this machine does not know."
+        return f" {context.host} is a name that this machine does not know."
     except OSError:
-        return f" {place.host} is not an address of this machine, and process 0 must be where it is."
+        return f" {context.host} is not an address of this machine, and process 0 must be where it is."
     return ""
 
 
 # -------------------------------------------------------------------------------------- the other processes
 
 
-def _attend(place: LaunchContext, hello: dict, folder: Path, limit_sec: float) -> tuple[ControlChannel, dict]:
-    """Every other process's part of `meet`."""
-    connection, message = _connect(place, hello, limit_sec)
-    while True:
-        if message is None or not message.keys() & {"fault", "look_for", "go", "beat"}:
-            raise RendezvousError(
-                f"Process 0 at {place.host}:{place.port} exited or stopped responding during rendezvous."
-            )
+def _attend(context: LaunchContext, config: LaunchConfig, hello: dict) -> tuple[ControlChannel, GroupStore]:
+    """Every other process's part of `rendezvous`."""
+    connection, message = _connect(context, hello, config.timeout_sec)
+    while message is not None and message.keys() & {"fault", "look_for", "go", "beat"}:
         if "fault" in message:
             raise RendezvousError(message["fault"])
         if "go" in message:
-            return ControlChannel(place, {0: connection}, message["names"], limit_sec), message["go"]
+            own, go = connection.socket.getsockname()[0], message["go"]
+            # On the machine of process 0 it may be the loopback one, where no other machine is.
+            store = GroupStore(go["port"], go["address"] if own.startswith("127.") else own)
+            return ControlChannel(context, {0: connection}, message["names"], config.timeout_sec), store
         if "look_for" in message:
-            with suppress(OSError):  # then process 0 is gone; the next answer says so
-                connection.send(seen=_is_seen(folder / message["look_for"]))
-        message = _answer(connection, None, limit_sec)
+            with suppress(OSError):  # then process 0 is gone, as the next answer shows
+                connection.send(seen=_is_seen(config.folder / message["look_for"]))
+        message = _answer(connection, None, config.timeout_sec)
+    raise RendezvousError(f"Process 0 at {context.address} exited or stopped responding during rendezvous.")
 
 
-def _connect(place: LaunchContext, hello: dict, limit_sec: float) -> tuple[Connection, dict]:
+def _connect(context: LaunchContext, hello: dict, limit_sec: float) -> tuple[Connection, dict]:
     """A connection to process 0 and its first message, as soon as it listens."""
-    patience, problem = Patience(place, limit_sec), "it does not answer"
-    while patience.wait(f"process 0 at {place.host}:{place.port} ({problem})", pause_sec=0.2):
+    problem = "it does not answer"
+    for _ in _waiting(context, limit_sec, lambda: f"process 0 at {context.address} ({problem})"):  # noqa: B023 - newest
+        time.sleep(0.2)
         try:
-            connection = Connection(socket.create_connection((place.host, place.port), timeout=2))
+            connection = Connection(socket.create_connection((context.host, context.port), timeout=2))
             connection.send(**hello)
             message = _answer(connection, None, min(5.0, limit_sec))
             if message is not None:
@@ -269,9 +304,9 @@ def _connect(place: LaunchContext, hello: dict, limit_sec: float) -> tuple[Conne
         except OSError as fault:
             problem = fault.strerror or str(fault)
     raise RendezvousError(
-        f"After {limit_sec:.0f} s (DIST_TIMEOUT_SEC) process {place.rank} of {place.world_size} on {hello['host']} has "
-        f"not reached process 0 at {place.host}:{place.port}: {problem}. Start process 0 on that machine, or give all "
-        "of them its address (--init_method, MASTER_ADDR and MASTER_PORT)."
+        f"After {limit_sec:.0f} s (DIST_TIMEOUT_SEC) {context.name} on {hello['host']} has not reached process 0 at "
+        f"{context.address}: {problem}. Start process 0 on that machine, or give all of them its address "
+        "(--init_method, MASTER_ADDR and MASTER_PORT)."
     )
 
 
@@ -295,12 +330,3 @@ def _is_seen(path: Path) -> bool:
             return False
         time.sleep(0.5)
     return True
-
-
-def _ranks(ranks: set[int]) -> str:
-    shown = ", ".join(map(str, sorted(ranks)[:8])) + ", ..." * (len(ranks) > 8)
-    return f"process{'es' if len(ranks) > 1 else ''} {shown}"
-
-
-def _name(hello: dict, world_size: int) -> str:
-    return f"process {hello['rank']} of {world_size} ({hello['host']}, pid {hello['pid']})"

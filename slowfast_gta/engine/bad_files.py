@@ -1,4 +1,4 @@
-"""Videos that could not be read: each said once, listed once in OUTPUT_DIR/bad_files.txt, and all of them counted."""
+"""Videos that could not be read: each logged once, listed once in OUTPUT_DIR/bad_files.txt, and all of them counted."""
 
 import logging
 from collections.abc import Iterable, Mapping

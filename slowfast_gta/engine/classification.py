@@ -17,6 +17,7 @@ from slowfast_gta.datasets.cleaned import sentence as sentence_of_mark
 from slowfast_gta.datasets.records import VideoDataset
 from slowfast_gta.engine.device import Normalize, build_normalize, device_from_cfg
 from slowfast_gta.engine.evaluation.results import (
+    backwards_scores,
     format_summary,
     mean_loss,
     order_results,
@@ -211,6 +212,7 @@ class Classification(Task):
         results, arrays = summarize(found, names, pairs), result_arrays(found, names, pairs)
         if back is not None:
             results["order"] = order_results(found, back, pairs)
+            arrays["backwards_scores"] = backwards_scores(found, back)
         if split != "test":  # a test's answers are means over views, and compared by accuracy
             results = {"loss": round(mean_loss(found, names, self.head_act), 6)} | results
         if split == "test":

@@ -1,4 +1,4 @@
-"""The precision in which a network answers, and what a lower one changes: told on the first batch.
+"""The precision in which a network answers, and what a lower one changes: measured on the first batch.
 
 Legend: B clips, K classes, of all outputs side by side.
 """

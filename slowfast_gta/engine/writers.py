@@ -5,7 +5,7 @@ named in METRICS_WRITERS. It is made once for a training and once for a test, on
   __init__(output_dir: Path, config: str)     config is the YAML text of the whole config
   write(kind: str, step: int, values: dict)   kind: train | val | test; step: training steps so far; values: numbers
   close()                                     the last call
-An error that it raises is said, and it is not called again: training continues without it.
+An error that it raises is logged, and it is not called again: training continues without it.
 """
 
 import json
@@ -146,7 +146,11 @@ class MetricsWriter:
             except Exception as fault:  # somebody else's service; it must not cost a training
                 self._own.remove(own)
                 logger.warning(
-                    "%s.%s: %s: %s. Going on without it.", type(own).__name__, method, type(fault).__name__, fault
+                    "%s.%s: %s: %s. Training continues without it.",
+                    type(own).__name__,
+                    method,
+                    type(fault).__name__,
+                    fault,
                 )
 
 

@@ -7,7 +7,7 @@ what the defaults were.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +17,29 @@ from slowfast_gta.benchmarks.complexity import FILE as COMPLEXITY
 from slowfast_gta.benchmarks.complexity import build_complexity_file
 from slowfast_gta.config.settings import flattened
 from slowfast_gta.errors import RunError
+from slowfast_gta.experiments.marks import load_marks
 from slowfast_gta.experiments.plan import PlannedRun, flat_defaults
 from slowfast_gta.files import write_whole
 
 DEFAULTS = "defaults.json"
+TIMES = "seconds.json"  # beside the results of a run that compare made: what it took
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """`keys`: as a PlannedRun has them. `cost`: {"gmacs", "params_m"}, empty where it was not counted. `seconds`: of
-    the process that finished the run, None where nobody took the time."""
+    """`keys`: as a PlannedRun has them. `cost`: {"gmacs", "params_m"}, empty where it was not counted. `seconds`,
+    `cpu_seconds`: of the process that finished the run, None where nobody took the time. `validation`: the numbers of
+    the last evaluation of the validation split, empty without one. `marks`: as marks.load_marks has them."""
 
     seed: int
     results: Mapping[str, Any]
     keys: Mapping[str, str]
     cost: Mapping[str, float]
     seconds: float | None
+    cpu_seconds: float | None = None
+    validation: Mapping[str, float] = field(default_factory=dict)
+    marks: Mapping[str, str] = field(default_factory=dict)
+    date: str = ""  # on which it ended
 
 
 def load_outcome(run: PlannedRun, kept: Path | None) -> Outcome | None:
@@ -41,8 +48,7 @@ def load_outcome(run: PlannedRun, kept: Path | None) -> Outcome | None:
     Raises RunError where a kept record is not of this run: a default has changed since.
     """
     if results := _read_json(run.results_folder / "results.json"):
-        seconds = (_read_json(run.results_folder / "seconds.json") or {}).get("seconds")
-        return Outcome(run.seed, _portable(results), run.keys, _cost_from_cfg(run.cfg), seconds)
+        return _outcome_in(run.results_folder, run.seed, results, run.keys, _cost_from_cfg(run.cfg))
     record = _read_json(kept / f"{run.digest}.json") if kept else None
     if record is None:
         return None
@@ -78,10 +84,32 @@ def load_finished(folder: Path) -> Outcome:
     defaults = flat_defaults()
     flat = {str(key): repr(value) for key, value in flattened(config).items()}
     keys = {key: value for key, value in flat.items() if value != defaults.get(key)}
-    seconds = (_read_json(folder / "seconds.json") or {}).get("seconds")
+    return _outcome_in(folder, int(config.get("RNG_SEED", 1)), results, keys, _cost(_read_json(folder / COMPLEXITY)))
+
+
+def _outcome_in(folder: Path, seed: int, results: dict, keys: Mapping[str, str], cost: Mapping[str, float]) -> Outcome:
+    times = _read_json(folder / TIMES) or {}
     return Outcome(
-        int(config.get("RNG_SEED", 1)), _portable(results), keys, _cost(_read_json(folder / COMPLEXITY)), seconds
+        seed,
+        _portable(results),
+        keys,
+        cost,
+        times.get("seconds"),
+        times.get("cpu_seconds"),
+        _last_validation(folder / "metrics.jsonl"),
+        load_marks(folder),
+        times.get("date", ""),
     )
+
+
+def _last_validation(metrics: Path) -> dict[str, float]:
+    """{"top1", "loss"} of the last evaluation of the validation split; empty where there is none."""
+    try:
+        rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError):
+        return {}
+    found = [row for row in rows if isinstance(row, dict) and row.get("kind") == "val"]
+    return {key: found[-1][key] for key in ("top1", "loss") if key in found[-1]} if found else {}
 
 
 def figure_of(outcome: Outcome, metric: str) -> float:

@@ -24,13 +24,15 @@ _OF_NO_RUN = ("OUTPUT_DIR", "LOG_PERIOD", "LOG_MODEL_INFO", "TENSORBOARD.ENABLE"
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run. `keys`: what its results depend on, {KEY: value as text}, without those at their defaults."""
+    """One run. `keys`: what its results depend on, {KEY: value as text}, without those at their defaults. `rate`: its
+    SOLVER.BASE_LR."""
 
     row: str
     seed: int
     digest: str
     cfg: CfgNode
     keys: Mapping[str, str]
+    rate: float
 
     @property
     def folder(self) -> Path:
@@ -42,24 +44,43 @@ class PlannedRun:
         return self.folder / list(self.cfg.STAGES)[-1] if self.cfg.STAGES else self.folder
 
 
-def build_plan(table: Table, seeds: Sequence[int], runs_dir: Path) -> list[PlannedRun]:
-    """The runs of `table`, row by row. Raises ConfigError for a row that cannot be run, or is another one again."""
+def build_plan(
+    table: Table,
+    seeds: Sequence[int],
+    runs_dir: Path,
+    rates: Mapping[str, Sequence[float]] | None = None,
+    trust_plugins: bool = False,
+) -> list[PlannedRun]:
+    """The runs of `table`, row by row. `rates`: {row: learning rates instead of its own}, of these rows only.
+
+    Raises ConfigError for a row that cannot be run, or is another one again.
+    """
     planned: list[PlannedRun] = []
     rows: dict[str, str] = {}
     for row in table.rows:
-        cfg_of_row = build_row(row)
-        for seed in seeds:
-            cfg = cfg_of_row.clone()
-            cfg.defrost()
-            cfg.RNG_SEED = seed
-            keys = keys_from_cfg(cfg)
-            digest = digest_of(keys)
-            cfg.OUTPUT_DIR = str(runs_dir / digest)
-            cfg.freeze()
-            if (other := rows.setdefault(digest, row.name)) != row.name:
-                raise ConfigError(f"{row.where}: row {row.name!r} is the config of row {other!r} again. Remove one.")
-            planned.append(PlannedRun(row.name, seed, digest, cfg, keys))
+        if rates is not None and row.name not in rates:
+            continue
+        cfg_of_row = build_row(row, trust_plugins)
+        for rate in rates[row.name] if rates is not None else [cfg_of_row.SOLVER.BASE_LR]:
+            for seed in seeds:
+                run = _planned_from_cfg(cfg_of_row, row.name, seed, rate, runs_dir)
+                if (other := rows.setdefault(run.digest, row.name)) != row.name:
+                    raise ConfigError(
+                        f"{row.where}: row {row.name!r} is the config of row {other!r} again. Remove one."
+                    )
+                planned.append(run)
     return planned
+
+
+def _planned_from_cfg(cfg_of_row: CfgNode, row: str, seed: int, rate: float, runs_dir: Path) -> PlannedRun:
+    cfg = cfg_of_row.clone()
+    cfg.defrost()
+    cfg.RNG_SEED, cfg.SOLVER.BASE_LR = seed, rate
+    keys = keys_from_cfg(cfg)
+    digest = digest_of(keys)
+    cfg.OUTPUT_DIR = str(runs_dir / digest)
+    cfg.freeze()
+    return PlannedRun(row, seed, digest, cfg, keys, float(rate))
 
 
 def unique_runs(plans: Sequence[Sequence[PlannedRun]]) -> list[PlannedRun]:

@@ -8,17 +8,20 @@ import ctypes
 import json
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
 from slowfast_gta.config.load import save_config
 from slowfast_gta.datasets.build import build_dataset
+from slowfast_gta.experiments.outcomes import TIMES
 from slowfast_gta.experiments.plan import PlannedRun
 from slowfast_gta.files import write_whole
 from slowfast_gta.processes.parallel import num_cores
@@ -100,18 +103,24 @@ class _Process:
     def __init__(self, job: Job, num_threads: int):
         self.job = job
         self._begin = time.perf_counter()
+        self._cpu_seconds = 0.0
         with job.said.open("ab") as said:
             self._popen = _start(job.command, num_threads, said)
 
     def has_ended(self) -> bool:
-        return self._popen.poll() is not None
+        before = _cpu_seconds_of_ended()
+        ended = self._popen.poll() is not None
+        self._cpu_seconds += _cpu_seconds_of_ended() - before  # the system adds those of a child that has been asked
+        return ended
 
     def succeeded(self) -> bool:
         """Whether it did; then its time is kept beside its results."""
         if self._popen.returncode != 0:
             return False
-        seconds = round(time.perf_counter() - self._begin, 1)
-        write_whole(self.job.run.results_folder / "seconds.json", json.dumps({"seconds": seconds}))
+        times = {"seconds": time.perf_counter() - self._begin, "cpu_seconds": self._cpu_seconds}
+        rounded = {key: round(value, 1) for key, value in times.items()}
+        content = {**rounded, "date": datetime.now(UTC).date().isoformat()}
+        write_whole(self.job.run.results_folder / TIMES, json.dumps(content))
         return True
 
     def fault(self) -> str:
@@ -146,6 +155,12 @@ def _start(command: Sequence[str], num_threads: int, said: IO[bytes]) -> subproc
         start_new_session=True,  # a terminal's Ctrl-C reaches it through this process alone, once
         preexec_fn=_end_with_parent,
     )
+
+
+def _cpu_seconds_of_ended() -> float:
+    """Of all children of this process that have ended, with theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _end_with_parent() -> None:

@@ -16,6 +16,7 @@ from slowfast_gta.config.read import find_config, shown
 from slowfast_gta.errors import ConfigError
 
 MOST_SEEDS = 1000
+INTERVALS = ("t", "bootstrap")  # over seeds, by Student's t; over videos
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,22 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """`metrics`: dotted names of results.json's numbers. `claims`: (above, below) by the papers, names of rows."""
+    """`metrics`: dotted names of results.json's numbers. `claims`: (above, below) by the papers, names of rows.
+    `blind`: rows that cannot see the order of frames. `intervals`: of INTERVALS. `learning_rates`: those that each row
+    is tried with, by the seeds `choosing`; empty: each row's own alone."""
 
     title: str
     source: str
+    note: str  # what a reader of the results must know
     rows: tuple[Row, ...]
     seeds: tuple[int, ...]
     metrics: tuple[str, ...]
     reference: str
     claims: tuple[tuple[str, str], ...]
+    blind: tuple[str, ...]
+    intervals: str
+    learning_rates: tuple[float, ...]
+    choosing: tuple[int, ...]
 
 
 def load_table(path: str | Path) -> Table:
@@ -53,24 +61,33 @@ def load_table(path: str | Path) -> Table:
     reference = top.take("REFERENCE", str, names[0])
     if reference not in names:
         top.refuse("REFERENCE", f"REFERENCE is {reference!r}; it must be a row: {', '.join(names)}.")
+    intervals = top.take("INTERVALS", str, INTERVALS[0])
+    if intervals not in INTERVALS:
+        top.refuse("INTERVALS", f"INTERVALS is {intervals!r}; it must be one of {', '.join(INTERVALS)}.")
+    seeds = _seeds(top, "SEEDS", 3)
     table = Table(
         title=top.take("TITLE", str, found.stem),
         source=top.take("SOURCE", str, ""),
+        note=top.take("NOTE", str, ""),
         rows=rows,
-        seeds=_seeds(top),
+        seeds=seeds,
         metrics=tuple(_strings(top, "METRICS", ["top1"])),
         reference=reference,
         claims=tuple(_claims(top, names)),
+        blind=tuple(_blind(top, names)),
+        intervals=intervals,
+        learning_rates=tuple(_rates(top)),
+        choosing=_seeds(top, "CHOOSING_SEEDS", [seeds[0]]),
     )
     top.check_all_taken()
     return table
 
 
-def build_row(row: Row) -> CfgNode:
+def build_row(row: Row, trust_plugins: bool = False) -> CfgNode:
     """The config of a row, whatever the seed. Raises ConfigError that names the row's file and line."""
     overrides = [item for settings in row.settings for pair in settings.items() for item in pair]
     try:
-        return load_config(row.path, overrides)
+        return load_config(row.path, overrides, trust_plugins=trust_plugins)
     except ConfigError as fault:
         raise ConfigError(f"{row.where}: row {row.name!r}: {fault}", fault.keys) from None
 
@@ -100,15 +117,15 @@ def _rows(top: "_Mapping", default: str, common: Mapping[str, object]) -> Iterat
         yield Row(name, found[cfg], (common, settings), paper, row.where())
 
 
-def _seeds(top: "_Mapping") -> tuple[int, ...]:
-    given = top.take("SEEDS", (int, list), 3)
+def _seeds(top: "_Mapping", key: str, default: object) -> tuple[int, ...]:
+    given = top.take(key, (int, list), default)
     try:
-        return seeds_of(given)
+        return seeds_of(given, key)
     except ConfigError as fault:
-        top.refuse("SEEDS", str(fault))
+        top.refuse(key, str(fault))
 
 
-def seeds_of(given: object) -> tuple[int, ...]:
+def seeds_of(given: object, key: str = "SEEDS") -> tuple[int, ...]:
     """How many seeds, from 1 on, or a list of them. Raises ConfigError."""
     seeds = list(given) if isinstance(given, list) else []
     if isinstance(given, int) and not isinstance(given, bool) and given <= MOST_SEEDS:
@@ -116,7 +133,7 @@ def seeds_of(given: object) -> tuple[int, ...]:
     whole = all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in seeds)
     if not whole or not seeds or len(set(seeds)) != len(seeds):
         raise ConfigError(
-            f"SEEDS is {given}; it must be a number of seeds, 1 to {MOST_SEEDS}, or a list of different whole ones."
+            f"{key} is {given}; it must be a number of seeds, 1 to {MOST_SEEDS}, or a list of different whole ones."
         )
     return tuple(seeds)
 
@@ -134,6 +151,21 @@ def _claims(top: "_Mapping", names: list[str]) -> Iterator[tuple[str, str]]:
             message = ", ".join(names)
             top.refuse("CLAIMS", f"{claim!r} is no claim: [A, B] says that A is above B, both rows of: {message}.")
         yield str(claim[0]), str(claim[1])
+
+
+def _blind(top: "_Mapping", names: list[str]) -> Iterator[str]:
+    for name in top.take("BLIND", list, []):
+        if name not in names:
+            top.refuse("BLIND", f"BLIND names {name!r}, which is no row. Rows are: {', '.join(names)}.")
+        yield name
+
+
+def _rates(top: "_Mapping") -> Iterator[float]:
+    rates = top.take("LEARNING_RATES", list, [])
+    numbers = [rate for rate in rates if isinstance(rate, int | float) and not isinstance(rate, bool) and rate > 0]
+    if len(numbers) < len(rates) or len(set(numbers)) < len(rates) or len(rates) == 1:
+        top.refuse("LEARNING_RATES", f"LEARNING_RATES is {rates}; it must be two or more different numbers above 0.")
+    yield from map(float, numbers)
 
 
 def _composed(path: Path) -> yaml.MappingNode:

@@ -24,7 +24,7 @@ from slowfast_gta.errors import ConfigError, DataError
 from slowfast_gta.inference.batches import answer_all, read_ahead
 from slowfast_gta.inference.network import FEATURES, ClassNames, EvalNetwork, Wanted, build_eval_network, layer_modules
 from slowfast_gta.inference.reading import Ending, WindowReader
-from slowfast_gta.inference.run_folder import check_plugins, config_of_run, find_weights
+from slowfast_gta.inference.run_folder import config_of_run, find_weights
 from slowfast_gta.inference.windows import Span, plan_windows
 from slowfast_gta.loading.clips import TestViews
 from slowfast_gta.loading.loader import build_frame_pattern
@@ -73,8 +73,7 @@ class Predictor:
         """
         if isinstance(run_or_cfg, str | Path):
             path = config_of_run(Path(run_or_cfg).expanduser())
-            check_plugins([str(path)], trust_plugins, of_run=True)
-            cfg = load_config(path, ["NUM_GPUS", "auto", *overrides])
+            cfg = load_config(path, ["NUM_GPUS", "auto", *overrides], trust_plugins=trust_plugins)
             weights = find_weights(weights, [str(path)], cfg.OUTPUT_DIR)
         else:
             cfg = run_or_cfg

@@ -11,9 +11,12 @@ from slowfast_gta.files import write_whole
 from slowfast_gta.inference.predictor import build_predictor
 
 
-def build_submission(cfg: CfgNode, weights: str | Path, folder: Path) -> dict:
+def build_submission(
+    cfg: CfgNode, weights: str | Path, folder: Path, batch_size: int | None = None, precision: str | None = None
+) -> dict:
     """Write what TEST.DATASET's server takes into `folder`, with TEST's views of each video.
 
+    batch_size, precision: instead of TEST.BATCH_SIZE and TEST.PRECISION.
     Returns {"scored": False, "files": [path], "num_videos": answered ones, "missing": {id: reason}}. Raises DataError
     where the data set has no such list, or where not one video could be read.
     """
@@ -21,7 +24,7 @@ def build_submission(cfg: CfgNode, weights: str | Path, folder: Path) -> dict:
     parts = dataset.unlabelled_parts()
     if folder.exists() and not folder.is_dir():  # said before the videos are answered, which may take hours
         raise RunError(f"{folder} is not a folder. Name a new one for the submission.")
-    predictor = build_predictor(cfg, weights)
+    predictor = build_predictor(cfg, weights, batch_size, precision)
     answers: dict[str, dict[str, list[float]]] = {}
     missing: dict[str, str] = {}
     for part, records in parts.items():

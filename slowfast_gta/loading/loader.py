@@ -269,7 +269,7 @@ def build_test_loader(cfg: CfgNode, split: str, dataset: VideoDataset | None = N
 
 
 def build_frame_pattern(cfg: CfgNode) -> str:
-    """DATA.FRAME_PATTERN, said in the log. Raises ConfigError where it is none."""
+    """DATA.FRAME_PATTERN, which is logged. Raises ConfigError where it is none."""
     if pattern := parse_pattern(cfg.DATA.FRAME_PATTERN):
         logger.info(f"Frames of folders are {pattern} (DATA.FRAME_PATTERN); other files in them are passed over.")
     return cfg.DATA.FRAME_PATTERN

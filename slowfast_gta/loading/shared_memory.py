@@ -35,7 +35,7 @@ def check_shared_memory(cfg: CfgNode, splits: Sequence[str]) -> None:
 
 
 def lost_batch_fault(num_workers: int, seconds: float) -> RunError:
-    """What is said where all readers have been idle for so many seconds, and a batch that was asked for is missing."""
+    """The message where all workers have been idle for so many seconds, and a batch that was asked for is missing."""
     free = free_bytes()
     state = "" if free is None else f" ({_mb(free)} are free there now)"
     return RunError(

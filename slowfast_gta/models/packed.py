@@ -83,6 +83,9 @@ def prepack_convs_(model: nn.Module) -> nn.Module:
     """`model`, of which every BatchNorm has been folded (models/fold.py), in the form of this file.
 
     A residual block then writes its answer over its input where that is its shortcut: nobody else may keep it.
+
+    Only the class of a module changes: its parameters, its name, hooks on it and whoever holds it stay. Modules made
+    anew would have to carry each of these over, and a forward that chooses would bring this file into layers.py.
     """
     if torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise_"):
         for module in model.modules():

@@ -5,11 +5,14 @@ Perez-Rua et al., "Knowing What, Where and When to Look", 2020 (arXiv:2004.01278
 Legend: B batch, C channel, T frame, H W space, N stages with masks.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
+from slowfast_gta.models.layers import batch_to_frames, frames_to_batch
 from slowfast_gta.models.layout import StageLayout, attention_places
 
 
@@ -25,10 +28,22 @@ class AFR(nn.Module):
 
     def forward(self, x: Tensor, masks: list[Tensor]) -> Tensor:
         """x (B, C, T, H, W), N masks (B, 1, T', H', W') -> the shape of x."""
-        aligned = torch.cat(
-            [F.adaptive_avg_pool3d(mask, (x.shape[2], x.shape[3], x.shape[4])) for mask in masks], dim=1
-        )
+        aligned = torch.cat([average_to(mask, x.shape[2:]) for mask in masks], dim=1)
         return x + F.relu(self.conv(aligned)).to(x.dtype)
+
+
+def average_to(mask: Tensor, size: Sequence[int]) -> Tensor:
+    """AAP: (B, C, T', H', W') averaged to `size` (T, H, W), by equal windows where they divide it.
+
+    Of images then: the same bits, and ONNX has it, and its gradient is exact on a GPU, unlike the adaptive form's.
+    """
+    frames, height, width = size
+    if any(have % want for have, want in zip(mask.shape[2:], size, strict=True)):
+        return F.adaptive_avg_pool3d(mask, (frames, height, width))
+    if mask.shape[2] != frames:
+        mask = mask.unflatten(2, (frames, -1)).mean(3)
+    window = (mask.shape[3] // height, mask.shape[4] // width)
+    return batch_to_frames(F.avg_pool2d(frames_to_batch(mask), window), frames)
 
 
 def build_refine(cfg: CfgNode, layout: list[list[StageLayout]]) -> AFR | None:

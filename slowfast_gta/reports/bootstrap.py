@@ -11,28 +11,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from slowfast_gta.engine.evaluation.metrics import hits, pair_choices
 from slowfast_gta.reports.history import OutputScores
 
 NUM_DRAWS = 1000
 Interval = tuple[float, float, float]  # the figure, and its interval's ends; percent
-
-
-def hits_of(output: OutputScores, k: int) -> np.ndarray:
-    """bool (V,): whether the label is among the k highest; ties and NaN count against us."""
-    own = output.scores[np.arange(len(output.labels)), output.labels][:, None]
-    return (~(output.scores < own)).sum(1) <= k
-
-
-def pair_choices(output: OutputScores, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
-    """(V,): 1 where the true class of a reversed pair scores above its partner, 0.5 at a tie, 0 below; NaN where the
-    class has no partner."""
-    partner = np.full(len(output.class_names), -1)
-    for a, b in pairs:
-        partner[a], partner[b] = b, a
-    other = partner[output.labels]
-    row = np.arange(len(output.labels))
-    difference = output.scores[row, output.labels] - output.scores[row, np.maximum(other, 0)]
-    return np.where(other < 0, np.nan, 0.5 + 0.5 * np.sign(difference))
 
 
 def bootstrap_intervals(
@@ -42,9 +25,9 @@ def bootstrap_intervals(
     if not len(output.labels):
         return {}
     num_videos = len(output.labels)
-    choices = pair_choices(output, pairs)
+    choices = pair_choices(output.scores, output.labels, pairs)
     in_pairs = np.isfinite(choices)
-    top1, top5 = hits_of(output, 1), hits_of(output, 5)
+    top1, top5 = (hits(output.scores, output.labels, k) for k in (1, 5))
 
     def figures(weights: np.ndarray) -> list[float]:
         """`weights` (V,): how often each video was drawn."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from slowfast_gta.engine.evaluation.metrics import confusion_matrix
+from slowfast_gta.errors import counted
 from slowfast_gta.reports.style import (
     Axes,
     Figure,
@@ -37,7 +38,7 @@ class Confusion(NamedTuple):
 
 
 def save_confusion_picture(output_dir: str | Path) -> Path | None:
-    """Draw OUTPUT_DIR's results.json and scores.npz into confusion.png; None, said in the log, without matplotlib."""
+    """Draw OUTPUT_DIR's results.json and scores.npz into confusion.png; None, and a log line, without matplotlib."""
     path = Path(output_dir) / "confusion.png"
     if not has_matplotlib():
         logger.warning("%s", not_drawn(str(path)))
@@ -99,8 +100,10 @@ def _load(folder: Path) -> list[Confusion]:
 
 
 def _confusion(scores: np.ndarray, labels: np.ndarray, values: dict, results: dict, prefix: str = "") -> Confusion:
-    title = f"{prefix}{len(labels)} videos, {scores.shape[1]} classes, top-1 {values['top1']:.1f} %"
-    title += f"; NOT FINAL, {results['num_missing']} videos missing" * bool(results["num_missing"])
+    title = (
+        f"{prefix}{counted(len(labels), 'video')}, {counted(scores.shape[1], 'class')}, top-1 {values['top1']:.1f} %"
+    )
+    title += f"; NOT FINAL, {counted(results['num_missing'], 'video')} missing" * bool(results["num_missing"])
     return Confusion(title, confusion_matrix(scores, labels), [entry["name"] for entry in values["per_class"]])
 
 

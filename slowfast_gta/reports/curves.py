@@ -14,7 +14,7 @@ _MOST_PANELS = 6
 
 
 def save_curves_picture(output_dir: str | Path) -> Path | None:
-    """Draw OUTPUT_DIR's metrics.jsonl into curves.png; None, said in the log, without matplotlib or a number."""
+    """Draw OUTPUT_DIR's metrics.jsonl into curves.png; None, with a line in the log, without matplotlib or a number."""
     path = Path(output_dir) / "curves.png"
     if not panels_of(read_rows(Path(output_dir) / "metrics.jsonl")):
         return None

@@ -58,7 +58,7 @@ def check_matplotlib(what: str = "Pictures") -> None:
 
 
 def not_drawn(what: str) -> str:
-    """What is said of a picture that a run would have left."""
+    """The message about a picture that a run would have left."""
     return f"{what} is not drawn: matplotlib is not installed (pip install 'slowfast_gta[pictures]')."
 
 
@@ -159,7 +159,7 @@ def _letters_of(path: str) -> frozenset[int]:
 
 @cache
 def _quiet() -> None:
-    """What matplotlib logs of caches and missing letters is no matter of the user's, or is said above."""
+    """What matplotlib logs of caches and missing letters does not concern the user, or is logged above."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 

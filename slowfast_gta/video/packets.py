@@ -58,7 +58,7 @@ class PacketReader:
         deadline: Deadline,
         tolerant: bool = False,
     ):
-        """With `tolerant`, of a file that is cut off what is there is taken, and `fault` says so."""
+        """With `tolerant`, of a file that is cut off what is there is read, and `fault` is set."""
         self.fault: str | None = None
         self._tolerant = tolerant
         self._container, self._stream, self._path, self._deadline = container, stream, path, deadline

@@ -148,7 +148,7 @@ def test_stages_have_the_extra_keys_with_their_checks(write):
 def test_the_tools_arguments_take_it(write):
     import argparse
 
-    args = argparse.Namespace(cfg=[write("MY: {KIND: hard}\n")], opts=["MY.NUM_SNIPPETS", "5"])
+    args = argparse.Namespace(cfg=[write("MY: {KIND: hard}\n")], opts=["MY.NUM_SNIPPETS", "5"], trust_plugins=False)
     [cfg] = load_configs(args, ["MY.MARGIN", 1], extra=MINE)
     assert cfg.MY == {"NUM_SNIPPETS": 5, "MARGIN": 1.0, "KIND": "hard", "LOSS": {"WEIGHT": 0.5, "NAMES": ["a"]}}
 

@@ -67,7 +67,7 @@ def test_lists_become_ranges_of_frames(egogesture, caplog):
     ]
     assert all(Path(record.path).is_dir() for record in records)
     warning = caplog.messages[-1]
-    assert "EgoGesture, train: 3 lines without a class" in warning and "Scene2/group1.csv:2" in warning
+    assert "EgoGesture, train: skipped 3 lines" in warning and "Scene2/group1.csv:2" in warning
     test = EgoGesture(egogesture).records("test")
     folder = str(egogesture / "images/Subject02/Scene1/Color/rgb1")
     assert test[0] == VideoRecord(folder, 11, "Subject02/Scene1/rgb1/line1", span=(3, 14)) and len(test) == 2
@@ -85,7 +85,7 @@ def test_nothing_is_mirrored_and_names_are_numbers_or_given(egogesture, tmp_path
     (tmp_path / "classes.txt").write_text("\n".join([*directed, *(f"name {n}" for n in range(77))]) + "\n")
     assert EgoGesture(tmp_path).mirror_labels() == [1, 0, 4, None, 2, *[None] * 78]
     (tmp_path / "classes.txt").write_text("a\nb\n")
-    with pytest.raises(DataError, match=r"classes.txt: EgoGesture has 83 classes, and this file names 2"):
+    with pytest.raises(DataError, match=r"classes.txt: EgoGesture.*83.*2"):
         EgoGesture(tmp_path).class_names()
 
 
@@ -141,7 +141,7 @@ def test_faulty_folders_are_sentences(tmp_path):
     with pytest.raises(DataError, match=r"is the list of the same frames"):
         EgoGesture(tmp_path).records("train")
     (scene / "group1.csv").rename(scene / "Group one.csv")
-    with pytest.raises(DataError, match=r"Group one.csv: a list of gestures must be named as subject02"):
+    with pytest.raises(DataError, match=r"one.csv:.*subject02"):
         EgoGesture(tmp_path).records("train")
 
 

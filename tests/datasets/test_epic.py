@@ -83,7 +83,7 @@ def test_some_videos_missing_are_counted_and_all_are_refused(tmp_path, caplog):
         EPIC(folder).records("train")
     make_video(folder, "P01_01")
     assert len(EPIC(folder).records("train")) == 2
-    assert "1 of 2 videos of the list are not there: P02_101." in caplog.text
+    assert "1 of 2 videos of the list not found: P02_101." in caplog.text
 
 
 def test_a_pickle_is_not_read(tmp_path):
@@ -120,11 +120,11 @@ def test_faulty_rows_have_a_place(tmp_path, change, sentence):
 def test_faulty_frame_numbers_and_files_are_sentences(tmp_path):
     folder = make_epic(tmp_path / "epic", 100, [TRAIN[1] | {"start_frame": 50}], VAL_100)
     make_frames(folder, "P02_101")
-    with pytest.raises(DataError, match=r"csv:2: start_frame and stop_frame must be growing numbers; .* '50', '42'"):
+    with pytest.raises(DataError, match=r"csv:2: start_frame.*stop_frame.*'50', '42'"):
         EPIC(folder).records("train")
     path = folder / "EPIC_100_train.csv"
     path.write_text(path.read_text().replace("noun_class,", "class_of_noun,", 1))
-    with pytest.raises(DataError, match=r"train.csv:1: the columns noun_class are missing"):
+    with pytest.raises(DataError, match=r"train.csv:1:.*noun_class"):
         EPIC(folder).records("train")
     path.write_text(",".join(HEAD_100) + "\nP01_01_0,P01\n")
     with pytest.raises(DataError, match=r"train.csv:2: the line has fewer fields"):
@@ -136,7 +136,7 @@ def test_faulty_frame_numbers_and_files_are_sentences(tmp_path):
     with pytest.raises(DataError, match=r"train.csv: there is no action in the list, for train"):
         EPIC(folder).records("train")
     (folder / "EPIC_100_verb_classes.csv").write_text("id,key\n0,take\n2,put\n")
-    with pytest.raises(DataError, match=r"verb_classes.csv:3: a line must be 'number,name,...'"):
+    with pytest.raises(DataError, match=r"verb_classes.csv:3:.*'number,name,...'"):
         EPIC(folder).class_names()
 
 
@@ -150,7 +150,7 @@ def test_the_participants_that_epic_55_holds_out(tmp_path):
     with pytest.raises(DataError, match=r"no action of the participants P26 and on in the list, for val"):
         EPIC(folder).records("val")
     make_epic(folder, 55, [rows[0] | {"participant_id": "me"}], [])
-    with pytest.raises(DataError, match=r"labels.csv:2: a participant_id must be as P01; it is 'me'"):
+    with pytest.raises(DataError, match=r"labels.csv:2:.*participant_id.*P01;.*'me'"):
         EPIC(folder).records("train")
 
 

@@ -54,7 +54,7 @@ def test_the_separator_is_found(tmp_path, separator):
 def test_a_separator_that_is_named_is_the_only_one(tmp_path):
     write(tmp_path / "train.csv", "a,1 b.mp4 1\n")
     assert Kinetics(tmp_path, separator=" ").records("train")[0].video_id == "a,1 b.mp4"
-    with pytest.raises(DataError, match=r"train.csv:1: a line must be 'path,label' .* and is now ','"):
+    with pytest.raises(DataError, match=r"train.csv:1:.*'path,label'.*','"):
         Kinetics(tmp_path, separator=",").records("train")
 
 
@@ -70,7 +70,7 @@ def test_labels_that_are_no_numbers(tmp_path, label, separator):
     with pytest.raises(DataError, match=r"train.csv:1: a line must be 'path label' with a number as label"):
         Kinetics(tmp_path, separator=separator).records("train")
     write(tmp_path / "train_videofolder.txt", f"a 10 {label}\n")
-    with pytest.raises(DataError, match=r"folder.txt:1: a line must be 'folder num_frames label'"):
+    with pytest.raises(DataError, match=r"folder.txt:1:.*num_frames"):
         Kinetics(tmp_path, list_format="tsm").records("train")
 
 
@@ -78,7 +78,7 @@ def test_what_was_taken_is_said(tmp_path, caplog):
     caplog.set_level("INFO")
     write(tmp_path / "train.csv", "a.mp4 1\nb.mp4 0\n")
     Kinetics(tmp_path, num_classes=2).records("train")
-    assert caplog.messages == [f"Kinetics: train is 2 videos of 2 classes, {tmp_path / 'train.csv'} (pyslowfast)."]
+    assert caplog.messages == [f"Kinetics: train: 2 videos of 2 classes, {tmp_path / 'train.csv'} (pyslowfast)."]
 
 
 # ------------------------------------------------------------------------------------- Kinetics: as published
@@ -104,7 +104,7 @@ def test_the_published_csv_finds_its_videos_in_folders_of_any_kind(tmp_path, cap
         (str(tmp_path / "videos" / "abc_000010_000020.mp4"), 1),  # not there: reading it will say so
         (str(there), 0),
     ]
-    assert "Kinetics: 1 videos of" in caplog.text and "abc_000010_000020 ..." in caplog.text
+    assert "Kinetics: 1 video of" in caplog.text and "abc_000010_000020 ..." in caplog.text
     write(tmp_path / "videos" / "q_1_000083_000093.mkv", "")
     for split in ("val", "test"):
         assert Path(dataset.records(split)[0].path).name == "q_1_000083_000093.mkv"
@@ -135,7 +135,7 @@ def test_a_published_csv_without_videos_or_columns_is_a_sentence(tmp_path):
     with pytest.raises(DataError, match=r"not one video of .*train.csv is there, as abc_000010_000020.mp4"):
         Kinetics(tmp_path).records("train")
     write(tmp_path / "train.csv", "youtube_id,time_start\nabc,10\n")
-    with pytest.raises(DataError, match=r"train.csv:1: the columns label, time_end are missing"):
+    with pytest.raises(DataError, match=r"train.csv:1:.*time_end"):
         Kinetics(tmp_path).records("train")
     write(tmp_path / "val.csv", "a.mp4 0\n")
     with pytest.raises(DataError, match=r"several formats: train.csv \(official\), val.csv \(pyslowfast\)|several"):
@@ -192,16 +192,16 @@ def test_several_labels_are_refused(tmp_path):
 def test_two_formats_in_one_folder_must_be_told_apart(tmp_path):
     write(tmp_path / "train.csv", "a.mp4 1\n")
     write(tmp_path / "train_videofolder.txt", "a 10 0\n")
-    with pytest.raises(DataError, match=r"train.csv \(pyslowfast\), train_videofolder.txt \(tsm\). DATA.LIST_FORMAT"):
+    with pytest.raises(DataError, match=r"train.csv.*train_videofolder.txt.*DATA.LIST_FORMAT"):
         Kinetics(tmp_path).records("train")
     assert Kinetics(tmp_path, list_format="tsm").records("train")[0].label == 0
     write(tmp_path / "a_train_list_videos.txt", "a.mp4 1\n")
     write(tmp_path / "a_train_list_rawframes.txt", "a 10 1\n")
-    with pytest.raises(DataError, match=r"holds 2 lists of train videos: a_train_list_videos.txt, a_train_list_raw"):
+    with pytest.raises(DataError, match=r"2.*a_train_list_videos.txt, a_train_list_raw"):
         Kinetics(tmp_path, list_format="mmaction2").records("train")
     with pytest.raises(DataError, match=r"no such file as kinetics_train_avi.txt, the list of train videos \(glore\)"):
         Kinetics(tmp_path, list_format="glore").records("train")
-    with pytest.raises(DataError, match=r"LIST_FORMAT is glore, and this data set is read from official, mmaction2"):
+    with pytest.raises(DataError, match=r"LIST_FORMAT.*mmaction2"):
         SSv1(tmp_path, list_format="glore").records("train")
 
 
@@ -300,7 +300,7 @@ def test_videos_without_frames_stay_in_the_list(tmp_path, caplog):
         (str(tmp_path / "8"), (1, 4)),
         (str(tmp_path / "9"), None),
     ]
-    assert "2 videos of the json list have no frames here: 7 ..." in caplog.text
+    assert "2 videos of the json list: 7 ..." in caplog.text
     make_frame_lists(tmp_path, {"x": range(1, 5)})
     with pytest.raises(DataError, match=r"train.csv: there are no frames of any video of the json list"):
         SSv2(tmp_path).records("train")
@@ -354,7 +354,7 @@ def test_the_order_of_labels_must_be_that_of_the_list(tmp_path):
     assert SSv1(tmp_path, label_order="alphabetical").records("train")[0].label == 0
     (tmp_path / "train_videofolder.txt").rename(tmp_path / "sthv1_train_list_rawframes.txt")
     (tmp_path / "20bn-something-something-v1").rename(tmp_path / "rawframes")
-    with pytest.raises(DataError, match=r"\(mmaction2\) are numbers in file order, and DATA.LABEL_ORDER is alphabet"):
+    with pytest.raises(DataError, match=r"\(mmaction2\).*DATA.LABEL_ORDER"):
         SSv1(tmp_path, label_order="alphabetical").records("train")
     assert SSv1(tmp_path).records("train")[0].num_frames == 40
 

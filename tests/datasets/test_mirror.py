@@ -94,5 +94,5 @@ def test_the_key_takes_three_words():
     for given, value in (("swap-labels", "swap-labels"), ("True", True), (False, False), ("false", False)):
         found = load_config(config, ["DATA.RANDOM_FLIP", given]).DATA.RANDOM_FLIP
         assert found == value
-    with pytest.raises(ConfigError, match=r"DATA.RANDOM_FLIP must be one of True, False, swap-labels, not 'swap'"):
+    with pytest.raises(ConfigError, match=r"DATA.RANDOM_FLIP.*'swap'"):
         load_config(config, ["DATA.RANDOM_FLIP", "swap"])

@@ -12,28 +12,35 @@ from types import SimpleNamespace
 
 import pytest
 
-from slowfast_gta.distributed import heartbeat
-from slowfast_gta.distributed import rendezvous as meeting_module
-from slowfast_gta.distributed.group import _choose_interface, free_port
-from slowfast_gta.distributed.heartbeat import Connection, ControlChannel
-from slowfast_gta.distributed.launch_context import LaunchContext
+from slowfast_gta.distributed import control_channel
+from slowfast_gta.distributed import rendezvous as rendezvous_module
+from slowfast_gta.distributed.control_channel import Connection, ControlChannel
+from slowfast_gta.distributed.launch_context import LaunchConfig, LaunchContext, free_port
+from slowfast_gta.distributed.process_group import _choose_interface
 from slowfast_gta.distributed.rendezvous import RendezvousError, _public_address, rendezvous
 
 ABOUT = {"code": "0.1.0+abc", "config": {"SOLVER.BASE_LR": "0.1", "RNG_SEED": "1"}}
 
 
 def meet_all(world_size: int, folder: Path, limit_sec: float = 3.0, **different: dict) -> list:
-    """What each process gets: (Meeting, offer), or its RendezvousError. different: rank3={"about": ...}, or rank3=None
-    for one that does not come."""
+    """What each process gets: (ControlChannel, GroupStore), or its RendezvousError.
+
+    different: rank3={"must_match": ...}, or rank3=None for one that does not come.
+    """
     port = free_port()
 
     def one(rank: int):
         other = different.get(f"rank{rank}", {})
         place = LaunchContext("shards", other.get("rank", rank), other.get("world_size", world_size), host="127.0.0.1")
         place = LaunchContext(**(vars(place) | {"port": other.get("port", port)}))
-        args = (other.get("must_match", ABOUT), {"store_port": 7}, other.get("folder", folder), limit_sec)
+        config = LaunchConfig(
+            folder=other.get("folder", folder),
+            timeout_sec=limit_sec,
+            must_match=other.get("must_match", ABOUT),
+            number=other.get("launch", 0),
+        )
         try:
-            return rendezvous(place, *args, other.get("launch", 0), other.get("gpu", ""))
+            return rendezvous(place, config, other.get("gpu", ""))
         except RendezvousError as fault:
             return fault
 
@@ -74,11 +81,13 @@ def wait_until(condition) -> None:
 # ------------------------------------------------------------------------------------------- coming together
 
 
-def test_all_come_and_hear_what_process_0_offers(three, tmp_path):
+def test_all_come_and_learn_where_the_store_of_process_0_is(three, tmp_path):
     assert [len(one.others) for one in three] == [2, 1, 1]
     assert three[2].names == three[0].names and three[0].names[1].startswith("process 1 of 3 (")
     assert list(tmp_path.iterdir()) == [], "the file that all looked for is gone"
-    assert [payload for _, payload in meet_all(2, tmp_path)] == [{"store_port": 7, "address": "127.0.0.1"}] * 2
+    hosting, attending = (store for _, store in meet_all(2, tmp_path))
+    assert hosting.server.port == hosting.port == attending.port and attending.server is None
+    assert hosting.address == attending.address == "127.0.0.1"
 
 
 def test_the_address_of_process_0_is_the_one_that_other_machines_use():
@@ -104,7 +113,7 @@ def test_gloo_takes_the_interface_over_which_they_met_unless_the_user_named_one(
 
 
 def test_one_that_never_comes_is_named_to_all_and_those_who_wait_say_so(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(meeting_module, "_SAY_SEC", 0.3)
+    monkeypatch.setattr(rendezvous_module, "_REPORT_SEC", 0.3)
     first, second = texts(meet_all(3, tmp_path, limit_sec=1.0, rank2=None))
     assert first == second
     assert "After 1 s (DIST_TIMEOUT_SEC) only 2 of 3 processes have come" in first and "not here: process 2." in first
@@ -112,7 +121,7 @@ def test_one_that_never_comes_is_named_to_all_and_those_who_wait_say_so(tmp_path
 
 
 def test_without_process_0_the_others_say_that_nobody_listens(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(meeting_module, "_SAY_SEC", 0.3)
+    monkeypatch.setattr(rendezvous_module, "_REPORT_SEC", 0.3)
     (said,) = texts(meet_all(2, tmp_path, limit_sec=1.0, rank0=None))
     assert "process 1 of 2 on" in said and "nobody listens there" in said
     assert "process 1 of 2 waits for process 0 at 127.0.0.1" in capsys.readouterr().err
@@ -120,8 +129,8 @@ def test_without_process_0_the_others_say_that_nobody_listens(tmp_path, capsys, 
 
 def test_a_name_that_nobody_knows(tmp_path):
     place = LaunchContext("shards", 1, 2, host="no-such-machine.invalid", port=9999)
-    with pytest.raises(RendezvousError, match=r"not reached process 0 at no-such-machine\.invalid:9999"):
-        rendezvous(place, ABOUT, {}, tmp_path, 0.5, 0)
+    with pytest.raises(RendezvousError, match=r"0.*no-such-machine\.invalid:9999"):
+        rendezvous(place, LaunchConfig(folder=tmp_path, timeout_sec=0.5, must_match=ABOUT))
 
 
 def test_a_port_that_is_taken(tmp_path):
@@ -139,7 +148,7 @@ def test_two_with_the_same_number(tmp_path):
 
 def test_two_worlds(tmp_path):
     said = texts(meet_all(2, tmp_path, rank1={"world_size": 4}))
-    assert len(set(said)) == 1 and "says that 4 processes train together" in said[0]
+    assert len(set(said)) == 1 and " 4 processes train together, on " in said[0]
 
 
 @pytest.mark.parametrize(
@@ -159,7 +168,7 @@ def test_unequal_code_or_config(tmp_path, must_match, said):
 
 
 def test_a_folder_of_the_same_name_that_is_another(tmp_path, monkeypatch):
-    monkeypatch.setattr(meeting_module, "_LOOK_SEC", 0.3)
+    monkeypatch.setattr(rendezvous_module, "_LOOK_SEC", 0.3)
     (tmp_path / "a").mkdir()
     for other in ("b", "never made"):
         found = texts(meet_all(2, tmp_path / "a", rank1={"folder": tmp_path / other}))
@@ -247,8 +256,8 @@ def test_the_time_that_a_process_itself_is_stopped_does_not_count(three, monkeyp
     """Ctrl-Z of the whole job, or a laptop asleep: when all go on, nobody has been silent for longer than a beat."""
     hours = [0.0]
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + 3600 * hours[0], sleep=time.sleep)
-    monkeypatch.setattr(heartbeat, "time", clock)
-    monkeypatch.setattr(heartbeat, "BEAT_SEC", 0.1)
+    monkeypatch.setattr(control_channel, "time", clock)
+    monkeypatch.setattr(control_channel, "BEAT_SEC", 0.1)
     learned = watch_all(three)
     for _ in range(3):
         time.sleep(0.3)

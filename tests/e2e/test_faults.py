@@ -76,7 +76,7 @@ def test_a_config_that_is_not_there(run_tiny):
 def test_an_empty_data_folder(run_tiny, tmp_path):
     (tmp_path / "empty").mkdir()
     code, _, err = run_tiny(data=tmp_path / "empty")
-    assert code == 1 and "something-something-v2-labels.json: there is no such file" in err
+    assert code == 1 and "something-something-v2-labels.json: " in err
     assert "DATA.PATH_TO_DATA_DIR" in err
 
 
@@ -141,7 +141,7 @@ def test_a_broken_video_in_a_test_is_missing_and_the_result_not_final(run_tiny, 
     weights = checkpoint.list_checkpoints(trained)[-1][1]
     code, _, err = run_tiny("TRAIN.ENABLE", False, "TEST.CHECKPOINT_FILE_PATH", weights, data=data)
     assert code == 0, err
-    assert "NOT FINAL, 1 videos missing" in err and "missing: 1013:" in err
+    assert "NOT FINAL, 1 video missing" in err and "missing: 1013:" in err
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert (results["num_missing"], results["num_videos"], results["final"]) == (1, 5, False)
     assert "1013.webm" in results["missing"]["1013"]

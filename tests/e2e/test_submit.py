@@ -36,7 +36,7 @@ def test_other_time_limits_are_refused(text):
     ],
 )
 def test_each_task_runs_what_was_given_on_all_gpus(cfg, opts, gpus, end):
-    args = argparse.Namespace(cfg=cfg, opts=opts, gpus_per_node=gpus)
+    args = argparse.Namespace(cfg=cfg, opts=opts, gpus_per_node=gpus, trust_plugins=False)
     given = task_command(args)
     assert given[given.index("--cfg") :] == end and given[1:4] == ["-m", "slowfast_gta", "run_net"]
 
@@ -98,7 +98,7 @@ def test_a_dry_run_of_another_command_shows_that_command(tmp_path, capsys, monke
 
 def test_the_command_line_of_another_command():
     """Its own arguments go through as they were given; each of its tasks has one GPU, and they share the videos."""
-    args = argparse.Namespace(cfg=["c.yaml", "DATA.NUM_FRAMES", "8"], opts=[], gpus_per_node=4)
+    args = argparse.Namespace(cfg=["c.yaml", "DATA.NUM_FRAMES", "8"], opts=[], gpus_per_node=4, trust_plugins=False)
     given = task_command(args, "extract_features", ["--output", "out", "videos"])
     at = given.index("extract_features")
     assert given[at + 1 :] == ["--cfg", "c.yaml", "DATA.NUM_FRAMES", "8", "NUM_GPUS", "1", "--output", "out", "videos"]

@@ -116,9 +116,7 @@ def test_a_summary_has_the_pair_and_each_output():
     assert results["outputs"]["verb"]["per_class"][2] == {"name": "open", "accuracy": None, "num_videos": 0}
     assert [row["num_videos"] for row in results["outputs"]["noun"]["per_class"]] == [2, 0, 2, 0]
     said = format_summary(results)
-    assert (
-        said.startswith("NOT FINAL, 1 videos missing: top-1 50.00 %") and "verb top-1 75.00 %, top-5 100.00 %" in said
-    )
+    assert said.startswith("NOT FINAL, 1 video missing: top-1 50.00 %") and "verb top-1 75.00 %, top-5 100.00 %" in said
     assert scalar_metrics(results)["noun_top1"] == 75.0 and scalar_metrics(results)["top1"] == 50.0
     json.dumps(results, allow_nan=False)
 
@@ -207,6 +205,6 @@ def test_a_run_goes_on_and_broken_videos_are_listed(run, epic, tmp_path, capsys)
         assert run_command("run_net", ["--cfg", str(CFG), *keys(*pairs, *where)]) == 0
     finally:
         video.write_bytes(content)
-    assert "NOT FINAL, 1 videos missing" in capsys.readouterr().err
+    assert "NOT FINAL, 1 video missing" in capsys.readouterr().err
     results = json.loads((tmp_path / "results.json").read_text())
     assert (results["num_videos"], list(results["missing"])) == (2, ["P01_11_2"])

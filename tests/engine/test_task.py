@@ -13,7 +13,7 @@ from toy_sequences.task import SECTION, Recurrent
 
 from slowfast_gta import load_config
 from slowfast_gta.commands import run_command
-from slowfast_gta.distributed.group import free_port
+from slowfast_gta.distributed.launch_context import free_port
 from slowfast_gta.errors import ConfigError
 
 TOY = ROOT / "tests" / "support" / "toy_sequences" / "run.py"

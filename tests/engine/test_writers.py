@@ -112,7 +112,7 @@ def test_a_writer_of_one_s_own_gets_all_numbers(run_tiny, tmp_path):
 def test_one_that_fails_is_said_once_and_costs_no_training(run_tiny, tmp_path):
     code, _, err = run_tiny(*own_writer(tmp_path, "raise ConnectionError('no route')"), "TEST.ENABLE", False)
     assert code == 0, err
-    assert err.count("write: ConnectionError: no route. Going on without it.") == 1
+    assert err.count("write: ConnectionError: no route. ") == 1
     assert len(metrics(tmp_path / "run")) == 8
 
 
@@ -130,10 +130,10 @@ def test_the_writer_of_the_docs_works_as_printed(run_tiny, tmp_path, monkeypatch
         return started
 
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
-    block = (ROOT / "docs" / "resume.md").read_text().split("```python\n")[1].split("```")[0]
+    block = (ROOT / "docs" / "metrics.md").read_text().split("```python\n")[1].split("```")[0]
     (tmp_path / "my_wandb.py").write_text(block)
     code, _, err = run_tiny("PLUGINS", [str(tmp_path / "my_wandb.py")], "METRICS_WRITERS", "[Wandb]")
-    assert code == 0 and "Going on without it" not in err, err
+    assert code == 0 and "continues without it" not in err, err
     rows = metrics(tmp_path / "run")
     assert [step for _, step in (entry for entry in logged if entry != "end")] == [row["step"] or None for row in rows]
     assert logged[0][0]["train/loss"] == rows[0]["loss"] and logged[-1] == "end"

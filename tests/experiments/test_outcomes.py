@@ -16,7 +16,7 @@ from slowfast_gta.experiments.plan import PlannedRun, digest_of, keys_from_cfg
 def planned(tmp_path) -> PlannedRun:
     cfg = load_config("configs/Synthetic/R2D.yaml", ["OUTPUT_DIR", str(tmp_path / "run"), "RNG_SEED", 5])
     keys = keys_from_cfg(cfg)
-    return PlannedRun("R2D", 5, digest_of(keys), cfg, keys)
+    return PlannedRun("R2D", 5, digest_of(keys), cfg, keys, cfg.SOLVER.BASE_LR)
 
 
 def test_a_kept_result_stands_for_its_run(planned, tmp_path):

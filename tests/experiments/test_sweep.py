@@ -1,5 +1,7 @@
 """Several runs at a time: each once, with its share of the cores; what fails is told, and the others go on."""
 
+import csv
+import io
 import subprocess
 import sys
 
@@ -14,6 +16,8 @@ from slowfast_gta.experiments.table import load_table
 
 TABLE = """CFG: configs/Synthetic/R2D.yaml
 SEEDS: 2
+LEARNING_RATES: [0.002, 0.001]
+BLIND: [R2D]
 METRICS: [top1, pairs.choice, order.both_ways]
 SET:
   RESNET: {DEPTH: 14, WIDTH_PER_GROUP: 8}
@@ -70,7 +74,11 @@ def test_all_are_run_and_what_fails_is_told(plan, stand_in, tmp_path, caplog):
     assert "does not like seed 2" in caplog.text and "exit code 1" in caplog.text
     results = load_outcome(ended[0].run, None)
     assert results.results["threads"] == "2"  # 8 cores for 3 jobs
-    assert results.results["checkpoint"] == "checkpoint_epoch_00002.pyth" and results.seconds > 0
+    assert (
+        results.results["checkpoint"] == "checkpoint_epoch_00002.pyth"
+        and results.seconds > 0
+        and results.cpu_seconds > 0
+    )
     assert results.cost["params_m"] > 0
     assert [load_outcome(job.run, None) for job in failed] == [None, None]
 
@@ -98,15 +106,22 @@ def test_killed_and_run_again_it_gives_the_same_table(tmp_path):
     again = run(line("cut"), cwd=tmp_path)
     assert again.returncode == 0, again.stderr
 
-    def numbers(name: str) -> list[str]:
+    def numbers(name: str) -> list[dict[str, str]]:
         text = (tmp_path / name / "table" / "results.csv").read_text()
-        return [",".join(cell for at, cell in enumerate(row.split(",")) if at != 10) for row in text.splitlines()]
+        rows = csv.DictReader(io.StringIO(text))
+        return [{key: cell for key, cell in row.items() if "seconds" not in key} for row in rows]
 
-    assert numbers("cut") == numbers("whole") and numbers("whole")[0].split(",")[-1] == "videos"
-    blind = [row for row in numbers("whole") if row.startswith("R2D,order.both_ways")]
-    assert blind[0].split(",")[2:4] == ["50.0", "0.0"]  # order-blind: exactly half, in every seed
+    assert numbers("cut") == numbers("whole") and len(numbers("whole")) == 2 * 2 * 3
+    blind = [row for row in numbers("whole") if (row["row"], row["metric"]) == ("R2D", "order.both_ways")]
+    assert [(row["recipe"], row["mean"], row["standard_deviation"]) for row in blind] == [
+        ("one", "50.0", "0.0"),
+        ("chosen_rate", "50.0", "0.0"),
+    ]  # order-blind: exactly half, in every seed and with every rate
+    assert {row["learning_rate"] for row in numbers("whole")} <= {"", "0.002", "0.001"}
 
     folders = sorted(path.parent for path in tmp_path.glob("whole/runs/*/results.json"))
+    at_random = run(command("--runs", *folders, "--intervals", "bootstrap", "--output", tmp_path / "b", tool="compare"))
+    assert at_random.returncode == 0 and "bootstrap" in at_random.stdout, at_random.stderr
     compared = run(command("--runs", *folders, "--output", tmp_path / "runs", tool="compare"), cwd=tmp_path)
     assert compared.returncode == 0 and "± " in compared.stdout, compared.stderr
     assert load_finished(folders[0]).results["order"]["num_videos"] == 32

@@ -55,6 +55,9 @@ def test_a_table_is_what_it_says(table_of):
         ("[[GTA, R2D]]", "[[GTA, TA]]", 9),
         ("[[GTA, R2D]]", "[GTA]", 9),
         ("ROWS:", "REFERENCE: TA\nROWS:", 5),
+        ("ROWS:", "BLIND: [TA]\nROWS:", 5),
+        ("ROWS:", "INTERVALS: z\nROWS:", 5),
+        ("ROWS:", "CHOOSING_SEEDS: [1, 1]\nROWS:", 5),
         ("[4, 7]", "[4, 7", 3),
     ],
 )

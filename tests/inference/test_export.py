@@ -264,7 +264,7 @@ def _narrowed(path):
         try:
             return load_config(path, ["RESNET.WIDTH_PER_GROUP", width, "DATA.PATH_TO_DATA_DIR", ""])
         except ConfigError as fault:
-            assert "ATTENTION.OPTIONS" in fault.keys, fault
+            assert all(key.startswith("ATTENTION.OPTIONS") for key in fault.keys), fault
     return load_config(path, ["DATA.PATH_TO_DATA_DIR", ""])
 
 

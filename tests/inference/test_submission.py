@@ -65,3 +65,10 @@ def test_weights_may_be_the_folder_of_a_run(run, tmp_path, capsys):
     (folder / "checkpoint_epoch_00001.pyth").write_bytes(b"an older one")
     assert run_command("predict", words) == 0
     assert len(json.loads(capsys.readouterr().out)[0]["top5"]) == 3
+
+
+@pytest.mark.parametrize("words", [["--topk", "3"], ["--format", "csv"], ["--windows"], ["--output", "a.csv"]])
+def test_flags_that_a_submission_cannot_follow_are_refused(run, tmp_path, capsys, words):
+    _, command = run
+    assert run_command("predict", [*command, *words]) == 2
+    assert words[0] in capsys.readouterr().err and not (tmp_path / "out").exists()

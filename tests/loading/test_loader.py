@@ -303,13 +303,13 @@ def test_testing_lists_what_it_cannot_read(cfg, tmp_path):
 
 def test_too_few_videos_for_a_batch(cfg):
     cfg.TRAIN.BATCH_SIZE = NUM_TRAIN + 1
-    with pytest.raises(DataError, match=r"14 training videos, fewer than TRAIN\.BATCH_SIZE 15"):
+    with pytest.raises(DataError, match=r"14.*TRAIN\.BATCH_SIZE 15"):
         build_train_loader(cfg)
 
 
 def test_a_batch_that_is_smaller_than_the_processes_are_many(cfg, monkeypatch):
     monkeypatch.setattr(loader_module, "get_world_size", lambda: 5)
-    with pytest.raises(ConfigError, match=r"TRAIN\.BATCH_SIZE is 4, fewer clips than there are processes, 5"):
+    with pytest.raises(ConfigError, match=r"TRAIN\.BATCH_SIZE.*4,.*5"):
         build_train_loader(cfg)
 
 

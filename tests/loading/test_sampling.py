@@ -188,7 +188,7 @@ def test_words_that_do_not_go_together():
         with pytest.raises(ConfigError, match=r"CLIP_POSITIONS twice is TSM's pair of clips: it needs"):
             load_config("configs/SSv2/R2D50.yaml", ["TEST.CLIP_POSITIONS", "twice", *pairs])
     load_config("configs/SSv2/R2D50.yaml", ["TEST.CLIP_POSITIONS", "twice", "TEST.NUM_ENSEMBLE_VIEWS", 2])
-    with pytest.raises(ConfigError, match=r"USE_OFFSET_SAMPLING True belongs to TEST.CLIP_POSITIONS exact"):
+    with pytest.raises(ConfigError, match=r"USE_OFFSET_SAMPLING.*TEST.CLIP_POSITIONS"):
         overrides = ["TEST.CLIP_POSITIONS", "uniform", "DATA.USE_OFFSET_SAMPLING", True]
         load_config("configs/Kinetics/R2D50.yaml", overrides)
 

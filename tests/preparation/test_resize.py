@@ -228,7 +228,7 @@ def test_frames_at_a_rate_are_those_shown_at_its_times(tmp_path, times, fps, sho
 
 def test_damaged_times_do_not_fill_the_disk():
     video = SimpleNamespace(path="x.mp4", times_sec=np.array([0.0, 0.04, 1e9]))
-    with pytest.raises(DataError, match=r"x.mp4: 30 frames a second of .* hours are more than 1,000,000"):
+    with pytest.raises(DataError, match=r"x.mp4: 30.*1,000,000"):
         frames_shown(video, 30)
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from slowfast_gta.engine.evaluation.metrics import pair_accuracy, topk_accuracy
-from slowfast_gta.reports.bootstrap import bootstrap_intervals, hits_of, pair_choices
+from slowfast_gta.engine.evaluation.metrics import hits, pair_accuracy, pair_choices, topk_accuracy
+from slowfast_gta.reports.bootstrap import bootstrap_intervals
 from slowfast_gta.reports.history import OutputScores
 
 PAIRS = [(0, 1), (2, 3)]
@@ -22,9 +22,13 @@ def test_the_figures_are_those_of_a_test():
     found = bootstrap_intervals(output, PAIRS)
     for name, k in (("top1", 1), ("top5", 5)):
         assert found[name][0] == pytest.approx(topk_accuracy(output.scores, output.labels, k))
-        assert hits_of(output, k).mean() * 100 == pytest.approx(found[name][0])
+        assert hits(output.scores, output.labels, k).mean() * 100 == pytest.approx(found[name][0])
     choice = pair_accuracy(output.scores, output.labels, PAIRS)["choice"]
-    assert found["pairs"][0] == pytest.approx(choice) == 100 * np.nanmean(pair_choices(output, PAIRS))
+    assert (
+        found["pairs"][0]
+        == pytest.approx(choice)
+        == 100 * np.nanmean(pair_choices(output.scores, output.labels, PAIRS))
+    )
     assert all(low <= value <= high for value, low, high in found.values())
 
 
@@ -55,5 +59,5 @@ def test_ties_count_against_and_no_pair_gives_no_figure():
     flat = OutputScores("", ["a", "b"], np.ones((3, 2)), np.array([0, 1, 0]))
     found = bootstrap_intervals(flat)
     assert found["top1"] == (0, 0, 0) and "pairs" not in found
-    assert pair_choices(flat, [(0, 1)]).tolist() == [0.5, 0.5, 0.5]
+    assert pair_choices(flat.scores, flat.labels, [(0, 1)]).tolist() == [0.5, 0.5, 0.5]
     assert bootstrap_intervals(OutputScores("", ["a"], np.ones((0, 1)), np.zeros(0, np.int64))) == {}

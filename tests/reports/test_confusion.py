@@ -31,7 +31,7 @@ def test_the_matrix_of_a_run(tmp_path, num_classes):
     assert save_confusion_picture(folder).read_bytes().startswith(b"\x89PNG")
     figure = draw_confusion([folder], ["mine"])
     words = words_of(figure)
-    assert any("mine: 4 videos" in word and "1 videos missing" in word for word in words)
+    assert any("mine: 4 videos" in word and "1 video missing" in word for word in words)
     assert {f"Class {number}" for number in range(num_classes)} <= set(words)
     (drawn,) = [
         axes.images[0].get_array() for axes in figure.axes if axes.images and len(axes.images[0].get_array()) > 2

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from miniatures import CFG, TINY, command, keys
 
-from slowfast_gta.distributed.group import free_port
+from slowfast_gta.distributed.launch_context import free_port
 
 # BatchNorm frozen and no dropout: what is random or per process would make one process and two differ.
 ALIKE = ["MODEL.DROPOUT_RATE", 0.0, "MODEL.FROZEN_BN", True, "SOLVER.BASE_LR", 0.02, "TEST.NUM_ENSEMBLE_VIEWS", 2]

@@ -52,7 +52,7 @@ def test_several_patterns_are_refused_and_one_can_be_chosen(tmp_path, span):
     for pattern in ("img_{:05d}.jpg", "img_{}.jpg", "img_{:d}.jpg", "img_%05d.jpg", "img_%d.jpg"):
         assert numbers_in(folder, span, pattern) == wanted
     assert numbers_in(folder, span, "flow_x_{:05d}.jpg") == [number + 50 for number in wanted]
-    with pytest.raises(DataError, match=r"no file is named as DATA\.FRAME_PATTERN rgb_\{\}\.jpg says; there are"):
+    with pytest.raises(DataError, match=r"DATA\.FRAME_PATTERN rgb_\{\}\.jpg"):
         numbers_in(folder, span, "rgb_{}.jpg")
 
 
@@ -88,7 +88,7 @@ def test_numbers_with_and_without_zeros(tmp_path):
         assert [file.name for file in video.files] == ["999.jpg", "1000.jpg"]
     write_images(folder, "{:05d}.jpg", [7], shift=90)
     for span in SPANS:
-        with pytest.raises(DataError, match=r"0*7\.jpg and 0*7\.jpg have the same number"):
+        with pytest.raises(DataError, match=r"0*7\.jpg.*0*7\.jpg"):
             numbers_in(folder, span)
     assert numbers_in(folder, None, "{:05d}.jpg") == [97]
 

@@ -191,7 +191,7 @@ def test_the_size_of_the_frames_changes(tmp_path):
                         target.mux(packet)
     assert numbers(path, [0, 11]) == [0, 11]
     assert read_frames(path, [12, 23]).shape == (2, 96, 128, 3)
-    with pytest.raises(DataError, match=r"a\.mkv: the size of its frames changes, from 64 x 48 to 128 x 96"):
+    with pytest.raises(DataError, match=r"a\.mkv:.*64.*48.*128.*96"):
         read_frames(path, [0, 12])
 
 
@@ -295,9 +295,9 @@ def test_limits_of_size(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"a\.mp4: a part of this video in the list is larger than"):
         open_video(path, (0.1, 0.5))
     monkeypatch.setattr(limits, "MAX_PIXELS", 48 * 64 - 1)
-    with pytest.raises(DataError, match=r"a\.mp4: its frames are 64 x 48 pixels; up to"):
+    with pytest.raises(DataError, match=r"a\.mp4:.*64.*48"):
         count_frames(path)
-    with pytest.raises(DataError, match=r"00001\.jpg: its frames are 64 x 48 pixels; up to"):
+    with pytest.raises(DataError, match=r"00001\.jpg:.*64.*48"):
         read_frames(folder, [0])
 
 
@@ -324,7 +324,7 @@ def test_the_time_limit_names_the_video(tmp_path, kind, monkeypatch):
 def test_the_time_limit_holds_while_a_file_is_opened(tmp_path):
     path = write_video(tmp_path / "a.mp4", 40)
     for span in (None, (0.5, 2.5)):
-        with pytest.raises(ReadTimeoutError, match=r"a\.mp4: reading it took longer than 1e-09 s"):
+        with pytest.raises(ReadTimeoutError, match=r"a\.mp4:.*1e-09"):
             open_video(path, span, timeout_sec=1e-9)
 
 

@@ -163,7 +163,7 @@ def test_two_processes_train_what_one_does(tmp_path):
     """By the command line; of samples of one length, since a process's means are over its share; without the losses
     that compare within it, without dropout, which each process draws for itself, and by SGD, whose steps are as alike
     as the gradients are."""
-    from slowfast_gta.distributed.group import free_port
+    from slowfast_gta.distributed.launch_context import free_port
 
     root = make_summe_tvsum(tmp_path / "pack", "TVSum", 5, 1, lengths=(600, 601), num_sentences=(5, 6))
     pairs = [

@@ -55,8 +55,11 @@ class Chain:
         return Localized(found, answer, proposals)
 
 
-def load_run(folder: Path) -> Chain:
-    """The newest checkpoints of all steps of a run, by its OUTPUT_DIR or that of a step. Raises UserError."""
+def load_run(folder: Path, trust_plugins: bool = False) -> Chain:
+    """The newest checkpoints of all steps of a run, by its OUTPUT_DIR or that of a step. Raises UserError.
+
+    trust_plugins: as of load_config.
+    """
     steps: dict[int, tuple[Path, dict]] = {}
     inside = [folder, *sorted(path for path in folder.glob("*/") if path.is_dir())]
     if list_checkpoints(folder) and _step_of(_content(folder)[1]):
@@ -71,7 +74,8 @@ def load_run(folder: Path) -> Chain:
             f"{folder} is no run of ASM-Loc with all of its steps (found: {sorted(steps) or 'none'}). Name the "
             "OUTPUT_DIR of a training."
         )
-    cfg = load_config(steps[len(steps) - 1][0].parent.parent / "config.yaml", ["NUM_GPUS", "auto"], EXTENSION)
+    config = steps[len(steps) - 1][0].parent.parent / "config.yaml"
+    cfg = load_config(config, ["NUM_GPUS", "auto"], EXTENSION, trust_plugins)
     return _build_chain(cfg, [steps[number] for number in range(len(steps))])
 
 

@@ -299,7 +299,7 @@ def test_every_config_loads_and_makes_a_task(path):
 def test_two_processes_train_what_one_does(data, tmp_path):
     """By the command line. Without dropout, whose random numbers each process draws for itself, and by SGD, whose steps
     are as alike as the gradients are."""
-    from slowfast_gta.distributed.group import free_port
+    from slowfast_gta.distributed.launch_context import free_port
 
     root = Path(__file__).parents[3]
     save_tiny(tmp_path / "model", tiny_model(dropout=0.0))

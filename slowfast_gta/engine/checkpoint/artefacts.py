@@ -11,7 +11,7 @@ from torch import nn
 from slowfast_gta import distributed
 from slowfast_gta.engine.checkpoint.checkpoint import Position
 from slowfast_gta.engine.task import Task
-from slowfast_gta.errors import RunError
+from slowfast_gta.errors import RunError, counted
 
 logger = logging.getLogger("slowfast_gta")
 
@@ -44,7 +44,7 @@ def _publish(temporary: Path, folder: Path, position: Position) -> None:
     (temporary / _LIST).write_text(text, encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     temporary.replace(folder)
-    logger.info("Saved %d files for later stages in %s.", len(files), folder)
+    logger.info("Saved %s for later stages in %s.", counted(len(files), "file"), folder)
 
 
 def load_artefacts(output_dir: Path) -> tuple[dict[str, Path], str]:

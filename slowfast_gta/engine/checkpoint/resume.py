@@ -85,14 +85,14 @@ def _same(key: str, was: object, now: object) -> bool:
 
 
 def check_origin(was: Mapping[str, Any], now: Mapping[str, Any], position: Position) -> None:
-    """Say what differs. Raises RunError where it does inside an epoch, whose steps would be other samples."""
+    """Log what differs. Raises RunError where it does inside an epoch, whose steps would be other samples."""
     changed = [name for name in was if was[name] != now.get(name)]
-    message = "; ".join(f"{name} was {was[name]} and is {now.get(name)}" for name in changed)
+    message = "; ".join(f"{name}: {was[name]} -> {now.get(name)}" for name in changed)
     if position.step and set(changed) - {"code"}:
         raise RunError(
             f"The checkpoint in OUTPUT_DIR is from inside epoch {position.epoch + 1}, and the rest of that epoch would "
-            f"be other videos now: {message}. Go on as before to the epoch's end, or move {position.file_name} away to "
-            "begin that epoch again."
+            f"be other videos now: {message}. Resume as before to the end of that epoch, or move {position.file_name} "
+            "away to begin that epoch again."
         )
     if changed:
         logger.warning("Since the checkpoint was made: %s.", message)

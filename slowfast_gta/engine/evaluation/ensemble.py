@@ -1,4 +1,4 @@
-"""The weighted mean of what several runs said of the same videos.
+"""The weighted mean of several runs' scores of the same videos.
 
 Legend: V videos, K classes; with several outputs (verb, noun), of all of them side by side.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from slowfast_gta.class_names import ClassNames, difference, fingerprint
 from slowfast_gta.engine.evaluation.results import result_arrays, summarize, write_results
 from slowfast_gta.engine.evaluation.score import Scores
-from slowfast_gta.errors import ConfigError, RunError
+from slowfast_gta.errors import ConfigError, RunError, counted
 
 _MAX_BYTES = 2**33  # of one file's arrays: far above 30 views of Kinetics, far below what a forged header can ask for
 
@@ -96,7 +96,9 @@ def check_same_test(runs: Sequence[TestedRun]) -> None:
         broken = ~np.isfinite(run.found.scores).all(1)
         if broken.any():
             video_id = run.found.video_ids[int(broken.argmax())]
-            raise RunError(f"{run.path}: the scores of {broken.sum()} videos are not numbers (the first: {video_id}).")
+            raise RunError(
+                f"{run.path}: the scores of {counted(broken.sum(), 'video')} are non-finite (the first: {video_id})."
+            )
     for run in runs[1:]:
         what = _difference(first, run)
         if what:
@@ -114,7 +116,7 @@ def _difference(first: TestedRun, run: TestedRun) -> str | None:
     if asked[0] != asked[1]:
         only = [sorted(asked[0] - asked[1]), sorted(asked[1] - asked[0])]
         return (
-            f"{len(only[0])} videos are only in the one and {len(only[1])} only in the other "
+            f"videos only in the one: {len(only[0])}, only in the other: {len(only[1])} "
             f"(the first: {(only[0] or only[1])[0]})"
         )
     ours, theirs = (dict(zip(one.found.video_ids, one.found.labels.tolist(), strict=True)) for one in (first, run))
@@ -122,7 +124,8 @@ def _difference(first: TestedRun, run: TestedRun) -> str | None:
     if unlike:
         video_id = unlike[0]
         return (
-            f"{len(unlike)} videos have another label (the first: {video_id}, {ours[video_id]} and {theirs[video_id]})"
+            f"unequal labels of {counted(len(unlike), 'video')} "
+            f"(the first: {video_id}, {ours[video_id]} and {theirs[video_id]})"
         )
     return None
 

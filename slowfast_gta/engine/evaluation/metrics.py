@@ -11,14 +11,16 @@ import numpy as np
 _SMALLEST = float(np.finfo(np.float32).smallest_normal)  # a probability of 0 is one that float32 could not hold
 
 
-def topk_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """Percent of rows of scores (V, K) whose label is among the k highest; ties and NaN count against us."""
-    if len(labels) == 0:
-        return float("nan")
+def hits(scores: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
+    """bool (V,): whether the label is among the k highest of scores (V, K); ties and NaN count against us."""
     own = scores[np.arange(len(labels)), labels][:, None]
     # As many as tie with the label stand before it: constant scores must not look right.
-    rank = (~(scores < own)).sum(1) - 1
-    return 100.0 * float((rank < k).mean())
+    return (~(scores < own)).sum(1) <= k
+
+
+def topk_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
+    """Percent of rows of scores (V, K) whose label is among the k highest."""
+    return 100.0 * float(hits(scores, labels, k).mean()) if len(labels) else float("nan")
 
 
 def joint_topk_accuracy(scores: Sequence[np.ndarray], labels: np.ndarray, k: int) -> float:
@@ -49,25 +51,38 @@ def class_accuracy(confusion: np.ndarray) -> np.ndarray:
     return np.where(totals > 0, 100.0 * np.diag(confusion) / np.maximum(totals, 1), np.nan)
 
 
+def partners(num_classes: int, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
+    """(K,): the class that each is the reversal of; -1 for none."""
+    partner = np.full(num_classes, -1)
+    for a, b in pairs:
+        partner[a], partner[b] = b, a
+    return partner
+
+
+def pair_choices(scores: np.ndarray, labels: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
+    """(V,): 1 where the true class of a reversed pair scores above its partner, 0.5 at a tie, 0 below; NaN where the
+    class has no partner."""
+    other = partners(scores.shape[1], pairs)[labels]
+    row = np.arange(len(labels))
+    difference = scores[row, labels] - scores[row, np.maximum(other, 0)]
+    return np.where(other < 0, np.nan, 0.5 * (difference > 0) + 0.5 * (difference >= 0))
+
+
 def pair_accuracy(scores: np.ndarray, labels: np.ndarray, pairs: Sequence[tuple[int, int]]) -> dict[str, float]:
-    """How classes that are each other's reversal are told apart, in percent of the videos of such classes.
+    """How often classes that are each other's reversal are distinguished, in percent of the videos of such classes.
 
     "choice": the true class scores higher than its partner (a tie counts half: it is a coin toss);
     "right_pair": the highest score of all is the true class's or its partner's; "num_videos".
     """
-    partner = np.full(scores.shape[1], -1)
-    for a, b in pairs:
-        partner[a], partner[b] = b, a
-    chosen = partner[labels] >= 0
-    scores, labels = scores[chosen], labels[chosen]
-    if len(labels) == 0:
+    choices = pair_choices(scores, labels, pairs)
+    chosen = np.isfinite(choices)
+    if not chosen.any():
         return {"choice": float("nan"), "right_pair": float("nan"), "num_videos": 0}
-    row = np.arange(len(labels))
-    own, other = scores[row, labels], scores[row, partner[labels]]
-    best = scores.argmax(1)
+    best, labels = scores[chosen].argmax(1), labels[chosen]
+    other = partners(scores.shape[1], pairs)[labels]
     return {
-        "choice": 100.0 * float(((own > other) + 0.5 * (own == other)).mean()),
-        "right_pair": 100.0 * float(((best == labels) | (best == partner[labels])).mean()),
+        "choice": 100.0 * float(choices[chosen].mean()),
+        "right_pair": 100.0 * float(((best == labels) | (best == other)).mean()),
         "num_videos": len(labels),
     }
 
@@ -75,28 +90,37 @@ def pair_accuracy(scores: np.ndarray, labels: np.ndarray, pairs: Sequence[tuple[
 SAME_SCORE = 1e-5  # two probabilities that differ by no more than float32 makes them differ
 
 
+def both_ways(
+    forwards: np.ndarray, backwards: np.ndarray, labels: np.ndarray, pairs: Sequence[tuple[int, int]]
+) -> np.ndarray:
+    """(V,): the part, 0 to 1, of a clip and of the same clip backwards that is right inside its pair; the label of the
+    one backwards is its partner's. NaN where a class has no partner. scores (V, K) of both.
+
+    Where the scores do not tell the two apart, one of them is right: 0.5, exactly.
+    """
+    other = partners(forwards.shape[1], pairs)[labels]
+    row, of = np.arange(len(labels)), np.maximum(other, 0)
+    there = forwards[row, labels] - forwards[row, of]
+    back = backwards[row, of] - backwards[row, labels]
+    right = (0.5 + 0.5 * np.sign(there)) + (0.5 + 0.5 * np.sign(back))
+    right = np.where(np.abs(there + back) <= SAME_SCORE, 1.0, right)
+    return np.where(other < 0, np.nan, right / 2)
+
+
 def order_accuracy(
     forwards: np.ndarray, backwards: np.ndarray, labels: np.ndarray, pairs: Sequence[tuple[int, int]]
 ) -> dict[str, float]:
     """What a network makes of each clip and of the same clip backwards; scores (V, K) of both.
 
-    "both_ways": percent right inside pairs, each clip counted both ways, the label of the one backwards being its
-    partner's. Where the scores do not tell the two apart, one of them is right: 50 %, exactly. Left out where no video
-    is of a pair; "num_videos" are. "largest_difference": between the scores of a clip and of it backwards, over all V
-    and K. "blind": whether that is no more than SAME_SCORE.
+    "both_ways": percent right inside pairs, each clip counted both ways. Left out where no video is of a pair;
+    "num_videos" are. "largest_difference": between the scores of a clip and of it backwards, over all V and K.
+    "blind": whether that is no more than SAME_SCORE.
     """
-    partner = np.full(forwards.shape[1], -1)
-    for a, b in pairs:
-        partner[a], partner[b] = b, a
-    chosen = partner[labels] >= 0
-    row, own, other = np.flatnonzero(chosen), labels[chosen], partner[labels[chosen]]
-    there = forwards[row, own] - forwards[row, other]
-    back = backwards[row, other] - backwards[row, own]
-    right = (0.5 + 0.5 * np.sign(there)) + (0.5 + 0.5 * np.sign(back))
-    right = np.where(np.abs(there + back) <= SAME_SCORE, 1.0, right)
+    right = both_ways(forwards, backwards, labels, pairs)
+    counted = right[np.isfinite(right)]
     largest = float(np.abs(forwards - backwards).max()) if len(labels) else float("nan")
-    accuracy = {"both_ways": 50.0 * float(right.mean())} if len(row) else {}
-    return {**accuracy, "num_videos": len(row), "largest_difference": largest, "blind": largest <= SAME_SCORE}
+    accuracy = {"both_ways": 100.0 * float(counted.mean())} if len(counted) else {}
+    return {**accuracy, "num_videos": len(counted), "largest_difference": largest, "blind": largest <= SAME_SCORE}
 
 
 def mean_cross_entropy(answers: np.ndarray, labels: np.ndarray, act: str = "softmax") -> float:

@@ -22,7 +22,7 @@ from slowfast_gta.engine.evaluation.metrics import (
     topk_accuracy,
 )
 from slowfast_gta.engine.evaluation.score import Scores
-from slowfast_gta.errors import RunError
+from slowfast_gta.errors import RunError, counted
 from slowfast_gta.files import whole_file, write_whole
 
 
@@ -37,7 +37,7 @@ def summarize(found: Scores, class_names: ClassNames, pairs: Sequence[tuple[int,
     broken = ~np.isfinite(found.scores).all(1)
     if broken.any():
         raise RunError(
-            f"The network's scores of {broken.sum()} videos are not numbers (the first: "
+            f"The network's scores of {counted(broken.sum(), 'video')} are non-finite (the first: "
             f"{found.video_ids[int(broken.argmax())]}). Its weights or BatchNorm statistics are broken: test an "
             "earlier checkpoint (TEST.CHECKPOINT_FILE_PATH), or train with a lower SOLVER.BASE_LR."
         )
@@ -73,11 +73,18 @@ def summarize(found: Scores, class_names: ClassNames, pairs: Sequence[tuple[int,
 def order_results(found: Scores, back: Scores, pairs: Sequence[tuple[int, int]]) -> dict:
     """`order_accuracy` of the videos that were scored both forwards and backwards, of one output or several (whose
     classes have no reversal: `pairs` is empty then)."""
+    backwards = backwards_scores(found, back)
+    both = np.isfinite(backwards).all(1)
+    labels = found.labels[both]
+    return order_accuracy(found.scores[both], backwards[both], labels if labels.ndim == 1 else labels[:, 0], pairs)
+
+
+def backwards_scores(found: Scores, back: Scores) -> np.ndarray:
+    """(V, K): `back` in the order of `found`; NaN where a video has no score backwards."""
     there = {video_id: at for at, video_id in enumerate(back.video_ids)}
-    rows = [at for at, video_id in enumerate(found.video_ids) if video_id in there]
-    backwards = back.scores[[there[found.video_ids[at]] for at in rows]]
-    labels = found.labels[rows]
-    return order_accuracy(found.scores[rows], backwards, labels if labels.ndim == 1 else labels[:, 0], pairs)
+    missing = np.full(found.scores.shape[1], np.nan, found.scores.dtype)
+    rows = [back.scores[there[video_id]] if video_id in there else missing for video_id in found.video_ids]
+    return np.stack(rows) if rows else np.empty_like(found.scores)
 
 
 def _accuracies(scores: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> dict:
@@ -118,10 +125,10 @@ def scalar_metrics(results: dict) -> dict:
 
 
 def format_summary(results: dict) -> str:
-    """One line that a person can quote; with videos missing, it says so and does not call itself final."""
+    """One line that a person can quote; with videos missing, it begins with their number and NOT FINAL."""
     line = f"loss {results['loss']:.4f}, " if "loss" in results else ""
-    line += f"top-1 {results['top1']:.2f} %, top-5 {results['top5']:.2f} %, {results['num_videos']} videos"
-    line += f" x {results['num_views']} views"
+    line += f"top-1 {results['top1']:.2f} %, top-5 {results['top5']:.2f} %, "
+    line += f"{counted(results['num_videos'], 'video')} x {counted(results['num_views'], 'view')}"
     for output, values in results.get("outputs", {}).items():
         line += f"; {output} top-1 {values['top1']:.2f} %, top-5 {values['top5']:.2f} %"
     if "pairs" in results:
@@ -129,7 +136,7 @@ def format_summary(results: dict) -> str:
     if "both_ways" in results.get("order", {}):
         line += f", of clips counted both ways {results['order']['both_ways']:.2f} %"
     if results["num_missing"]:
-        line = f"NOT FINAL, {results['num_missing']} videos missing: {line}"
+        line = f"NOT FINAL, {counted(results['num_missing'], 'video')} missing: {line}"
     return line
 
 

@@ -1,4 +1,4 @@
-"""What is said of a step whose loss or gradient is non-finite (NaN or Inf)."""
+"""The message for a step whose loss or gradient is non-finite (NaN or Inf)."""
 
 import math
 

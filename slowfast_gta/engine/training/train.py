@@ -43,7 +43,7 @@ from slowfast_gta.engine.training.meter import Meter
 from slowfast_gta.engine.training.schedule import build_schedule, is_due, lr_at
 from slowfast_gta.engine.training.step import Begun, StepResult
 from slowfast_gta.engine.writers import MetricsWriter, build_writer
-from slowfast_gta.errors import DataError, Interrupted, RunError
+from slowfast_gta.errors import DataError, Interrupted, RunError, counted
 from slowfast_gta.loading.batch import BadVideo
 
 logger = logging.getLogger("slowfast_gta")
@@ -214,7 +214,7 @@ def _say_feeding(cfg: CfgNode, progress: Progress) -> None:
 
 
 def _check_items(cfg: CfgNode, run: Training, bad: Sequence[BadVideo]) -> None:
-    """Says and lists what could not be read. Raises DataError where DATA.ON_ERROR says so."""
+    """Log and list what could not be read. Raises DataError where DATA.ON_ERROR says so."""
     run.bad_files.add(bad)
     if bad and cfg.DATA.ON_ERROR == "error":
         raise DataError(f"{bad[0].reason} (DATA.ON_ERROR: skip leaves such videos out, and counts them.)")
@@ -222,7 +222,7 @@ def _check_items(cfg: CfgNode, run: Training, bad: Sequence[BadVideo]) -> None:
 
 def _sentence(task: Task, values: Mapping[str, float]) -> str:
     """A line of `Meter.summary()` for people."""
-    parts = [f"loss {values['loss']:.4f}", task.format_metrics(values), f"gradient {values['grad_norm']:.3g}"]
+    parts = [f"loss {values['loss']:.4f}", task.format_metrics(values), f"grad norm {values['grad_norm']:.3g}"]
     if values["skipped_steps"]:
         parts.append(f"{values['skipped_steps']} steps left out (non-finite loss or gradient)")
     if values["steps_of_too_few"]:
@@ -330,7 +330,7 @@ def restore_position(
     if "random_state" in content:
         restore_random_state(content["random_state"])
     if position.epoch >= cfg.SOLVER.MAX_EPOCH:
-        logger.info("Training is already complete: %s has %d epochs. Nothing to train.", cfg.OUTPUT_DIR, position.epoch)
+        logger.info("Training is already complete (%s): %s.", counted(position.epoch, "epoch"), cfg.OUTPUT_DIR)
     else:
         logger.info("Resuming from epoch %d, step %d, from %s.", position.epoch, position.step, cfg.OUTPUT_DIR)
     return position, content

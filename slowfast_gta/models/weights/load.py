@@ -29,7 +29,7 @@ def load_weights(
     ema: bool = False,
     resample_time: bool = False,
 ) -> WeightsReport:
-    """Load a file's weights and BatchNorm statistics into `model`, and say what became of each.
+    """Load a file's weights and BatchNorm statistics into `model`, and report what became of each.
 
     path: a checkpoint of PySlowFast's or ours (.pyth), a caffe2 file of the PySlowFast zoo (.pkl), a ResNet of
         torchvision or timm, a checkpoint of TSM or mmaction2; any but .pkl also as .safetensors. Or the name of
@@ -71,7 +71,7 @@ def _has_classifier_for(model: nn.Module, source: Source) -> bool:
 def _check_source_classes(
     source: Source, class_names: ClassNames, policy: str, fine_tune: bool
 ) -> tuple[Source, list[str]]:
-    """The source, without its classifier where that is to be renewed, and what is to be said about its classes."""
+    """The source, without its classifier where that is to be renewed, and notes about its classes."""
     if policy == "renew" and fine_tune:
         theirs = source.class_names
         if found := "its classes are not known" if theirs is None else difference(theirs, class_names):

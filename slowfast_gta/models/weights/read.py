@@ -1,5 +1,6 @@
 """Reading tensors out of other people's files, without executing anything that is in them."""
 
+import io
 import json
 import re
 import zipfile
@@ -18,9 +19,11 @@ from slowfast_gta.models.weights.download import local_weights
 from slowfast_gta.models.weights.names import RENAMED, find_kind
 from slowfast_gta.models.weights.pickled import load_pickled
 from slowfast_gta.models.weights.safetensors import load_safetensors
+from slowfast_gta.pickles import RefusedPickleError, TornPickleError, check_tuples
 
 # Dictionaries in which trainers wrap their state dict, the innermost name first.
 _WRAPPERS = ("model_state", "state_dict", "model")
+_NUM_PICKLES = 5  # at the begin of a file of before torch 1.6: magic number, protocol, system, content, keys
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ def load_torch_file(path: Path) -> dict:
     try:
         if zipfile.is_zipfile(path):
             _check_archive(path)
+        _check_pickles(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except WeightsError:
         raise
@@ -77,6 +81,27 @@ def _check_archive(path: Path) -> None:
                 f"{path} cannot be read: its part {damaged} does not have the checksum that the archive states. The "
                 "file is torn or was changed: copy or download it again."
             )
+
+
+def _check_pickles(path: Path) -> None:
+    """Look through the pickles of a torch file for what crashes Python: weights_only keeps code out, but not that."""
+    try:
+        with path.open("rb") as file:
+            in_archive = file.read(4) == b"PK\x03\x04"  # what torch goes by
+            file.seek(0)
+            for _ in range(0 if in_archive else _NUM_PICKLES):
+                check_tuples(file)
+        if in_archive:
+            with zipfile.ZipFile(path) as archive:
+                for entry in archive.infolist():
+                    if entry.filename.endswith(".pkl"):
+                        check_tuples(io.BytesIO(archive.read(entry)))
+    except RefusedPickleError as fault:
+        raise WeightsError(
+            f"{path} was not read: {fault}, which would crash Python. No weights file needs that."
+        ) from None
+    except TornPickleError:
+        pass  # torch.load stops there too, and says of what kind the file is
 
 
 def _check_present(path: Path) -> None:

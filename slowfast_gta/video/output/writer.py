@@ -42,7 +42,7 @@ class VideoWriter:
         live: bool = False,
         repeatable: bool = False,
     ):
-        """size: H, W. fps: what players are told, the times decide. live: for somebody who watches meanwhile.
+        """size: H, W. fps: what players are shown, the times decide. live: for somebody who watches meanwhile.
         repeatable: the same bytes each time. x264's mbtree is left out for that: with AVX-512 it decides now and then
         otherwise (seen with PyAV 18.1)."""
         height, width = (side + side % 2 for side in size)

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import random
 import shutil
 
@@ -65,7 +66,7 @@ def test_after_a_failed_write_the_next_epoch_s_end_is_one_to_save(run_tiny, tmp_
 def test_a_last_write_that_fails_is_an_error(run_tiny, tmp_path, monkeypatch):
     fill_the_disk(monkeypatch, 3)
     code, _, err = run_tiny(*EACH_EPOCH)
-    assert code == 1 and "checkpoint_epoch_00003.pyth could not be written: No space left" in err
+    assert code == 1 and "checkpoint_epoch_00003.pyth" in err and os.strerror(errno.ENOSPC) in err
     assert "Free space, then give the same command again" in err
     assert names(tmp_path / "run") == ["checkpoint_epoch_00001.pyth", "checkpoint_epoch_00002.pyth"]
     monkeypatch.undo()
@@ -138,16 +139,14 @@ def interrupted(run_tiny, monkeypatch, *pairs) -> None:
 def test_the_rest_of_an_epoch_is_never_other_videos(run_tiny, tmp_path, monkeypatch, change):
     interrupted(run_tiny, monkeypatch)
     code, _, err = run_tiny(*change)
-    assert code == 1 and "is from inside epoch 1" in err and f"{change[0]} was" in err and f"is {change[1]}" in err
+    assert code == 1 and "is from inside epoch 1" in err and f"{change[0]}: " in err and f"-> {change[1]}" in err
     assert "move checkpoint_epoch_00001_step_000001.pyth away" in err
 
 
 def test_between_epochs_a_change_is_said(run_tiny, tmp_path, trained):
     shutil.copytree(trained, tmp_path / "run")
     code, _, err = run_tiny("TRAIN.BATCH_SIZE", 6, "SOLVER.MAX_EPOCH", 3, "TEST.ENABLE", False)
-    assert (
-        code == 0 and "Since the checkpoint was made: TRAIN.BATCH_SIZE was 4 and is 6; steps of an epoch was 3" in err
-    )
+    assert code == 0 and "TRAIN.BATCH_SIZE: 4 -> 6; steps of an epoch: 3 ->" in err
     assert len([row for row in metrics(tmp_path / "run") if row["kind"] == "train"]) == 6 + 2, "the old ones stay"
 
 

@@ -86,14 +86,14 @@ def test_several_outputs(tmp_path, ensemble):
     assert "verb top-1" in out and "noun top-1" in out
     other = make_run(tmp_path / "other", 2, names=names | {"noun": ["door", "cup", "tap"]}, pairs=())
     code, _, err = ensemble(runs[0], other)
-    assert code == 1 and "class 0 of noun is 'cup' in the one and 'door' in the other" in err
+    assert code == 1 and "class 0 of noun is 'cup' " in err and "'door'" in err
 
 
 def test_incomplete_runs_are_averaged_and_not_final(tmp_path, ensemble):
     one = make_run(tmp_path / "one", 0, ids="abcde", missing="f")
     two = make_run(tmp_path / "two", 1)
     code, out, _ = ensemble(two, one)
-    assert code == 0 and "NOT FINAL, 1 videos missing" in out and "weight 1, 1 views, 1 videos missing" in out
+    assert code == 0 and "NOT FINAL, 1 video missing" in out and "weight 1, 1 view, 1 video missing" in out
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert (results["num_videos"], results["final"]) == (5, False)
     assert results["missing"] == {"f": f"it is missing in {one / 'scores.npz'}"}
@@ -102,9 +102,9 @@ def test_incomplete_runs_are_averaged_and_not_final(tmp_path, ensemble):
 @pytest.mark.parametrize(
     ("other", "sentence"),
     [
-        ({"ids": "abcdeg"}, "1 videos are only in the one and 1 only in the other (the first: f)"),
-        ({"ids": "abcde"}, "1 videos are only in the one and 0 only in the other (the first: f)"),
-        ({"labels": [0, 1, 2, 0, 2, 2]}, "1 videos have another label (the first: e, 1 and 2)"),
+        ({"ids": "abcdeg"}, "only in the one: 1, only in the other: 1 (the first: f)"),
+        ({"ids": "abcde"}, "only in the one: 1, only in the other: 0 (the first: f)"),
+        ({"labels": [0, 1, 2, 0, 2, 2]}, "1 video (the first: e, 1 and 2)"),
         ({"names": [*CLASSES, "more"]}, "their classes are 3 and 4"),
         ({"names": CLASSES[::-1]}, "the same classes in another order (fingerprints"),
         ({"names": {"verb": ["a", "b"], "noun": ["c"]}, "pairs": ()}, "their classes are 3 and 2 verb, 1 noun"),
@@ -120,7 +120,7 @@ def test_scores_that_are_not_numbers_are_refused(tmp_path, ensemble):
     one, two = make_run(tmp_path / "one"), make_run(tmp_path / "two")
     change(two, scores=lambda scores: np.where(np.arange(6)[:, None] == 3, np.nan, scores))
     code, _, err = ensemble(one, two)
-    assert code == 1 and f"{two / 'scores.npz'}: the scores of 1 videos are not numbers (the first: d)" in err
+    assert code == 1 and f"{two / 'scores.npz'}: the scores of 1 video are non-finite (the first: d)" in err
 
 
 def change(folder, **changes):

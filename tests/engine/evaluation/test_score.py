@@ -122,7 +122,7 @@ def test_clips_that_are_alike_are_said(scores_of, tmp_path):
 
 
 def test_several_crops_of_whole_frames_are_refused():
-    with pytest.raises(ConfigError, match=r"NUM_SPATIAL_CROPS is 3; with TEST.FULL_RESOLUTION True the one view"):
+    with pytest.raises(ConfigError, match=r"NUM_SPATIAL_CROPS.*3;.*TEST.FULL_RESOLUTION"):
         load_config(CFG, ["TEST.FULL_RESOLUTION", True, "TEST.NUM_SPATIAL_CROPS", 3])
 
 
@@ -141,7 +141,7 @@ def test_a_result_with_missing_videos_does_not_call_itself_final():
     assert results["final"] is False and results["missing"] == {"c": "c.webm: the file is cut off."}
     assert results["per_class"][2] == {"name": "z", "accuracy": None, "num_videos": 0}
     assert results["per_pair"] == [{"names": ["x", "y"], "choice": 100.0, "right_pair": 100.0, "num_videos": 2}]
-    assert format_summary(results).startswith("NOT FINAL, 1 videos missing: top-1 100.00 %")
+    assert format_summary(results).startswith("NOT FINAL, 1 video missing: top-1 100.00 %")
     assert "NOT FINAL" not in format_summary(results | {"num_missing": 0})
     json.loads(json.dumps(results, allow_nan=False))
 
@@ -158,7 +158,7 @@ def test_results_are_valid_json_where_a_pair_has_no_video():
 def test_scores_that_are_no_numbers_are_not_a_result():
     scores = np.eye(3)
     scores[1, 2] = np.nan
-    with pytest.raises(RunError, match=r"scores of 1 videos are not numbers \(the first: b\)"):
+    with pytest.raises(RunError, match=r"\b1 video\b.*\bb\b"):
         summarize(Scores(["a", "b", "c"], scores, np.array([0, 1, 2]), 1), ["x", "y", "z"], [])
 
 

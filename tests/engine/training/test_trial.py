@@ -121,15 +121,16 @@ def test_an_epoch_without_one_such_step_ends_in_a_sentence(run_tiny, tmp_path):
     assert code == 1 and "Not one step of epoch 1" in err and "Traceback" not in err, err
 
 
+AFR = ("ATTENTION.NAME", "W3", "ATTENTION.LOCATION", [[[]], [[0]], [[0]], [[]]], "ATTENTION.REFINE", "AFR")
+
+
 @pytest.mark.parametrize(
     ("overrides", "inexact"),
     [
         ((), ()),
         (("MODEL.ARCH", "i3d"), ("max_pool3d_with_indices",)),
-        (
-            ("ATTENTION.NAME", "W3", "ATTENTION.LOCATION", [[[]], [[0]], [[0]], [[]]], "ATTENTION.REFINE", "AFR"),
-            ("_adaptive_avg_pool3d",),
-        ),
+        (AFR, ()),
+        ((*AFR, "DATA.TRAIN_CROP_SIZE", 36), ("avg_pool3d", "_adaptive_avg_pool3d")),  # windows of several sizes
         (("ATTENTION.NAME", "GTA", "ATTENTION.LOCATION", [[[]], [[0]], [[]], [[]]]), ()),
     ],
 )

@@ -230,7 +230,7 @@ def test_an_unknown_option_is_answered_with_the_accepted_ones(name):
 
 
 def test_an_unknown_block_is_answered_with_the_known_ones():
-    with pytest.raises(ConfigError, match=r"ATTENTION\.NAME: nothing .* 'GTTA'\. Did you mean GTA") as fault:
+    with pytest.raises(ConfigError, match=r"ATTENTION\.NAME:.*'GTTA'\..*GTA") as fault:
         small_network({"ATTENTION.NAME": "GTTA", "ATTENTION.LOCATION": [[[]], [[0]], [[]], [[]]]})
     assert all(name in str(fault.value) for name in ATTENTION_REGISTRY.known())
 

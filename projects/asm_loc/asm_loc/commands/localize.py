@@ -52,14 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from slowfast_gta.config.load import load_config
     from slowfast_gta.engine.logging import setup_logging
     from slowfast_gta.files import write_whole
-    from slowfast_gta.inference.run_folder import check_plugins, config_of_run, find_weights
+    from slowfast_gta.inference.run_folder import config_of_run, find_weights
     from slowfast_gta.inference.videos import named_videos
 
     setup_logging()
-    chain = load_run(args.run)
+    chain = load_run(args.run, args.trust_plugins)
     path = config_of_run(args.network) if args.network.is_dir() else args.network
-    check_plugins([str(path)], args.trust_plugins)
-    cfg = load_config(path, ["NUM_GPUS", "auto"])
+    cfg = load_config(path, ["NUM_GPUS", "auto"], trust_plugins=args.trust_plugins)
     extractor = build_extractor(cfg, find_weights(args.weights, [str(path)], cfg.OUTPUT_DIR), chain.made_by)
     videos = named_videos(args.videos)
     if not args.no_video:

@@ -22,9 +22,9 @@ from torch import nn
 
 from slowfast_gta import distributed
 from slowfast_gta.distributed import LaunchConfig, LaunchContext
-from slowfast_gta.distributed.group import _reason_of_backend
-from slowfast_gta.distributed.launch import _own_gpu
+from slowfast_gta.distributed.member import _own_gpu
 from slowfast_gta.distributed.norms import SyncBatchNorm3d
+from slowfast_gta.distributed.process_group import _reason_of_backend
 from slowfast_gta.errors import ConfigError, Interrupted, RunError
 
 

@@ -8,7 +8,7 @@ import atexit, ctypes, os, sys
 libc = ctypes.CDLL(None)
 abort = ctypes.CFUNCTYPE(None)(os.abort)
 libc.__cxa_atexit(abort, None, None)
-from slowfast_gta.distributed import end_member, launch
+from slowfast_gta.distributed import end_member
 atexit.register(print, "closed in order")
 """
 
@@ -21,7 +21,7 @@ def _end(lines: str) -> subprocess.CompletedProcess:
 
 
 def test_a_member_of_a_group_ends_before_the_c_library_takes_it_down():
-    ended = _end("launch.__globals__['_left'].set()\nend_member(3)\nprint('never')")
+    ended = _end("end_member.__globals__['_left'].set()\nend_member(3)\nprint('never')")
     assert (ended.returncode, ended.stdout) == (3, "closed in order\n"), ended.stderr
 
 

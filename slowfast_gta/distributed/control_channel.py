@@ -1,8 +1,12 @@
-"""How processes that have met learn at once when one of them fails or is gone.
+"""The connections between processes, by which each learns at once when another one fails or is gone.
 
 Each process but 0 keeps one connection to process 0, of lines of JSON. A thread of each sends a beat every second and
 watches the other end: a fault that is reported, a connection that closes, a silence of `limit_sec` ends every process
 with the same sentence.
+
+Sockets, and not keys of torch's TCPStore: the kernel closes the connection of a killed process, and the others see it
+at once, while a stopped or swapped-out one keeps its own, and has `limit_sec` to answer. A store reports no client's
+end, so that both would be the same silence: docs/distributed.md.
 """
 
 import json
@@ -47,7 +51,7 @@ class Connection:
         try:
             message = json.loads(line)
         except ValueError:
-            raise ConnectionResetError from None  # no process of ours speaks so
+            raise ConnectionResetError from None  # no process of ours sends that
         if not isinstance(message, dict):
             raise ConnectionResetError
         return message
@@ -56,9 +60,9 @@ class Connection:
 class ControlChannel:
     """The connections of a process to the others: of process 0 to all, of each other one to process 0."""
 
-    def __init__(self, place: LaunchContext, others: dict[int, Connection], names: list[str], limit_sec: float):
+    def __init__(self, context: LaunchContext, others: dict[int, Connection], names: list[str], limit_sec: float):
         """names: of all processes, for people: "process 1 of 2 (node2, pid 77)"."""
-        self.place, self.others, self.names, self.limit_sec = place, others, names, limit_sec
+        self.context, self.others, self.names, self.limit_sec = context, others, names, limit_sec
         self.fault: dict | None = None  # {"rank", "reason", "exit_code"}: the first one that is known
         self._settling = threading.Lock()
         self._closing = threading.Event()
@@ -70,18 +74,18 @@ class ControlChannel:
         self._thread.start()
 
     def report(self, reason: str, exit_code: int) -> bool:
-        """Tell all others that this process ends and why; False where another one failed before."""
-        return self._settle({"rank": self.place.rank, "reason": reason, "exit_code": exit_code}, self.others)
+        """Send all others the reason why this process ends; False where another one failed before."""
+        return self._settle({"rank": self.context.rank, "reason": reason, "exit_code": exit_code}, self.others)
 
     def _settle(self, fault: dict, listeners: dict[int, Connection]) -> bool:
-        """Whether `fault` is the first one; then `listeners` are told."""
+        """Whether `fault` is the first one; then it is sent to `listeners`."""
         with self._settling:
             if self.fault is not None:
                 return False
             self.fault = fault
         self.send_all(listeners, fault=fault)
         for connection in listeners.values():
-            with suppress(OSError):  # a connection that ends with words unread on this side may lose its last ones
+            with suppress(OSError):  # a connection closed with unread messages on this side may lose its last ones
                 connection.socket.shutdown(socket.SHUT_WR)
         return True
 
@@ -120,7 +124,7 @@ class ControlChannel:
                     del self.others[rank]
                     return None
         except OSError:
-            # Its last words may be lost in a reset connection; who else has them tells all.
+            # Its last message may be lost in a reset connection; who else has it sends it to all.
             reason = (
                 "it exited without reporting an error; probably killed (out of memory? by NCCL after DIST_WAIT_SEC?), "
                 "or its machine failed"

@@ -1,0 +1,51 @@
+"""What each test video counts for a metric: what a bootstrap over videos draws from, as text that a kept record holds.
+
+Legend: V videos, in the order of their ids.
+"""
+
+import hashlib
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from slowfast_gta.engine.evaluation.metrics import both_ways, hits, pair_choices
+
+VIDEOS = "videos"  # a digest of the ids: two runs can be paired where it is the same
+_QUARTER = 25.0  # percent; what one video counts is a whole number of these
+_NOT_COUNTED = "-"
+
+
+def load_marks(folder: Path) -> dict[str, str]:
+    """{metric: V digits, quarters of what is right, "-" where a video does not count; VIDEOS: digest of the ids}.
+
+    From the scores.npz of a run; nothing where there is none, or where it has several outputs.
+    """
+    try:
+        with np.load(folder / "scores.npz", allow_pickle=False) as arrays:
+            found = {key: arrays[key] for key in arrays.files}
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return {}
+    if not {"video_id", "scores", "label"} <= set(found) or found["label"].ndim != 1:
+        return {}
+    order = np.argsort(found["video_id"])
+    scores, labels = found["scores"][order], found["label"][order]
+    values = {"top1": hits(scores, labels, 1).astype(float)}
+    pairs = [(int(a), int(b)) for a, b in found.get("reversed_pairs", np.empty((0, 2)))]
+    if pairs:
+        values["pairs.choice"] = pair_choices(scores, labels, pairs)
+        if "backwards_scores" in found:
+            values["order.both_ways"] = both_ways(scores, found["backwards_scores"][order], labels, pairs)
+    ids = "\n".join(map(str, found["video_id"][order]))
+    return {VIDEOS: hashlib.sha256(ids.encode()).hexdigest()[:16]} | {
+        metric: "".join(_NOT_COUNTED if np.isnan(one) else f"{round(4 * one)}" for one in value)
+        for metric, value in values.items()
+    }
+
+
+def values_of(marks: Mapping[str, str], metric: str) -> np.ndarray | None:
+    """(V,) percent, NaN where a video does not count; None where it is not known of each video."""
+    if metric not in marks:
+        return None
+    return np.array([np.nan if mark == _NOT_COUNTED else _QUARTER * int(mark) for mark in marks[metric]])
