@@ -4,15 +4,14 @@ The names in the authors' checkpoints are recalled, not checked: no file of thei
 does not fit is refused, so that nothing is ever loaded in the wrong place or left out silently.
 """
 
-import pickle
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from ma_lmm.loading import folder_digest
 from ma_lmm.models import VideoModel
 from slowfast_gta.errors import WeightsError
+from slowfast_gta.models.weights.read import load_torch_file
 
 TRAINED = ("qformer.", "query_tokens", "language_projection.", "frame_positions.", "vision_model.post_layernorm.")
 _AUTHORS = (
@@ -48,7 +47,7 @@ def load_trained(model: VideoModel, file: str | Path, base: Path | None = None) 
     base: the folder that `model` was loaded from; a checkpoint of ours names the one that it was trained on, and is
     refused on another, whose shapes may be the same.
     """
-    content = read_checkpoint(Path(file))
+    content = load_torch_file(Path(file))
     if base is not None:
         _check_base(content, Path(file), base)
     state = state_in(content, Path(file))
@@ -91,17 +90,6 @@ def _check_base(content: object, file: Path, base: Path) -> None:
             f"{file}: it was trained on the base {', '.join(map(str, trained_on))}, and {base} has other weights or "
             "another config.json. Name that folder."
         )
-
-
-def read_checkpoint(file: Path) -> object:
-    """What is in a checkpoint; nothing in the file is run."""
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise WeightsError(f"{file}: there is no such file.") from None
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as fault:
-        reason = str(fault).strip().splitlines()[0] if str(fault).strip() else type(fault).__name__
-        raise WeightsError(f"{file}: it cannot be read as tensors alone: {reason}") from None
 
 
 def state_in(content: object, file: Path) -> dict[str, Tensor]:
