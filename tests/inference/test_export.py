@@ -259,13 +259,14 @@ _EXPORTED: set[str] = set()
 
 
 def _narrowed(path):
-    """The config at the smallest width whose channels its groups divide."""
+    """The config at the smallest width whose channels its groups divide, of small pictures."""
+    small = ["DATA.PATH_TO_DATA_DIR", "", "DATA.TRAIN_CROP_SIZE", 64, "DATA.TEST_CROP_SIZE", 64]
     for width in (8, 16, 32):
         try:
-            return load_config(path, ["RESNET.WIDTH_PER_GROUP", width, "DATA.PATH_TO_DATA_DIR", ""])
+            return load_config(path, [*small, "RESNET.WIDTH_PER_GROUP", width])
         except ConfigError as fault:
             assert all(key.startswith("ATTENTION.OPTIONS") for key in fault.keys), fault
-    return load_config(path, ["DATA.PATH_TO_DATA_DIR", ""])
+    return load_config(path, small)
 
 
 @needs_onnx
