@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.queues import Queue
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 import cv2
@@ -18,6 +18,7 @@ import cv2
 # A terminal sends the first to every process of a run, a cluster all of them: to end is the main process's business.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 _LAST_CLIPS_SEC = 30.0  # what a worker that is told to end continues for: the main process may need its step's clips
+_LAST_BREATH_SEC = 5.0  # between the end of a killed process's connections and its own
 
 
 def start_method(preload: str = "slowfast_gta.loading.clips") -> Any:
@@ -55,7 +56,19 @@ def start_worker(number: int) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     cv2.setNumThreads(0)
     setattr(Queue, "_on_queue_feeder_error", staticmethod(_end_at_lost_batch))  # noqa: B010 - it has no public name
+    sys.excepthook = _on_fault_of_a_thread
     threading.Thread(target=end_with_main_process, daemon=True).start()
+
+
+def _on_fault_of_a_thread(kind: type[BaseException], fault: BaseException, trace: TracebackType | None) -> None:
+    """The thread of multiprocessing that hands batches over prints its faults by this. A connection that broke off
+    because the main process was killed is none of the worker's: it ends with it, without a traceback."""
+    main = multiprocessing.parent_process()
+    if main is not None and issubclass(kind, (ConnectionError, EOFError)):
+        main.join(_LAST_BREATH_SEC)
+        if not main.is_alive():
+            os._exit(1)
+    sys.__excepthook__(kind, fault, trace)
 
 
 def _end_at_lost_batch(fault: Exception, batch: object) -> None:

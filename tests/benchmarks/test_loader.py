@@ -103,7 +103,8 @@ def test_the_command_says_what_was_timed(video, capsys):
     for split, unit, clips in (("test", "s_per_video", 9), ("train", "s_per_clip", 1)):
         found = answer["files"][0][split]
         assert found["speedup"] == pytest.approx(answer[f"{split}_speedup"])
-        assert all(value > 0 for key in ("ms_per_clip", "plain_ms_per_clip") for value in found[key].values())
+        for key in ("ms_per_clip", "plain_ms_per_clip"):  # decoding is a difference, at least 0
+            assert min(found[key].values()) >= 0 and found[key]["transform"] > 0
         assert answer[f"{split}_clips_per_s"] == pytest.approx(clips / answer[f"{split}_{unit}"])
     before = torch.get_num_threads()
     assert run_command("benchmark", ["loader", "--files", str(video), "--pairs", "1", "--feed", "1e9", *small]) == 0

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -106,7 +107,7 @@ def test_changed_keys_are_listed_with_both_values(run_tiny, tmp_path):
     assert run_tiny(*few)[0] == 0
     code, _, err = run_tiny(*few, "SOLVER.MAX_EPOCH", 2, "SOLVER.BASE_LR", 0.25, "TRAIN.BATCH_SIZE", 3)
     assert code == 0
-    changed = [line.strip() for line in err.splitlines() if "->" in line]
+    changed = [line.strip() for line in err.splitlines() if re.fullmatch(r" *[A-Z.]+[A-Z_.]*: \S+ -> \S+", line)]
     assert sorted(changed) == ["SOLVER.BASE_LR: 0.01 -> 0.25", "SOLVER.MAX_EPOCH: 1 -> 2", "TRAIN.BATCH_SIZE: 4 -> 3"]
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     steps = [row["step"] for row in rows if row["kind"] == "train"]
