@@ -260,7 +260,9 @@ _EXPORTED: set[str] = set()
 
 def _narrowed(path):
     """The config at the smallest width whose channels its groups divide, of small pictures."""
-    small = ["DATA.PATH_TO_DATA_DIR", "", "DATA.TRAIN_CROP_SIZE", 64, "DATA.TEST_CROP_SIZE", 64]
+    data = load_config(path, ["DATA.PATH_TO_DATA_DIR", ""]).DATA
+    small = ["DATA.PATH_TO_DATA_DIR", "", "DATA.TRAIN_CROP_SIZE", min(64, data.TRAIN_CROP_SIZE)]
+    small += ["DATA.TEST_CROP_SIZE", min(64, data.TEST_CROP_SIZE)]
     for width in (8, 16, 32):
         try:
             return load_config(path, [*small, "RESNET.WIDTH_PER_GROUP", width])
