@@ -30,7 +30,11 @@ def whole_file(path: str | Path, mode: str = "wb", synced: bool = False, shared:
             if synced:
                 file.flush()
                 os.fsync(file.fileno())
-        rename_synced(temporary, path) if synced else temporary.replace(path)
+        try:
+            rename_synced(temporary, path) if synced else temporary.replace(path)
+        except FileNotFoundError:
+            if not (shared and path.exists()):  # another process wrote the file, and removed this one as a leftover
+                raise
     except BaseException:
         with contextlib.suppress(OSError):  # the folder itself may be what is wrong
             temporary.unlink()
@@ -41,6 +45,13 @@ def write_whole(path: str | Path, content: str | bytes, shared: bool = False) ->
     """Write `content` as the file `path`, text as UTF-8, whole or not at all. Raises OSError where it cannot."""
     with whole_file(path, shared=shared) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left of writing `shared` files below `folder` that others have written since."""
+    for left in folder.rglob(f"*.*{UNFINISHED}"):
+        if left.with_suffix("").with_suffix("").is_file():  # NAME.PROCESS.tmp beside NAME
+            left.unlink(missing_ok=True)
 
 
 def rename_synced(temporary: Path, path: Path) -> None:

@@ -56,3 +56,15 @@ def test_what_a_killed_process_left_is_written_over(tmp_path):
 def test_a_folder_that_is_gone_is_an_error_of_the_disk(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_whole(tmp_path / "no" / "a.txt", "x")
+
+
+def test_a_shared_file_that_another_process_has_written_is_no_fault(tmp_path):
+    with whole_file(tmp_path / "a", shared=True) as file:
+        file.write(b"same")
+        (tmp_path / "a").write_bytes(b"same")
+        (left,) = tmp_path.glob("*.tmp")
+        left.unlink()
+    assert (tmp_path / "a").read_bytes() == b"same"
+    with pytest.raises(FileNotFoundError), whole_file(tmp_path / "b", shared=True):
+        (left,) = tmp_path.glob("*.tmp")
+        left.unlink()

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from slowfast_gta.class_names import fingerprint
 from slowfast_gta.errors import ConfigError, DataError
-from slowfast_gta.files import file_lock, write_whole
+from slowfast_gta.files import file_lock, remove_leftovers, write_whole
 from slowfast_gta.inference.feature_files import DTYPES, FORMATS, import_h5py, save_features
 from slowfast_gta.inference.features import FeatureExtractor, VideoFeatures
 from slowfast_gta.inference.videos import NamedVideo
@@ -131,6 +131,7 @@ class FeatureFolder:
     def write_manifest(self) -> None:
         """manifest.jsonl and failed.jsonl from all records that there are, whoever wrote them."""
         with self._locked():
+            remove_leftovers(self.folder)
             records = [_read_json(path) for path in (self.folder / RECORDS).rglob("*.json")]
             records = sorted((one for one in records if one), key=lambda record: record["video"])
             for name, chosen in ((MANIFEST, [r for r in records if "error" not in r]), (FAILED, _failed(records))):

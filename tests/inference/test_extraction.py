@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -213,6 +214,18 @@ def test_a_row_for_each_frame_two_a_second(weights, videos, tmp_path):
 
 def test_killed_and_called_again(whole, weights, videos, tmp_path):
     kill_and_go_on(whole, weights, videos, tmp_path, num_kills=2)
+
+
+def test_what_a_killed_process_left_of_a_file_is_removed(whole, weights, videos, tmp_path):
+    output = tmp_path / "out"
+    shutil.copytree(whole, output)
+    (output / "v2.npz.9743.tmp").write_bytes(b"half of it")
+    (output / "more" / "v0.npz.12.tmp").write_bytes(b"")
+    (output / "v9.npz.12.tmp").write_bytes(b"of a video that another process is at")
+    extract(weights, videos, output, *WINDOWS)
+    assert [path.name for path in output.rglob("*.tmp")] == ["v9.npz.12.tmp"]
+    (output / "v9.npz.12.tmp").unlink()
+    assert digests(output) == digests(whole)
 
 
 @pytest.mark.slow
