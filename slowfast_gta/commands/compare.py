@@ -17,7 +17,7 @@ from slowfast_gta.commands.submit import (
     slurm_parameters,
     submit,
 )
-from slowfast_gta.config.arguments import CommandParser, as_called
+from slowfast_gta.config.arguments import CommandParser, add_trust_argument, as_called
 from slowfast_gta.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs-dir", metavar="DIR", help="where the runs are (default: OUTPUT/runs)")
     parser.add_argument("--keep", metavar="DIR", help="copy finished results here; what is here is not run again")
     parser.add_argument("--no-run", action="store_true", help="run nothing: the tables of what is finished")
-    parser.add_argument("--trust-plugins", action="store_true", help="import PLUGINS of a run that is not yours")
+    add_trust_argument(parser)
     parser.add_argument("--page", metavar="FILE", help="write the results into this page too, as docs/evidence.md")
     parser.add_argument("--one-recipe", action="store_true", help="leave out the tables' LEARNING_RATES")
     parser.add_argument(

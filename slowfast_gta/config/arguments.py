@@ -88,12 +88,17 @@ def add_config_arguments(
         default=[],
         help="keys with new values, over the files'; the word --opts itself may be left out",
     )
-    parser.add_argument(
-        "--trust-plugins", action="store_true", help="import PLUGINS, which are code, of a run that is not yours"
-    )
+    add_trust_argument(parser)
     if not parser.epilog:
         parser.formatter_class = argparse.RawDescriptionHelpFormatter
         parser.epilog = _EXAMPLES
+
+
+def add_trust_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds --trust-plugins: what `load_config` is given as trust_plugins."""
+    parser.add_argument(
+        "--trust-plugins", action="store_true", help="import PLUGINS, which are code, of a run that is not yours"
+    )
 
 
 def add_network_arguments(parser: argparse.ArgumentParser) -> None:
@@ -163,7 +168,7 @@ def check_output(output: Path | None, inputs: Iterable[str | Path]) -> None:
         return
     for name in inputs:
         if Path(name).exists() and output.samefile(name):
-            raise ConfigError(f"--output is {name}, which is what is read: name another file.")
+            raise ConfigError(f"{output} would be written over, and is what is read: name another --output.")
 
 
 @contextlib.contextmanager

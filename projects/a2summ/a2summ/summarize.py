@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
+from slowfast_gta.config.arguments import check_output
 from slowfast_gta.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -177,10 +178,8 @@ _TEXT_FILES = ("key_sentences.txt", "key_sentences.srt", "summary.srt")  # with 
 
 
 def _check(request: Request) -> None:
-    written = {(request.output / name).resolve() for name in (*_FILES, *_TEXT_FILES)}
-    for given in (request.video, request.transcript):
-        if given is not None and given.resolve() in written:
-            raise ConfigError(f"{given} would be overwritten by the summary. Name another --output.")
+    for name in (*_FILES, *_TEXT_FILES):
+        check_output(request.output / name, [given for given in (request.video, request.transcript) if given])
     if request.num_sentences is not None and request.num_sentences < 1:
         raise ConfigError(f"--sentences {request.num_sentences}: wanted 1 or more.")
     if not np.isfinite(request.offset_sec):

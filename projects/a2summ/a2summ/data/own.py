@@ -35,6 +35,7 @@ from slowfast_gta.files import whole_file
 
 logger = logging.getLogger("slowfast_gta")
 
+_TORN = (OSError, ValueError, KeyError, EOFError, BadZipFile)  # what np.load and its keys raise of a file that is
 _VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".m4v", ".avi")
 
 
@@ -134,7 +135,7 @@ def _stored_made_of(path: Path) -> str | None:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return str(stored["made_of"])
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+    except _TORN:
         return None
 
 
@@ -204,7 +205,7 @@ def _read_sample(folder: Path, name: str, segments: list[Segment], budget: float
     try:
         with np.load(path, allow_pickle=False) as stored:
             times_sec, frames, sentences, spans = (stored[key] for key in ("times_sec", "frames", "sentences", "spans"))
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as fault:
+    except _TORN as fault:
         raise DataError(f"{path}: cannot be read ({fault}). Remove it, and it will be computed again.") from None
     if not segments:
         raise DataError(f"{name}: is in splits.yml and has no row in annotations.csv.")

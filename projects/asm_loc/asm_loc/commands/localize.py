@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slowfast_gta.errors import ConfigError, DataError
+from slowfast_gta.config.arguments import add_trust_argument, check_output
+from slowfast_gta.errors import DataError
 
 if TYPE_CHECKING:
     from asm_loc.localization import Chain, Localized
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--min-score", type=float, default=0.1, metavar="S", help="of the segments that are shown (default: 0.1)"
     )
     parser.add_argument("--no-video", action="store_true", help="write no .mp4")
-    parser.add_argument("--trust-plugins", action="store_true", help="import PLUGINS of a run that is not yours")
+    add_trust_argument(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     args = parser.parse_args(arguments)
 
@@ -62,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     extractor = build_extractor(cfg, find_weights(args.weights, [str(path)], cfg.OUTPUT_DIR), chain.made_by)
     videos = named_videos(args.videos)
     if not args.no_video:
-        _check_nothing_is_overwritten(videos, args.output)
+        for video in videos:
+            check_output(_beside(args.output / video.name, ".mp4"), [other.path for other in videos])
     done, failed, detections = [], {}, {}
     for video in videos:
         try:
@@ -127,15 +129,6 @@ def _leave(
     }
     write_whole(_beside(base, ".json"), to_json(document))
     return document
-
-
-def _check_nothing_is_overwritten(videos: Sequence["NamedVideo"], output: Path) -> None:
-    """Raises ConfigError where the annotated video would overwrite one of the videos given."""
-    sources = {Path(video.path).resolve() for video in videos}
-    for video in videos:
-        target = _beside(output / video.name, ".mp4")
-        if target.resolve() in sources:
-            raise ConfigError(f"{target} would be overwritten by its annotated copy. Name another --output.")
 
 
 def _beside(base: Path, suffix: str) -> Path:
