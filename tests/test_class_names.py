@@ -35,7 +35,7 @@ def other_order(ssv2, tmp_path):
     return folder
 
 
-def test_fingerprints_tell_names_and_order():
+def test_fingerprints_depend_on_names_and_order():
     names = ["a", "b", "c"]
     assert fingerprint(names) == fingerprint(tuple(names)) and len(fingerprint(names)) == 12
     others = (["b", "a", "c"], ["a", "b"], ["a", "b", "d"], ["ab", "c"], {"verb": names}, {"noun": names})
@@ -72,7 +72,7 @@ def test_a_run_writes_the_fingerprint(trained):
     assert written == {fingerprint(CLASSES)}
 
 
-def test_check_weights_says_the_fingerprint(trained, capsys):
+def test_check_weights_prints_the_fingerprint(trained, capsys):
     file = list_checkpoints(trained)[-1][1]
     assert run_command("check_weights", [str(file), "--cfg", str(trained / "config.yaml"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["class_fingerprint"] == fingerprint(CLASSES)
@@ -85,9 +85,9 @@ def test_testing_on_another_order_is_refused(run_tiny, trained, other_order):
     assert f"class 0 is '{CLASSES[0]}' in the file and '{CLASSES[2]}' in the data set, the same classes in" in err
     assert fingerprint(CLASSES) in err and "TRAIN.CHECKPOINT_OTHER_CLASSES keep" in err
     code, _, err = run_tiny(*where, "TRAIN.CHECKPOINT_OTHER_CLASSES", "renew", data=other_order)
-    assert code == 1 and "answers would be of the wrong classes" in err, "a test has no use for a new classifier"
+    assert code == 1 and "TRAIN.CHECKPOINT_OTHER_CLASSES" in err, "a test has no use for a new classifier"
     code, _, err = run_tiny(*where, "TRAIN.CHECKPOINT_OTHER_CLASSES", "keep", data=other_order)
-    assert code == 0 and "keep takes the classifier as it is" in err
+    assert code == 0 and "CHECKPOINT_OTHER_CLASSES keep" in err
 
 
 def test_going_on_with_another_order_is_refused(run_tiny, trained, other_order, tmp_path):
@@ -104,16 +104,16 @@ def test_training_from_weights_for_other_classes(trained, other_order):
         cfg = load_config(CFG, [*TINY, "TRAIN.CHECKPOINT_OTHER_CLASSES", policy])
         return load_weights_for(cfg, build_model(cfg), file, fine_tune=True, class_names=class_names)
 
-    with pytest.raises(WeightsError, match=r"class 0 is .*renew starts a training with a new one"):
+    with pytest.raises(WeightsError, match=r"class 0 is .*renew"):
         load("refuse")
     assert load("refuse", CLASSES).new == load("keep").new == []
     renewed = load("renew")
     assert sorted(renewed.new) == ["head.projection.bias", "head.projection.weight"]
-    assert "renew starts with a new classifier" in str(renewed)
+    assert "renew" in str(renewed)
     assert load("renew", CLASSES).new == []
 
 
-def test_a_classifier_of_another_size_is_new_without_a_word(trained, tmp_path):
+def test_a_classifier_of_another_size_is_new_without_a_warning(trained, tmp_path):
     cfg = load_config(CFG, [*TINY, "MODEL.NUM_CLASSES", 5])
     foreign = weights_file(tmp_path / "foreign.pyth", load_config(CFG, TINY))
     for file in (list_checkpoints(trained)[-1][1], foreign):
@@ -121,7 +121,7 @@ def test_a_classifier_of_another_size_is_new_without_a_word(trained, tmp_path):
         assert len(report.new) == 2 and report.notes == []
 
 
-def test_files_without_names_are_loaded_and_that_is_said(tmp_path):
+def test_files_without_names_are_loaded_with_a_warning(tmp_path):
     cfg = load_config(CFG, TINY)
     path = weights_file(tmp_path / "foreign.pyth", cfg)
     report = load_weights_for(cfg, build_model(cfg), path, fine_tune=False, class_names=CLASSES)

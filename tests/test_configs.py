@@ -21,7 +21,7 @@ def each(paths: list[Path]):
 
 
 @each(CONFIGS)
-def test_it_loads_builds_and_answers(path):
+def test_it_loads_builds_and_runs(path):
     """At its full size, without memory: shapes only."""
     cfg = load_config(path)
     with torch.device("meta"):

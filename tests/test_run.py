@@ -27,7 +27,7 @@ def test_and_nothing_that_is_not_there(tmp_path, trained):
     ]
 
 
-def test_run_net_says_it(run_tiny, tmp_path):
+def test_run_net_reports_it(run_tiny, tmp_path):
     code, _, err = run_tiny("TEST.ENABLE", False, "SOLVER.MAX_EPOCH", 1)
     assert code == 0 and f"Run outputs: {tmp_path / 'run'}" in err
     assert f"  checkpoint  {tmp_path / 'run' / 'checkpoints' / 'checkpoint_epoch_00001.pyth'}" in err

@@ -63,7 +63,7 @@ def test_each_stage_has_the_files_config_and_what_differs_in_it(tmp_path):
 
 
 @pytest.mark.parametrize("name", IDENTITIES)
-def test_at_the_first_step_of_stage_two_the_answers_are_the_backbones(name, tmp_path):
+def test_at_the_first_step_of_stage_two_the_outputs_are_the_backbones(name, tmp_path):
     places = ["ATTENTION.NAME", name, "ATTENTION.LOCATION", LOCATION]
     backbone = build_model(load_config(CFG, [*TINY]))
     torch.save({"model_state": backbone.state_dict()}, tmp_path / "backbone.pyth")
@@ -93,7 +93,7 @@ def test_inserted_blocks_learn_faster_where_asked():
         ("all", lambda name: True),
     ],
 )
-def test_frozen_batch_norms_are_those_that_the_word_says(which, frozen):
+def test_the_keyword_selects_which_batch_norms_are_frozen(which, frozen):
     network = tiny()
     kept = set(map(id, freeze_norms(network, which)))
     for name, module in network.named_modules():
@@ -193,7 +193,7 @@ def model_state(path) -> dict[str, torch.Tensor]:
     return torch.load(path, weights_only=True)["model_state"]
 
 
-def test_a_run_stopped_in_stage_two_goes_on_there_and_ends_the_same(run_stages, tmp_path, monkeypatch):
+def test_a_run_stopped_in_stage_two_resumes_there_and_ends_the_same(run_stages, tmp_path, monkeypatch):
     stages = {**TWO, "mimic": {"START_FROM": "gta", "TEACHER": "gta"}}
     whole = run_stages(stages).rename(tmp_path / "whole")
     assert (whole / "mimic" / "results.json").exists()
@@ -233,7 +233,7 @@ def test_stages_of_a_projects_own_keys_are_trained_with_them(tmp_path, monkeypat
     assert margins == [None, 2.0]
 
 
-def test_a_finished_backbone_takes_the_place_of_its_stage(run_stages, tmp_path):
+def test_a_finished_backbone_replaces_its_stage(run_stages, tmp_path):
     backbone = build_model(load_config(CFG, TINY))
     torch.save({"model_state": backbone.state_dict()}, tmp_path / "zoo.pyth")
     stages = {**TWO, "gta": {"START_FROM": "backbone", "TRAIN": {"FREEZE_BACKBONE": True}}}

@@ -50,7 +50,7 @@ PHRASES = {  # what stood there: what stands there now
 
 
 @pytest.mark.parametrize("phrase", PHRASES)
-def test_a_phrase_of_before_is_gone(phrase):
+def test_a_former_phrase_is_gone(phrase):
     """Wherever lines break, and behind comment signs and quotes."""
     words = re.compile(r"[\s\"'#f]+".join(map(re.escape, phrase.split())), re.IGNORECASE)
     found = [str(path.relative_to(ROOT)) for path in TEXTS if words.search(path.read_text(encoding="utf-8"))]

@@ -33,7 +33,7 @@ def test_what_answers_otherwise_is_not_timed():
     assert found["largest_difference"] == 0 and found["speedup"] > 0
 
 
-def test_wrong_words_are_sentences(capsys, monkeypatch):
+def test_wrong_words_are_refused(capsys, monkeypatch):
     def none(name, *rest, real=against.importlib.import_module):
         if name in ("openvino", "onnxruntime"):
             raise ImportError(name)

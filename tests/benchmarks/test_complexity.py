@@ -130,6 +130,6 @@ def test_figures_printed_without_decimals_round_to_the_same(row):
     assert round(build_complexity(load_config(ROOT / row.config))["gmacs"]) == row.gmacs
 
 
-def test_the_other_rows_say_why_they_differ():
+def test_the_other_rows_state_why_they_differ():
     assert len(PAPER_TABLE) == 21
     assert all(len(row.note) > 20 for row in PAPER_TABLE if row not in EXACT)

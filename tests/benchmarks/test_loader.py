@@ -95,7 +95,7 @@ def video(tmp_path_factory):
     return write_video(tmp_path_factory.mktemp("videos") / "a.mp4", 60)
 
 
-def test_the_command_says_what_was_timed(video, capsys):
+def test_the_command_prints_what_was_timed(video, capsys):
     small = keys("--cfg", CFG, *SMALL)
     assert run_command("benchmark", ["loader", "--files", str(video), "--pairs", "2", "--json", *small]) == 0
     answer = json.loads(capsys.readouterr().out)

@@ -17,7 +17,7 @@ NETWORKS = {"SSv1/R2D50": [], "SSv1/R2D50_TSM": [], "Kinetics/SLOWFAST_8x8_R50":
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("attention", ["none", "GTA", "NL"])
-def test_the_plain_form_answers_the_same(name, attention):
+def test_the_plain_form_gives_the_same_scores(name, attention):
     cfg = build_variant(load_config(ROOT / f"configs/{name}.yaml", [*SMALL, *NETWORKS[name]]), attention)
     torch.manual_seed(0)
     network = build_model(cfg).double().eval()

@@ -23,6 +23,6 @@ def test_two_processes_are_timed_beside_one():
         ([], "benchmark scaling needs --cfg FILE"),
     ],
 )
-def test_what_cannot_be_timed_is_a_sentence(capsys, words, said):
+def test_what_cannot_be_timed_is_refused(capsys, words, said):
     assert run_command("benchmark", ["scaling", *words]) == 2
     assert said in capsys.readouterr().err

@@ -36,7 +36,7 @@ def parser(tmp_path, monkeypatch):
         "--cfg a.yaml --num_shards 2 --cfg b.yaml TRAIN.BATCH_SIZE 3 SOLVER.MAX_EPOCH 7",
     ],
 )
-def test_files_and_overrides_are_told_apart(parser, line):
+def test_files_and_overrides_are_distinguished(parser, line):
     args = parse_arguments(parser, line.split())
     assert args.num_shards == 2
     configs = load_configs(args)
@@ -73,7 +73,7 @@ def test_flags_of_the_tool_come_last(parser):
         ("--cfg a.yaml TRAIN.BATCHSIZE 8", "TRAIN.BATCHSIZE is not a key. Did you mean TRAIN.BATCH_SIZE?"),
     ],
 )
-def test_wrong_use_is_a_sentence(parser, line, told):
+def test_wrong_use_is_refused(parser, line, told):
     with pytest.raises(ConfigError) as caught:
         load_configs(parse_arguments(parser, line.split()))
     assert told in str(caught.value) and caught.value.exit_code == 2

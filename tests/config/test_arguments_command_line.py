@@ -27,7 +27,7 @@ def test_version_and_list(monkeypatch, capsys):
     assert all((ROOT / line).is_file() for line in out.splitlines()) and out.splitlines() == list_configs()
 
 
-def test_each_command_says_them_too(capsys):
+def test_each_command_prints_them_too(capsys):
     assert run_command("predict", ["--list"]) == 0 and capsys.readouterr().out.splitlines() == list_configs()
     assert run_command("run_net", ["--version"]) == 0 and capsys.readouterr().out.startswith("slowfast_gta ")
 
@@ -35,7 +35,7 @@ def test_each_command_says_them_too(capsys):
 @pytest.mark.parametrize(
     "line", [["-m", "slowfast_gta", "--list"], ["-m", "slowfast_gta", "--help"], ["tools/run_net.py", "--list"]]
 )
-def test_a_reader_that_has_gone_costs_no_traceback(line):
+def test_a_closed_reader_causes_no_traceback(line):
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run([sys.executable, *line], cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, timeout=120)

@@ -140,7 +140,7 @@ def test_right_configs_have_no_faults(changes):
     ],
     ids=lambda value: str(value)[:60],
 )
-def test_wrong_configs_are_told(changes, told):
+def test_wrong_configs_are_refused(changes, told):
     faults = check_config(config(changes))
     assert any(told in fault.text for fault in faults), faults
     for fault in faults:
@@ -169,7 +169,7 @@ def path_faults(changes: dict, splits=("train", "val", "test")) -> list[str]:
     return str(told.value).splitlines()
 
 
-def test_missing_folders_are_told_together(tmp_path):
+def test_missing_folders_are_reported_together(tmp_path):
     (tmp_path / "something").mkdir()
     (tmp_path / "file").touch()
     assert "DATA.PATH_TO_DATA_DIR is not set" in path_faults({"OUTPUT_DIR": str(tmp_path)})[0]
@@ -193,7 +193,7 @@ def test_folders_that_are_there_pass_and_output_need_not_exist(tmp_path):
     assert not (tmp_path / "a").exists()
 
 
-def test_output_that_cannot_be_written_is_told(tmp_path, monkeypatch):
+def test_output_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
     [fault] = path_faults({"DATA.PATH_TO_DATA_DIR": str(tmp_path), "OUTPUT_DIR": str(tmp_path / "run")})
     assert f"nothing can be written in {tmp_path}" in fault

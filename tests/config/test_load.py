@@ -75,7 +75,7 @@ def test_missing_config_gives_near_names(write):
         load_config(".")
 
 
-def test_packaged_config_is_found_from_anywhere_and_said(write, caplog):
+def test_packaged_config_is_found_from_anywhere_and_logged(write, caplog):
     name = next(path for path in packaged_configs().rglob("*.yaml") if "SSv2" in path.parts)
     cfg = load_config(Path("configs") / name.relative_to(packaged_configs()))
     assert cfg.TRAIN.DATASET == "SSv2"
@@ -160,7 +160,7 @@ def test_yaml_numbers_that_yaml_takes_for_text(write):
         ("DATA.SAMPLING", "segments", "one of dense, segment"),
     ],
 )
-def test_wrong_type_or_choice_says_what_is_allowed(write, key, value, allowed):
+def test_wrong_type_or_choice_lists_what_is_allowed(write, key, value, allowed):
     [fault] = faults_of("base.yaml", [key, value])
     assert fault.startswith(f"command line: {key} must be {allowed}") and repr(value) in fault
 
@@ -201,7 +201,7 @@ def test_all_faults_come_in_one_report_with_their_lines(write):
         assert any(fault.startswith(start) for fault in faults), start
 
 
-def test_faults_of_a_file_stand_in_the_order_of_its_lines(write):
+def test_faults_of_a_file_are_in_the_order_of_its_lines(write):
     path = write("bad.yaml", "_BASE_: base.yaml\nTRAIN: {DATASET: SSV2}\nFOO: 1\nSOLVER: {STEPS: 5}\n")
     assert [fault.partition(": ")[0] for fault in faults_of(path)] == ["bad.yaml:2", "bad.yaml:3", "bad.yaml:4"]
 
@@ -223,12 +223,12 @@ def test_a_fault_is_not_explained_twice(write):
         ("LOG_PERIOD: 1\nLOG_PERIOD: 2\n", "bad.yaml:2: LOG_PERIOD is already set in line 1 of this file"),
     ],
 )
-def test_malformed_yaml_is_a_sentence(write, text, told):
+def test_malformed_yaml_is_refused(write, text, told):
     assert any(fault.startswith(told) for fault in faults_of(write("bad.yaml", text)))
 
 
 @pytest.mark.parametrize("content", [b"\x1a\x45\xdf\xa3", b"\xff\xd8\xff"])
-def test_a_file_that_is_no_text_is_a_sentence(write, tmp_path, content):
+def test_a_file_that_is_no_text_is_refused(write, tmp_path, content):
     (tmp_path / "video.yaml").write_bytes(content)
     assert faults_of("video.yaml")[0].startswith("video.yaml: this is no text file")
 

@@ -47,7 +47,7 @@ def test_a_path_is_resolved_once(here, key, value, place):
     assert value_of(load_config(here / "it.yaml"), key) == str(here / place)
 
 
-def test_a_saved_config_is_for_the_same_places_from_everywhere(here, monkeypatch):
+def test_a_saved_config_names_the_same_folders_from_everywhere(here, monkeypatch):
     cfg = load_config(here / "mine.yaml", ["OUTPUT_DIR", "run", "DATA.PATH_PREFIX", "~/videos"])
     save_config(cfg, here / "saved.yaml")
     monkeypatch.chdir(here)
@@ -74,14 +74,14 @@ def test_empty_paths_stay_empty_but_output_dir(here):
     assert str(here / "work" / "runs" / "mine") == cfg.OUTPUT_DIR
 
 
-def test_pyslowfasts_dot_is_the_default_and_said(here, caplog):
+def test_pyslowfasts_dot_is_the_default_and_logged(here, caplog):
     (here / "theirs.yaml").write_text("_BASE_: mine.yaml\nOUTPUT_DIR: .\n")
     assert str(here / "work" / "runs" / "theirs") == load_config(here / "theirs.yaml").OUTPUT_DIR
     assert "runs/theirs" in caplog.text
     assert str(here / "work") == load_config(here / "theirs.yaml", ["OUTPUT_DIR", "."]).OUTPUT_DIR
 
 
-def test_an_older_run_in_the_working_directory_goes_on_there(here, caplog):
+def test_an_older_run_in_the_working_directory_resumes_there(here, caplog):
     (here / "theirs.yaml").write_text("_BASE_: mine.yaml\nOUTPUT_DIR: .\n")
     (here / "work" / "checkpoints").mkdir()
     (here / "work" / "checkpoints" / "checkpoint_epoch_00001.pyth").touch()

@@ -90,7 +90,7 @@ def test_options_can_be_given_together(write, some):
     assert attention("ATTENTION.OPTIONS", some)[2] == {"HEADS": "ccmh", "GROUPS": 4}
 
 
-def test_a_refinement_goes_with_its_block(write, caplog):
+def test_a_refinement_is_removed_with_its_block(write, caplog):
     write(w3="_BASE_: gta.yaml\nATTENTION: {NAME: W3, REFINE: AFR}\n")
     assert load_config("w3.yaml").ATTENTION.REFINE == "AFR"
     assert load_config("w3.yaml", ["ATTENTION.NAME", "NL"]).ATTENTION.REFINE == "none"

@@ -38,7 +38,7 @@ def networks(cfg) -> None:
     "path",
     [pytest.param(path, marks=[] if name_of(path) in QUICK else pytest.mark.slow, id=name_of(path)) for path in YAMLS],
 )
-def test_it_builds_or_a_sentence_says_why_not(path):
+def test_it_builds_or_a_message_explains_why_not(path):
     placed = any(map(any, load_config(path).ATTENTION.LOCATION))
     for block in BLOCKS:
         try:

@@ -45,7 +45,7 @@ def load(tmp_path):
     return load_text
 
 
-def test_c2d_without_pools_is_2d_and_said(load, caplog):
+def test_c2d_without_pools_is_2d_and_logged(load, caplog):
     cfg = load(NOPOOL)
     assert (cfg.MODEL.MODEL_NAME, cfg.MODEL.ARCH) == ("ResNet", "2d")
     assert (cfg.TRAIN.DATASET, cfg.TEST.DATASET) == ("Kinetics", "Kinetics")
@@ -53,14 +53,14 @@ def test_c2d_without_pools_is_2d_and_said(load, caplog):
     assert caplog.text.count("ResNet_nopool") == 1 and "theirs.yaml:1: TRAIN.DATASET kinetics" in caplog.text
 
 
-def test_ssv2_is_sampled_in_segments_and_unused_rates_are_said(load, caplog):
+def test_ssv2_is_sampled_in_segments_and_unused_rates_are_logged(load, caplog):
     cfg = load(SSV2)
     assert (cfg.MODEL.MODEL_NAME, cfg.TRAIN.DATASET, cfg.DATA.SAMPLING) == ("SlowFast", "SSv2", "segment")
     assert "DATA.SAMPLING is segment" in caplog.text
     assert re.search(r"SOLVER\.LRS.*\b4\b.*\b3 SOLVER\.STEPS.*0\.001", caplog.text)
     assert load(SSV2, ["DATA.SAMPLING", "dense"]).DATA.SAMPLING == "dense"
     assert not cfg.DATA.REVERSE_INPUT_CHANNEL, "PySlowFast's network sees RGB by it, and so does ours without"
-    assert "DATA.REVERSE_INPUT_CHANNEL True makes RGB of PySlowFast's BGR frames" in caplog.text
+    assert "DATA.REVERSE_INPUT_CHANNEL True" in caplog.text
 
 
 @pytest.mark.parametrize(

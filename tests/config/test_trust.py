@@ -40,7 +40,7 @@ def test_a_run_s_plugins_are_asked_for(run):
     assert imported(run)
 
 
-def test_what_this_user_trained_goes_on_until_somebody_changes_it(run):
+def test_a_run_of_this_user_is_trusted_until_somebody_changes_it(run):
     save_trust(run / "config.yaml")
     load_config(run / "config.yaml")
     assert imported(run)
@@ -114,7 +114,7 @@ def test_nor_a_table_of_compare(run, tmp_path, capsys):
     assert imported(run)
 
 
-def test_what_was_said_reaches_the_job(run, capsys):
+def test_the_given_options_reach_the_job(run, capsys):
     given = ["--cfg", str(run / "config.yaml"), "--time", "60", "--dry-run", "--trust-plugins"]
     assert run_command("submit", given) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -135,7 +135,7 @@ def test_faults_of_ssv1(doctor, tmp_path):
     assert "171 of 174 classes" in sentences(report, "class without videos")
 
 
-def test_the_order_of_labels_is_told_by_the_directed_classes(tmp_path):
+def test_the_order_of_labels_is_inferred_from_the_directed_classes(tmp_path):
     names = [f"Doing thing {number:03d}" for number in range(174)]
     pushing = "{} something from {} to {}"
     for (left, right), verb in {(30, 41): "Pushing", (52, 66): "Pulling"}.items():
@@ -237,7 +237,7 @@ def test_a_crashing_and_a_hanging_file_do_not_take_the_check_down(cfg_of_copy, t
     assert "1007.webm: it was not done after 2 s" in sentences(report, "hangs or crashes")
 
 
-def test_only_what_has_changed_is_looked_at_again(cfg_of_copy, tmp_path):
+def test_only_what_has_changed_is_examined_again(cfg_of_copy, tmp_path):
     cfg, folder = cfg_of_copy
     first = check(cfg, tmp_path, examine_and_note)
     again = check(cfg, tmp_path, examine_and_note)
@@ -254,7 +254,7 @@ def test_only_what_has_changed_is_looked_at_again(cfg_of_copy, tmp_path):
     assert seen(folder) == 38
 
 
-def test_a_check_that_was_stopped_goes_on(cfg_of_copy, tmp_path, monkeypatch):
+def test_a_stopped_check_resumes(cfg_of_copy, tmp_path, monkeypatch):
     cfg, folder = cfg_of_copy
     monkeypatch.setattr(module, "_REPORT_EVERY_SEC", 0.0)
     said = []
@@ -293,7 +293,7 @@ def test_wrong_usage_is_exit_code_2(wrong, capsys):
     assert code == 2 and "Traceback" not in capsys.readouterr().err
 
 
-def test_a_report_that_cannot_be_written_is_a_sentence(ssv2, tmp_path, capsys):
+def test_a_report_that_cannot_be_written_is_reported(ssv2, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     output = tmp_path / "file" / "check.json"
     arguments = ["--cfg", str(CFG), "--output", str(output), *keys("DATA.PATH_TO_DATA_DIR", ssv2)]

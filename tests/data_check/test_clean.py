@@ -144,7 +144,7 @@ def test_egogesture_keeps_its_lists(tmp_path):
     assert found.read_text() == "12,1,5\n14,10,12\n"
 
 
-def test_nothing_is_written_over_and_nothing_is_left_is_a_sentence(tmp_path, capsys):
+def test_nothing_is_overwritten_and_no_remaining_work_is_reported(tmp_path, capsys):
     data = make_ssv2(tmp_path / "ssv2", num_train=3, num_val=3)
     words = keys("DATA.PATH_TO_DATA_DIR", data, "MODEL.NUM_CLASSES", 3)
     (tmp_path / "clean").mkdir()
@@ -172,7 +172,7 @@ def test_lists_are_not_cleaned_into_their_own_folder(tmp_path, capsys):
     assert {path.name: path.read_bytes() for path in clean.iterdir()} == before
 
 
-def test_a_mark_that_cannot_be_read_is_a_sentence(tmp_path):
+def test_a_mark_that_cannot_be_read_is_refused(tmp_path):
     (tmp_path / "cleaned.json").write_text("[1]")
     with pytest.raises(DataError, match=r"cleaned\.json"):
         read_mark(tmp_path)

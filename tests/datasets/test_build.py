@@ -69,7 +69,7 @@ def test_ssv2_as_published(tmp_path, newer):
     assert [record.video_id for record in dataset.records("val")] == ["78692", "78693"]
 
 
-def test_the_test_split_without_labels_is_the_validation_split_and_says_so(tmp_path, caplog):
+def test_a_test_split_without_labels_becomes_the_validation_split_with_a_warning(tmp_path, caplog):
     caplog.set_level("INFO")
     dataset = SSv2(_write_ssv2(tmp_path))
     assert dataset.records("test") == dataset.records("val")

@@ -115,7 +115,7 @@ def test_frames_in_several_folders_as_downloaded(egogesture, tmp_path):
         ("4,3,inf", r"Group1.csv:2: a line must be 'class,first frame,last frame'"),
     ],
 )
-def test_faulty_lines_have_a_place(tmp_path, line, sentence):
+def test_faulty_lines_are_reported_with_their_line(tmp_path, line, sentence):
     path = tmp_path / "labels-final-revised1" / "subject03" / "Scene1" / "Group1.csv"
     path.parent.mkdir(parents=True)
     (tmp_path / "images" / "Subject03" / "Scene1" / "Color" / "rgb1").mkdir(parents=True)
@@ -124,18 +124,18 @@ def test_faulty_lines_have_a_place(tmp_path, line, sentence):
         EgoGesture(tmp_path).records("train")
 
 
-def test_faulty_folders_are_sentences(tmp_path):
-    with pytest.raises(DataError, match=r"labels-final-revised1 does not exist, and the lists of gestures"):
+def test_faulty_folders_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"labels-final-revised1"):
         EgoGesture(tmp_path).records("train")
     scene = tmp_path / "labels-final-revised1" / "subject03" / "Scene1"
     scene.mkdir(parents=True)
-    with pytest.raises(DataError, match=r"images does not exist, and the frame folders are expected"):
+    with pytest.raises(DataError, match=r"images"):
         EgoGesture(tmp_path).records("train")
     (tmp_path / "images").mkdir()
-    with pytest.raises(DataError, match=r"there is no gesture of the subjects of train, which are 3, 4, 5"):
+    with pytest.raises(DataError, match=r"train.* 3, 4, 5"):
         EgoGesture(tmp_path).records("train")
     (scene / "Group1.csv").write_text("1,2,3\n")
-    with pytest.raises(DataError, match=r"not one folder of the lists is there, as .*Subject03/Scene1/Color/rgb1"):
+    with pytest.raises(DataError, match=r"Subject03/Scene1/Color/rgb1"):
         EgoGesture(tmp_path).records("train")
     (scene / "group1.csv").write_text("1,2,3\n")
     with pytest.raises(DataError, match=r"is the list of the same frames"):

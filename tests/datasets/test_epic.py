@@ -88,7 +88,7 @@ def test_some_videos_missing_are_counted_and_all_are_refused(tmp_path, caplog):
 
 def test_a_pickle_is_not_read(tmp_path):
     (tmp_path / "EPIC_100_train.pkl").write_bytes(b"cos\nsystem\n(S'touch x'\ntR.")
-    with pytest.raises(DataError, match=r"EPIC_100_train.csv .*\(55\) in it. EPIC_100_train.pkl is not read, since"):
+    with pytest.raises(DataError, match=r"EPIC_100_train.csv .*\(55\).*EPIC_100_train.pkl"):
         EPIC(tmp_path).class_names()
 
 
@@ -110,14 +110,14 @@ def test_both_releases_in_one_folder_are_ambiguous(tmp_path):
         ({"narration_id": "P01_01_0"}, r"train.csv:3: the video id 'P01_01_0' was already given at .*train.csv:2"),
     ],
 )
-def test_faulty_rows_have_a_place(tmp_path, change, sentence):
+def test_faulty_rows_are_reported_with_their_line(tmp_path, change, sentence):
     folder = make_epic(tmp_path / "epic", 100, [TRAIN[0], TRAIN[1] | change], VAL_100)
     make_video(folder, "P01_01"), make_video(folder, "P02_101")
     with pytest.raises(DataError, match=sentence):
         EPIC(folder).records("train")
 
 
-def test_faulty_frame_numbers_and_files_are_sentences(tmp_path):
+def test_faulty_frame_numbers_and_files_are_refused(tmp_path):
     folder = make_epic(tmp_path / "epic", 100, [TRAIN[1] | {"start_frame": 50}], VAL_100)
     make_frames(folder, "P02_101")
     with pytest.raises(DataError, match=r"csv:2: start_frame.*stop_frame.*'50', '42'"):
@@ -130,7 +130,7 @@ def test_faulty_frame_numbers_and_files_are_sentences(tmp_path):
     with pytest.raises(DataError, match=r"train.csv:2: the line has fewer fields"):
         EPIC(folder).records("train")
     path.write_text(",".join(HEAD_100) + '\nP01_01_0,"P01\nP01_01_1,P01\n')
-    with pytest.raises(DataError, match=r"train.csv:2: a quote in this line is not closed"):
+    with pytest.raises(DataError, match=r"train.csv:2: .*quote"):
         EPIC(folder).records("train")
     path.write_text(",".join(HEAD_100) + "\n")
     with pytest.raises(DataError, match=r"train.csv: there is no action in the list, for train"):
@@ -147,7 +147,7 @@ def test_the_participants_that_epic_55_holds_out(tmp_path):
     found = {split: [record.video_id for record in EPIC(folder).records(split)] for split in ("train", "val", "test")}
     assert found == {"train": ["1", "25"], "val": ["26", "31"], "test": ["26", "31"]}
     make_epic(folder, 55, rows[:2], [])
-    with pytest.raises(DataError, match=r"no action of the participants P26 and on in the list, for val"):
+    with pytest.raises(DataError, match=r"P26.* val"):
         EPIC(folder).records("val")
     make_epic(folder, 55, [rows[0] | {"participant_id": "me"}], [])
     with pytest.raises(DataError, match=r"labels.csv:2:.*participant_id.*P01;.*'me'"):

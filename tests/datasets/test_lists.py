@@ -74,7 +74,7 @@ def test_labels_that_are_no_numbers(tmp_path, label, separator):
         Kinetics(tmp_path, list_format="tsm").records("train")
 
 
-def test_what_was_taken_is_said(tmp_path, caplog):
+def test_what_was_chosen_is_logged(tmp_path, caplog):
     caplog.set_level("INFO")
     write(tmp_path / "train.csv", "a.mp4 1\nb.mp4 0\n")
     Kinetics(tmp_path, num_classes=2).records("train")
@@ -130,7 +130,7 @@ def test_faults_of_the_published_csv(tmp_path, line, sentence):
         Kinetics(tmp_path).records("train")
 
 
-def test_a_published_csv_without_videos_or_columns_is_a_sentence(tmp_path):
+def test_a_published_csv_without_videos_or_columns_is_refused(tmp_path):
     make_official(tmp_path)
     with pytest.raises(DataError, match=r"not one video of .*train.csv is there, as abc_000010_000020.mp4"):
         Kinetics(tmp_path).records("train")
@@ -189,7 +189,7 @@ def test_several_labels_are_refused(tmp_path):
         Kinetics(tmp_path).records("train")
 
 
-def test_two_formats_in_one_folder_must_be_told_apart(tmp_path):
+def test_two_formats_in_one_folder_must_be_named_explicitly(tmp_path):
     write(tmp_path / "train.csv", "a.mp4 1\n")
     write(tmp_path / "train_videofolder.txt", "a 10 0\n")
     with pytest.raises(DataError, match=r"train.csv.*train_videofolder.txt.*DATA.LIST_FORMAT"):
@@ -199,7 +199,7 @@ def test_two_formats_in_one_folder_must_be_told_apart(tmp_path):
     write(tmp_path / "a_train_list_rawframes.txt", "a 10 1\n")
     with pytest.raises(DataError, match=r"2.*a_train_list_videos.txt, a_train_list_raw"):
         Kinetics(tmp_path, list_format="mmaction2").records("train")
-    with pytest.raises(DataError, match=r"no such file as kinetics_train_avi.txt, the list of train videos \(glore\)"):
+    with pytest.raises(DataError, match=r"kinetics_train_avi.txt.*\(glore\)"):
         Kinetics(tmp_path, list_format="glore").records("train")
     with pytest.raises(DataError, match=r"LIST_FORMAT.*mmaction2"):
         SSv1(tmp_path, list_format="glore").records("train")
@@ -302,7 +302,7 @@ def test_videos_without_frames_stay_in_the_list(tmp_path, caplog):
     ]
     assert "2 videos of the json list: 7 ..." in caplog.text
     make_frame_lists(tmp_path, {"x": range(1, 5)})
-    with pytest.raises(DataError, match=r"train.csv: there are no frames of any video of the json list"):
+    with pytest.raises(DataError, match=r"train.csv: .*json"):
         SSv2(tmp_path).records("train")
 
 

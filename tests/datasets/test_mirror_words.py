@@ -13,7 +13,7 @@ from slowfast_gta.datasets.synthetic import Settings, Synthetic
 SMALL = Settings(num_train=1, num_val=1, num_frames=4, height=16, width=16, codec="h264", seed=0)
 
 
-def test_every_data_set_says_the_same_of_the_same_class_names(tmp_path):
+def test_every_data_set_reports_the_same_class_names_alike(tmp_path):
     synthetic = Synthetic(tmp_path, SMALL)
     names = synthetic.class_names()
     labels = {name: str(label) for label, name in enumerate(names)}

@@ -77,7 +77,7 @@ def test_levels_of_supervision_and_ties():
     assert top_labels([0.5, 0.5, 0.1], 5) == [0, 1, 2]
 
 
-def test_lists_that_cannot_be_are_sentences(tmp_path):
+def test_impossible_lists_are_refused(tmp_path):
     with pytest.raises(DataError):
         Kinetics(tmp_path).unlabelled_parts()
     data = make_ssv2(tmp_path / "v2", 1, 1)

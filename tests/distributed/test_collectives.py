@@ -101,7 +101,7 @@ def test_a_signal_to_the_parent_reaches_each_process_once(tmp_path):
     assert sorted(path.name for path in tmp_path.glob("received*")) == ["received0_1", "received1_1"]
 
 
-def test_nccl_s_own_last_words_are_kept():
+def test_nccl_s_own_last_error_is_kept():
     """The form of its messages; a real one was not to be had here."""
     fault = RuntimeError(
         "NCCL error in: ProcessGroupNCCL.cpp:93, unhandled system error (run with NCCL_DEBUG=INFO for details)\n"

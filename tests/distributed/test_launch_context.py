@@ -107,7 +107,7 @@ def test_several_machines_never_meet_at_localhost(host):
             find_launch_context(environment | {"MASTER_ADDR": host})
 
 
-def test_what_contradicts_is_a_sentence():
+def test_what_contradicts_is_refused():
     with pytest.raises(ConfigError, match=r"NUM_SHARDS.*3,.*2"):
         find_launch_context(TORCHRUN, 3)
     assert find_launch_context(TORCHRUN, 2).rank == 3

@@ -100,7 +100,7 @@ def test_the_address_of_process_0_is_the_one_that_other_machines_use():
     assert _public_address({1: came_at("127.0.1.1")}) == "127.0.1.1"
 
 
-def test_gloo_takes_the_interface_over_which_they_met_unless_the_user_named_one(monkeypatch):
+def test_gloo_takes_the_rendezvous_interface_unless_the_user_named_one(monkeypatch):
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "x")  # so that what is set here is undone
     monkeypatch.delenv("GLOO_SOCKET_IFNAME")
     _choose_interface("192.0.2.77")
@@ -112,7 +112,7 @@ def test_gloo_takes_the_interface_over_which_they_met_unless_the_user_named_one(
     assert os.environ["GLOO_SOCKET_IFNAME"] == "ib0"
 
 
-def test_one_that_never_comes_is_named_to_all_and_those_who_wait_say_so(tmp_path, capsys, monkeypatch):
+def test_an_absent_rank_is_named_on_every_rank_and_waiting_is_logged(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(rendezvous_module, "_REPORT_SEC", 0.3)
     first, second = texts(meet_all(3, tmp_path, limit_sec=1.0, rank2=None))
     assert first == second
@@ -120,14 +120,14 @@ def test_one_that_never_comes_is_named_to_all_and_those_who_wait_say_so(tmp_path
     assert "process 0 of 3 waits for process" in capsys.readouterr().err
 
 
-def test_without_process_0_the_others_say_that_nobody_listens(tmp_path, capsys, monkeypatch):
+def test_without_rank_0_the_others_report_that_nothing_listens(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(rendezvous_module, "_REPORT_SEC", 0.3)
     (said,) = texts(meet_all(2, tmp_path, limit_sec=1.0, rank0=None))
     assert "process 1 of 2 on" in said and "nobody listens there" in said
     assert "process 1 of 2 waits for process 0 at 127.0.0.1" in capsys.readouterr().err
 
 
-def test_a_name_that_nobody_knows(tmp_path):
+def test_an_unknown_name_is_refused(tmp_path):
     place = LaunchContext("shards", 1, 2, host="no-such-machine.invalid", port=9999)
     with pytest.raises(RendezvousError, match=r"0.*no-such-machine\.invalid:9999"):
         rendezvous(place, LaunchConfig(folder=tmp_path, timeout_sec=0.5, must_match=ABOUT))
@@ -265,7 +265,7 @@ def test_the_time_that_a_process_itself_is_stopped_does_not_count(three, monkeyp
     assert learned == [[], [], []]
 
 
-def test_two_processes_with_one_gpu_are_told_so(tmp_path):
+def test_two_processes_with_one_gpu_are_refused(tmp_path):
     gpus = {"rank0": {"gpu": "GPU-a"}, "rank1": {"gpu": "GPU-b"}, "rank2": {"gpu": "GPU-a"}}
     for text in texts(meet_all(3, tmp_path, **gpus)):
         assert "Processes 0 and 2" in text and "GPU-a" in text and "DIST_BACKEND" in text

@@ -75,14 +75,14 @@ def test_the_file_that_stops_a_training_is_listed_too(run_tiny, tmp_path):
     assert set(bad_files(tmp_path / "run")) == {"1002.webm"}
 
 
-def test_nothing_broken_nothing_said(trained):
+def test_nothing_is_logged_where_nothing_is_broken(trained):
     assert not (trained / "bad_files.txt").exists()
     assert "skipped" not in (trained / "log.txt").read_text()
     results = json.loads((trained / "results.json").read_text())
     assert (results["num_requested"], results["num_decoded"], results["num_timed_out"]) == (6, 6, 0)
 
 
-def test_what_does_not_fill_a_batch_is_said_once(run_tiny, tmp_path):
+def test_an_incomplete_last_batch_is_logged_once(run_tiny, tmp_path):
     data = make_ssv2(tmp_path / "data", 7, 2)
     code, _, err = run_tiny("TEST.ENABLE", False, data=data)
     assert code == 0 and err.count("last batch: 3 of 7 videos") == 1

@@ -54,13 +54,13 @@ def test_rows_of_the_paper(capsys):
         (["--cfg", R2D, "DATA.NUM_FRAMS", "4"], "DATA.NUM_FRAMES"),
     ],
 )
-def test_wrong_usage_is_a_sentence(arguments, said, capsys):
+def test_wrong_usage_is_refused(arguments, said, capsys):
     assert run_command("complexity", arguments) == 2
     captured = capsys.readouterr()
     assert said in captured.err and captured.out == "" and "Traceback" not in captured.err
 
 
-def test_benchmark_answers_with_the_promised_keys(capsys):
+def test_benchmark_prints_the_documented_keys(capsys):
     small = ["RESNET.WIDTH_PER_GROUP", "8", "DATA.TRAIN_CROP_SIZE", "32", "DATA.TEST_CROP_SIZE", "32"]
     assert run_command("benchmark", ["model", "--cfg", R2D, *small, "--pairs", "1", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
@@ -70,7 +70,7 @@ def test_benchmark_answers_with_the_promised_keys(capsys):
 
 
 @pytest.mark.parametrize("arguments", [["--pairs", "0"], ["--cfg", GTA]])
-def test_benchmark_refuses_in_a_sentence(arguments, capsys):
+def test_benchmark_refuses_wrong_input(arguments, capsys):
     assert run_command("benchmark", ["model", "--cfg", R2D, *arguments]) == 2
     assert capsys.readouterr().err.startswith("error: ")
 

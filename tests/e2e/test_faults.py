@@ -38,7 +38,7 @@ from slowfast_gta.engine.checkpoint import checkpoint
         (("SOLVER.BASE_LR", 1e30), ["SOLVER.BASE_LR", "1e+30"]),
     ],
 )
-def test_a_wrong_key_is_a_sentence_of_exit_code_2(run_tiny, pairs, words):
+def test_a_wrong_key_ends_with_exit_code_2(run_tiny, pairs, words):
     code, out, err = run_tiny(*pairs)
     assert code == 2 and out == ""
     for word in words:
@@ -61,7 +61,7 @@ def test_a_wrong_key_is_a_sentence_of_exit_code_2(run_tiny, pairs, words):
         ),
     ],
 )
-def test_work_that_cannot_be_done_is_a_sentence_of_exit_code_1(run_tiny, pairs, words):
+def test_work_that_cannot_be_done_ends_with_exit_code_1(run_tiny, pairs, words):
     code, out, err = run_tiny(*pairs)
     assert code == 1 and out == "", err
     for word in words:

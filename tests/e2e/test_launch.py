@@ -49,7 +49,7 @@ def several(request, ssv2, tmp_path_factory) -> tuple[int, Path, list[tuple[int,
     return request.param, output, ends(start_shards(request.param, ssv2, output))
 
 
-def test_they_say_who_works_on_what(several):
+def test_processes_log_their_share_of_the_work(several):
     number, _, ended = several
     assert_well(ended)
     share = {2: "3", 3: "2", 4: "1 or 2"}[number]
@@ -79,7 +79,7 @@ def test_however_many_they_learn_the_same(several, one):
         torch.testing.assert_close(found[key], value, atol=1e-5, rtol=1e-4, msg=key)
 
 
-def test_however_many_they_answer_the_very_same(several, run_tiny, tmp_path):
+def test_any_number_of_processes_gives_the_same_bits(several, run_tiny, tmp_path):
     """The weights that several trained, tested by them and by one process: the same bits."""
     _, output, _ = several
     weights = output / "checkpoints/checkpoint_epoch_00002.pyth"
@@ -155,7 +155,7 @@ def test_the_flag_is_stronger_than_the_yaml(run_tiny):
 # ------------------------------------------------------------------------------------------------- all end as one
 
 
-def test_a_broken_video_of_one_process_ends_both_with_its_sentence(tmp_path):
+def test_a_broken_video_of_one_process_ends_both_with_its_message(tmp_path):
     data = make_ssv2(tmp_path / "data", 8, 2)
     (data / "20bn-something-something-v2" / "1004.webm").write_text("no video")
     skipping = ("DATA.ON_ERROR", "skip", "LOG_PERIOD", 10, "TEST.ENABLE", False, "TRAIN.BATCH_SIZE", 8)
@@ -171,7 +171,7 @@ def test_a_broken_video_of_one_process_ends_both_with_its_sentence(tmp_path):
     assert "1004.webm: this is not a video" in (tmp_path / "run2" / "log_rank1.txt").read_text()
 
 
-def test_the_yaml_says_how_many_and_a_fault_of_the_work_ends_both_with_sentences(ssv2, tmp_path):
+def test_num_gpus_sets_the_processes_and_one_fault_ends_both_with_a_message(ssv2, tmp_path):
     """NUM_SHARDS as a key, no flag; a batch with no clip for one of them."""
     ended = ends(start_shards(2, ssv2, tmp_path, "NUM_SHARDS", 2, "TRAIN.BATCH_SIZE", 1, flags=False))
     for code, said in ended:
@@ -190,7 +190,7 @@ def test_unequal_configs_end_all_before_anything_is_trained(ssv2, tmp_path):
     assert not (tmp_path / "metrics.jsonl").exists()
 
 
-def test_what_one_of_them_cannot_do_is_said_once_by_each(ssv2, tmp_path, monkeypatch):
+def test_what_one_rank_cannot_do_is_reported_once_per_rank(ssv2, tmp_path, monkeypatch):
     """Machines that met, and that gloo cannot connect: here, over an interface that there is not."""
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "nope")
     for code, said in ends(start_shards(2, ssv2, tmp_path)):
@@ -263,7 +263,7 @@ train.Learner.begin = step
 
 
 @pytest.mark.slow
-def test_what_torchrun_ends_because_another_failed_still_says_why(ssv2, tmp_path):
+def test_a_rank_that_torchrun_ends_still_reports_why(ssv2, tmp_path):
     (tmp_path / "full.py").write_text(_FULL_DISK)
     line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
     line += command(*arguments(ssv2, tmp_path / "run", "PLUGINS", f"[{tmp_path / 'full.py'}]"))[1:]

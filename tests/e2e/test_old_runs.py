@@ -56,7 +56,7 @@ def check_end(case: Case, folder, old_code, tmp_path) -> None:
         assert_near(found, case, wanted["metrics"])
 
 
-def test_it_goes_on_to_the_same_end(case, tmp_path, old_code):
+def test_it_resumes_to_the_same_end(case, tmp_path, old_code):
     folder = lay_out(case, tmp_path / "run")
     checkpoints = {path: path.read_bytes() for path in folder.rglob("*.pyth")}
     rows = {output: (folder / output / "metrics.jsonl").read_text().splitlines() for output in case.outputs}
@@ -71,7 +71,7 @@ def test_it_goes_on_to_the_same_end(case, tmp_path, old_code):
 
 
 @pytest.mark.parametrize("name", ["sgd_gta", *(pytest.param(name, marks=pytest.mark.slow) for name in list(CASES)[1:])])
-def test_begun_anew_it_comes_to_the_same_end(name, tmp_path, old_code):
+def test_started_again_it_ends_with_the_same_files(name, tmp_path, old_code):
     """First weights, order of videos, crops, dropout: all of it as it was."""
     folder = lay_out(CASES[name], tmp_path / "run", stopped=False)
     complete(CASES[name], folder, "run.yaml")

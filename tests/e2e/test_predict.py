@@ -64,7 +64,7 @@ def test_people_read_names_and_percent(predict, tmp_path):
     assert all(name in out for name in CLASSES), "the names come from the checkpoint"
 
 
-def test_what_is_no_video_is_a_sentence_and_the_others_still_run(predict, tmp_path):
+def test_what_is_no_video_is_refused_and_the_others_still_run(predict, tmp_path):
     good = write_video(tmp_path / "good.mp4", 20)
     (tmp_path / "text.mp4").write_text("This is no video.\n")
     (tmp_path / "empty.webm").touch()
@@ -93,7 +93,7 @@ def test_five_of_many_classes_and_their_numbers_where_the_weights_have_no_names(
     assert len(rows) == 5 and all(row["class"] == f"class {row['label']}" for row in rows)
 
 
-def test_weights_that_are_none_are_a_sentence(tmp_path, capsys):
+def test_weights_that_are_none_are_refused(tmp_path, capsys):
     (tmp_path / "weights.pth").write_text("none")
     video = write_video(tmp_path / "a.webm", 20)
     assert run_command("predict", ["--cfg", str(CFG), "--weights", str(tmp_path / "weights.pth"), str(video)]) == 1

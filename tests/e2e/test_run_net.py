@@ -148,7 +148,7 @@ def test_several_configs_run_one_after_the_other_with_and_without_opts(ssv2, tmp
         assert (tmp_path / name / "log.txt").read_text().count("Test: top-1") == 2
 
 
-def test_output_to_a_reader_that_has_gone_is_no_traceback():
+def test_output_to_a_closed_reader_is_no_traceback():
     line = f"{sys.executable} {ROOT / 'tools' / 'run_net.py'} --help | true"
     result = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60)
     assert "Traceback" not in result.stderr

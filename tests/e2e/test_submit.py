@@ -41,7 +41,7 @@ def test_each_task_runs_what_was_given_on_all_gpus(cfg, opts, gpus, end):
     assert given[given.index("--cfg") :] == end and given[1:4] == ["-m", "slowfast_gta", "run_net"]
 
 
-def test_faults_are_told_before_anything_is_queued(tmp_path):
+def test_faults_are_reported_before_anything_is_queued(tmp_path):
     for arguments, code, words in [
         (["--time", "1h"], 2, "--time is 1h"),
         (["--time", "60", "--nodes", "0"], 2, "--nodes"),
@@ -71,7 +71,7 @@ def test_the_batch_script_gives_each_task_the_nodes_gpus(arguments, expected, tm
     assert done.returncode == 0 and done.stdout.strip() == f"tools/run_net.py {expected}", done.stdout + done.stderr
 
 
-def test_a_dry_run_says_what_would_be_submitted_and_leaves_nothing(tmp_path, capsys, monkeypatch):
+def test_a_dry_run_prints_what_would_be_submitted_and_leaves_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("PATH", "")  # no sbatch is needed
     given = ["--cfg", str(CFG), "--time", "1:00:00", "--nodes", "2", "--gpus-per-node", "8", "--qos", "high"]
     given += ["--constraint", "a100|h100", "--dry-run", "OUTPUT_DIR", str(tmp_path / "run")]

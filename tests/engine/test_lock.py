@@ -64,7 +64,7 @@ def test_what_is_left_of_a_run_is_given_time_to_end(tmp_path, caplog, monkeypatc
             assert f"Waiting for process {first.pid} on" in caplog.text
 
 
-def test_a_file_system_without_locks_is_said_and_used(tmp_path, caplog, monkeypatch):
+def test_a_file_system_without_locks_is_used_with_a_warning(tmp_path, caplog, monkeypatch):
     def none(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 

@@ -18,7 +18,7 @@ def clips(count: int) -> Batch:
     return batch_of(torch.zeros(count, 3, 1, 1, 1), torch.zeros(count, dtype=torch.long))
 
 
-def test_console_has_sentences_and_the_file_their_times(tmp_path, capsys):
+def test_console_has_messages_and_the_file_their_times(tmp_path, capsys):
     setup_logging(tmp_path / "log.txt")
     logging.getLogger("slowfast_gta.loading.loader").warning("Two classes are never mirrored.")
     assert capsys.readouterr() == ("", "Two classes are never mirrored.\n")
@@ -26,7 +26,7 @@ def test_console_has_sentences_and_the_file_their_times(tmp_path, capsys):
     assert line.endswith("WARNING Two classes are never mirrored.\n") and line[:2] == "20"
 
 
-def test_setting_up_again_does_not_double_what_is_said(tmp_path, capsys):
+def test_setting_up_again_does_not_double_log_lines(tmp_path, capsys):
     setup_logging(tmp_path / "first.txt")
     setup_logging(tmp_path / "second.txt")
     logging.getLogger("slowfast_gta").info("Once.")
@@ -58,7 +58,7 @@ def test_progress_hands_out_every_batch_and_counts_its_clips(monkeypatch):
     assert 0 < progress.data_share < 1
 
 
-def test_where_there_is_no_terminal_a_long_epoch_says_how_it_goes(monkeypatch, tmp_path):
+def test_without_a_terminal_a_long_epoch_logs_its_progress(monkeypatch, tmp_path):
     clock = iter(range(0, 100_000, 9))
     monkeypatch.setattr("slowfast_gta.engine.logging.time.perf_counter", lambda: next(clock))
     setup_logging(tmp_path / "log.txt")

@@ -7,7 +7,7 @@ from slowfast_gta.engine.memory import told_when_full
 from slowfast_gta.errors import RunError
 
 
-def test_memory_that_is_full_is_a_sentence():
+def test_memory_that_is_full_is_reported():
     with pytest.raises(RunError) as told, told_when_full():
         torch.empty(2**50)
     assert "SOLVER.ACCUMULATE_STEPS" in str(told.value) and "TRAIN.BATCH_SIZE" in str(told.value)

@@ -19,7 +19,7 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 
-def test_what_is_said_before_the_run_is_accepted_comes_first_in_its_log(tmp_path):
+def test_messages_before_the_run_is_accepted_come_first_in_its_log(tmp_path):
     logger, saved = logging.getLogger("slowfast_gta"), []
     with run_output(tmp_path, lambda: saved.append(1)) as accept:
         logger.info("Before.")

@@ -195,7 +195,7 @@ def test_a_classifier_of_other_outputs_starts_anew_in_training_and_is_refused_in
             load_weights(network, path, fine_tune=False)
 
 
-def test_a_run_goes_on_and_broken_videos_are_listed(run, epic, tmp_path, capsys):
+def test_a_run_continues_and_broken_videos_are_listed(run, epic, tmp_path, capsys):
     video = epic / "P01" / "videos" / "P01_11.MP4"
     content = video.read_bytes()
     pairs = (*SMALL, "TRAIN.ENABLE", False, "TEST.CHECKPOINT_FILE_PATH", list_checkpoints(run)[-1][1])

@@ -27,7 +27,7 @@ def test_what_changed_is_counted_over_all_outputs():
     }
 
 
-def test_a_precision_that_cannot_be_computed_is_a_sentence(monkeypatch):
+def test_a_precision_that_cannot_be_computed_is_refused(monkeypatch):
     for name in PRECISIONS:
         check_precision(name, torch.device("cpu"))
     with pytest.raises(ConfigError, match="float8"):
@@ -41,7 +41,7 @@ def test_a_precision_that_cannot_be_computed_is_a_sentence(monkeypatch):
         check_precision("float16", torch.device("cpu"))
 
 
-def test_a_test_says_what_its_precision_changed(run_tiny, tmp_path):
+def test_a_test_reports_what_its_precision_changed(run_tiny, tmp_path):
     """Validation stays in float32; results.json has both, and the scores are those of the lower precision."""
     assert run_tiny("TEST.PRECISION", "bfloat16", "SOLVER.MAX_EPOCH", 1)[0] == 0
     results = json.loads((tmp_path / "run" / "results.json").read_text())
@@ -54,7 +54,7 @@ def test_a_test_says_what_its_precision_changed(run_tiny, tmp_path):
     assert exact["precision"] == "float32" and "rounding" not in exact
 
 
-def test_a_near_name_and_a_wrong_word_are_sentences(run_tiny):
+def test_a_misspelled_name_and_a_wrong_word_are_refused(run_tiny):
     code, _, err = run_tiny("TEST.PRECISON", "bfloat16")
     assert code == 2 and "TEST.PRECISION" in err
     code, _, err = run_tiny("TEST.PRECISION", "bf16")

@@ -158,7 +158,7 @@ def test_batches_without_a_sample_on_one_process_count_nothing(tmp_path):
     assert last["num_requested"] == 20 and last["num_skipped"] >= 9 and last["loss"] > 0
 
 
-def test_a_near_name_of_a_project_s_key_is_told_with_its_line(tmp_path):
+def test_a_misspelled_key_of_a_project_is_reported_with_its_line(tmp_path):
     (tmp_path / "toy.yaml").write_text("TOY:\n  CHANELS: 3\nSOLVER:\n  BASE_LRR: 1.0\n")
     with pytest.raises(ConfigError) as told:
         load_config(tmp_path / "toy.yaml", extra=SECTION)

@@ -55,7 +55,7 @@ def filled(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(("after", "left"), [(0, []), (2, [1, 2]), (3, [1, 2, 3]), (9, [1, 2, 3, 4])])
-def test_steps_that_come_again_are_taken_back_and_that_is_said(tmp_path, caplog, after, left):
+def test_rows_of_steps_that_are_run_again_are_truncated_and_logged(tmp_path, caplog, after, left):
     path = filled(tmp_path)
     writer = MetricsWriter(tmp_path, tensorboard=False, after_step=after)
     assert [row["step"] for row in writer.rows("train")] == left
@@ -65,7 +65,7 @@ def test_steps_that_come_again_are_taken_back_and_that_is_said(tmp_path, caplog,
     assert (said in caplog.text) == (after < 9)
 
 
-def test_a_line_that_a_kill_cut_off_goes(tmp_path, caplog):
+def test_a_line_cut_off_by_a_kill_is_removed(tmp_path, caplog):
     path = filled(tmp_path)
     path.write_text(path.read_text() + '{"kind": "train", "ste')
     MetricsWriter(tmp_path, tensorboard=False, after_step=4)
@@ -109,14 +109,14 @@ def test_a_writer_of_one_s_own_gets_all_numbers(run_tiny, tmp_path):
     assert lines == [made, *rows[:-1], "closed", made, rows[-1], "closed"]
 
 
-def test_one_that_fails_is_said_once_and_costs_no_training(run_tiny, tmp_path):
+def test_a_failing_writer_is_reported_once_and_costs_no_training(run_tiny, tmp_path):
     code, _, err = run_tiny(*own_writer(tmp_path, "raise ConnectionError('no route')"), "TEST.ENABLE", False)
     assert code == 0, err
     assert err.count("write: ConnectionError: no route. ") == 1
     assert len(metrics(tmp_path / "run")) == 8
 
 
-def test_one_that_nobody_registered_is_a_sentence(run_tiny):
+def test_an_unregistered_one_is_refused(run_tiny):
     code, _, err = run_tiny("METRICS_WRITERS", "[Wandb]")
     assert code == 2 and "METRICS_WRITERS: nothing is registered as 'Wandb'" in err
 

@@ -75,7 +75,7 @@ def test_only_seeds_that_both_have_are_compared():
     assert as_markdown([nothing]) and as_csv([nothing]) and as_html([nothing])
 
 
-def test_one_seed_has_no_interval_and_says_so():
+def test_one_seed_gives_no_interval_and_a_note():
     found = result({"R2D": outcomes([50.0]), "GTA": outcomes([90.0])}, seeds=[1], metrics=["top1"])
     assert found.rows[0].figures["top1"].low is None and found.comparisons[0].verdict == "one seed"
     assert "one seed" in as_markdown([found]) and "±" not in as_markdown([found]).split("|", 1)[1]

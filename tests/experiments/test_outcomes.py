@@ -27,7 +27,7 @@ def test_a_kept_result_stands_for_its_run(planned, tmp_path):
     assert str(tmp_path) not in (tmp_path / "kept" / f"{planned.digest}.json").read_text().replace("../", "")
 
 
-def test_a_default_that_has_changed_since_is_told(planned, tmp_path):
+def test_a_default_that_has_changed_since_is_reported(planned, tmp_path):
     keep_outcome(planned, Outcome(5, {"top1": 44.0}, planned.keys, {}, None), tmp_path)
     defaults = json.loads((tmp_path / "defaults.json").read_text())
     (tmp_path / "defaults.json").write_text(json.dumps(defaults | {"RESNET.DEPTH": "7", "GONE.KEY": "1"}))

@@ -66,7 +66,7 @@ def stand_in(tmp_path, monkeypatch):
     monkeypatch.setattr(sweep, "num_cores", lambda: 8)
 
 
-def test_all_are_run_and_what_fails_is_told(plan, stand_in, tmp_path, caplog):
+def test_all_are_run_and_failures_are_reported(plan, stand_in, tmp_path, caplog):
     ended = []
     failed = run_jobs(write_jobs(plan, tmp_path / "runs"), 3, ended.append)
     assert sorted(job.run.seed for job in ended) == [1, 1, 3, 3]

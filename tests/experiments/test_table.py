@@ -28,7 +28,7 @@ def table_of(tmp_path):
     return write
 
 
-def test_a_table_is_what_it_says(table_of):
+def test_a_table_is_parsed_as_written(table_of):
     table = table_of(GOOD)
     assert (table.title, table.seeds, table.metrics, table.reference) == ("Two rows", (4, 7), ("top1",), "R2D")
     assert [row.paper for row in table.rows] == [17.0, None] and table.claims == (("GTA", "R2D"),)
@@ -74,7 +74,7 @@ def test_no_rows_and_no_table(table_of):
             table_of(text)
 
 
-def test_a_row_that_cannot_be_run_is_told_by_its_line(table_of, tmp_path):
+def test_a_row_that_cannot_be_run_is_reported_with_its_line(table_of, tmp_path):
     with pytest.raises(ConfigError, match=r"table\.yaml:7: row 'GTA'(.|\n)*ATTENTION\.NAME"):
         build_plan(table_of(GOOD.replace("NAME: GTA, LOC", "NAME: GTT, LOC")), [1], tmp_path)
 

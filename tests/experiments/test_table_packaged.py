@@ -15,7 +15,7 @@ BLIND: dict[str, bool] = {}  # by digest, since several tables have a row: wheth
 
 @pytest.mark.slow  # a minute for all rows
 @pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
-def test_its_rows_build_and_answer(path):
+def test_its_rows_build_and_run(path):
     table = load_table(path)
     digests = set()
     for row in table.rows:

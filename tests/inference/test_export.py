@@ -140,7 +140,7 @@ def test_float16_is_half_as_large_and_nearly_the_same(tmp_path):
 @needs_onnx
 @pytest.mark.slow
 @pytest.mark.parametrize("overrides", [(), ("ATTENTION.NAME", "CGNL")], ids=["GTA", "CGNL"])
-def test_blocks_that_leave_float16_answer_in_onnx_too(overrides, tmp_path):
+def test_blocks_that_leave_float16_work_in_onnx_too(overrides, tmp_path):
     """A part of them stays in float32, since its numbers would not fit."""
     found, export, _ = exported(config("gta", *overrides), tmp_path, precision="float16")
     assert 0 < found["largest_difference"] < found["bound"]
@@ -148,7 +148,7 @@ def test_blocks_that_leave_float16_answer_in_onnx_too(overrides, tmp_path):
     assert kinds == {torch.float16, torch.float32}, "the case in point"
 
 
-def test_a_file_that_answers_otherwise_is_not_left_and_the_old_one_stays(tmp_path):
+def test_an_export_with_other_scores_is_removed_and_the_old_one_stays(tmp_path):
     cfg = config("r2d")
     export = build_export(cfg, write_weights(cfg, tmp_path / "w.pyth"))
     clips, _ = build_check_clips(cfg, [])
@@ -210,7 +210,7 @@ def test_the_command_and_the_page_s_ten_lines(tmp_path, capsys, monkeypatch):
         (("--format", "tflite", "--output", "x"), 2),
     ],
 )
-def test_wrong_words_are_sentences(tmp_path, capsys, monkeypatch, words, code):
+def test_wrong_words_are_refused(tmp_path, capsys, monkeypatch, words, code):
     monkeypatch.chdir(tmp_path)
     weights = write_weights(config("r2d"), tmp_path / "w.pyth")
     given = [*arguments("r2d"), *(() if "--weights" in words else ("--weights", str(weights))), *words]
@@ -223,7 +223,7 @@ def test_wrong_words_are_sentences(tmp_path, capsys, monkeypatch, words, code):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["w.pyth"]
 
 
-def test_a_missing_package_is_a_sentence(monkeypatch, tmp_path):
+def test_a_missing_package_is_refused(monkeypatch, tmp_path):
     def missing(name):
         raise ImportError(name)
 

@@ -313,13 +313,13 @@ def test_another_network_or_window_needs_another_folder(whole, weights, videos, 
         ("--batch-size", 0),
     ],
 )
-def test_wrong_words_are_sentences(weights, videos, tmp_path, capsys, words):
+def test_wrong_words_are_refused(weights, videos, tmp_path, capsys, words):
     extract(weights, videos / "v1.mp4", tmp_path / "out", *words, code=2)
     told = capsys.readouterr().err
     assert "error: " in told and "Traceback" not in told and not (tmp_path / "out" / "manifest.jsonl").exists()
 
 
-def test_wrong_sources_are_sentences(weights, videos, tmp_path, capsys):
+def test_wrong_sources_are_refused(weights, videos, tmp_path, capsys):
     empty = tmp_path / "empty"
     empty.mkdir()
     extract(weights, empty, tmp_path / "out")

@@ -100,7 +100,7 @@ def test_the_head_gives_probabilities(tmp_path):
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 @pytest.mark.parametrize("name", list(NETWORKS))
-def test_16_bits_answer_nearly_the_same_and_what_changed_is_said(name, precision, tmp_path):
+def test_16_bit_scores_are_close_and_the_change_is_reported(name, precision, tmp_path):
     """Every family, larger clips than trained too, where the head averages windows."""
     larger = ["DATA.TEST_CROP_SIZE", 64] if name in ("i3d", "slowfast") else []
     cfg = config(name, "TEST.PRECISION", precision, *larger)

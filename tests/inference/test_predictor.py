@@ -41,7 +41,7 @@ def test_a_run_folder(trained, tmp_path):
     assert predictor.top(window.probabilities, 1)[0]["label"] == int(expected.argmax())
 
 
-def test_answers_are_the_bits_of_the_test(trained, ssv2):
+def test_scores_are_the_bits_of_the_test(trained, ssv2):
     """scores.npz of the run, video by video and all together."""
     cfg = load_config(trained / "config.yaml")
     predictor = Predictor(trained)
@@ -159,7 +159,7 @@ def test_what_this_user_trained_is_trusted_until_it_changes(with_plugin):
 # -------------------------------------------------------------------------------------------------------- refusals
 
 
-def test_wrong_use_is_a_sentence(trained, tmp_path):
+def test_wrong_use_is_refused(trained, tmp_path):
     cfg = config("r2d")
     weights = write_weights(cfg, tmp_path / "w.pyth")
     with pytest.raises(ConfigError, match="weights"):

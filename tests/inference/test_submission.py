@@ -40,14 +40,14 @@ def test_a_missing_video_makes_it_incomplete(run, capsys):
     assert list(json.loads(capsys.readouterr().out)["missing"]) == ["9001"]
 
 
-def test_not_one_video_is_a_sentence_and_both_ways_at_once_are_refused(run, tmp_path):
+def test_no_video_at_all_and_both_ways_at_once_are_refused(run, tmp_path):
     _, command = run
     assert run_command("predict", command) == 1
     assert not (tmp_path / "out").exists()
     assert run_command("predict", [*command[:2], *command[5:]]) == 2
 
 
-def test_a_file_in_the_place_of_the_folder_is_said_before_videos_are_answered(run, tmp_path, capsys):
+def test_a_file_at_the_folder_s_path_is_refused_before_any_video_is_read(run, tmp_path, capsys):
     _, command = run  # whose only test video is missing, which would be the answer otherwise
     (tmp_path / "out").write_text("mine")
     assert run_command("predict", command) == 1

@@ -106,7 +106,7 @@ def test_a_video_gives_another_clip_in_another_epoch(cfg):
     assert not torch.equal(clips[(5, 2)].frames, clips[(2, 5)].frames)
 
 
-def test_an_epoch_goes_on_from_a_step(cfg):
+def test_an_epoch_resumes_from_a_step(cfg):
     assert _same(_epoch(cfg, 1)[2:], _epoch(cfg, 1, start_step=2))
 
 
@@ -121,7 +121,7 @@ def test_workers_give_the_same_clips_and_live_on(cfg):
     assert [video_id for batch in views for video_id in batch.video_id] == [str(n) for n in range(14, 21)]
 
 
-def test_a_killed_worker_is_a_sentence(cfg):
+def test_a_killed_worker_is_reported(cfg):
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch loaders of other tests have left their own
     cfg.DATA_LOADER.NUM_WORKERS = 1
     loader = build_train_loader(cfg)

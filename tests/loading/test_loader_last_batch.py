@@ -34,7 +34,7 @@ def test_whole_batches_are_the_same_as_where_the_last_is_dropped():
     assert kept[:12] == dropped and len(kept) == 13
 
 
-def test_an_epoch_goes_on_from_its_last_batch():
+def test_an_epoch_resumes_from_its_last_batch():
     whole = list(order := TrainBatchSampler(11, 4, 7, 0, 1, drop_last=False))
     order.start_step = 2
     assert list(order) == whole[2:] and len(whole[2]) == 3

@@ -226,7 +226,7 @@ def test_clips_of_a_file_with_a_variable_rate(tmp_path, suffix):
     assert shown[0] < 1000 and 1000 <= np.diff(shown)[1:].min() <= np.diff(shown).max() <= 1500, shown
 
 
-def test_clips_that_are_alike_are_counted(tmp_path):
+def test_near_identical_clips_are_counted(tmp_path):
     paths = [write_video(tmp_path / f"{num_frames}.webm", num_frames) for num_frames in (8, 9, 40)]
     records = [VideoRecord(str(path), 0, path.stem) for path in paths]
     sampling = _sampling(SAMPLING="dense", NUM_FRAMES=4, SAMPLING_RATE=2, TARGET_FPS=12)

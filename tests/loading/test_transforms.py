@@ -93,7 +93,7 @@ def test_training_clip_layout_and_the_same_crop_for_all_frames():
     assert torch.equal(clip[:2, 0], clip[:2, 1]) and torch.equal(clip[:2, 0], clip[:2, 2])
 
 
-def test_colours_change_alike_in_all_frames_and_by_no_more_than_they_may():
+def test_colours_change_equally_in_all_frames_and_within_their_limits():
     frames = np.tile(np.random.default_rng(0).integers(70, 180, (1, 24, 24, 3), np.uint8), (3, 1, 1, 1))
     for seed in range(20):
         changed = jitter_colours(frames, 0.2, np.random.default_rng(seed))
@@ -127,7 +127,7 @@ def test_colours_stay_unless_asked_for():
     assert np.array_equal(other, jitter_colours(one, 0.4, _after_crop(np.random.default_rng(5))))
 
 
-def test_channels_change_places_alike_in_all_frames_in_as_many_clips_as_said():
+def test_channels_are_permuted_equally_in_all_frames_of_the_configured_share_of_clips():
     frames = np.random.default_rng(0).integers(0, 255, (3, 80, 80, 3), np.uint8)
     keys = {"RANDOM_FLIP": False, "TRAIN_JITTER_SCALES": [64, 64], "TRAIN_CROP_SIZE": 64}
     plain = TrainTransform.from_cfg(_config(**keys))
@@ -142,7 +142,7 @@ def test_channels_change_places_alike_in_all_frames_in_as_many_clips_as_said():
         assert len(set(orders)) == (6 if prob else 1)
 
 
-def test_channels_change_places_after_the_colours_and_draw_nothing_where_switched_off():
+def test_channels_are_permuted_after_the_colours_and_draw_nothing_where_switched_off():
     clip = np.random.default_rng(0).integers(0, 255, (2, 8, 8, 3), np.uint8)
     both = TrainTransform(8, None, (1.0,), (8, 8), False, False, colour_jitter=0.4, channel_permute_prob=1.0)
     jittered = TrainTransform(8, None, (1.0,), (8, 8), False, False, colour_jitter=0.4)

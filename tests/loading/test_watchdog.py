@@ -65,7 +65,7 @@ def assert_same(found: list[dict], wanted: list[dict]) -> None:
 
 
 @pytest.mark.parametrize("on_error", ["skip", "replace"])
-def test_an_epoch_goes_on_without_the_video_that_a_worker_is_stuck_in(loader_of, on_error):
+def test_an_epoch_continues_without_the_video_that_a_worker_is_stuck_in(loader_of, on_error):
     found = list(loader_of([4], 2, on_error).epoch(1))
     assert_same(found, list(loader_of([4], 0, on_error).epoch(1)))
     (bad,) = [bad for batch in found for bad in batch.errors]

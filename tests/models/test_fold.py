@@ -32,7 +32,7 @@ def assert_folds(module: nn.Module, x: torch.Tensor) -> None:
 
 @each_precision
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_folded_network_answers_the_same(name, dtype):
+def test_a_folded_network_gives_the_same_scores(name, dtype):
     network = small_network(NETWORKS[name]).to(dtype)
     network.head.act = "none"  # probabilities hide differences
     assert norms(network)
@@ -41,7 +41,7 @@ def test_a_folded_network_answers_the_same(name, dtype):
 
 @each_precision
 @pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
-def test_a_folded_block_answers_the_same(name, options, dtype):
+def test_a_folded_block_gives_the_same_scores(name, options, dtype):
     block = build_attention(name, DIM, FRAMES, (HEIGHT, WIDTH), options)
     block = randomise(block.double()).to(dtype)
     assert_folds(block, torch.randn(2, DIM, FRAMES, HEIGHT, WIDTH, dtype=dtype))

@@ -56,7 +56,7 @@ def test_16_bits_are_averaged_on_a_cpu_too(sides, dtype):
 
 @pytest.mark.parametrize("sides", SIDES)
 @pytest.mark.parametrize("act", ["softmax", "sigmoid", "none"])
-def test_eval_answers_at_every_position_and_then_takes_the_mean(act, sides):
+def test_eval_scores_every_position_and_then_averages(act, sides):
     head, features = head_and_features(act, sides)
     scores = naive_scores(head, features, sides)
     if act == "softmax":
@@ -78,7 +78,7 @@ def test_dropout_drops_in_training_only():
 
 
 @pytest.mark.parametrize("keys", [{}, SLOWFAST | {"RESNET.DEPTH": 14}], ids=["R2D", "SlowFast"])
-def test_a_network_answers_logits_in_training_and_probabilities_in_eval(keys):
+def test_a_network_gives_logits_in_training_and_probabilities_in_eval(keys):
     network = small_network(keys)
     x = torch.randn(2, 3, network.num_frames, 64, 64, dtype=torch.float64)
     logits = network.train()(x)
@@ -92,7 +92,7 @@ def test_a_network_answers_logits_in_training_and_probabilities_in_eval(keys):
 
 @pytest.mark.parametrize("keys", [{}, SLOWFAST], ids=["R2D", "SlowFast"])
 @pytest.mark.parametrize("shape", [(1, 3, 7, 64, 64), (1, 1, 4, 64, 64), (3, 4, 64, 64)])
-def test_a_wrong_clip_is_a_sentence_with_both_shapes(keys, shape):
+def test_a_wrong_clip_is_refused_with_both_shapes(keys, shape):
     network = small_network(keys)
     with pytest.raises(ValueError, match=r"takes a clip \(B, 3, ") as fault:
         network(torch.zeros(shape, dtype=torch.float64))

@@ -43,7 +43,7 @@ def test_frames_and_temporal_kernels(arch, frames, kernels):
     assert column(layout, "temporal_kernels") == kernels
 
 
-def test_temporal_kernels_stop_where_the_config_says():
+def test_temporal_kernels_stop_where_the_config_ends_them():
     layout = layout_of(**FULL, MODEL__ARCH="i3d", RESNET__NUM_BLOCK_TEMP_KERNEL=[[1], [4], [3], [0]])
     assert column(layout, "temporal_kernels") == [(3, 1, 1), (3, 1, 3, 1), (3, 1, 3, 1, 1, 1), (1, 1, 1)]
 

@@ -29,7 +29,7 @@ def pair(name: str, dtype: torch.dtype = torch.float32):
 @torch.no_grad()
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
 @pytest.mark.parametrize("name", NAMES)
-def test_a_packed_network_answers_the_same(name, dtype):
+def test_a_packed_network_gives_the_same_scores(name, dtype):
     folded, ours, clip = pair(name, dtype)
     expected, clip_before = folded(clip), clip.clone()
     tolerance = {torch.float32: 1e-6, torch.bfloat16: 3e-2, torch.float64: 0.0}[dtype]

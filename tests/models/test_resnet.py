@@ -182,7 +182,7 @@ def test_nonlocal_and_attention_can_share_a_network():
     assert torch.isfinite(network(torch.randn(2, 3, 4, 64, 64, dtype=torch.float64))).all()
 
 
-def test_attention_stands_right_after_its_block():
+def test_attention_comes_right_after_its_block():
     """The whole network, unrolled by hand with the block called where LOCATION says."""
     keys = {"RESNET.DEPTH": 18, "ATTENTION.NAME": "GTA", "ATTENTION.LOCATION": [[[]], [[0]], [[1]], [[]]]}
     network = small_network(keys | {"MODEL.HEAD_ACT": "none"}).eval()
@@ -195,7 +195,7 @@ def test_attention_stands_right_after_its_block():
     torch.testing.assert_close(network(x), plain.classes(y.mean((2, 3, 4))), rtol=1e-10, atol=1e-10)
 
 
-def test_an_unknown_network_is_answered_with_the_known_ones():
+def test_an_unknown_network_is_refused_with_the_known_ones():
     with pytest.raises(ConfigError, match=r"MODEL\.MODEL_NAME: nothing is registered as 'X3D'.*Known: .*SlowFast"):
         build_model(config(SMALL | {"MODEL.MODEL_NAME": "X3D"}))
 

@@ -55,7 +55,7 @@ def test_parts_of_long_videos_are_frames_with_both_labels(tmp_path, capsys):
     make_frames(data, VAL_100[0]["video_id"])
     cfg = str(ROOT / "configs" / "EPIC" / "R2D50_TSM.yaml")
     assert lists(cfg, data, tmp_path / "out", classes=[3, 4]) == 1
-    assert "a list of the format kinetics can only have whole videos with one label" in capsys.readouterr().err
+    assert "kinetics" in capsys.readouterr().err
     assert not (tmp_path / "out" / "train.csv").exists()
     assert lists(cfg, data, tmp_path / "out", "--format", "frames", classes=[3, 4]) == 0
     lines = (tmp_path / "out" / "train.csv").read_text().splitlines()
@@ -111,7 +111,7 @@ def test_class_folders_of_names_with_spaces(tmp_path):
         (["DATA.PATH_TO_DATA_DIR", "/nowhere"], 1, "there is no such file"),
     ],
 )
-def test_wrong_use_is_a_sentence(ssv2, tmp_path, capsys, words, code, sentence):
+def test_wrong_use_is_refused(ssv2, tmp_path, capsys, words, code, sentence):
     try:
         found = lists(CONFIGS["SSv2"], ssv2, tmp_path / "out", *words)
     except SystemExit as stop:  # argparse's
@@ -128,7 +128,7 @@ def test_names_with_spaces_cannot_be_in_a_list_of_frames(tmp_path, capsys):
     assert "a list of frames cannot hold names with spaces" in capsys.readouterr().err
 
 
-def test_a_path_that_the_list_would_not_give_back_is_a_sentence(tmp_path, capsys):
+def test_a_path_that_the_list_cannot_represent_is_refused(tmp_path, capsys):
     for name in ("a", "b"):
         (tmp_path / "videos" / name).mkdir(parents=True)
         for number in range(3):

@@ -41,7 +41,7 @@ def test_the_size_is_that_of_the_frames(videos, tmp_path, capsys, monkeypatch, w
     assert len(told) == 1, "there is nothing left to make"
 
 
-def test_it_is_told_before_the_work_and_apart_from_json(videos, tmp_path, capsys):
+def test_the_message_comes_before_the_work_and_outside_the_json(videos, tmp_path, capsys):
     assert run_command("prepare_data", ["extract-frames", str(videos), str(tmp_path / "a"), "--workers", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "3 videos" in lines[0] and "GB" in lines[0] and "made" in lines[1]

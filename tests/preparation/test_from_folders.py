@@ -131,7 +131,7 @@ def test_the_same_again_changes_nothing_and_other_lists_are_not_written_over(tmp
         (lambda root: make_folders(root, {"a": 3, "line\nbreak": 3}), r"line\\nbreak.* does not come out of a list"),
     ],
 )
-def test_what_is_no_folder_of_classes_is_a_sentence(tmp_path, capsys, make, sentence):
+def test_what_is_no_folder_of_classes_is_refused(tmp_path, capsys, make, sentence):
     make(tmp_path / "mine")
     assert prepare(tmp_path / "mine", "--output", tmp_path / "lists") == 1
     with pytest.raises(AssertionError, match=sentence):
@@ -139,7 +139,7 @@ def test_what_is_no_folder_of_classes_is_a_sentence(tmp_path, capsys, make, sent
     assert not (tmp_path / "lists").exists()
 
 
-def test_names_that_are_not_utf8_are_a_sentence(tmp_path, capsys):
+def test_names_that_are_not_utf8_are_refused(tmp_path, capsys):
     root = make_folders(tmp_path / "mine", {"a": 3, "b": 3})
     Path(os.fsdecode(os.fsencode(root) + b"/a/\xff.mp4")).touch()
     assert prepare(root, "--output", tmp_path / "lists") == 1
@@ -147,7 +147,7 @@ def test_names_that_are_not_utf8_are_a_sentence(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["trail ", "trail\u00a0", "\u00a0lead", "\u200cjoined", "a\u202fb", '"quoted"'])
-def test_a_class_keeps_its_name_or_is_a_sentence(tmp_path, capsys, name):
+def test_a_class_keeps_its_name_or_is_refused(tmp_path, capsys, name):
     """Ends that a reader of lines may strip: refused where they are, the name itself where not."""
     root = make_folders(tmp_path / "mine", {name: 3, "other": 3})
     code = prepare(root, "--output", tmp_path / "lists")

@@ -122,7 +122,7 @@ def test_sources_that_file_names_say(first, second, same):
         ({"a": ["notes.txt"], "b": ["x.doc", "y.doc"]}, {}, r"no video in a folder of a class.*2 \.doc, 1 \.txt"),
     ],
 )
-def test_too_little_is_a_sentence(tmp_path, classes, options, sentence):
+def test_too_little_is_refused(tmp_path, classes, options, sentence):
     with pytest.raises(DataError, match=sentence):
         write(make_folders(tmp_path / "mine", classes), tmp_path / "lists", **options)
     assert not (tmp_path / "lists").exists()
@@ -134,7 +134,7 @@ def test_fractions_leave_something_to_train_with(tmp_path, val, test):
         write(make_folders(tmp_path / "mine", {"a": clips(9), "b": clips(9)}), tmp_path / "lists", val=val, test=test)
 
 
-def test_testing_on_the_validation_videos_is_said(tmp_path):
+def test_testing_on_the_validation_videos_is_logged(tmp_path):
     root = make_folders(tmp_path / "mine", {"a": clips(9), "b": clips(9)})
     written = write(root, tmp_path / "lists", test=0.0)
     assert listed(tmp_path / "lists", "val") == listed(tmp_path / "lists", "test")
@@ -196,7 +196,7 @@ def test_all_of_unicode_that_is_not_a_blank_or_a_line_can_be_listed():
 
 @pytest.mark.parametrize(("machine", "wanted", "kind"), [(LAPTOP, None, "cpu"), (SERVER, None, "gpu"),
                                                          (SERVER, "cpu", "cpu"), (LAPTOP, "gpu", "gpu")])  # fmt: skip
-def test_the_recipe_fits_the_machine_and_says_what_it_was_made_for(tmp_path, machine, wanted, kind):
+def test_the_recipe_fits_the_machine_and_logs_what_it_was_made_for(tmp_path, machine, wanted, kind):
     root = make_folders(tmp_path / "mine", {"a": clips(10), "b": clips(10)})
     write(root, tmp_path / "lists", machine, wanted)
     cfg, baseline = (load_config(tmp_path / "lists" / name) for name in ("train.yaml", "train_r2d.yaml"))
@@ -213,7 +213,7 @@ def test_the_recipe_fits_the_machine_and_says_what_it_was_made_for(tmp_path, mac
     assert 1 <= cfg.DATA_LOADER.NUM_WORKERS <= machine.num_cores
 
 
-def test_the_command_says_the_numbers_and_takes_for(tmp_path, capsys):
+def test_the_command_prints_the_numbers_and_takes_for(tmp_path, capsys):
     root = make_folders(tmp_path / "mine", {"a": clips(10), "b": clips(10)})
     words = ["from-folders", str(root), "--output", str(tmp_path / "lists"), "--for", "gpu", "--test-fraction", "0.2"]
     assert run_command("prepare_data", [*words, "--json"]) == 0

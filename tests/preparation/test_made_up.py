@@ -16,7 +16,7 @@ def frames_of(path) -> np.ndarray:
         return video.read(range(video.num_frames)).astype(float)
 
 
-def test_the_shape_moves_as_its_class_says_and_no_colour_says_it(tmp_path):
+def test_the_shape_moves_as_its_class_and_no_colour_reveals_it(tmp_path):
     assert make_videos(tmp_path / "new", 12, seed=3) == dict.fromkeys(WAYS, 3)
     found = find_classes(tmp_path / "new")
     colours = []

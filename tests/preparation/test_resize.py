@@ -64,7 +64,7 @@ def folder(tmp_path) -> Path:
 
 
 @pytest.mark.parametrize("suffix", [".webm", ".mp4", ".avi"])
-def test_frames_come_one_by_one_as_they_are_read_together(tmp_path, suffix):
+def test_frames_read_one_by_one_equal_those_read_together(tmp_path, suffix):
     path = write_video(tmp_path / f"x{suffix}", 30)
     with open_video(path) as video:
         assert np.array_equal(np.stack(list(video.frames(range(3, 30, 2)))), video.read(range(3, 30, 2)))
@@ -168,7 +168,7 @@ def test_frames_that_do_not_decode_are_counted(folder, tmp_path, capsys, monkeyp
     assert "replaced by the nearest decoded one: 6, in 3 videos, for example " in capsys.readouterr().out
 
 
-def test_wrong_use_is_a_sentence(folder, tmp_path, capsys):
+def test_wrong_use_is_refused(folder, tmp_path, capsys):
     small = tmp_path / "small"
     assert prepare("resize", folder, small, "--workers", 1) == 0
     for words, code, sentence in (
@@ -349,7 +349,7 @@ def long_videos(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize(("what", "number"), [("resize", signal.SIGINT), ("extract-frames", signal.SIGKILL)])
-def test_killed_half_way_leaves_whole_files_only_and_goes_on(long_videos, tmp_path, what, number, capsys):
+def test_killed_half_way_leaves_whole_files_only_and_resumes(long_videos, tmp_path, what, number, capsys):
     out = tmp_path / "out"
     words = (what, long_videos, out, "--short-side", "200", "--workers", "2")
     process = subprocess.Popen(

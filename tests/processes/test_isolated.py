@@ -11,7 +11,7 @@ from slowfast_gta.processes.isolated import Lost, in_isolation
 
 
 @pytest.mark.parametrize("num_processes", [1, 2])
-def test_every_job_is_answered_for_whatever_becomes_of_the_others(num_processes):
+def test_every_job_gets_a_result_whatever_happens_to_the_others(num_processes):
     jobs = [1, "crash", 2, "exit", 3, "hang", 4, 5]
     pairs = list(in_isolation(square_or_worse, jobs, num_processes, timeout_sec=2.0))
     answers = dict(pairs)
@@ -33,7 +33,7 @@ def test_no_process_is_left_behind():
             os.kill(pid, 0)
 
 
-def test_processes_that_cannot_start_are_not_taken_for_bad_jobs():
+def test_processes_that_cannot_start_are_not_counted_as_bad_jobs():
     with pytest.raises(RunError, match="could not start"):
         list(in_isolation(Unstartable(), [1, 2], 1, timeout_sec=60.0))
 
@@ -43,7 +43,7 @@ def test_no_jobs_start_no_process():
 
 
 @pytest.mark.parametrize("fault", [OSError("Resource temporarily unavailable"), EOFError()])
-def test_a_process_that_cannot_be_made_is_a_sentence(monkeypatch, fault):
+def test_a_process_that_cannot_be_made_is_reported(monkeypatch, fault):
     def start(process):
         raise fault
 

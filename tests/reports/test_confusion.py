@@ -61,7 +61,7 @@ def test_most_confused_pairs():
     assert most_confused(counts, 1) == [(1, 2, 3)] and counts[0, 0] == 5
 
 
-def test_confused_classes_stand_side_by_side():
+def test_confused_classes_are_adjacent():
     partner = {0: 5, 5: 0, 1: 3, 3: 1, 2: 7, 7: 2, 4: 6, 6: 4}
     counts = np.diag(np.full(8, 9))
     for one, other in partner.items():
@@ -71,7 +71,7 @@ def test_confused_classes_stand_side_by_side():
     assert all(abs(order.index(one) - order.index(other)) == 1 for one, other in partner.items())
 
 
-def test_without_matplotlib_the_run_goes_on(tmp_path, monkeypatch, caplog):
+def test_without_matplotlib_the_run_continues(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(confusion, "has_matplotlib", lambda: False)
     with caplog.at_level(logging.WARNING, "slowfast_gta"):
         assert save_confusion_picture(write_run(tmp_path, 3, [0], [0])) is None

@@ -47,7 +47,7 @@ def page(runs, tmp_path_factory) -> Path:
 
 
 @needs_charts
-def test_the_command_says_what_is_on_the_page(runs, tmp_path, capsys):
+def test_the_command_prints_what_is_on_the_page(runs, tmp_path, capsys):
     assert run_command("report", [*map(str, runs), "--output", str(tmp_path / "a" / "report.html"), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     text = (tmp_path / "a" / "report.html").read_text()
@@ -79,7 +79,7 @@ def test_two_outputs_and_many_classes(tmp_path):
 
 
 @needs_charts
-def test_what_is_not_there_is_said(tmp_path, runs):
+def test_what_is_missing_is_reported(tmp_path, runs):
     """An untested run, one of another task, one of an older version; a clip whose file is gone."""
     untested, other, old = tmp_path / "untested", tmp_path / "other", tmp_path / "old"
     for folder in (untested, other, old):
@@ -115,7 +115,7 @@ def test_old_run_folders_are_read():
         ("scores.npz", "no archive"),
     ],
 )
-def test_broken_files_are_sentences(tmp_path, runs, name, content):
+def test_broken_files_are_refused(tmp_path, runs, name, content):
     shutil.copytree(runs[0], tmp_path / "run")
     (tmp_path / "run" / name).write_text(content)
     with pytest.raises(DataError, match=name.replace(".", r"\.")):
@@ -123,7 +123,7 @@ def test_broken_files_are_sentences(tmp_path, runs, name, content):
 
 
 @pytest.mark.parametrize("change", ["scores", "label", "object"])
-def test_scores_that_do_not_fit_are_sentences(tmp_path, runs, change):
+def test_scores_that_do_not_fit_are_refused(tmp_path, runs, change):
     shutil.copytree(runs[0], tmp_path / "run")
     with np.load(runs[0] / "scores.npz") as stored:
         arrays = dict(stored)
@@ -136,7 +136,7 @@ def test_scores_that_do_not_fit_are_sentences(tmp_path, runs, change):
         load_history(tmp_path / "run")
 
 
-def test_wrong_words_are_sentences(tmp_path, capsys, runs):
+def test_wrong_words_are_refused(tmp_path, capsys, runs):
     (tmp_path / "empty").mkdir()
     out = str(tmp_path / "report.html")
     for words, code in (
@@ -151,7 +151,7 @@ def test_wrong_words_are_sentences(tmp_path, capsys, runs):
     assert not Path(out).exists()
 
 
-def test_two_runs_of_one_name_are_told_apart(tmp_path, runs):
+def test_two_runs_of_one_name_are_distinguished(tmp_path, runs):
     for parent in ("a", "b"):
         shutil.copytree(runs[0], tmp_path / parent / "run")
     names = [history.name for history in load_histories([tmp_path / "a" / "run", tmp_path / "b" / "run"])]

@@ -45,7 +45,7 @@ def test_names_that_are_not_ascii_are_drawn(caplog):
     assert not [record for record in caplog.records if "No font" in record.message]
 
 
-def test_letters_that_no_font_has_are_said(caplog):
+def test_letters_that_no_font_has_are_reported(caplog):
     fonts_for.cache_clear()
     with caplog.at_level(logging.WARNING, "slowfast_gta"):
         fonts_for("a\U000f1234")  # of the private use area
@@ -74,7 +74,7 @@ def test_colours_of_a_matrix():
     assert red[0] > red[2] and blue[2] > blue[0] and nothing == pytest.approx((0.8, 0.8, 0.8)) and min(zero) > 0.95
 
 
-def test_without_matplotlib_it_is_a_sentence(no_matplotlib):
+def test_without_matplotlib_it_is_refused(no_matplotlib):
     assert not has_matplotlib()
     with pytest.raises(ConfigError, match=r"slowfast_gta\[pictures\]"), new_figure(1, 1):
         pass

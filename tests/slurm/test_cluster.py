@@ -150,7 +150,7 @@ def test_a_time_limit_does_the_same_by_itself(cluster, train, tmp_path):
     assert steps(job.output_dir) == list(range(1, 3 * epochs + 1))
 
 
-def test_a_preempted_job_comes_back(cluster, train, undisturbed, tmp_path):
+def test_a_preempted_job_is_requeued(cluster, train, undisturbed, tmp_path):
     job = train(tmp_path, sbatch=("--exclusive",))
     job.wait_for_steps()
     urgent = cluster.submit("--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap", "sleep 3")
@@ -231,7 +231,7 @@ def test_submit_hands_it_over_and_it_queues_itself_again(cluster, keys_of, undis
     assert_ended_well(job, undisturbed)
 
 
-def test_submit_says_what_sbatch_said(cluster, keys_of, tmp_path):
+def test_submit_reports_the_error_of_sbatch(cluster, keys_of, tmp_path):
     pytest.importorskip("submitit", reason="pip install submitit")
     given = command("--time", 10, "--partition", "nowhere", *keys_of(tmp_path / "run"), tool="submit")
     done = subprocess.run(given, env=cluster.environment, capture_output=True, text=True, timeout=60)

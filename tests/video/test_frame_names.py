@@ -121,7 +121,7 @@ def test_digits_of_other_scripts_and_no_digits(tmp_path):
                 open_video(folder, span)
 
 
-def test_a_folder_that_changes_is_looked_at_again(tmp_path):
+def test_a_changed_folder_is_examined_again(tmp_path):
     folder = write_images(tmp_path / "a", "{:05d}.jpg")
     assert numbers_in(folder, (3, 4)) == [3, 4]
     write_images(folder, "flow_{:05d}.jpg")
@@ -137,7 +137,7 @@ def test_a_pattern_that_is_none(pattern):
         FramePattern.parse(pattern)
 
 
-def test_patterns_say_themselves():
+def test_patterns_describe_themselves():
     for text in ("img_{:05d}.jpg", "{}.png", "a{{b}}_{:03d}.JPG"):
         pattern = FramePattern.parse(text)
         assert str(pattern) == text and pattern.number(pattern.name(17)) == 17

@@ -113,7 +113,7 @@ def test_a_clip_reads_its_own_packets(source, tmp_path, num_demuxed, monkeypatch
     assert read and min(read) >= 2200 and len(read) < 80
 
 
-def test_a_file_that_changes_is_looked_through_again(source, tmp_path, num_demuxed):
+def test_a_changed_file_is_examined_again(source, tmp_path, num_demuxed):
     path = write_long(source, tmp_path / "a.mp4", REPEATS)
     assert numbers(path) == expected()
     content, status = path.read_bytes(), path.stat()

@@ -169,7 +169,7 @@ def _damaged(tmp_path: Path, kind: str) -> Path:
         ("header only", "not a video|not one frame"),
     ],
 )
-def test_what_is_no_video_is_a_sentence(tmp_path, kind, reason):
+def test_what_is_no_video_is_refused(tmp_path, kind, reason):
     path = _damaged(tmp_path, kind)
     with pytest.raises(DataError, match=reason) as caught:
         read_frames(path, [0])
@@ -185,7 +185,7 @@ def test_no_permission(tmp_path):
         read_frames(path, [0])
 
 
-def test_a_truncated_video_says_how_much_is_there(tmp_path):
+def test_a_truncated_video_reports_how_much_is_there(tmp_path):
     with pytest.raises(DataError, match=r"says 3\.\d+ s, and it ends after 1\.\d+ s, \d+ frames"):
         count_frames(_damaged(tmp_path, "cut"))
 

@@ -37,7 +37,7 @@ def read_all(paths: list[Path]) -> dict[Path, str]:
     return {path: answers[str(path)] for path in paths}
 
 
-def test_every_file_gives_frames_or_a_sentence(tmp_path):
+def test_every_file_gives_frames_or_an_error_message(tmp_path):
     originals, video_folder, folders = (tmp_path / name for name in ("originals", "damaged", "folders"))
     for folder in (originals, video_folder, folders):
         folder.mkdir()

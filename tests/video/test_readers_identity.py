@@ -232,7 +232,7 @@ def test_an_index_of_nothing():
         assert index.num_frames == 0 and len(index.times) == 0
 
 
-def test_an_answer_does_not_depend_on_what_was_asked_before(tmp_path):
+def test_an_answer_does_not_depend_on_earlier_questions(tmp_path):
     """The order of a doubtful file is found out once for each group, whichever comes first."""
     path = write_drawn(tmp_path / "a.mkv", LENGTH, "libx265", ENCODERS["libx265"], fps=2500)
     plain = decoded_in_order(path)

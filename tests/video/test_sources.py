@@ -80,7 +80,7 @@ def test_closing_ends_the_reader_and_a_fault_arrives():
         list(stream)
 
 
-def test_times_go_on_where_a_source_counts_anew():
+def test_times_continue_where_a_source_counts_anew():
     given = [0.0, 0.1, 0.2, 5000.0, 5000.1, 0.0, 0.1, 30.1]
     found = [one.time_sec for one in steady_times((frame(i, t) for i, t in enumerate(given)), 10)]
     assert found == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 30.6])
@@ -118,7 +118,7 @@ def test_mpeg_ts_over_loopback(tmp_path):
         feeder.join(10)
 
 
-def test_what_is_not_there_is_a_sentence():
+def test_what_is_not_there_is_refused():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     for source in (f"http://127.0.0.1:{port}/a.mp4", f"rtsp://127.0.0.1:{port}/a", "987"):

@@ -111,7 +111,7 @@ def test_a_file_that_is_cut_off_is_read_as_far_as_it_goes(tmp_path, kind):
     assert given[:12] == list(range(12)) and len(given) < LENGTH - 10
 
 
-def test_what_is_no_video_is_a_sentence(tmp_path):
+def test_what_is_no_video_is_refused(tmp_path):
     (tmp_path / "a.mp4").write_text("no video" * 100)
     for source in (tmp_path / "a.mp4", tmp_path / "missing.mp4", tmp_path, io.BytesIO(b"no video" * 100)):
         with pytest.raises(DataError):

@@ -76,7 +76,7 @@ def test_nothing_of_a_hostile_file_is_run(tmp_path, capsys, value):
     assert "executed" not in capsys.readouterr().out
 
 
-def test_broken_files_are_sentences(tmp_path):
+def test_broken_files_are_refused(tmp_path):
     save_arrays(tmp_path / "good.npy", {"a": np.zeros((50, 20))})
     content = (tmp_path / "good.npy").read_bytes()
     for number, length in enumerate([0, 5, 40, 129, 200, len(content) - 7]):
@@ -193,14 +193,14 @@ def test_faults_of_a_pack_name_file_and_entry(tmp_path):
         "!!python/object:os.system {}",
     ],
 )
-def test_broken_splits_are_sentences(tmp_path, splits):
+def test_broken_splits_are_refused(tmp_path, splits):
     root = make_summe_tvsum(tmp_path, "SumMe", num_videos=5)
     (root / "SumMe" / "splits.yml").write_text(splits)
     with pytest.raises(DataError, match="splits"):
         load_summe_tvsum(root, "SumMe", 0)
 
 
-def test_broken_annotations_are_sentences(tmp_path):
+def test_broken_annotations_are_refused(tmp_path):
     root = make_articles(tmp_path, "BLiSS", num_samples=1)
     path = root / "BLiSS" / "annotation" / "test.json"
     good = json.loads(path.read_text())

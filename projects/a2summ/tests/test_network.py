@@ -86,7 +86,7 @@ def test_a_digest_names_weights_network_input_and_rate(gta, tmp_path, monkeypatc
     assert len({digest, *others}) == 6
 
 
-def test_a_video_that_breaks_is_a_sentence(gta, tmp_path):
+def test_a_video_that_breaks_is_reported(gta, tmp_path):
     network = build_network(*gta)
     path = make_video(tmp_path / "a.mp4", 3.0, sound=False)
     times = read_times(path)

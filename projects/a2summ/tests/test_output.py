@@ -78,7 +78,7 @@ def test_frames_are_sampled_by_their_times(tmp_path):
     assert len(indices) == 6
 
 
-def test_broken_videos_are_sentences(tmp_path):
+def test_broken_videos_are_refused(tmp_path):
     good = make_video(tmp_path / "a.mp4", duration_sec=3).read_bytes()
     (tmp_path / "text.mp4").write_text("no video")
     (tmp_path / "cut.mp4").write_bytes(good[: len(good) // 2])

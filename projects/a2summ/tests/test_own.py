@@ -143,7 +143,7 @@ def test_videos_and_splits_must_fit(tmp_path):
         prepare_features(tmp_path / "nowhere", PlainDescriptor(), Letters())
 
 
-def test_a_run_on_a_folder_without_annotations_is_a_sentence(tmp_path, capsys):
+def test_a_run_on_a_folder_without_annotations_is_refused(tmp_path, capsys):
     config = Path(__file__).parents[1] / "configs" / "Own.yaml"
     assert run_command("run", ["--cfg", str(config), "DATA.PATH_TO_DATA_DIR", str(tmp_path)], "a2summ") == 1
     assert "error: " in capsys.readouterr().err

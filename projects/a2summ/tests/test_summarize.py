@@ -117,7 +117,7 @@ def test_a_summary_overwrites_nothing_that_it_is_made_of(video, srt, tmp_path):
     assert not (tmp_path / "summary.json").exists()
 
 
-def test_a_budget_of_more_than_the_video_is_the_whole_video_and_said(video, tmp_path):
+def test_a_budget_of_more_than_the_video_is_the_whole_video_with_a_warning(video, tmp_path):
     result = summarize(Request(video, tmp_path, budget="500s"))
     assert result["budget"]["used_sec"] == pytest.approx(result["duration_sec"], abs=0.01)
     assert result["budget"]["asked"] == "500s"
@@ -191,7 +191,7 @@ def test_files_that_are_no_summarizers_are_refused(tmp_path):
         load_summarizer(tmp_path / "e.pth")
 
 
-def test_wrong_inputs_are_sentences(video, srt, tmp_path, capsys):
+def test_wrong_inputs_are_refused(video, srt, tmp_path, capsys):
     good = Request(video, tmp_path / "out", srt)
     (tmp_path / "file").write_text("x")
     for changed, kind, match in (

@@ -236,7 +236,7 @@ def test_what_validation_is_made_of(packs, tmp_path, capsys):
         (("DATA.PATH_TO_DATA_DIR", "nowhere"), 1),
     ],
 )
-def test_wrong_configs_are_sentences(packs, tmp_path, capsys, tokens, code):
+def test_wrong_configs_are_refused(packs, tmp_path, capsys, tokens, code):
     assert run("TVSum", packs, tmp_path, *tokens) == code
     err = capsys.readouterr().err
     assert "error: " in err

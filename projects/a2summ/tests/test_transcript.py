@@ -64,7 +64,7 @@ def test_every_format_gives_the_same_cues(tmp_path, name, content):
     assert not +repairs or name.startswith("utf16")
 
 
-def test_an_old_encoding_is_read_and_said(tmp_path):
+def test_an_old_encoding_is_read_and_logged(tmp_path):
     path = write(tmp_path, "old.srt", SRT.replace("Hello", "Grüße").encode("cp1252"))
     cues, repairs = read_cues(path)
     assert cues[0].text == "Grüße there & welcome."
@@ -127,12 +127,12 @@ def test_rolling_captions_are_joined(tmp_path):
         ("zeros.srt", b"\x00" * 100),
     ],
 )
-def test_files_without_subtitles_are_sentences(tmp_path, name, content):
+def test_files_without_subtitles_are_refused(tmp_path, name, content):
     with pytest.raises(DataError, match=name):
         read_cues(write(tmp_path, name, content))
 
 
-def test_an_absent_file_is_a_sentence(tmp_path):
+def test_an_absent_file_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"absent\.srt"):
         read_cues(tmp_path / "absent.srt")
 

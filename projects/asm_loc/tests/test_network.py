@@ -257,7 +257,7 @@ def test_gradients_reach_every_parameter(features):
     assert still == []
 
 
-def test_mixed_precision_says_about_the_same(features):
+def test_mixed_precision_gives_about_the_same_scores(features):
     net, chosen = make().float(), spans(((2, 6), (5, 9), (14, 20)))
     full = net(features.float(), chosen)
     with torch.autocast("cpu", dtype=torch.bfloat16):

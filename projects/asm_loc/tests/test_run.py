@@ -279,7 +279,7 @@ def test_a_video_with_nan_rows_stops_the_run_or_is_counted(pack, tmp_path, capsy
         ({"ASM_LOC.VAL_SHARE": 0.5, "ASM_LOC.SELECT_ON_TEST": True}, 2),
     ],
 )
-def test_wrong_keys_and_paths_are_sentences(pack, tmp_path, capsys, keys, code):
+def test_wrong_keys_and_paths_are_refused(pack, tmp_path, capsys, keys, code):
     assert run(pack, tmp_path / "run", **keys) == code
     told = capsys.readouterr().err
     assert told.count("Traceback") == 0

@@ -87,7 +87,7 @@ def test_margins_against_the_bar(gain, reached):
     assert len(interval_table([made_up(gain)] * 2)) == 4
 
 
-def test_exit_code_says_whether_the_bar_is_reached(tmp_path, capsys):
+def test_exit_code_shows_whether_the_bar_is_reached(tmp_path, capsys):
     for number in (1, 2):
         (tmp_path / f"world_{number}_20_epochs.json").write_text(json.dumps({"rows": made_up(number * 20.0)}))
     common = ["--output", str(tmp_path), "--worlds"]

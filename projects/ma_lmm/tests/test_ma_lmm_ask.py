@@ -89,7 +89,7 @@ def test_the_answer_is_printed_once_as_it_comes(ask):
 
 
 @pytest.mark.parametrize("banks", ["visual", "query"])
-def test_a_memory_of_one_kind_of_banks_is_told_too(ask, tmp_path, banks):
+def test_a_memory_with_one_kind_of_bank_is_reported_too(ask, tmp_path, banks):
     how = ("--frames", 8, "--memory", 3, "--banks", banks)
     code, out, _ = ask(QUESTIONS[0], *how, "--json", "--strip", tmp_path / "m.png")
     spans = json.loads(out)["memory_spans_sec"]
@@ -114,7 +114,7 @@ def test_watching_a_file_is_the_models_own_loop(folder, video):
 
 @pytest.mark.parametrize("kind", ["instructblip", "blip2"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_folders_load_and_answer_in_half_precision(kind, dtype, video, tmp_path):
+def test_folders_load_and_run_in_half_precision(kind, dtype, video, tmp_path):
     save_tiny(tmp_path, tiny_model(kind))
     loaded = load_video_model(tmp_path, MemoryRule(length=3), dtype=dtype)
     assert loaded.model.language_projection.weight.dtype == dtype
@@ -225,13 +225,13 @@ def test_a_folder_without_its_processor_is_refused(ask, folder, tmp_path):
     assert code == 1 and "processor" in err
 
 
-def test_too_little_memory_is_said_before_loading(ask, monkeypatch):
+def test_too_little_memory_is_reported_before_loading(ask, monkeypatch):
     monkeypatch.setattr(loading, "free_memory_bytes", lambda: 1000)
     code, _, err = ask(QUESTIONS[0])
     assert code == 1 and "memory" in err
 
 
-def test_running_out_of_memory_is_a_sentence(folder, video, monkeypatch):
+def test_running_out_of_memory_is_reported(folder, video, monkeypatch):
     loaded = load_video_model(folder, MemoryRule())
 
     def full(*_, **__):

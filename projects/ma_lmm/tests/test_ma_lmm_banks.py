@@ -102,7 +102,7 @@ def test_frame_level_has_one_pair_for_all_positions():
     assert not (by_token == by_token[:, :1]).all()
 
 
-def test_fifo_keeps_the_last_entries_and_says_which():
+def test_fifo_keeps_the_last_entries_and_their_indices():
     frames = torch.randn(2, 10, 3, 4)
     bank = filled(MemoryRule(length=4, update="fifo"), frames)
     assert torch.equal(bank.entries, frames[:, 6:])
@@ -169,7 +169,7 @@ def test_tome_merges_what_is_equal_and_nothing_else():
     assert {tuple(row.tolist()) for row in merged} == {tuple(a.tolist()), tuple(b.tolist())}
 
 
-def test_num_visual_tokens_is_what_the_table_says():
+def test_num_visual_tokens_equals_the_table():
     count = {name: MemoryRule(summary=name).num_visual_tokens(32, 100) for name in ("last", "average", "tome")}
     assert count == {"last": 32, "average": 32, "tome": 200}
     assert MemoryRule(summary="concat").num_visual_tokens(32, 60) == 1920

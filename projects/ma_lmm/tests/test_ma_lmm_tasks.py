@@ -133,7 +133,7 @@ def test_anticipation_reads_the_official_lists(tmp_path):
         ("youcook2_caption", {"a": {"caption": "x", "video": "v", "segment": 1, "start_time": True}}, "start_time"),
     ],
 )
-def test_wrong_annotations_are_sentences_that_name_the_entry(source, task, content, names):
+def test_wrong_annotations_are_refused_with_the_entry(source, task, content, names):
     with pytest.raises(DataError, match=names):
         TASKS[task].read(source(content), "train")
 
@@ -145,7 +145,7 @@ def test_annotations_that_are_no_json_or_absent(tmp_path):
             TASKS["breakfast"].read(Source(path, Videos(tmp_path, 10.0)), "train")
 
 
-def test_videos_that_are_all_absent_are_said(tmp_path):
+def test_a_list_of_absent_videos_is_refused(tmp_path):
     videos = Videos(tmp_path, 10.0)
     videos.of("x")
     with pytest.raises(DataError, match="'x'"):
@@ -260,7 +260,7 @@ def test_captions_with_java():
     assert 0 < scores["meteor"] < 100
 
 
-def test_captions_without_the_scorers_are_a_sentence(monkeypatch):
+def test_captions_without_the_scorers_are_refused(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pycocoevalcap.bleu.bleu", None)
     with pytest.raises(RunError, match="pip install pycocoevalcap"):
         caption_scores(CAPTIONS, REFERENCES)

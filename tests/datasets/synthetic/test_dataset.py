@@ -75,7 +75,7 @@ def test_the_test_clip_of_a_reversed_video_is_the_reversed_clip():
     assert chosen == [23 - index for index in reversed(chosen)]
 
 
-def test_encoding_is_the_same_wherever_in_the_video_a_frame_stands(tmp_path):
+def test_encoding_does_not_depend_on_a_frame_s_position(tmp_path):
     """24 times one frame: all decoded alike, so no frame is finer or coarser for its place."""
     still = np.repeat(render_video(SMALL, 0)[:1], 24, axis=0)
     for codec in ("vp9", "h264"):
@@ -91,7 +91,7 @@ def test_phases_run_from_one_end_to_the_other(label):
         assert (np.diff(path) >= -1e-9).all()
 
 
-def test_pretending_goes_and_comes_back_and_never_arrives():
+def test_pretending_moves_out_and_back_and_never_arrives():
     for seed in range(50):
         path = rendering.there_and_back(24, np.random.default_rng(seed))
         np.testing.assert_allclose(path, path[::-1], atol=1e-12)
@@ -106,7 +106,7 @@ def test_pretended_actions_are_their_own_reversal():
         assert np.abs(frames[0] - frames[12]).max() > 60  # and yet something moves
 
 
-def test_no_single_frame_tells_the_direction(tmp_path):
+def test_no_single_frame_reveals_the_direction(tmp_path):
     """A linear classifier on statistics of single decoded frames is at chance, forward against backward."""
     settings = Settings(18, 18, 24, 36, 48, "vp9", 5)
     features, backward = [], []
@@ -133,7 +133,7 @@ def centre_of_change(frames: np.ndarray) -> np.ndarray:
     return np.stack([(change * x).sum((1, 2)), (change * y).sum((1, 2))], 1) / total[:, None]
 
 
-def test_the_names_say_what_is_seen():
+def test_class_names_describe_what_is_shown():
     """Left to right really goes right, up goes up, closer grows, lighting brightens, clockwise is clockwise."""
     settings = Settings(18, 18, 24, 72, 96, "vp9", 0)
     right, up = (centre_of_change(render_video(settings, label))[[0, -1]] for label in (0, 2))
@@ -243,7 +243,7 @@ def test_made_once(made, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in made.data_dir.rglob("*")} == before
 
 
-def test_cut_off_anywhere_it_goes_on_to_the_same_files(made, tmp_path, monkeypatch):
+def test_cut_off_anywhere_it_resumes_to_the_same_files(made, tmp_path, monkeypatch):
     """Stopped by Ctrl-C after ten videos: a sentence, no list that could be trained on; then only the rest is made."""
     calls = []
 
@@ -296,24 +296,24 @@ def test_another_data_set_in_the_folder_is_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"settings": 3, "complete": true}'])
-def test_a_broken_settings_file_is_a_sentence(tmp_path, text):
+def test_a_broken_settings_file_is_refused(tmp_path, text):
     (tmp_path / "synthetic.json").write_text(text)
     with pytest.raises(DataError, match="not the settings file"):
         Synthetic(tmp_path, SMALL).prepare()
 
 
-def test_a_full_disk_is_a_sentence_and_leaves_no_half_file(tmp_path):
+def test_a_full_disk_is_reported_and_leaves_no_half_file(tmp_path):
     videos = tmp_path / "20bn-something-something-v2"
     videos.mkdir()
     (videos / f"3.webm.{os.getpid()}.tmp").symlink_to("/dev/full")
-    with pytest.raises(DataError, match=r"No space left on device.*what is made is kept"):
+    with pytest.raises(DataError, match=r"No space left on device"):
         Synthetic(tmp_path, SMALL).prepare()
     assert sorted(path.name for path in videos.iterdir()) == ["1.webm", "2.webm"]
 
 
-def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path):
+def test_a_path_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"could not be made in .*Not a directory"):
+    with pytest.raises(DataError, match=r"file/videos.*Not a directory"):
         Synthetic(tmp_path / "file" / "videos", SMALL).prepare()
 
 
@@ -330,7 +330,7 @@ def test_few_jobs_are_done_here():
     assert set(parallel.on_all_cores(process_id, range(5))) == {os.getpid()}
 
 
-def test_a_process_that_dies_is_a_sentence():
+def test_a_process_that_dies_is_reported():
     before = set(multiprocessing.active_children())
     with pytest.raises(DataError, match="exit code 7"):
         list(parallel.on_all_cores(die, range(4), num_processes=2))

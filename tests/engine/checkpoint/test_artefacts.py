@@ -23,7 +23,7 @@ def seen_at_barriers(tmp_path, monkeypatch) -> list[bool]:
     return seen
 
 
-def test_all_processes_meet_when_they_are_there(tmp_path, seen_at_barriers):
+def test_all_ranks_pass_the_rendezvous(tmp_path, seen_at_barriers):
     save_artefacts(tmp_path, _Task(), nn.Identity(), Position(1))
     assert seen_at_barriers[-1] and not any(seen_at_barriers[:-1])
     files, _ = load_artefacts(tmp_path)

@@ -147,7 +147,7 @@ def change(folder, **changes):
         ({"class_names": lambda names: names[:2]}, "for 3 classes"),
     ],
 )
-def test_what_is_no_scores_file_is_a_sentence(tmp_path, ensemble, changes, sentence):
+def test_what_is_no_scores_file_is_refused(tmp_path, ensemble, changes, sentence):
     one, two = make_run(tmp_path / "one"), make_run(tmp_path / "two")
     change(two, **changes)
     code, _, err = ensemble(one, two)
@@ -174,7 +174,7 @@ def test_a_forged_size_is_not_believed(tmp_path, ensemble):
     assert code == 1 and "cannot be read as the scores.npz" in err
 
 
-def test_older_files_without_names_are_averaged_and_that_is_said(tmp_path, ensemble):
+def test_older_files_without_names_are_averaged_with_a_warning(tmp_path, ensemble):
     one, two = make_run(tmp_path / "one"), make_run(tmp_path / "two", 1)
     change(two, class_names=None, class_fingerprint=None, missing=None, num_views=None, reversed_pairs=None)
     code, out, err = ensemble(two, one)

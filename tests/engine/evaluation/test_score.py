@@ -112,7 +112,7 @@ def test_full_resolution_gives_each_video_its_own_shape(ssv2, trained, tmp_path,
         np.testing.assert_allclose(rows[video_id], answers.mean(0).numpy(), atol=1e-5)
 
 
-def test_clips_that_are_alike_are_said(scores_of, tmp_path):
+def test_near_identical_clips_are_reported(scores_of, tmp_path):
     """Twenty clips of parts of three or four frames."""
     results, _ = scores_of("TEST.NUM_ENSEMBLE_VIEWS", 20, "DATA_LOADER.NUM_WORKERS", 2)
     frames = [12 + number % 5 for number in range(12, 18)]
@@ -162,7 +162,7 @@ def test_scores_that_are_no_numbers_are_not_a_result():
         summarize(Scores(["a", "b", "c"], scores, np.array([0, 1, 2]), 1), ["x", "y", "z"], [])
 
 
-def test_no_scores_at_all_is_a_sentence():
+def test_no_scores_at_all_is_refused():
     with pytest.raises(RunError, match=r"No video could be scored: 1 are missing. a.webm: the file is empty"):
         summarize(
             Scores([], np.zeros((0, 0)), np.zeros(0, int), 1, {"a": "a.webm: the file is empty."}), ["x", "y"], []

@@ -27,7 +27,7 @@ def test_as_many_workers_as_the_waiting_asks_for(share, workers, needed, frames)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.09])
-def test_nothing_is_said_where_they_keep_up(share):
+def test_nothing_is_logged_where_the_workers_keep_up(share):
     assert feeding_sentence(100.0, share, 4, 1) is None
 
 

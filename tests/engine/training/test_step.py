@@ -178,7 +178,7 @@ def test_the_fused_step_is_the_ordinary_one():
         torch.testing.assert_close(learner.network.state_dict()[name], value, rtol=1e-5, atol=1e-6, msg=name)
 
 
-def test_a_checkpoint_goes_on_with_the_kernels_of_the_machine_it_is_loaded_on():
+def test_a_checkpoint_resumes_with_the_kernels_of_the_machine_it_is_loaded_on():
     fused, plain = as_on_a_gpu([]), learner_of(CFG, CALM)
     plain.train_mode()
     for batch in batches(1):

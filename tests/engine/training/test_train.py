@@ -152,7 +152,7 @@ def test_frozen_batch_norm_is_frozen():
         assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
 
 
-def test_a_state_goes_back_into_a_learner_exactly():
+def test_a_state_is_restored_into_a_learner_exactly():
     keys = ("EMA.ENABLE", True, "SOLVER.OPTIMIZING_METHOD", "adamw", "SOLVER.BASE_LR", 1e-3)
     first, second = learner_of(*keys), learner_of(*keys, "RNG_SEED", 2)
     first.step(batch(), lr=1e-3)
@@ -165,7 +165,7 @@ def test_a_state_goes_back_into_a_learner_exactly():
 
 
 @pytest.mark.parametrize("overrides", [["RESNET.WIDTH_PER_GROUP", 16], ["RESNET.DEPTH", 18], ["MODEL.NUM_CLASSES", 4]])
-def test_a_state_of_another_network_is_a_sentence(overrides):
+def test_a_state_of_another_network_is_refused(overrides):
     state = learner_of(*overrides).state()
     with pytest.raises(RunError, match="of another network or optimiser than the config describes"):
         learner_of().restore_state(state)
@@ -216,7 +216,7 @@ def test_the_saved_config_trains_on_from_where_it_is(run_tiny, trained, tmp_path
     assert code == 0 and "Training is already complete" in err and "Test: top-1" in err
 
 
-def test_no_video_of_a_direction_is_mirrored_and_that_is_said(trained):
+def test_no_video_of_a_directed_class_is_flipped_and_that_is_logged(trained):
     assert "1 direction-sensitive class is never flipped: Moving something left." in (trained / "log.txt").read_text()
     assert logging.getLogger("slowfast_gta").level == logging.INFO
 

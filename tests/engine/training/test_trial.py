@@ -114,7 +114,7 @@ def test_what_skip_leaves_too_few_of_is_counted(run_tiny, tmp_path, monkeypatch)
     assert rows[-1]["steps_of_too_few"] == 1 and "1 steps left out (too few clips for BatchNorm)" in err
 
 
-def test_an_epoch_without_one_such_step_ends_in_a_sentence(run_tiny, tmp_path):
+def test_an_epoch_without_one_such_step_ends_with_a_message(run_tiny, tmp_path):
     data = make_ssv2(tmp_path / "data", 2, 2)
     break_video(data)
     code, _, err = run_tiny(*SMALLEST, "DATA.ON_ERROR", "skip", "TRAIN.BATCH_SIZE", 2, data=data)

@@ -51,7 +51,7 @@ def test_shape_dtype_and_device_stay(name, options, dtype):
 
 
 @every_case
-def test_a_new_block_is_the_identity_unless_its_class_says_otherwise(name, options):
+def test_a_new_block_is_the_identity_unless_declared_otherwise(name, options):
     block, x = block_of(name, options), clip()
     identity = getattr(ATTENTION_REGISTRY.get(name), "identity_at_init", True)
     for mode in (True, False):
@@ -91,7 +91,7 @@ def test_the_gradient_reaches_every_parameter_and_the_input(name, options, train
 
 
 @every_case
-def test_a_clip_s_answer_does_not_depend_on_the_batch_in_eval(name, options):
+def test_a_clip_s_scores_do_not_depend_on_the_batch_in_eval(name, options):
     block, x = randomise(block_of(name, options, torch.float64)).eval(), clip(3, torch.float64)
     together = block(x)
     for i in range(3):
@@ -163,7 +163,7 @@ def test_the_gradient_is_the_derivative(name, options, training):
 
 
 @every_case
-def test_another_number_of_frames_is_a_sentence_or_fine(name, options):
+def test_another_number_of_frames_is_refused_or_works(name, options):
     block = randomise(block_of(name, options))
     longer = torch.cat([clip(), clip()], dim=2)
     if getattr(ATTENTION_REGISTRY.get(name), "fixed_num_frames", False):
@@ -185,7 +185,7 @@ def test_copies_and_state_dicts_carry_everything(name, options):
 
 
 @every_case
-def test_maps_are_finite_detachable_and_leave_the_answer_alone(name, options):
+def test_maps_are_finite_detachable_and_leave_the_output_unchanged(name, options):
     block, x = randomise(block_of(name, options)).eval(), clip()
     if not hasattr(block, "attention_maps"):
         pytest.skip(f"{name} has no attention_maps, which is optional")
@@ -219,7 +219,7 @@ def test_in_a_network_it_is_there_when_configured_and_only_then(name, options):
 
 
 @pytest.mark.parametrize("name", ATTENTION_REGISTRY.known())
-def test_an_unknown_option_is_answered_with_the_accepted_ones(name):
+def test_an_unknown_option_is_refused_with_the_accepted_ones(name):
     with pytest.raises(ConfigError) as fault:
         build_attention(name, DIM, FRAMES, (HEIGHT, WIDTH), {"NO_SUCH_THING": 1})
     message = str(fault.value)
@@ -229,7 +229,7 @@ def test_an_unknown_option_is_answered_with_the_accepted_ones(name):
     assert all(option in message for option in accepted_options(name))
 
 
-def test_an_unknown_block_is_answered_with_the_known_ones():
+def test_an_unknown_block_is_refused_with_the_known_ones():
     with pytest.raises(ConfigError, match=r"ATTENTION\.NAME:.*'GTTA'\..*GTA") as fault:
         small_network({"ATTENTION.NAME": "GTTA", "ATTENTION.LOCATION": [[[]], [[0]], [[]], [[]]]})
     assert all(name in str(fault.value) for name in ATTENTION_REGISTRY.known())
@@ -258,7 +258,7 @@ def test_an_unknown_block_is_answered_with_the_known_ones():
         ("TAPE", {"POOL": "around", "SPATIAL": True}, r"POOL is 'around'"),
     ],
 )
-def test_a_refused_value_says_where_what_and_what_is_allowed(name, options, sentence):
+def test_a_refused_value_names_the_key_the_value_and_what_is_allowed(name, options, sentence):
     with pytest.raises(ConfigError, match=rf"^ATTENTION at res4, block 3.*: {name} with 32 channels.*{sentence}"):
         build_attention(name, DIM, FRAMES, (HEIGHT, WIDTH), options, "ATTENTION at res4, block 3, pathway 0")
 
@@ -272,7 +272,7 @@ def test_static_regions_need_the_size_they_are_for():
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
-def test_a_block_that_uses_an_earlier_word_is_told_the_new_one(old, new):
+def test_a_block_with_an_old_contract_name_is_given_the_new_name(old, new):
     named = type("OldWords", (nn.Module,), {old: True})
     with pytest.raises(ConfigError, match=f"OldWords.*`{old}`.*`{new}`"):
         ATTENTION_REGISTRY.register(named)

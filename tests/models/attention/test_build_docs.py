@@ -53,7 +53,7 @@ def test_the_table_of_a_block_is_its_options_with_their_defaults(name):
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_the_overview_says_of_each_block_what_its_class_says(name):
+def test_the_overview_agrees_with_the_class_of_each_block(name):
     (answer,) = re.findall(rf"^\| `{name}` \| .* \| (yes|no) \|$", PAGE, flags=re.MULTILINE)
     assert (answer == "no") is getattr(ATTENTION_REGISTRY.get(name), "time_permutation_equivariant", False)
 
@@ -72,7 +72,7 @@ def example_file(tmp_path):
 
 
 @pytest.mark.parametrize("text", YAMLS, ids=[f"yaml{i}" for i in range(len(YAMLS))])
-def test_every_yaml_on_the_page_builds_the_network_it_says(text, example_file):
+def test_every_yaml_on_the_page_builds_the_network_it_names(text, example_file):
     base = TWO_PATHWAYS if "[[], []]" in text else ONE_PATHWAY
     (example_file.parent / "base.yaml").write_text(base)
     file = example_file.parent / "experiment.yaml"

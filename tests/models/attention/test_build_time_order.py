@@ -113,7 +113,7 @@ def test_probabilities_are_blind_too():
 
 @both_modes
 @pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
-def test_a_block_that_says_so_carries_any_frame_order_through(name, options, training):
+def test_a_time_permutation_equivariant_block_carries_any_frame_order_through(name, options, training):
     """block(x[p]) = block(x)[p] where time_permutation_equivariant; where not, some order shows."""
     block = randomise(block_of(name, options, torch.float64)).train(training)
     x = clip(dtype=torch.float64)

@@ -285,7 +285,7 @@ def test_refinement_is_absent_unless_asked_for():
         (SLOWFAST | {"ATTENTION.LOCATION": [[[0], []]] * 4}, r"for one pathway, but MODEL\.MODEL_NAME is SlowFast"),
     ],
 )
-def test_refinement_without_masks_or_with_two_pathways_is_a_sentence(keys, sentence):
+def test_refinement_without_masks_or_with_two_pathways_is_refused(keys, sentence):
     faults = list(check_network(config(SMALL | AFR_EVERYWHERE | {"ATTENTION.LOCATION": [[[0]]] * 4} | keys)))
     assert len([fault for fault in faults if re.search(sentence, fault.text)]) == 1, faults
 
@@ -415,7 +415,7 @@ def test_channels_inside(name, shapes, decoupled):
 
 
 @original_and_decoupled
-def test_glore_s_maps_say_what_its_nodes_are_made_of(decoupled):
+def test_glore_s_maps_are_the_pixels_of_its_nodes(decoupled):
     block, x = block_and_clip("GloRe", SIZES[0], decoupled=decoupled)
     x = torch.from_numpy(x)
     maps = block.eval().attention_maps(x)
@@ -473,6 +473,6 @@ def test_gcnet_s_maps_are_one_distribution_over_each_set():
         ("TAPE", {"HEADS": "ccmh", "GROUPS": 3}, "GROUPS is 3; it must divide the 8 channels"),
     ],
 )
-def test_a_refused_value_is_a_sentence(name, options, sentence):
+def test_a_value_that_is_not_allowed_is_refused(name, options, sentence):
     with pytest.raises(ValueError, match=sentence):
         build_attention(name, C, 3, options=options)

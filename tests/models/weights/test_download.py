@@ -86,13 +86,13 @@ def test_a_file_is_downloaded_once(server):
     assert server.requests == [None] and files_of(server.url) == ["weights.pth"]
 
 
-def test_what_breaks_off_goes_on_where_it_was(server):
+def test_what_breaks_off_resumes_where_it_was(server):
     server.faults = 3
     assert local_weights(server.url).read_bytes() == CONTENT
     assert server.requests == [None, "bytes=50000-", "bytes=75000-", "bytes=87500-"]
 
 
-def test_another_process_goes_on_too_but_not_with_another_content(server, monkeypatch):
+def test_another_process_resumes_too_but_not_with_other_content(server, monkeypatch):
     server.faults = 1
     part = cached_path(server.url).with_name("weights.pth.part")
     with monkeypatch.context() as patch, pytest.raises(WeightsError):
@@ -127,7 +127,7 @@ def test_a_server_that_gives_no_part_is_no_fault(server):
 
 
 @pytest.mark.parametrize(("status", "num_requests"), [(404, 1), (403, 1), (503, 5)])
-def test_what_cannot_be_had_is_a_sentence_with_the_place_for_the_file(server, status, num_requests):
+def test_what_cannot_be_had_is_refused_with_the_place_for_the_file(server, status, num_requests):
     server.status = status
     with pytest.raises(WeightsError) as told:
         local_weights(server.url)
@@ -164,7 +164,7 @@ def test_several_at_once_download_once(server):
     assert found == {CONTENT} and server.requests == [None]
 
 
-def test_a_network_is_loaded_by_name_and_another_range_is_said(server, monkeypatch, tmp_path):
+def test_a_network_is_loaded_by_name_and_another_pixel_range_is_reported(server, monkeypatch, tmp_path):
     cfg = load_config(CFG, TINY)
     network = build_model(cfg)
     torch.save(network.state_dict(), tmp_path / "own.pth")

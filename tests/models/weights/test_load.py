@@ -103,7 +103,7 @@ def test_imagenet_weights_inflate_into_i3d(tmp_path):
     assert_refused(target, tmp_path / "r14.pth", "do not fit", inflate=False)
 
 
-def test_a_2d_network_in_an_inflated_one_answers_the_same_on_a_still(tmp_path):
+def test_an_inflated_2d_network_gives_the_same_scores_on_a_still(tmp_path):
     """What inflation is for, away from the padding of a kernel in time: so with kernels of the stem only."""
     source = small(seed=1)
     path = pyslowfast_checkpoint(source, tmp_path / "a.pyth")
@@ -133,7 +133,7 @@ def test_older_files_without_batch_counters_load(tmp_path):
     assert report.new and all(name.endswith("num_batches_tracked") for name in report.new) and not report.missing
 
 
-def test_what_is_too_much_is_said(tmp_path):
+def test_what_is_too_much_is_reported(tmp_path):
     torch.save(small().state_dict() | {"s5.extra.weight": torch.zeros(3)}, tmp_path / "a.pth")
     report = load_weights(small(), tmp_path / "a.pth")
     assert report.unexpected == ["s5.extra.weight"] and "s5.extra.weight" in str(report)
@@ -243,13 +243,13 @@ def a_zip() -> bytes:
 
 
 @pytest.mark.parametrize("content", [b"", b"These are no weights.\n", b"\x89PNG\r\n\x1a\n", a_zip()])
-def test_what_is_no_torch_file_is_a_sentence(tmp_path, content):
+def test_what_is_no_torch_file_is_refused(tmp_path, content):
     (tmp_path / "a.pyth").write_bytes(content)
     assert_refused(small(), tmp_path / "a.pyth", "a.pyth cannot be read")
 
 
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.999])
-def test_a_truncated_file_is_a_sentence(tmp_path, part):
+def test_a_truncated_file_is_refused(tmp_path, part):
     path = pyslowfast_checkpoint(small(), tmp_path / "a.pyth")
     path.write_bytes(path.read_bytes()[: int(part * path.stat().st_size)])
     assert_refused(small(), path, "a.pyth cannot be read.*torn")

@@ -123,14 +123,14 @@ def test_one_text_named_a_thousand_times_does_not_fill_the_memory(tmp_path):
 
 @pytest.mark.parametrize("part", [0.02, 0.5, 0.999])
 @pytest.mark.parametrize("protocol", [0, 2, 5])
-def test_a_torn_pickle_is_a_sentence(tmp_path, protocol, part):
+def test_a_torn_pickle_is_refused(tmp_path, protocol, part):
     whole = pickle.dumps(CAFFE2, protocol)
     (tmp_path / "a.pkl").write_bytes(whole[: int(part * len(whole))])
     assert_refused(small(), tmp_path / "a.pkl", "a.pkl (cannot be read as a pickle|was not read)")
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04", b"\x80\x02.", b"\x80\x02]e.", b"\x80\x02Nt."])
-def test_what_is_no_pickle_is_a_sentence(tmp_path, content):
+def test_what_is_no_pickle_is_refused(tmp_path, content):
     (tmp_path / "a.pkl").write_bytes(content)
     assert_refused(small(), tmp_path / "a.pkl", "a.pkl cannot be read as a pickle|a.pkl was not read")
 
