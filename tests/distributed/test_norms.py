@@ -27,3 +27,14 @@ def test_gradients_of_16_bits_are_summed_in_32(dtype):
     rounded = 0.01 if dtype == torch.bfloat16 else 0.002
     for one, wanted, limit in zip(found, exact, (rounded, 1e-4, 1e-4), strict=True):
         assert (one.double() - wanted).norm() < limit * wanted.norm()
+
+
+def test_gradients_of_channels_that_hardly_vary():
+    """Where the variance is as small as `eps`, its part in the gradient is the larger one: against float64."""
+    generator = torch.Generator().manual_seed(0)
+    x, grad = (torch.randn(4, 3, 2, 5, 5, generator=generator, dtype=torch.float64) for _ in range(2))
+    x, eps = 1e-3 * x, 1e-5  # a variance of 1e-6
+    leaves = [x.requires_grad_(), torch.ones(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)]
+    (wanted,) = torch.autograd.grad(F.batch_norm(leaves[0], None, None, *leaves[1:], True, eps=eps), x, grad)
+    (found,) = torch.autograd.grad(_Normalize.apply(*leaves, eps)[0], x, grad)
+    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)

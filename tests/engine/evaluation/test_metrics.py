@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from slowfast_gta.engine.evaluation.metrics import (
+    both_ways,
     class_accuracy,
     confusion_matrix,
     mean_cross_entropy,
@@ -105,6 +106,13 @@ def test_order_is_counted_both_ways():
     assert found["both_ways"] == pytest.approx(100 * (2 + 1 + 0 + 1.5) / 8)
     assert found["num_videos"] == 4 and found["blind"] is False
     assert found["largest_difference"] == pytest.approx(0.8)
+
+
+def test_a_tie_in_one_direction_counts_half():
+    forwards, tied = np.array([[0.7, 0.2, 0.1]]), np.array([[0.4, 0.4, 0.2]])
+    assert both_ways(forwards, tied, np.array([0]), [(0, 1)]).tolist() == [0.75]
+    assert both_ways(tied, forwards[:, [1, 0, 2]], np.array([0]), [(0, 1)]).tolist() == [0.75]
+    assert both_ways(tied, forwards, np.array([0]), [(0, 1)]).tolist() == [0.25]
 
 
 def test_without_pairs_there_is_no_accuracy_of_order():
