@@ -1,5 +1,6 @@
 """demo: make real videos, train R2D and R2D+GTA on them with one recipe, test both, show the difference."""
 
+import argparse
 import json
 import logging
 import time
@@ -12,6 +13,14 @@ logger = logging.getLogger("slowfast_gta")
 
 CONFIGS = {"R2D": "configs/Synthetic/R2D.yaml", "R2D + GTA": "configs/Synthetic/R2D_GTA.yaml"}
 
+_EXAMPLES = """examples:
+  python tools/demo.py
+  python tools/demo.py --output runs/demo_bf16 TRAIN.MIXED_PRECISION True
+  python tools/demo.py --output runs/try SOLVER.MAX_EPOCH 1
+
+Run the same command again to resume. README.md shows what it prints.
+"""
+
 _MEANING = """
 top-1         the highest score is the true class's
 inside pairs  of the true class and the same action played backwards, the true one scores higher: 50 % is a coin toss
@@ -21,12 +30,14 @@ right pair    the highest score is the true class's or that of the same action p
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when both networks are trained and tested."""
-    parser = CommandParser("demo", description=__doc__)
+    parser = CommandParser(
+        "demo", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "--output", default="runs/demo", metavar="DIR", help="where everything goes (default: %(default)s)"
     )
     parser.add_argument(
-        "opts", nargs="*", metavar="KEY VALUE", help="config keys for both networks, as SOLVER.MAX_EPOCH 2"
+        "opts", nargs="*", metavar="KEY VALUE", help="config keys for both networks, for example SOLVER.MAX_EPOCH 2"
     )
     args = parser.parse_args(arguments)
 

@@ -30,6 +30,16 @@ def test_all_ranks_pass_the_rendezvous(tmp_path, seen_at_barriers):
     assert {name: path.read_text() for name, path in files.items()} == {"numbers.json": "[1]"}
 
 
+def test_no_process_begins_before_the_folder_is_there(tmp_path, monkeypatch):
+    events: list[str] = []
+    monkeypatch.setattr(
+        distributed, "barrier", lambda: events.append(f"barrier, folder {(tmp_path / 'artefacts.tmp').is_dir()}")
+    )
+    monkeypatch.setattr(_Task, "artefacts", lambda *_: events.append("artefacts"))
+    save_artefacts(tmp_path, _Task(), nn.Identity(), Position(1))
+    assert events[:2] == ["barrier, folder True", "artefacts"]
+
+
 def test_a_process_that_writes_nothing_waits_as_often(tmp_path, seen_at_barriers, monkeypatch):
     save_artefacts(tmp_path, _Task(), nn.Identity(), Position(1))
     of_main = len(seen_at_barriers)
