@@ -232,7 +232,7 @@ def split_tokens(tokens: Sequence[str]) -> tuple[list[str], list[str]]:
 def _value_of(key: str, rest: Iterator[str]) -> str:
     value = next(rest, None)
     if value is None:
-        raise ConfigError(f"{key} has no VALUE after it. Overrides are KEY VALUE pairs, for example TRAIN.BATCH_SIZE 8.")
+        raise ConfigError(f"{key} has no VALUE after it. Give KEY VALUE pairs, for example TRAIN.BATCH_SIZE 8.")
     return value
 
 
