@@ -1,5 +1,7 @@
 """What an epoch's meter averages, and over what."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from slowfast_gta.engine.training.meter import Meter
@@ -43,3 +45,24 @@ def test_an_epoch_continues_with_the_sums_of_its_checkpoint():
     for one in steps[1:]:
         second.add(one)
     assert second.summary() == whole.summary()
+
+
+def test_what_became_of_the_samples_is_summed():
+    meter = Meter({"top1": 3}, counts=("num_decoded", "num_skipped"))
+    for counts, errors in (({"num_decoded": 4, "num_skipped": 0}, []), ({"num_decoded": 1, "num_skipped": 3}, [1, 2])):
+        meter.count(SimpleNamespace(counts=counts, errors=errors))
+    found = meter.total()
+    assert [found[name] for name in ("num_decoded", "num_skipped", "broken_videos")] == [5, 3, 2]
+
+
+def test_the_recent_loss_is_that_of_the_samples_since_the_last_call():
+    meter = Meter({"top1": 3})
+    meter.add(step(1.0, 3, 2.0))
+    assert meter.period() == {"loss_recent": 1.0}
+    meter.add(step(5.0, 1, 2.0))
+    again = Meter({"top1": 3}, total=meter.total())
+    for one in (meter, again):  # a resumed period has the same mean
+        one.add(step(2.0, 3, 2.0))
+        assert one.period() == {"loss_recent": pytest.approx((5 * 1 + 2 * 3) / 4)}
+        assert one.period() == {}
+        assert one.summary()["loss"] == pytest.approx((1 * 3 + 5 * 1 + 2 * 3) / 7, abs=1e-6)
