@@ -6,6 +6,7 @@ import os
 import shutil
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -233,6 +234,16 @@ def test_a_full_disk_is_reported_and_the_earlier_ones_are_whole(tmp_path, monkey
     monkeypatch.undo()
     assert names(tmp_path) == ["checkpoint_epoch_00001.pyth"]
     assert find_newest(tmp_path)[0] == Position(1)
+
+
+def test_what_torch_does_not_name_is_reported_with_the_free_space(tmp_path, monkeypatch):
+    def full(content, file):
+        raise RuntimeError("unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=7 * 256, f_frsize=4096))
+    with pytest.raises(RunError, match=r"\b7 MiB"):
+        save_checkpoint(tmp_path, Position(2), state(2))
 
 
 def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):

@@ -66,3 +66,10 @@ def test_the_recent_loss_is_that_of_the_samples_since_the_last_call():
         assert one.period() == {"loss_recent": pytest.approx((5 * 1 + 2 * 3) / 4)}
         assert one.period() == {}
         assert one.summary()["loss"] == pytest.approx((1 * 3 + 5 * 1 + 2 * 3) / 7, abs=1e-6)
+
+
+def test_an_epoch_of_version_0_1_continues():
+    """Its checkpoints hold a list of sums, and clips that were right instead of a percentage."""
+    meter = Meter({"top1": 3}, total=[12.0, 3.0, 4.0, 6.0, 2.0, 5, 4, 1, 0, 0, 1, 7, 0])
+    assert meter.total()["top1"] == 300.0 and meter.total()["repeated_frames"] == 7
+    assert meter.summary()["top1"] == 75.0 and meter.summary()["loss"] == 3.0
