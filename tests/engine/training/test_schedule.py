@@ -69,3 +69,10 @@ def test_learning_rates_follow_the_batch_or_the_machines_when_asked(pairs, scale
     plain, scaled = (build_schedule(load_config(CFG, more)) for more in ([], pairs))
     for epoch in (0, 0.5, 10):
         assert lr_at(epoch, scaled) == pytest.approx(scale * lr_at(epoch, plain))
+
+
+@pytest.mark.parametrize(("max_epochs", "wanted"), [(20, 2), (1000, 34)])
+def test_a_short_training_has_a_shorter_warm_up(max_epochs, wanted):
+    solver = ["SOLVER.WARMUP_EPOCHS", 34, "SOLVER.WARMUP_MAX_FRACTION", 0.1, "SOLVER.MAX_EPOCH", max_epochs]
+    cfg = load_config(CFG, solver)
+    assert build_schedule(cfg).warmup_epochs == pytest.approx(wanted)
