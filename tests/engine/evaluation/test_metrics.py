@@ -60,10 +60,11 @@ def test_pairs():
             [0.5, 0.4, 0.1, 0.0],  # 1: the pair is right, the choice is wrong
             [0.2, 0.2, 0.6, 0.0],  # 0: a tie inside the pair, which is not the answer
             [0.1, 0.1, 0.7, 0.1],  # 2: in no pair, does not count
+            [0.2, 0.1, 0.6, 0.1],  # 0: right inside its pair, which is not the answer
         ]
     )
-    found = pair_accuracy(scores, np.array([0, 1, 0, 2]), [(0, 1)])
-    assert found == {"choice": pytest.approx(50), "right_pair": pytest.approx(200 / 3), "num_videos": 3}
+    found = pair_accuracy(scores, np.array([0, 1, 0, 2, 0]), [(0, 1)])
+    assert found == {"choice": pytest.approx(62.5), "right_pair": pytest.approx(50), "num_videos": 4}
 
 
 def test_pairs_without_a_video():

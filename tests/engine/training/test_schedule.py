@@ -4,7 +4,7 @@ import pytest
 from miniatures import CFG
 
 from slowfast_gta import load_config
-from slowfast_gta.engine.training.schedule import Schedule, build_schedule, lr_at
+from slowfast_gta.engine.training.schedule import Schedule, build_schedule, is_due, lr_at
 
 COSINE = Schedule("cosine", base_lr=0.4, max_epochs=10, end_lr=0.0)
 COSINE_TO_END = Schedule("cosine", base_lr=0.4, max_epochs=10, end_lr=0.1)
@@ -76,3 +76,8 @@ def test_a_short_training_has_a_shorter_warm_up(max_epochs, wanted):
     solver = ["SOLVER.WARMUP_EPOCHS", 34, "SOLVER.WARMUP_MAX_FRACTION", 0.1, "SOLVER.MAX_EPOCH", max_epochs]
     cfg = load_config(CFG, solver)
     assert build_schedule(cfg).warmup_epochs == pytest.approx(wanted)
+
+
+def test_what_is_due_every_third_step():
+    assert [step for step in range(1, 10) if is_due(step, 3)] == [3, 6, 9]
+    assert not any(is_due(step, 0) for step in range(10))
