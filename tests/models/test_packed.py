@@ -1,6 +1,9 @@
 """A packed network answers as a folded one, is packed where that applies, and stays ordinary where it does not."""
 
 import copy
+import platform
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -75,3 +78,26 @@ def test_a_torch_without_the_operations_gets_the_network_back(monkeypatch):
     monkeypatch.setattr(packed.torch.backends.mkldnn, "is_available", lambda: False)
     folded = fold_batch_norms(small_network({}))
     assert not any(isinstance(module, PackedConv3d) for module in prepack_convs_(folded).modules())
+
+
+_COUNT_PAGES = """
+import resource, sys, torch
+from slowfast_gta.models.packed import keep_freed_memory
+
+def pages_of_a_clip() -> int:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    kept = [torch.ones(2 << 20) for _ in range(16)]  # 8 MiB each
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+asked = sys.argv[1] == "kept"
+assert not asked or keep_freed_memory()
+print([pages_of_a_clip() for _ in range(4)][-1])
+"""
+
+
+@pytest.mark.skipif("glibc" not in platform.libc_ver(), reason="the C library is not glibc")
+def test_memory_that_is_freed_is_not_fetched_again():
+    def pages(how: str) -> int:
+        return int(subprocess.run([sys.executable, "-c", _COUNT_PAGES, how], capture_output=True, check=True).stdout)
+
+    assert pages("kept") < 100 < 10_000 < pages("not kept")
