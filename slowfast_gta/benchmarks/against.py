@@ -61,6 +61,7 @@ def build_against(cfg: CfgNode, others: Sequence[str], pairs: int = 20, batch_si
         "against": found,
         "ours_fp32_sec": round(seconds, 4),
         "matrix_product_gflops": round(rate / 1e9, 1),
+        "matrix_product_gflops_bf16": round(matrix_product_rate(torch.bfloat16) / 1e9, 1) if "bf16" in ours else None,
         "share_of_matrix_product_rate": round(operations / seconds / rate, 3),
         "pairs": pairs,
         "clip": list(shape),
@@ -137,8 +138,8 @@ def _compare(other: Run, ours: Run, pairs: int, exact: bool) -> dict[str, float]
     }
 
 
-def matrix_product_rate() -> float:
-    """Operations (multiplications and additions) a second of a large matrix product in float32."""
-    first, second = (torch.randn(_MATRIX_SIDE, _MATRIX_SIDE) for _ in range(2))
+def matrix_product_rate(dtype: torch.dtype = torch.float32) -> float:
+    """Operations (multiplications and additions) a second of a large matrix product in `dtype`."""
+    first, second = (torch.randn(_MATRIX_SIDE, _MATRIX_SIDE).to(dtype) for _ in range(2))
     first @ second
     return 2 * _MATRIX_SIDE**3 / statistics.median(seconds_of(lambda: first @ second) for _ in range(5))

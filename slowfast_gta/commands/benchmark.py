@@ -155,6 +155,8 @@ def _against_table(answer: dict, feed: float) -> str:
         f"Ours in fp32 runs at {answer['share_of_matrix_product_rate']:.2f} of the processor's matrix-product rate, "
         f"{answer['matrix_product_gflops']:.0f} GFLOP/s."
     )
+    if answer["matrix_product_gflops_bf16"] is not None:
+        lines.append(f"In bf16 its matrix product runs at {answer['matrix_product_gflops_bf16']:.0f} GFLOP/s.")
     return "\n".join(lines)
 
 

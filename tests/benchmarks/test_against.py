@@ -24,6 +24,7 @@ def test_it_is_compared_with_what_is_installed(name, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["against"][name]["fp32"]["largest_difference"] < 1e-3 and told["pairs"] == 2
     assert told["matrix_product_gflops"] > 0 and told["share_of_matrix_product_rate"] > 0
+    assert ("bf16" in told["against"][name]) <= (told["matrix_product_gflops_bf16"] is not None)
 
 
 def test_what_answers_otherwise_is_not_timed():
