@@ -30,19 +30,17 @@ def script_bundle() -> str:
 def curve_chart(points: Sequence[dict], title: str) -> Spec:
     """`points`: {"run", "split", "step", "value"}."""
     alt = import_extra("altair")
-    return (
-        alt.Chart(alt.Data(values=list(points)))
-        .mark_line(point=alt.OverlayMarkDef(size=14))
-        .encode(
-            alt.X("step:Q", title="training step"),
-            alt.Y("value:Q", title=title, scale=alt.Scale(zero=False)),
-            alt.Color("run:N", title="run", sort=None, legend=alt.Legend(symbolType="stroke", symbolStrokeWidth=3)),
-            alt.StrokeDash("split:N", title="split", legend=alt.Legend(symbolType="stroke", symbolSize=300)),
-            tooltip=["run:N", "split:N", "step:Q", alt.Tooltip("value:Q", format=".5g")],
-        )
-        .properties(width="container", height=220)
-        .to_dict()
+    both = alt.Chart(alt.Data(values=list(points))).encode(
+        alt.X("step:Q", title="training step"),
+        alt.Y("value:Q", title=title, scale=alt.Scale(zero=False)),
+        alt.Color("run:N", title="run", sort=None, legend=alt.Legend(symbolType="stroke", symbolStrokeWidth=3)),
+        alt.Detail("split:N"),
+        tooltip=["run:N", "split:N", "step:Q", alt.Tooltip("value:Q", format=".5g")],
     )
+    # The dashes are of the lines alone: with points on the same mark, Vega-Lite leaves the legend's strokes out.
+    strokes = alt.Legend(symbolType="stroke", symbolSize=300, symbolStrokeWidth=2, symbolStrokeColor="#808080")
+    lines = both.mark_line().encode(alt.StrokeDash("split:N", title="split", legend=strokes))
+    return alt.layer(lines, both.mark_circle(size=14, opacity=1)).properties(width="container", height=220).to_dict()
 
 
 def interval_chart(rows: Sequence[dict]) -> Spec:
