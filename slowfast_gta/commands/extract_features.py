@@ -22,7 +22,7 @@ _EXAMPLES = """examples:
   python tools/extract_features.py --cfg configs/Kinetics/R2D50.yaml --weights r2d.pyth --pool space \\
       --output features/frames film.mp4
   python tools/extract_features.py --cfg runs/gta/config.yaml --layer s4 --window 32 --stride 16 --format safetensors \\
-      --num_shards 4 --shard_id 0 --output features videos.txt
+      --num_shards 4 --shard_id 0 --output features/s4 videos.txt
 
 Without --weights the newest checkpoint of the run in the config's folder, or in OUTPUT_DIR, is taken.
 The same command resumes where an earlier call ended. docs/features.md says what is in the files.
