@@ -105,7 +105,7 @@ def keep_freed_memory() -> bool:
     """Have this process keep, up to 2 GiB, what tensors have freed; whether its C library (glibc) can.
 
     By default glibc gives the end of its heap back to the kernel, and the next clip gets it again page by page, each
-    filled with zeros: 15,000 pages a clip with R2D-50 and GTA. The largest amount of memory in use does not change.
+    filled with zeros: 15,000 pages a clip with R2D-50 and GTA. Memory that was in use once stays with the process.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is None:

@@ -88,7 +88,7 @@ def test_some_videos_missing_are_counted_and_all_are_refused(tmp_path, caplog):
 
 def test_a_pickle_is_not_read(tmp_path):
     (tmp_path / "EPIC_100_train.pkl").write_bytes(b"cos\nsystem\n(S'touch x'\ntR.")
-    with pytest.raises(DataError, match=r"EPIC_100_train.csv .*\(55\).*EPIC_100_train.pkl"):
+    with pytest.raises(DataError, match=r"EPIC_100_train.csv .*\(55\) in it. EPIC_100_train.pkl is not read, since"):
         EPIC(tmp_path).class_names()
 
 
@@ -130,7 +130,7 @@ def test_faulty_frame_numbers_and_files_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"train.csv:2: the line has fewer fields"):
         EPIC(folder).records("train")
     path.write_text(",".join(HEAD_100) + '\nP01_01_0,"P01\nP01_01_1,P01\n')
-    with pytest.raises(DataError, match=r"train.csv:2: .*quote"):
+    with pytest.raises(DataError, match=r"train.csv:2: a quote in this line is not closed"):
         EPIC(folder).records("train")
     path.write_text(",".join(HEAD_100) + "\n")
     with pytest.raises(DataError, match=r"train.csv: there is no action in the list, for train"):
@@ -147,7 +147,7 @@ def test_the_participants_that_epic_55_holds_out(tmp_path):
     found = {split: [record.video_id for record in EPIC(folder).records(split)] for split in ("train", "val", "test")}
     assert found == {"train": ["1", "25"], "val": ["26", "31"], "test": ["26", "31"]}
     make_epic(folder, 55, rows[:2], [])
-    with pytest.raises(DataError, match=r"P26.* val"):
+    with pytest.raises(DataError, match=r"no action of the participants P26 and on in the list, for val"):
         EPIC(folder).records("val")
     make_epic(folder, 55, [rows[0] | {"participant_id": "me"}], [])
     with pytest.raises(DataError, match=r"labels.csv:2:.*participant_id.*P01;.*'me'"):

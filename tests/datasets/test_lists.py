@@ -199,7 +199,7 @@ def test_two_formats_in_one_folder_must_be_named_explicitly(tmp_path):
     write(tmp_path / "a_train_list_rawframes.txt", "a 10 1\n")
     with pytest.raises(DataError, match=r"2.*a_train_list_videos.txt, a_train_list_raw"):
         Kinetics(tmp_path, list_format="mmaction2").records("train")
-    with pytest.raises(DataError, match=r"kinetics_train_avi.txt.*\(glore\)"):
+    with pytest.raises(DataError, match=r"no such file as kinetics_train_avi.txt, the list of train videos \(glore\)"):
         Kinetics(tmp_path, list_format="glore").records("train")
     with pytest.raises(DataError, match=r"LIST_FORMAT.*mmaction2"):
         SSv1(tmp_path, list_format="glore").records("train")
@@ -302,7 +302,7 @@ def test_videos_without_frames_stay_in_the_list(tmp_path, caplog):
     ]
     assert "2 videos of the json list: 7 ..." in caplog.text
     make_frame_lists(tmp_path, {"x": range(1, 5)})
-    with pytest.raises(DataError, match=r"train.csv: .*json"):
+    with pytest.raises(DataError, match=r"train.csv: there are no frames of any video of the json list"):
         SSv2(tmp_path).records("train")
 
 

@@ -67,6 +67,7 @@ def test_a_last_write_that_fails_is_an_error(run_tiny, tmp_path, monkeypatch):
     fill_the_disk(monkeypatch, 3)
     code, _, err = run_tiny(*EACH_EPOCH)
     assert code == 1 and "checkpoint_epoch_00003.pyth" in err and os.strerror(errno.ENOSPC) in err
+    assert "Free space, then give the same command again" in err
     assert names(tmp_path / "run") == ["checkpoint_epoch_00001.pyth", "checkpoint_epoch_00002.pyth"]
     monkeypatch.undo()
     code, _, err = run_tiny(*EACH_EPOCH)

@@ -159,10 +159,10 @@ def test_the_order_of_colours_is_noted_and_the_config_is_held_against_it(tmp_pat
 
     with caplog.at_level("WARNING", logger="slowfast_gta"):
         (note,) = notes()
-    assert "REVERSE_INPUT_CHANNEL False" in note and "RGB" in note and "True" in note
+    assert "REVERSE_INPUT_CHANNEL False the network gets RGB: set it to True if this file was trained on BGR" in note
     assert note in caplog.text
     (note,) = notes("DATA.REVERSE_INPUT_CHANNEL", True)
-    assert "REVERSE_INPUT_CHANNEL True" in note and "BGR" in note and "False" in note
+    assert "REVERSE_INPUT_CHANNEL True the network gets BGR: set it to False, unless" in note
     torch.save(foreign_state("torchvision", small(seed=1)), tmp_path / "a.pth")
     assert notes(file=tmp_path / "a.pth") == []
     (note,) = notes("DATA.REVERSE_INPUT_CHANNEL", True, file=tmp_path / "a.pth")
