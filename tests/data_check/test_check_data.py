@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -130,7 +131,7 @@ def test_faults_of_ssv1(doctor, tmp_path):
     assert all(name in sentences(report, "unreadable") for name in ("00004.jpg", "1004: there are no frames"))
     remarks = {"class without videos": 2, "official size": 2, "sizes of videos": 1, "numbers left out": 1}
     assert counts(report, "remarks") == remarks
-    assert "1005: 1 between the first and the last frame's" in sentences(report, "numbers left out")
+    assert "1005: 1 between" in sentences(report, "numbers left out")
     assert "4 videos of 86,017" in sentences(report, "official size")
     assert "171 of 174 classes" in sentences(report, "class without videos")
 
@@ -162,7 +163,7 @@ def test_faults_of_kinetics_lists(doctor, tmp_path):
     assert counts(report) == {"list": 3, "frame count": 1}  # two labels of val.csv, no test.csv
     assert "13 frames; the list says 99" in sentences(report, "frame count")
     assert "label 7" in sentences(report, "list") and "label -1" in sentences(report, "list")
-    assert "1 of 3 classes have no video: 2" in sentences(report, "class without videos")
+    assert re.search(r"\b1 of 3 classes\b.*: 2\b", sentences(report, "class without videos"))
     shutil.copy(tmp_path / "train.csv", tmp_path / "val.csv")
     shutil.copy(tmp_path / "train.csv", tmp_path / "test.csv")
     _, report = doctor(KINETICS, tmp_path, "MODEL.NUM_CLASSES", 3, "TRAIN.ENABLE", False)
@@ -181,7 +182,7 @@ def test_faults_of_egogesture(doctor, tmp_path):
     cfg = ROOT / "configs" / "EgoGesture" / "R2D50_TSM.yaml"
     _, report = doctor(cfg, tmp_path, decode="all")
     assert counts(report) == {"list": 1, "unreadable": 1}
-    assert "the class 99 is outside 1..83" in sentences(report, "list")
+    assert "99 is outside 1..83" in sentences(report, "list")
     assert "frames 1 to 900" in sentences(report, "unreadable")
     assert "replaced frames" in report["remarks"] and "2 videos of 14,416" in sentences(report, "official size")
 
@@ -233,8 +234,8 @@ def seen(folder: Path) -> int:
 def test_a_crashing_and_a_hanging_file_do_not_take_the_check_down(cfg_of_copy, tmp_path):
     report = check(cfg_of_copy[0], tmp_path, crash_or_hang, timeout_sec=2.0)
     assert counts(report) == {"hangs or crashes": 2} and report["num_videos"] == 18
-    assert "1004.webm: the process that read it was ended by SIGSEGV" in sentences(report, "hangs or crashes")
-    assert "1007.webm: it was not done after 2 s" in sentences(report, "hangs or crashes")
+    assert re.search(r"/1004\.webm: .*\bSIGSEGV\b", sentences(report, "hangs or crashes"))
+    assert re.search(r"/1007\.webm: .*\b2 s\b", sentences(report, "hangs or crashes"))
 
 
 def test_only_what_has_changed_is_examined_again(cfg_of_copy, tmp_path):
@@ -279,7 +280,7 @@ def test_what_people_see(ssv2, tmp_path):
     where = ("DATA.PATH_TO_DATA_DIR", folder, "MODEL.NUM_CLASSES", 3)
     done = run(command("--cfg", CFG, "--output", tmp_path / "r.json", *where, tool="check_data"))
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "SSv2, train: 12 videos, 3 classes, 12 to 16 frames" in done.stdout
+    assert re.search(r"SSv2, train: 12 .*\b3 .*\b12 to 16\b", done.stdout)
     assert "5  missing: Fetch the videos" in done.stdout and "and 2 more" in done.stdout
     assert f"All findings: {tmp_path / 'r.json'}" in done.stdout
 
@@ -308,4 +309,4 @@ def test_copies_with_two_labels_are_shown_by_one_of_each_label():
     labels = {"a": 0, "b": 0, "c": 0, "d": 1}
     records = {"train": [VideoRecord(name, label, name) for name, label in labels.items()]}
     (found,) = pair_findings(records, lambda record: {"digest": "x"})
-    assert found.kind == "two labels" and "a (label 0) and d (label 1) have" in found.sentence
+    assert found.kind == "two labels" and re.search(r"\ba \(label 0\).*\bd \(label 1\)", found.sentence)

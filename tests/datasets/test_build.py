@@ -73,7 +73,7 @@ def test_a_test_split_without_labels_becomes_the_validation_split_with_a_warning
     caplog.set_level("INFO")
     dataset = SSv2(_write_ssv2(tmp_path))
     assert dataset.records("test") == dataset.records("val")
-    assert "no labels; testing on the validation list" in caplog.text
+    assert "SSv2" in caplog.text and "test list has no labels" in caplog.text
 
 
 def test_videos_may_be_elsewhere(tmp_path):
@@ -199,13 +199,13 @@ def test_wrong_folders(tmp_path, dataset):
 def test_missing_video_folder_is_named(tmp_path):
     root = _write_ssv2(tmp_path)
     (root / "20bn-something-something-v2").rmdir()
-    with pytest.raises(DataError, match=r"20bn-something-something-v2 does not exist, and the videos .*PATH_PREFIX"):
+    with pytest.raises(DataError, match=r"20bn-something-something-v2 .*\bDATA\.PATH_PREFIX\b"):
         SSv2(root).records("train")
 
 
 def test_a_list_that_is_no_text(tmp_path):
     (tmp_path / "train.csv").write_bytes(b"a.mp4 0\nb\xff.mp4 1\n")
-    with pytest.raises(DataError, match="must be UTF-8 text, and byte 9"):
+    with pytest.raises(DataError, match=r"train\.csv\b.*\bUTF-8\b.*\bbyte 9\b"):
         Kinetics(tmp_path).records("train")
     (tmp_path / "train.csv").write_bytes("﻿a.mp4 0\r\nb.mp4 1\r\n".encode())  # as Windows writes it
     assert [record.video_id for record in Kinetics(tmp_path).records("train")] == ["a.mp4", "b.mp4"]

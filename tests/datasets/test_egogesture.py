@@ -125,20 +125,20 @@ def test_faulty_lines_are_reported_with_their_line(tmp_path, line, sentence):
 
 
 def test_faulty_folders_are_refused(tmp_path):
-    with pytest.raises(DataError, match=r"labels-final-revised1 does not exist, and the lists of gestures"):
+    with pytest.raises(DataError, match=r"/labels-final-revised1 does not exist"):
         EgoGesture(tmp_path).records("train")
     scene = tmp_path / "labels-final-revised1" / "subject03" / "Scene1"
     scene.mkdir(parents=True)
-    with pytest.raises(DataError, match=r"images does not exist, and the frame folders are expected"):
+    with pytest.raises(DataError, match=r"/images does not exist"):
         EgoGesture(tmp_path).records("train")
     (tmp_path / "images").mkdir()
-    with pytest.raises(DataError, match=r"there is no gesture of the subjects of train, which are 3, 4, 5"):
+    with pytest.raises(DataError, match=r"\btrain\b.*\b3, 4, 5, "):
         EgoGesture(tmp_path).records("train")
     (scene / "Group1.csv").write_text("1,2,3\n")
-    with pytest.raises(DataError, match=r"not one folder of the lists is there, as .*Subject03/Scene1/Color/rgb1"):
+    with pytest.raises(DataError, match=r"/Subject03/Scene1/Color/rgb1\b"):
         EgoGesture(tmp_path).records("train")
     (scene / "group1.csv").write_text("1,2,3\n")
-    with pytest.raises(DataError, match=r"is the list of the same frames"):
+    with pytest.raises(DataError, match=r"group1\.csv\b.*\bGroup1\.csv\b|Group1\.csv\b.*\bgroup1\.csv\b"):
         EgoGesture(tmp_path).records("train")
     (scene / "group1.csv").rename(scene / "Group one.csv")
     with pytest.raises(DataError, match=r"one.csv:.*subject02"):

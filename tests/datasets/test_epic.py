@@ -1,5 +1,7 @@
 """EPIC-Kitchens 55 and 100 as published: csv lists, verbs and nouns, parts of long videos and of frame folders."""
 
+import re
+
 import pytest
 from epic_miniature import HEAD_100, NOUNS, TRAIN, VAL_55, VAL_100, VERBS, action, make_epic, make_frames, make_video
 from made_videos import number_of
@@ -79,23 +81,23 @@ def test_the_places_of_the_downloads(tmp_path, place):
 
 def test_some_videos_missing_are_counted_and_all_are_refused(tmp_path, caplog):
     folder = make_epic(tmp_path / "epic", 100, TRAIN, VAL_100)
-    with pytest.raises(DataError, match=r"not one of the 2 videos of the list is there. P01_01 may be P01/rgb_frames"):
+    with pytest.raises(DataError, match=r"\b2 videos\b.*\bP01_01\b.*P01/rgb_frames/"):
         EPIC(folder).records("train")
     make_video(folder, "P01_01")
     assert len(EPIC(folder).records("train")) == 2
-    assert "1 of 2 videos of the list not found: P02_101." in caplog.text
+    assert re.search(r"\b1 of 2 videos\b.*\bP02_101\b", caplog.text)
 
 
 def test_a_pickle_is_not_read(tmp_path):
     (tmp_path / "EPIC_100_train.pkl").write_bytes(b"cos\nsystem\n(S'touch x'\ntR.")
-    with pytest.raises(DataError, match=r"EPIC_100_train.csv .*\(55\) in it. EPIC_100_train.pkl is not read, since"):
+    with pytest.raises(DataError, match=r"EPIC_100_train\.csv .*\(55\).*EPIC_100_train\.pkl is not read"):
         EPIC(tmp_path).class_names()
 
 
 def test_both_releases_in_one_folder_are_ambiguous(tmp_path):
     for release, val in ((100, VAL_100), (55, VAL_55)):
         make_epic(tmp_path, release, TRAIN, val)
-    with pytest.raises(DataError, match=r"there are both EPIC_100_train.csv .* folder of its own"):
+    with pytest.raises(DataError, match=r"both EPIC_100_train\.csv\b.*\bEPIC_train_action_labels\.csv\b"):
         EPIC(tmp_path).class_names()
 
 
@@ -127,13 +129,13 @@ def test_faulty_frame_numbers_and_files_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"train.csv:1:.*noun_class"):
         EPIC(folder).records("train")
     path.write_text(",".join(HEAD_100) + "\nP01_01_0,P01\n")
-    with pytest.raises(DataError, match=r"train.csv:2: the line has fewer fields"):
+    with pytest.raises(DataError, match=r"train\.csv:2: .*\bfewer\b"):
         EPIC(folder).records("train")
     path.write_text(",".join(HEAD_100) + '\nP01_01_0,"P01\nP01_01_1,P01\n')
-    with pytest.raises(DataError, match=r"train.csv:2: a quote in this line is not closed"):
+    with pytest.raises(DataError, match=r"train\.csv:2: .*\bquote\b"):
         EPIC(folder).records("train")
     path.write_text(",".join(HEAD_100) + "\n")
-    with pytest.raises(DataError, match=r"train.csv: there is no action in the list, for train"):
+    with pytest.raises(DataError, match=r"train\.csv: .*\bno action\b.*\btrain\b"):
         EPIC(folder).records("train")
     (folder / "EPIC_100_verb_classes.csv").write_text("id,key\n0,take\n2,put\n")
     with pytest.raises(DataError, match=r"verb_classes.csv:3:.*'number,name,...'"):
@@ -147,7 +149,7 @@ def test_the_participants_that_epic_55_holds_out(tmp_path):
     found = {split: [record.video_id for record in EPIC(folder).records(split)] for split in ("train", "val", "test")}
     assert found == {"train": ["1", "25"], "val": ["26", "31"], "test": ["26", "31"]}
     make_epic(folder, 55, rows[:2], [])
-    with pytest.raises(DataError, match=r"no action of the participants P26 and on in the list, for val"):
+    with pytest.raises(DataError, match=r"\bP26 and on\b.*\bval\b"):
         EPIC(folder).records("val")
     make_epic(folder, 55, [rows[0] | {"participant_id": "me"}], [])
     with pytest.raises(DataError, match=r"labels.csv:2:.*participant_id.*P01;.*'me'"):

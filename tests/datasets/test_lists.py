@@ -67,7 +67,7 @@ def test_a_path_may_hold_the_name_of_a_column(tmp_path):
 @pytest.mark.parametrize("separator", ["auto", " "])
 def test_labels_that_are_no_numbers(tmp_path, label, separator):
     write(tmp_path / "train.csv", f"a.mp4 {label}\n")
-    with pytest.raises(DataError, match=r"train.csv:1: a line must be 'path label' with a number as label"):
+    with pytest.raises(DataError, match=r"train\.csv:1: .*'path label'"):
         Kinetics(tmp_path, separator=separator).records("train")
     write(tmp_path / "train_videofolder.txt", f"a 10 {label}\n")
     with pytest.raises(DataError, match=r"folder.txt:1:.*num_frames"):
@@ -132,7 +132,7 @@ def test_faults_of_the_published_csv(tmp_path, line, sentence):
 
 def test_a_published_csv_without_videos_or_columns_is_refused(tmp_path):
     make_official(tmp_path)
-    with pytest.raises(DataError, match=r"not one video of .*train.csv is there, as abc_000010_000020.mp4"):
+    with pytest.raises(DataError, match=r"train\.csv\b.*\babc_000010_000020\.mp4\b"):
         Kinetics(tmp_path).records("train")
     write(tmp_path / "train.csv", "youtube_id,time_start\nabc,10\n")
     with pytest.raises(DataError, match=r"train.csv:1:.*time_end"):
@@ -168,7 +168,7 @@ def test_lists_of_other_codebases(tmp_path, name):
     assert dataset.records("test") == dataset.records("val")
     assert Kinetics(tmp_path, "/videos", num_classes=2).records("train") == dataset.records("train")
     write(tmp_path / name, text + "x\n")
-    with pytest.raises(DataError, match=rf"{name}:3: a line must be '.*it is 'x'"):
+    with pytest.raises(DataError, match=rf"{name}:3: .*'x'"):
         dataset.records("train")
 
 
@@ -185,7 +185,7 @@ def test_offsets_of_mmaction2_are_parts_of_a_folder(tmp_path):
 
 def test_several_labels_are_refused(tmp_path):
     write(tmp_path / "x_train_list_videos.txt", "a.mp4 1 2\n")
-    with pytest.raises(DataError, match=r"videos.txt:1: 'a.mp4 1 2' has several labels"):
+    with pytest.raises(DataError, match=r"x_train_list_videos\.txt:1: 'a\.mp4 1 2'"):
         Kinetics(tmp_path).records("train")
 
 
@@ -199,7 +199,7 @@ def test_two_formats_in_one_folder_must_be_named_explicitly(tmp_path):
     write(tmp_path / "a_train_list_rawframes.txt", "a 10 1\n")
     with pytest.raises(DataError, match=r"2.*a_train_list_videos.txt, a_train_list_raw"):
         Kinetics(tmp_path, list_format="mmaction2").records("train")
-    with pytest.raises(DataError, match=r"no such file as kinetics_train_avi.txt, the list of train videos \(glore\)"):
+    with pytest.raises(DataError, match=r"\bkinetics_train_avi\.txt\b.*\btrain\b.*\(glore\)"):
         Kinetics(tmp_path, list_format="glore").records("train")
     with pytest.raises(DataError, match=r"LIST_FORMAT.*mmaction2"):
         SSv1(tmp_path, list_format="glore").records("train")
@@ -207,10 +207,10 @@ def test_two_formats_in_one_folder_must_be_named_explicitly(tmp_path):
 
 def test_a_list_of_another_kind_under_the_same_name(tmp_path):
     make_frame_lists(tmp_path, {"7": range(1, 3)})
-    with pytest.raises(DataError, match=r"train.csv: its first line is not that of a list of the format pyslowfast"):
+    with pytest.raises(DataError, match=r"train\.csv: its first line .*\bpyslowfast\b"):
         Kinetics(tmp_path).records("train")
     write(tmp_path / "train.csv", "a.mp4 1\n")
-    with pytest.raises(DataError, match=r"train.csv: its first line is not that of a list of the format official"):
+    with pytest.raises(DataError, match=r"train\.csv: its first line .*\bofficial\b"):
         Kinetics(tmp_path, list_format="official").records("train")
 
 
@@ -254,7 +254,7 @@ def test_ssv2_as_files_or_as_frames(tmp_path, suffix, newer):
     assert [record.video_id for record in records] == ["7", "8", "9"]
     write(videos / "8.avi", "")
     (videos / ("8" if suffix else "8.webm")).mkdir()
-    with pytest.raises(DataError, match=r"there are 8.* and 8.*. Give each kind its own folder"):
+    with pytest.raises(DataError, match=r"there are 8(\.\w+)? and 8(\.\w+)?\b"):
         SSv2(tmp_path).records("train")
 
 

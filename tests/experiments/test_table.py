@@ -101,5 +101,5 @@ def test_where_a_run_writes_is_no_part_of_it(table_of):
 
 def test_the_same_row_twice_is_refused(table_of, tmp_path):
     text = GOOD.replace("SOLVER.MAX_EPOCH: 3}", "SOLVER.MAX_EPOCH: 3}\n  - {NAME: Again}")
-    with pytest.raises(ConfigError, match=r"table\.yaml:9: row 'Again' is the config of row 'R2D' again"):
+    with pytest.raises(ConfigError, match=r"table\.yaml:9: row 'Again' .*'R2D'"):
         build_plan(table_of(text), [1], tmp_path)

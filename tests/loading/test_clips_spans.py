@@ -1,5 +1,6 @@
 """Parts of longer videos: exactly the frames between two times, or between two numbers, and no more is read."""
 
+import re
 import shutil
 
 import av
@@ -71,12 +72,13 @@ def test_a_part_beyond_the_end_is_refused_but_for_a_little(long_video):
     with open_video(long_video, (6.0, 8.1)) as video:
         assert numbers_of(video) == list(range(72, 96))
     for span in ((7.0, 12.0), (20.0, 21.0)):
-        with pytest.raises(DataError, match=rf"the part from {span[0]:.2f} s to .* which has frames until 8.0\d s"):
+        asked = f"{span[0]:.2f} s to {span[1]:.2f} s"
+        with pytest.raises(DataError, match=rf"{re.escape(str(long_video))}\b.*\b{asked}\b.*\b8\.0\d s"):
             open_video(long_video, span)
 
 
 def test_a_file_without_times_has_no_parts(tmp_path):
-    with pytest.raises(DataError, match=r"x.avi: a part of a video is found by the times .* \(avi\) has none"):
+    with pytest.raises(DataError, match=r"/x\.avi: .*\(avi\)"):
         open_video(write_video(tmp_path / "x.avi", 30), (0.5, 1.0))
 
 

@@ -186,7 +186,7 @@ def test_no_permission(tmp_path):
 
 
 def test_a_truncated_video_reports_how_much_is_there(tmp_path):
-    with pytest.raises(DataError, match=r"says 3\.\d+ s, and it ends after 1\.\d+ s, \d+ frames"):
+    with pytest.raises(DataError, match=r"\b3\.\d+ s\b.*\b1\.\d+ s, \d+ frames"):
         count_frames(_damaged(tmp_path, "cut"))
 
 
@@ -210,7 +210,7 @@ def test_frames_that_do_not_decode(tmp_path, monkeypatch, suffix):
 def test_a_damaged_image_is_named(tmp_path):
     folder = write_frames(tmp_path / "17", 3)
     (folder / "00002.jpg").write_text("no image")
-    with pytest.raises(DataError, match=r"00002\.jpg: this is not an image"):
+    with pytest.raises(DataError, match=r"/17/00002\.jpg: .*\bnot an image\b"):
         read_frames(folder, [0, 1, 2])
     assert read_frames(folder, [0, 2]).shape[0] == 2
 

@@ -140,7 +140,7 @@ def test_a_video_that_begins_between_keyframes(tmp_path, suffix):
         assert video.num_repeated == 2
     with open_video(remux(whole, tmp_path / f"b{suffix}", skip=1)) as video:
         assert number_of(video.read([video.num_frames - 1])[0]) == 39
-        with pytest.raises(DataError, match=r"frame 0 of \d+ cannot be decoded; the nearest good frame is \d+\."):
+        with pytest.raises(DataError, match=r"\bframe 0 of \d+\b.*\b\d+\."):
             video.read([0, video.num_frames - 1])
 
 
@@ -218,7 +218,7 @@ def test_a_cover_is_not_the_video(tmp_path):
         return path
 
     assert numbers(with_cover(tmp_path / "film.mp4", sound_only=False), range(6)) == list(range(6))
-    with pytest.raises(DataError, match=r"song\.mp4: there is no video in this file, only a cover picture\."):
+    with pytest.raises(DataError, match=r"/song\.mp4: .*\bcover picture\b"):
         count_frames(with_cover(tmp_path / "song.mp4", sound_only=True))
 
 
@@ -289,10 +289,10 @@ def test_limits_of_size(tmp_path, monkeypatch):
     monkeypatch.setattr(limits, "MAX_FRAMES_BYTES", 4 * 48 * 64 * 3)
     for good in (path, folder):
         assert read_frames(good, [0, 1, 2, 3]).shape == (4, 48, 64, 3)
-        with pytest.raises(DataError, match=rf"{good}: 5 frames of 64 x 48 pixels take more than"):
+        with pytest.raises(DataError, match=rf"{good}: 5 frames of 64 x 48\b"):
             read_frames(good, [0, 1, 2, 3, 4])
     monkeypatch.setattr(limits, "MAX_PART_BYTES", 100)
-    with pytest.raises(DataError, match=r"a\.mp4: a part of this video in the list is larger than"):
+    with pytest.raises(DataError, match=r"/a\.mp4: a part .*\b0 GiB\b"):
         open_video(path, (0.1, 0.5))
     monkeypatch.setattr(limits, "MAX_PIXELS", 48 * 64 - 1)
     with pytest.raises(DataError, match=r"a\.mp4:.*64.*48"):
@@ -315,7 +315,7 @@ def test_the_time_limit_names_the_video(tmp_path, kind, monkeypatch):
             assert len(video.read([0, 4])) == 2
             now[0] = 10.1
             if limit_sec:
-                with pytest.raises(ReadTimeoutError, match=rf"{path}: reading it took longer than 10 s \(DATA_LOADER"):
+                with pytest.raises(ReadTimeoutError, match=rf"{path}: .*\b10 s \(DATA_LOADER\.SAMPLE_TIMEOUT_SEC"):
                     video.read([1, 3])
             else:
                 assert len(video.read([1, 3])) == 2
@@ -366,7 +366,7 @@ def test_frames_of_a_folder_are_whole_images(tmp_path):
     folder = write_frames(tmp_path / "17", 3)
     data = (folder / "00002.jpg").read_bytes()
     (folder / "00002.jpg").write_bytes(data[:-200])
-    with pytest.raises(DataError, match=r"00002\.jpg: the image is cut off"):
+    with pytest.raises(DataError, match=r"/17/00002\.jpg: .*\bcut off\b"):
         read_frames(folder, [0, 1])
     (folder / "00002.jpg").write_bytes(data + b"\0" * 1000)  # some writers fill up blocks
     assert len(read_frames(folder, [0, 1])) == 2
@@ -376,7 +376,7 @@ def test_an_image_of_a_terabyte(tmp_path):
     folder = write_frames(tmp_path / "17", 1)
     with (folder / "00001.jpg").open("r+b") as file:
         file.truncate(2**40)
-    with pytest.raises(DataError, match=r"00001\.jpg: the file is too large for an image"):
+    with pytest.raises(DataError, match=r"/17/00001\.jpg: .*\btoo large\b"):
         read_frames(folder, [0])
 
 

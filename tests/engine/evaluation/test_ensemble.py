@@ -1,6 +1,7 @@
 """Ensembles: the weighted mean of the same videos, and every pair of runs that cannot be averaged refused."""
 
 import json
+import re
 import zipfile
 
 import numpy as np
@@ -86,7 +87,7 @@ def test_several_outputs(tmp_path, ensemble):
     assert "verb top-1" in out and "noun top-1" in out
     other = make_run(tmp_path / "other", 2, names=names | {"noun": ["door", "cup", "tap"]}, pairs=())
     code, _, err = ensemble(runs[0], other)
-    assert code == 1 and "class 0 of noun is 'cup' " in err and "'door'" in err
+    assert code == 1 and re.search(r"\b0 of noun\b.*'cup'.*'door'", err)
 
 
 def test_incomplete_runs_are_averaged_and_not_final(tmp_path, ensemble):
@@ -159,7 +160,7 @@ def test_torn_files_and_other_files(tmp_path, ensemble, content):
     one = make_run(tmp_path / "one")
     (tmp_path / "bad.npz").write_bytes(content)
     code, _, err = ensemble(one, tmp_path / "bad.npz")
-    assert code == 1 and "bad.npz cannot be read as the scores.npz of a test" in err
+    assert code == 1 and re.search(r"/bad\.npz\b.*\bscores\.npz\b", err)
     assert ensemble(one, tmp_path / "none.npz")[0] == 1
 
 
@@ -171,7 +172,7 @@ def test_a_forged_size_is_not_believed(tmp_path, ensemble):
         for name in ("video_id", "label"):
             archive.writestr(f"{name}.npy", header.ljust(127) + b"\n")
     code, _, err = ensemble(one, path)
-    assert code == 1 and "cannot be read as the scores.npz" in err
+    assert code == 1 and str(path) in err and "scores.npz" in err
 
 
 def test_older_files_without_names_are_averaged_with_a_warning(tmp_path, ensemble):
