@@ -3,6 +3,7 @@
 import csv
 import html
 import io
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -71,14 +72,15 @@ def write_into_page(tables: Sequence[Sequence[TableResult]], page: Path) -> None
         text = page.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as fault:
         raise ConfigError(f"--page {page} cannot be read: {fault}.") from None
-    before, begin, rest = text.partition(PAGE_BEGIN)
-    _, end, after = rest.partition(PAGE_END)
-    if not begin or not end:
+    # Whole lines: the page's prose may name them.
+    found = re.search(rf"^{PAGE_BEGIN}$.*?^{PAGE_END}$", text, re.DOTALL | re.MULTILINE)
+    if found is None:
         raise ConfigError(f"--page {page} has no lines {PAGE_BEGIN} and {PAGE_END}, between which results are written.")
     made = sorted({line for table in tables for result in table for line in result.machines})
     parts = ["\n".join(["Made on:", "", *(f"- {line}" for line in made)])] * bool(made)
     parts += [as_markdown(table, level=3, with_seeds=False).rstrip() for table in tables]
-    write_whole(page, "\n\n".join([before + begin, *parts, end + after]))
+    written = "\n\n".join([PAGE_BEGIN, *parts, PAGE_END])
+    write_whole(page, text[: found.start()] + written + text[found.end() :])
 
 
 def as_html(results: Sequence[TableResult]) -> str:

@@ -150,10 +150,11 @@ def test_what_is_blind_is_exactly_half_and_what_is_not_as_it_must_be_is_named():
 def test_results_are_written_between_the_lines_of_a_page(tmp_path):
     page = tmp_path / "page.md"
     found = [result({"R2D": outcomes(BLIND), "GTA": outcomes(SEEING)})]
-    page.write_text(f"# Before\n\n{PAGE_BEGIN}\nold\n{PAGE_END}\n\nAfter\n")
+    named = f"# Before\n\nBetween {PAGE_BEGIN}\nand {PAGE_END}.\n"
+    page.write_text(f"{named}\n{PAGE_BEGIN}\nold\n{PAGE_END}\n\nAfter\n")
     write_into_page([found, found], page)
     once = page.read_text()
-    assert once.startswith("# Before\n") and once.endswith("After\n") and "\nold\n" not in once
+    assert once.startswith(named) and once.endswith("After\n") and "\nold\n" not in once
     assert once.count("\n### Title <b>") == 2 and "90.57" in once
     write_into_page([found, found], page)
     assert page.read_text() == once
