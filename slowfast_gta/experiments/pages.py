@@ -58,9 +58,10 @@ def as_markdown(results: Sequence[TableResult], level: int = 1, with_seeds: bool
     """`level`: of the title's heading. `with_seeds`: also the cells of each seed."""
     parts = [f"{'#' * level} {results[0].title}"]
     for result in results:
-        parts += [f"{'#' * (level + 1)} {heading}" for heading in [_heading(result, results)] if heading]
+        recipe = _heading(result, results)
+        parts += [f"{'#' * (level + 1)} {recipe}"] * bool(recipe)
         for heading, content in _sections(result, with_seeds):
-            parts += [f"{'#' * (level + 2)} {heading}"] * bool(heading)
+            parts += [f"{'#' * (level + 1 + bool(recipe))} {heading}"] * bool(heading)
             parts += [part if isinstance(part, str) else _markdown_table(part) for part in content]
     return "\n\n".join(parts) + "\n"
 

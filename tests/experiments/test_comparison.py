@@ -2,6 +2,7 @@
 
 import csv
 import io
+from itertools import pairwise
 
 import pytest
 
@@ -156,6 +157,8 @@ def test_results_are_written_between_the_lines_of_a_page(tmp_path):
     once = page.read_text()
     assert once.startswith(named) and once.endswith("After\n") and "\nold\n" not in once
     assert once.count("\n### Title <b>") == 2 and "90.57" in once
+    levels = [len(line.split()[0]) for line in once.splitlines() if line.startswith("#")]
+    assert all(after <= before + 1 for before, after in pairwise(levels[1:])), "the docs' site takes no skipped level"
     write_into_page([found, found], page)
     assert page.read_text() == once
     page.write_text("no such lines")
