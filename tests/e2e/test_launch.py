@@ -164,11 +164,11 @@ def test_a_broken_video_of_one_process_ends_both_with_its_message(tmp_path):
     ended = ends(start_shards(2, data, tmp_path / "run2", "TRAIN.BATCH_SIZE", 8))
     assert [code for code, _ in ended] == [1, 1]
     last = [said.splitlines()[-1] for _, said in ended]
-    assert all("/1004.webm: " in line for line in last), last
+    assert all("1004.webm: this is not a video" in line for line in last), last
     assert sum("ended this run: " in line for line in last) == 1, last
     assert not any("Traceback" in said for _, said in ended)
-    assert "/1004.webm: " in (tmp_path / "run2" / "log.txt").read_text()
-    assert "/1004.webm: " in (tmp_path / "run2" / "log_rank1.txt").read_text()
+    assert "1004.webm: this is not a video" in (tmp_path / "run2" / "log.txt").read_text()
+    assert "1004.webm: this is not a video" in (tmp_path / "run2" / "log_rank1.txt").read_text()
 
 
 def test_num_gpus_sets_the_processes_and_one_fault_ends_both_with_a_message(ssv2, tmp_path):
@@ -186,7 +186,7 @@ def test_unequal_configs_end_all_before_anything_is_trained(ssv2, tmp_path):
         line = command(*arguments(ssv2, tmp_path, "SOLVER.BASE_LR", [0.1, 0.2][shard]), "--init_method", url)
         processes.append(start([*line, "--num_shards", "2", "--shard_id", str(shard)]))
     for code, said in ends(processes):
-        assert code == 1 and re.search(r"SOLVER\.BASE_LR\b.*\b0\.2 there, 0\.1 here", said), said
+        assert code == 1 and "SOLVER.BASE_LR is 0.2 there, 0.1 here" in said, said
     assert not (tmp_path / "metrics.jsonl").exists()
 
 
@@ -244,7 +244,7 @@ def test_under_torchrun_the_first_error_is_the_one_that_is_shown(tmp_path):
     line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
     line += command(*arguments(data, tmp_path / "run", "TRAIN.BATCH_SIZE", 8))[1:]
     ((code, said),) = ends([start(line, PYTHONPATH=str(ROOT))])
-    assert code == 1 and "/1004.webm: " in said
+    assert code == 1 and "1004.webm: this is not a video" in said
 
 
 _FULL_DISK = """

@@ -1,6 +1,5 @@
 """Smaller videos and folders of frames: the same frames at the same times; whole or not at all; resumed."""
 
-import errno
 import json
 import os
 import shutil
@@ -190,7 +189,7 @@ def test_wrong_use_is_refused(folder, tmp_path, capsys):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").touch()
     assert prepare("resize", folder, tmp_path / "full") == 1
-    assert "/full is not empty" in capsys.readouterr().err
+    assert "full is not empty, and was not filled by this command" in capsys.readouterr().err
 
 
 # ----------------------------------------------------------------------------------------- frames
@@ -298,7 +297,7 @@ def _jobs(tmp_path: Path, count: int) -> dict[Path, Path]:
 def test_a_full_disk_stops_at_once(tmp_path, capsys):
     from slowfast_gta.errors import RunError
 
-    with pytest.raises(RunError, match=rf"/0\.avi: {os.strerror(errno.ENOSPC)}"):
+    with pytest.raises(RunError, match=r"0.avi: No space left on device. Free space; the same command resumes"):
         make_all(_make_on_a_full_disk, _jobs(tmp_path, 5), tmp_path / "out", {}, 1, {})
     assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == ["prepare_data.json"]
 
@@ -314,14 +313,14 @@ def test_one_at_a_time(tmp_path):
 
     with (tmp_path / "out" / "prepare_data.json").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(DataError, match=rf"{tmp_path}/out\b.*\banother prepare_data\b"):
+        with pytest.raises(DataError, match="another prepare_data is at work there"):
             make_all(_make_nothing, _jobs(tmp_path, 2), tmp_path / "out", {}, 1, {})
 
 
 def test_a_manifest_of_something_else_is_not_touched(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "prepare_data.json").write_text("[1")
-    with pytest.raises(DataError, match=r"/out/prepare_data\.json\b"):
+    with pytest.raises(DataError, match="is not what this command left there"):
         make_all(_make_nothing, _jobs(tmp_path, 2), tmp_path / "out", {}, 1, {})
     assert (tmp_path / "out" / "prepare_data.json").read_text() == "[1"
 
@@ -336,7 +335,7 @@ def _make_or_crash(source: Path, temporary: Path) -> int:
 def test_a_decoder_that_crashes_costs_its_file_only(tmp_path):
     outcome = make_all(_make_or_crash, _jobs(tmp_path, 4), tmp_path / "out", {}, 2, {})
     assert outcome.num_made == 3 and list(outcome.failures) == [str(tmp_path / "1.avi")]
-    assert "SIGSEGV" in outcome.failures[str(tmp_path / "1.avi")]
+    assert "1.avi: the process that read it was ended by SIGSEGV" in outcome.failures[str(tmp_path / "1.avi")]
 
 
 @pytest.fixture(scope="module")

@@ -74,8 +74,8 @@ def spoken(monkeypatch):
 def test_the_run_stops_and_has_saved_the_state_before_the_step(run_tiny, tmp_path, trained, monkeypatch):
     poison(monkeypatch, 5)
     code, _, err = run_tiny(*SHORT)
-    assert code == 1 and "nan in epoch 2, step 2 (videos 10" in err, err
-    assert "/checkpoints/checkpoint_" in err and "TRAIN.ON_NAN skip" in err
+    assert code == 1 and "The loss is nan in epoch 2, step 2 (videos 10" in err, err
+    assert "The state from before it is saved as" in err and "TRAIN.ON_NAN skip" in err
     path = list_checkpoints(tmp_path / "run")[-1][1]
     assert path.name == "checkpoint_epoch_00002_step_000001.pyth"
     monkeypatch.undo()
@@ -104,7 +104,7 @@ def test_only_the_videos_to_blame_are_named(found, told):
 def test_in_the_first_step_there_is_nothing_to_save(run_tiny, tmp_path, monkeypatch):
     poison(monkeypatch, 1)
     code, _, err = run_tiny(*SHORT)
-    assert code == 1 and "nan in epoch 1, step 1 " in err and "is saved as" not in err
+    assert code == 1 and "The loss is nan in epoch 1, step 1" in err and "is saved as" not in err
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
