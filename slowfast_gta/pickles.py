@@ -22,7 +22,7 @@ from slowfast_gta.errors import DataError
 MAX_BYTES = 16 * 2**30  # of a file of object arrays
 MAX_DEPTH = 16  # of containers in containers
 MOST_PER_BYTE = 4  # bytes that may be made for each byte of the file
-_PLAIN_TYPE = re.compile(r"[?]|[biufSU][1-9]\d{0,3}|[bhilqBHILQefd]")  # U0: any number of values in no bytes
+_PLAIN_TYPE = re.compile(r"[?]|[biufSU]\d{1,4}|[bhilqBHILQefd]")
 _OBJECTS = ("O", "O4", "O8")
 
 
@@ -139,6 +139,8 @@ def _build(shape: Any, dtype: Any, fortran: bool, data: Any) -> np.ndarray:
     plain = dtype.value()
     if not isinstance(data, bytes | bytearray) or len(data) != num * plain.itemsize:
         raise RefusedPickleError(f"it declares an array of {num} values and holds another number of bytes")
+    if num > 1 and not plain.itemsize:  # U0: any number of values in no bytes
+        raise RefusedPickleError(f"it declares an array of {num} values of no size")
     flat = np.frombuffer(data, plain) if num and plain.itemsize else np.empty(num, plain)
     return flat.reshape(shape, order=order).copy(order)  # type: ignore[call-overload]
 

@@ -44,7 +44,7 @@ def read_json(path: Path) -> object:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path} does not exist.") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid JSON: {error}. Download or write it again.") from None
 
 
@@ -87,7 +87,7 @@ def instance(path: Path, video: str, label: str, segment: object) -> Instance:
 def _seconds(where: object, video: str, value: object) -> float:
     try:
         seconds = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not math.isfinite(seconds):
         raise DataError(f"{where}: a time of {video} is {value!r}, not a number of seconds.")

@@ -191,7 +191,7 @@ def _read_manifest(path: Path) -> list[dict]:
         return records
     except FileNotFoundError:
         raise DataError(f"{path} does not exist: it is not a folder of tools/extract_features.py.") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, AttributeError, RecursionError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{path} is damaged ({error}): run tools/extract_features.py again, which completes it."
         ) from None

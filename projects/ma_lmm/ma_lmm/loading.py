@@ -67,7 +67,7 @@ def read_config(folder: Path) -> dict:
         raise WeightsError(
             f"{folder}: there is no config.json in it. It must be a model folder of transformers."
         ) from None
-    except (OSError, ValueError) as fault:
+    except (OSError, ValueError, RecursionError) as fault:
         raise WeightsError(f"{folder / 'config.json'}: it cannot be read ({fault}).") from None
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind not in MODELS:
@@ -89,7 +89,7 @@ def weight_files(folder: Path) -> list[Path]:
     if index.is_file():
         try:
             names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (OSError, ValueError, KeyError, AttributeError, TypeError) as fault:
+        except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as fault:
             raise WeightsError(f"{index}: it cannot be read ({fault}).") from None
         files = [folder / name for name in names]
     else:
@@ -218,7 +218,7 @@ def _num_bytes(file: Path, itemsize: int) -> int:
             header = json.loads(stream.read(length))
         entries = [entry for name, entry in header.items() if name != "__metadata__"]
         sizes = [(entry["dtype"], entry["data_offsets"][1] - entry["data_offsets"][0]) for entry in entries]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as fault:
         raise WeightsError(f"{file}: it is no whole .safetensors file ({fault}). Fetch it again.") from None
     return sum(size * itemsize // _BYTES_OF.get(kind, itemsize) if "F" in kind else size for kind, size in sizes)
 

@@ -82,6 +82,8 @@ def _check_archive(path: Path) -> None:
         entries = archive.infolist()
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise WeightsError(f"{path} is a compressed archive. PyTorch does not compress its files.")
+        if sum(entry.file_size for entry in entries) > path.stat().st_size:  # to read them all could take for ever
+            raise WeightsError(f"{path} cannot be read: its parts lie on each other, or are not whole.")
         if any(entry.CRC for entry in entries) and (damaged := archive.testzip()) is not None:
             raise WeightsError(
                 f"{path} cannot be read: its part {damaged} does not have the checksum that the archive states. The "

@@ -65,7 +65,7 @@ COSTLY = {
         "torch._tensor _rebuild_from_type_v2", b"ctorch\nFloatTensor\n", b"ctorch\nTensor\n", b"J\0\0\0\x40\x85", b"}"
     ),
     "one text, encoded again and again": b"]" + AS_TEXT[:-1] + b"q\x01R(c_codecs\nencode\n" + b"h\x01R" * 999 + b"e",
-    "one list, copied again and again": b"](" + b"K\x01" * 50_000 + b"eq\x000" + b"cbuiltins\nset\nh\x00\x85R" * 3_000,
+    "one list, copied again and again": b"](" + b"K\x01" * 100_000 + b"eq\x000" + b"cbuiltins\nset\nh\x00\x85R" * 1_100,
     "a list in itself, again and again": b"]q\x00" + b"(h\x00h\x00e" * 40,
     "numbers of one hash": b"}("
     + b"".join(b"\x8a\x0b" + (number * (2**61 - 1)).to_bytes(11, "little") + b"N" for number in range(9, 2_000))
@@ -94,6 +94,23 @@ def test_the_pickle_that_torch_reads_is_the_one_that_is_looked_through(tmp_path,
     """torch finds its parts whatever the case of their letters; the tower would be SIGSEGV if it were longer."""
     with pytest.raises(WeightsError):
         load_torch_file(archive(tmp_path / "a.pth", TOWER, name))
+
+
+def test_parts_that_lie_on_each_other(tmp_path):
+    """One part named a thousand times in the directory: to compare their checksums is to read it a thousand times."""
+    path = archive(tmp_path / "a.pth", named(WEIGHT, tensor()))
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr("archive/data/1", b"\0" * 5_000)
+    raw = path.read_bytes()
+    begin, end = raw.index(b"PK\x01\x02"), raw.rindex(b"PK\x05\x06")
+    last = raw[raw.rindex(b"PK\x01\x02") : end]
+    num, size = 5 + 999, end - begin + 999 * len(last)
+    tail = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, num, num, size, begin, 0)
+    path.write_bytes(raw[:end] + 999 * last + tail)
+    with zipfile.ZipFile(path) as file:
+        assert len(file.infolist()) == num
+    with pytest.raises(WeightsError, match="each other"):
+        load_torch_file(path)
 
 
 HIDING = {
