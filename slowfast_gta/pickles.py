@@ -18,6 +18,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from slowfast_gta.errors import DataError
+from slowfast_gta.plain_arrays import check_letters
 
 MAX_BYTES = 16 * 2**30  # of a file of object arrays
 MAX_DEPTH = 16  # of containers in containers
@@ -73,7 +74,9 @@ def _read_npy(path: Path, file: BufferedReader, size: int) -> np.ndarray:
         shape, _, dtype = read_header(file)
         if not dtype.hasobject:
             file.seek(0)
-            return np.load(file, allow_pickle=False)
+            array = np.load(file, allow_pickle=False)
+            check_letters(array)
+            return array
         array = read_pickle(file, size - file.tell()) if dtype == np.dtype(object) else None
     except RefusedPickleError as fault:
         raise DataError(f"{path} is not a plain array file: {fault}. It is refused, since it could run code.") from None
@@ -142,6 +145,7 @@ def _build(shape: Any, dtype: Any, fortran: bool, data: Any) -> np.ndarray:
     if num > 1 and not plain.itemsize:  # U0: any number of values in no bytes
         raise RefusedPickleError(f"it declares an array of {num} values of no size")
     flat = np.frombuffer(data, plain) if num and plain.itemsize else np.empty(num, plain)
+    check_letters(flat)
     return flat.reshape(shape, order=order).copy(order)  # type: ignore[call-overload]
 
 

@@ -44,8 +44,13 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
             raise ValueError(f"{entry.filename} does not have the bytes of an array of {dtype} {shape}")
     with archive.open(entry) as file:
         array = npy_format.read_array(file, allow_pickle=False)
-    if dtype.kind == "U" and array.nbytes:
-        letters = np.ascontiguousarray(array).reshape(-1).view(np.dtype(np.uint32).newbyteorder(dtype.byteorder))
-        if letters.max() > _LAST_LETTER:  # Python has no such letter, and says so with a SystemError
-            raise ValueError(f"{entry.filename} holds text that is no text")
+    check_letters(array)
     return array
+
+
+def check_letters(array: np.ndarray) -> None:
+    """Raises ValueError where an array of text holds letters that Python has not; it says so with a SystemError."""
+    if array.dtype.kind == "U" and array.nbytes:
+        number = np.dtype(np.uint32).newbyteorder(array.dtype.byteorder)
+        if np.ascontiguousarray(array).reshape(-1).view(number).max() > _LAST_LETTER:
+            raise ValueError("it holds text that is no text")

@@ -34,7 +34,7 @@ ALLOWED = {
     "registry": {"errors"},
     "files": {"errors"},
     "class_names": {"errors"},
-    "pickles": {"errors"},
+    "pickles": {"errors", "plain_arrays"},
     "plain_arrays": {"errors"},
     "plain_yaml": set(),
     "processes": GROUND,

@@ -174,6 +174,8 @@ def _output_names(arrays: dict[str, np.ndarray]) -> list[str]:
 def _output(arrays: dict[str, np.ndarray], name: str, results: dict[str, Any]) -> OutputScores:
     behind = f"_{name}" if name else ""
     scores, labels = arrays[f"scores{behind}"], arrays[f"label{behind}"]
+    if scores.dtype.kind != "f" or labels.dtype.kind not in "iu":
+        raise ValueError(f"scores are {scores.dtype}, labels {labels.dtype}")
     if f"class_names{behind}" in arrays:
         names = [str(one) for one in arrays[f"class_names{behind}"]]
     else:

@@ -56,6 +56,8 @@ def read_annotations(path: Path) -> dict[str, list[Segment]]:
             out: dict[str, list[Segment]] = {}
             for row in rows:
                 segment = _segment(row, "importance" in names, f"{path}:{rows.line_num}")
+                if not (row["video"] or "").strip():
+                    raise DataError(f"{path}:{rows.line_num}: the row names no video.")
                 out.setdefault(row["video"].strip(), []).append(segment)
     except OSError as fault:
         raise DataError(f"{path}: {fault.strerror or fault}.") from None
