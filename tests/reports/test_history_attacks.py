@@ -11,6 +11,7 @@ from slowfast_gta.experiments.marks import load_marks
 from slowfast_gta.experiments.outcomes import load_finished
 from slowfast_gta.reports.confusion import draw_confusion
 from slowfast_gta.reports.history import load_history
+from slowfast_gta.reports.report import write_report
 
 RESULTS = {"top1": 50.0, "num_videos": 2, "num_missing": 0, "per_class": [{"name": "x"}, {"name": "y"}]}
 ARRAYS = {
@@ -121,3 +122,17 @@ def test_configs(tmp_path, config):
 def test_rows_that_cannot_be_read_are_left_out(tmp_path, metrics):
     assert load_history(write_run(tmp_path, metrics=metrics)).rows == []
     assert load_finished(tmp_path).validation == {}
+
+
+def test_a_page_holds_what_no_file_can(tmp_path):
+    """Halves of letters and numbers of 400 digits, in names, results and rows; and no tag but its own."""
+    pytest.importorskip("altair")
+    pytest.importorskip("vl_convert")
+    names = np.array(["\ud800", "</script><script>alert(1)</script>"])
+    number = int("9" * 400)
+    results = RESULTS | {"split": "\udfff<img src=x onerror=alert(1)>", "top5": number}
+    rows = [{"kind": "train", "step": 1, "epoch": number, "loss": number, "lr": []}, {"kind": "val", "top1": number}]
+    write_run(tmp_path, results, metrics="".join(json.dumps(row) + "\n" for row in rows), class_names=names)
+    write_report([tmp_path], tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in page and "<img src=x" not in page and "\\ud800" in page
