@@ -56,7 +56,7 @@ class PlainLoader(yaml.SafeLoader):
                 None, None, f"what stands here is no {kind} that can be read", node.start_mark
             ) from None
 
-    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         value = super().construct_scalar(node)
         try:
             str(value).encode(errors="surrogateescape")  # names of files that are no UTF-8 are text too

@@ -1,10 +1,11 @@
 """What type a key's value has, and how the text of a command line becomes one."""
 
 import ast
+import contextlib
+import math
 import numbers
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -100,8 +101,10 @@ def _fitted(value: object, types: tuple[type, ...]) -> object:
             return value
     elif isinstance(value, numbers.Integral) and int in types:
         return int(value)
-    elif isinstance(value, numbers.Real) and float in types and abs(value) <= sys.float_info.max:
-        return float(value)
+    elif isinstance(value, numbers.Real) and float in types:
+        with contextlib.suppress(OverflowError):  # a whole number of 400 digits
+            if math.isfinite(value):
+                return float(value)
     raise TypeError
 
 
