@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from slowfast_gta.errors import DataError
+from slowfast_gta.video.containers import Closing
 from slowfast_gta.video.frame_names import FramePattern, FrameSequence, find_sequence, parse_pattern
 from slowfast_gta.video.images import read_image
 from slowfast_gta.video.limits import Deadline, empty_frames
@@ -20,7 +21,7 @@ _MAX_KNOWN_FOLDERS = 4096
 _known_patterns: OrderedDict[tuple[str, int, str], FramePattern] = OrderedDict()  # of folders that were listed
 
 
-class FrameFolder:
+class FrameFolder(Closing):
     """A folder of extracted frames, in the order of the numbers in their names: 2.jpg comes before 10.jpg.
 
     `pattern` says which files are its frames, as DATA.FRAME_PATTERN; empty: the only naming pattern there is.
@@ -35,12 +36,6 @@ class FrameFolder:
         names = _list_frames(self.path, parse_pattern(pattern)).names
         self._numbers = list(names)
         self._files = [Path(self.path, name) for name in names.values()]
-
-    def __enter__(self) -> "FrameFolder":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        pass
 
     @property
     def num_frames(self) -> int:

@@ -19,7 +19,7 @@ import av
 import numpy as np
 
 from slowfast_gta.errors import DataError
-from slowfast_gta.video.containers import open_container, video_stream
+from slowfast_gta.video.containers import Closing, open_container, video_stream
 from slowfast_gta.video.decoding import Decoded, FrameDecoder
 from slowfast_gta.video.frame_folders import FrameFolder, FrameRange
 from slowfast_gta.video.limits import Deadline, empty_frames
@@ -30,7 +30,7 @@ from slowfast_gta.video.pixels import FrameConverter
 _ROUNDING_SEC = 1.5e-3
 
 
-class VideoFile(FrameDecoder):
+class VideoFile(FrameDecoder, Closing):
     """An open video file. `num_repeated` counts the frames asked for for which the nearest decoded frame was used.
 
     With `span`, (start, stop) in seconds, the frames shown from `start` until before `stop` are its frames. Opening
@@ -58,12 +58,6 @@ class VideoFile(FrameDecoder):
             self.close()
             raise
         self._index, self._first, self.num_frames = part
-
-    def __enter__(self) -> "VideoFile":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     def close(self) -> None:
         self._container.close()

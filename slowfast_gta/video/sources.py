@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import av
 
 from slowfast_gta.errors import DataError
+from slowfast_gta.video.containers import Closing
 from slowfast_gta.video.limits import MAX_PIXELS
 from slowfast_gta.video.stream import LiveStream, StreamedFrame
 
@@ -99,7 +100,7 @@ class _Waiting:
             raise self.fault
 
 
-class BoundedStream:
+class BoundedStream(Closing):
     """A LiveStream that a thread decodes. At most `max_latency_sec` of it wait to be taken: older frames are dropped,
     and `num_dropped` counts them; with None nothing is, and the source has to wait."""
 
@@ -114,12 +115,6 @@ class BoundedStream:
         most = round((max_latency_sec or 1.0) * stream.fps) if stream.fps else _FRAMES_WITHOUT_RATE
         self._waiting = _Waiting(max(2, most), drops=max_latency_sec is not None)
         self._thread = threading.Thread(target=self._read, daemon=True)
-
-    def __enter__(self) -> "BoundedStream":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     @property
     def num_dropped(self) -> int:
