@@ -13,7 +13,6 @@ T frame, H W space.
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
@@ -22,7 +21,7 @@ from slowfast_gta.errors import DataError
 from slowfast_gta.video.containers import Closing, open_container, video_stream
 from slowfast_gta.video.decoding import Decoded, FrameDecoder
 from slowfast_gta.video.frame_folders import FrameFolder, FrameRange
-from slowfast_gta.video.limits import Deadline, empty_frames
+from slowfast_gta.video.limits import Deadline, stack_frames
 from slowfast_gta.video.packets import NEAR_FRAMES, PacketReader
 from slowfast_gta.video.pixels import FrameConverter
 
@@ -85,19 +84,7 @@ class VideoFile(FrameDecoder, Closing):
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """The frames `indices` (non-decreasing, repeats allowed) as uint8 (T, H, W, 3), RGB."""
-        out: Any = None  # until the first frame tells the size
-        previous = None
-        frames = self.frames(indices)
-        for place, index in enumerate(indices):
-            if index == previous:
-                out[place] = out[place - 1]
-                continue
-            frame = next(frames)
-            if out is None:
-                out = empty_frames(self.path, len(indices), *frame.shape[:2])
-            out[place] = frame
-            previous = index
-        return out
+        return stack_frames(self.path, indices, self.frames(indices))
 
     def frames(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         """`read`, one frame (H, W, 3) after the other and each once, for more than fits into memory."""
