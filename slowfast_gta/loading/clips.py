@@ -185,12 +185,12 @@ def collate(items: list[Item]) -> Batch:
     """The batch of what these videos gave. B counts views."""
     good = [item for item in items if item.frames is not None]
     frames = [item.frames for item in good if item.frames is not None]
-    counts = _tensor([len(clips) for clips in frames])
+    counts = torch.tensor([len(clips) for clips in frames], dtype=torch.long)
     return Batch(
         frames=_cat_channels_last(frames) if good else None,
         label=torch.tensor([item.label for item in good], dtype=torch.long).repeat_interleave(counts, 0),
         index=torch.tensor([item.index for item in good], dtype=torch.long).repeat_interleave(counts),
-        view_id=_tensor([view for item in good for view in item.view_id]),
+        view_id=torch.tensor([view for item in good for view in item.view_id], dtype=torch.long),
         video_id=[item.video_id for item in good for _ in item.view_id],
         errors=[error for item in items for error in item.errors],
         num_repeated=sum(item.num_repeated for item in good),
@@ -215,10 +215,6 @@ def count(items: Sequence[Item]) -> dict[str, int]:
 
 def _bad(record: VideoRecord, fault: DataError) -> BadVideo:
     return BadVideo(record.video_id, str(fault), record.path, isinstance(fault, ReadTimeoutError))
-
-
-def _tensor(numbers: list[int]) -> torch.Tensor:
-    return torch.tensor(numbers, dtype=torch.long)
 
 
 def _cat_channels_last(clips: list[torch.Tensor]) -> torch.Tensor:

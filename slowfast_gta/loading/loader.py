@@ -151,7 +151,8 @@ class ClipLoader:
             with watch.ending_stuck_workers(self.clips.records):
                 with signals_blocked():
                     batches = without_the_lock_of_the_dead(iter(self._batches))
-                _restore(handler)
+                if signal.getsignal(signal.SIGCHLD) is not handler:  # torch has set one that raises
+                    signal.signal(signal.SIGCHLD, handler)
                 while (batch := self._next(batches)) is not None:
                     yield batch
         except (RuntimeError, ConnectionError, EOFError) as fault:
@@ -307,9 +308,3 @@ def _mirrored_by_output(dataset: VideoDataset) -> list[tuple[list[str], list[int
     names = dataset.class_names()
     labels: Any = dataset.mirror_labels()  # a list for each output, where there are several
     return list(zip(names.values(), labels, strict=True)) if isinstance(names, dict) else [(names, labels)]
-
-
-def _restore(handler: Any) -> None:
-    """Puts back the SIGCHLD handler that torch has replaced by one that raises."""
-    if signal.getsignal(signal.SIGCHLD) is not handler:
-        signal.signal(signal.SIGCHLD, handler)
