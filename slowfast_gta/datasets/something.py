@@ -3,8 +3,6 @@
 Both are also read from the lists that other codebases made of them: PySlowFast's (v2), mmaction2's, TSM's.
 """
 
-import contextlib
-import csv
 import json
 import logging
 from collections.abc import Iterator, Mapping, Set
@@ -40,7 +38,7 @@ from slowfast_gta.datasets.records import (
     read_text,
 )
 from slowfast_gta.datasets.submission import top_labels
-from slowfast_gta.datasets.tables import read_class_names
+from slowfast_gta.datasets.tables import read_class_names, split_csv
 from slowfast_gta.errors import DataError, counted
 from slowfast_gta.files import write_whole
 
@@ -356,9 +354,6 @@ class SSv1(_Something):
 
 def _id_and_label(line: str) -> tuple[str, str]:
     """The fields of a line `id;label`, either of which csv may have put in quotes; "" for what is not there."""
-    fields = []
-    if '"' in line:
-        with contextlib.suppress(csv.Error, ValueError):
-            (fields,) = csv.reader([line], delimiter=";", strict=True)
+    fields = split_csv(line, ";") if '"' in line else []
     video_id, name = fields if len(fields) == 2 else line.partition(";")[::2]
     return video_id.strip(), name.strip()
