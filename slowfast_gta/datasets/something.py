@@ -148,11 +148,8 @@ class SSv2(_Something):
     """Something-Something v2: `20bn-something-something-v2/<id>.webm`, or folders of frames, and four json files."""
 
     version = "v2"
-    video_extensions: tuple[str, ...] = (
-        ".webm",
-        ".mp4",
-        "",
-    )  # as published, as tools/prepare_data.py resize leaves them, frames
+    # as published, as tools/prepare_data.py resize leaves them, frames
+    video_extensions: tuple[str, ...] = (".webm", ".mp4", "")
     formats = {
         "official": ListFormat(("something-something-v2-{split}.json", "labels/{split}.json")),
         "pyslowfast": ListFormat(("{split}.csv",), head=FRAME_LIST_HEAD, beside="official"),
@@ -290,11 +287,7 @@ class SSv1(_Something):
     formats = {"official": ListFormat(("something-something-v1-{split}.csv",)), **_FOREIGN}
 
     def __init__(
-        self,
-        data_dir: str | Path,
-        path_prefix: str | Path = "",
-        list_format: str = "auto",
-        label_order: str = "file",
+        self, data_dir: str | Path, path_prefix: str | Path = "", list_format: str = "auto", label_order: str = "file"
     ):
         super().__init__(data_dir, path_prefix, list_format)
         self.label_order = label_order
@@ -320,10 +313,8 @@ class SSv1(_Something):
         return super()._videos(chosen, source, root)
 
     def _read_csv(self, path: Path) -> Iterator[ListedVideo]:
-        labels, labels_file = (
-            {name: label for label, name in enumerate(self.class_names())},
-            self._official_path("labels"),
-        )
+        labels = {name: label for label, name in enumerate(self.class_names())}
+        labels_file = self._official_path("labels")
         with LineFaults() as faults:
             for place, line in numbered_lines(path):
                 with faults.of_a_line():
@@ -337,9 +328,8 @@ class SSv1(_Something):
         copy_without_lines(source, target, {line_of(place) for place, line in lines if _id_and_label(line)[0] in ids})
 
     def _read_ids(self, path: Path) -> list[ListedVideo]:
-        return [
-            ListedVideo(place, line.partition(";")[0].strip(' "'), NO_LABEL) for place, line in numbered_lines(path)
-        ]
+        lines = numbered_lines(path)
+        return [ListedVideo(place, line.partition(";")[0].strip(' "'), NO_LABEL) for place, line in lines]
 
     def submission_files(self, parts: Mapping[str, Scores]) -> dict[str, bytes]:
         """`id;class`: the name of the most likely class, as TSM's test_models.py writes it for --csv_file. What the
