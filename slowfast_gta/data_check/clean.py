@@ -1,5 +1,6 @@
 """A way out of a broken copy: the lists of a data set without the videos that the check has found to be at fault."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,18 +76,14 @@ def build_clean(
         output.mkdir(parents=True, exist_ok=True)
         dataset.write_without(output, left_out)
         mark = write_mark(output, dataset.data_dir.resolve(), counts, left_out)
-        cleaned = Cleaned(output, mark, _unsolved(findings))
+        unsolved = Counter(one.kind for one in findings if KINDS[one.kind].is_fault and not one.videos)
+        cleaned = Cleaned(output, mark, dict(unsolved))
         save_config(_build_config(cfg, dataset, output), cleaned.config)
     except OSError as fault:
         raise DataError(
             f"{fault.filename or output}: the cleaned lists cannot be written ({fault.strerror})."
         ) from None
     return cleaned
-
-
-def _unsolved(findings: Sequence[Finding]) -> dict[str, int]:
-    kinds = [one.kind for one in findings if KINDS[one.kind].is_fault and not one.videos]
-    return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
 
 
 def _build_config(cfg: CfgNode, dataset: VideoDataset, output: Path) -> CfgNode:
