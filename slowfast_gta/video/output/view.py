@@ -15,10 +15,7 @@ import numpy as np
 
 from slowfast_gta.video.output.writer import VideoWriter
 
-PLAYERS = {
-    "ffplay": ["-loglevel", "error", "-autoexit", "-i", "-"],
-    "mpv": ["--really-quiet", "-"],
-}
+PLAYERS = {"ffplay": ["-loglevel", "error", "-autoexit", "-i", "-"], "mpv": ["--really-quiet", "-"]}
 _BOUNDARY = "frame"
 _QUALITY = 80
 
