@@ -7,6 +7,7 @@ it, so that a batch holds the same videos however many they are. In testing ever
 import logging
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -76,25 +77,19 @@ class TestBatchSampler:
         yield from self.batches[self.start_step :]
 
 
+@dataclass(eq=False, repr=False)
 class ClipLoader:
     """Reads the batches of `order` from `clips`, in `num_workers` processes that live as long as the loader.
 
-    Videos that cannot be read are in a batch's `errors`. A worker that is stuck in a
-    video is ended, and the video is one that cannot be read.
+    Videos that cannot be read are in a batch's `errors`. A worker that is stuck in a video is ended, and the video is
+    one that cannot be read.
     """
 
-    def __init__(
-        self,
-        clips: TrainClips | TestViews,
-        order: TrainBatchSampler | TestBatchSampler,
-        num_workers: int,
-        pin_memory: bool = False,
-    ):
-        self.clips = clips
-        self.order = order
-        self.num_workers = num_workers
-        self._pin_memory = pin_memory
-        self._batches: DataLoader[Batch] | None = None
+    clips: TrainClips | TestViews
+    order: TrainBatchSampler | TestBatchSampler
+    num_workers: int
+    pin_memory: bool = False
+    _batches: DataLoader[Batch] | None = field(default=None, init=False)
 
     @property
     def digest(self) -> str:
@@ -127,7 +122,7 @@ class ClipLoader:
             batch_sampler=self.order,
             num_workers=self.num_workers,
             collate_fn=collate,
-            pin_memory=self._pin_memory and torch.cuda.is_available(),
+            pin_memory=self.pin_memory and torch.cuda.is_available(),
             worker_init_fn=_start_worker if in_workers else None,
             multiprocessing_context=start_method() if in_workers else None,
             persistent_workers=in_workers,
@@ -243,8 +238,7 @@ def build_train_loader(cfg: CfgNode, dataset: VideoDataset | None = None) -> Cli
                 "(TRAIN.DROP_LAST False)."
             )
     order = TrainBatchSampler(len(records), batch_size, cfg.RNG_SEED, get_rank(), world_size, cfg.TRAIN.DROP_LAST)
-    workers, pin_memory = cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.PIN_MEMORY
-    return ClipLoader(clips, order, workers, pin_memory)
+    return ClipLoader(clips, order, cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.PIN_MEMORY)
 
 
 def build_test_loader(cfg: CfgNode, split: str, dataset: VideoDataset | None = None) -> ClipLoader:
