@@ -38,9 +38,9 @@ def mirror_labels(names: Sequence[str], more_words: Sequence[str] = ()) -> list[
     return labels
 
 
-def directed_labels(names: Sequence[str], more_words: Sequence[str] = ()) -> list[int]:
+def directed_labels(names: Sequence[str]) -> list[int]:
     """The labels of the classes whose names have a direction in them."""
-    return labels_with(names, (*DIRECTION_WORDS, *more_words))
+    return labels_with(names, DIRECTION_WORDS)
 
 
 def labels_with(names: Sequence[str], words: Sequence[str]) -> list[int]:
