@@ -65,19 +65,15 @@ _KINETICS = {
     600: {"train": 392_622, "val": 30_000, "test": 60_000},
     700: {"train": 545_317, "val": 35_000, "test": 70_000},
 }
-_EPIC = {(97, 300): {"train": 67_217, "val": 9_668, "test": 9_668}}
 _OFFICIAL: dict[str, Any] = {
     "SSv1": {174: {"train": 86_017, "val": 11_522, "test": 11_522}},
     "SSv2": {174: {"train": 168_913, "val": 24_777, "test": 24_777}},
     "Kinetics": _KINETICS,
     "EgoGesture": {83: {"train": 14_416, "val": 4_768, "test": 4_977}},
-    "EPIC": _EPIC,
+    "EPIC": {(97, 300): {"train": 67_217, "val": 9_668, "test": 9_668}},
 }
 # Classes that are each other's mirror image, by their official numbers; another order has them elsewhere.
-_MIRROR_PAIRS = {
-    ("SSv1", "file"): {(2, 4), (30, 41), (52, 66)},
-    ("SSv2", "file"): {(86, 87), (93, 94), (166, 167)},
-}
+_MIRROR_PAIRS = {("SSv1", "file"): {(2, 4), (30, 41), (52, 66)}, ("SSv2", "file"): {(86, 87), (93, 94), (166, 167)}}
 
 
 def num_classes_of(dataset: VideoDataset) -> int | tuple[int, ...]:
