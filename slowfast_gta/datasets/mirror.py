@@ -74,8 +74,3 @@ def exchanged_names(names: Sequence[str], labels: Sequence[int | None]) -> list[
     """The pairs of classes that a mirror exchanges, each once, as "a <-> b"."""
     pairs = [(own, mirrored) for own, mirrored in enumerate(labels) if mirrored is not None and own < mirrored]
     return [f"{names[one]} <-> {names[other]}" for one, other in pairs]
-
-
-def unmirrored_names(names: Sequence[str], labels: Sequence[int | None]) -> list[str]:
-    """The classes that are never mirrored."""
-    return [name for name, mirrored in zip(names, labels, strict=True) if mirrored is None]

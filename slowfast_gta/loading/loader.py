@@ -16,7 +16,7 @@ from fvcore.common.config import CfgNode
 from torch.utils.data import DataLoader, get_worker_info
 
 from slowfast_gta.datasets.build import build_dataset
-from slowfast_gta.datasets.mirror import directed_names, exchanged_names, unmirrored_names, without_exchange
+from slowfast_gta.datasets.mirror import directed_names, exchanged_names, without_exchange
 from slowfast_gta.datasets.records import VideoDataset
 from slowfast_gta.distributed import get_rank, get_world_size
 from slowfast_gta.errors import ConfigError, DataError, RunError
@@ -281,7 +281,7 @@ def build_mirror_labels(cfg: CfgNode, dataset: VideoDataset) -> list[int | None]
     if cfg.DATA.RANDOM_FLIP != "swap-labels":
         by_output = [(names, without_exchange(labels)) for names, labels in by_output]
     exchanged = [pair for output in by_output for pair in exchanged_names(*output)]
-    never = [name for output in by_output for name in unmirrored_names(*output)]
+    never = [name for names, labels in by_output for name, label in zip(names, labels, strict=True) if label is None]
     if cfg.DATA.RANDOM_FLIP and exchanged:
         pairs = "1 pair of classes is" if len(exchanged) == 1 else f"{len(exchanged)} pairs of classes are"
         logger.info(f"{pairs} flipped with labels exchanged: {'; '.join(exchanged)}.")
