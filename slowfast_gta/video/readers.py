@@ -113,10 +113,7 @@ class VideoFile(FrameDecoder, Closing):
 
 
 def open_video(
-    path: str | Path,
-    span: tuple[float, float] | None = None,
-    timeout_sec: float | None = None,
-    frame_pattern: str = "",
+    path: str | Path, span: tuple[float, float] | None = None, timeout_sec: float | None = None, frame_pattern: str = ""
 ) -> VideoFile | FrameFolder:
     """The video at `path`, a file or a folder of frames; of it the part `span`, as VideoRecord has it.
 
