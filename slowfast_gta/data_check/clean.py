@@ -64,8 +64,7 @@ def build_clean(
         raise DataError(
             f"No cleaned lists are written, since a list cannot be read: {broken[0].sentence} Correct it first."
         )
-    kinds = {type(dataset) for dataset in datasets.values()}
-    if len(kinds) != 1:
+    if len({type(dataset) for dataset in datasets.values()}) != 1:
         raise DataError("No cleaned lists are written: TRAIN.DATASET and TEST.DATASET differ. Set both to one of them.")
     dataset, left_out = next(iter(datasets.values())), left_out_by(findings, splits)
     check_target(output, dataset.data_dir)

@@ -114,8 +114,7 @@ def size_findings(dataset: VideoDataset, split: str, records: Sequence[VideoReco
 
 def order_findings(dataset: VideoDataset) -> Iterator[Finding]:
     """Whether the classes have their official numbers, by those of the directed ones."""
-    name = type(dataset).__name__
-    official = _MIRROR_PAIRS.get((name, getattr(dataset, "label_order", "file")))
+    official = _MIRROR_PAIRS.get((type(dataset).__name__, getattr(dataset, "label_order", "file")))
     if official is None:
         return
     partners: Any = enumerate(dataset.mirror_labels())  # of one output: these data sets have no more
