@@ -49,9 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = CommandParser(
-        "annotate", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("annotate", description=__doc__, epilog=_EXAMPLES)
     add_network_arguments(parser)
     parser.add_argument("--output", type=Path, metavar="FILE", help="where it is written: .mp4, .mov or .mkv")
     parser.add_argument("--show", action="store_true", help="watch it: in ffplay or mpv, or on a page of this machine")

@@ -1,6 +1,5 @@
 """check_data: what is wrong with a data set: its lists, its videos, its splits; everything, not just the first."""
 
-import argparse
 import json
 import os
 import sys
@@ -22,9 +21,7 @@ _SHOWN = 3  # findings of a kind; the report has all
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when the data set is clean, 1 when there are faults, 2 for wrong usage or config."""
-    parser = CommandParser(
-        "check_data", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("check_data", description=__doc__, epilog=_EXAMPLES)
     add_config_arguments(parser)
     parser.add_argument(
         "--decode",

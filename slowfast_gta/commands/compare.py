@@ -43,9 +43,7 @@ Run the same command again to go on. docs/evidence.md describes tables, and what
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when every run of every table is finished, or was submitted; 1 where one failed or is missing."""
-    parser = CommandParser(
-        "compare", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("compare", description=__doc__, epilog=_EXAMPLES)
     parser.add_argument("tables", nargs="*", metavar="TABLE", help="YAML files, here or among the packaged ones")
     parser.add_argument("--runs", nargs="+", metavar="RUN", help="finished runs instead, by their OUTPUT_DIR")
     parser.add_argument("--metrics", nargs="+", metavar="NAME", help="numbers of results.json, as pairs.choice")

@@ -1,6 +1,5 @@
 """demo: make real videos, train R2D and R2D+GTA on them with one recipe, test both, show the difference."""
 
-import argparse
 import json
 import logging
 import time
@@ -30,9 +29,7 @@ right pair    the highest score is the true class's or that of the same action p
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when both networks are trained and tested."""
-    parser = CommandParser(
-        "demo", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("demo", description=__doc__, epilog=_EXAMPLES)
     parser.add_argument(
         "--output", default="runs/demo", metavar="DIR", help="where everything goes (default: %(default)s)"
     )

@@ -54,9 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = CommandParser(
-        "explain", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("explain", description=__doc__, epilog=_EXAMPLES)
     add_network_arguments(parser)
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="where the pictures go")
     parser.add_argument(

@@ -63,9 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when every video of the share has its features, 1 when one could not be read."""
-    parser = CommandParser(
-        "extract_features", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("extract_features", description=__doc__, epilog=_EXAMPLES)
     add_network_arguments(parser)
     add_arguments(parser)
     args = parser.parse_args(arguments)

@@ -1,6 +1,5 @@
 """report: one self-contained HTML page of one or several runs."""
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -19,9 +18,7 @@ run is imported. TEST.REPORT writes the page of a run after each test. docs/repo
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when the page is written."""
-    parser = CommandParser(
-        "report", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("report", description=__doc__, epilog=_EXAMPLES)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of runs")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="the page, as report.html")
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")

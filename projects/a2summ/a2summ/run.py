@@ -1,12 +1,11 @@
 """run: train and test A2Summ as a config says, on one split or on all of them, with mean and spread."""
 
-import argparse
 import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from slowfast_gta.config.arguments import add_config_arguments, load_configs, parse_arguments
+from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_configs, parse_arguments
 from slowfast_gta.errors import ConfigError
 
 logger = logging.getLogger("slowfast_gta")
@@ -22,9 +21,7 @@ Run the same command again to resume from the newest checkpoint of each split.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when every split was trained and tested."""
-    parser = argparse.ArgumentParser(
-        "run", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("run", description=__doc__, epilog=_EXAMPLES)
     add_config_arguments(parser)
     args = parse_arguments(parser, arguments)
 

@@ -1,6 +1,5 @@
 """summarize: any video, with or without its transcript, to a shorter one and its key sentences."""
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from slowfast_gta.config.arguments import check_output
+from slowfast_gta.config.arguments import CommandParser, check_output
 from slowfast_gta.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -46,9 +45,7 @@ class Request:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when the summary has been written."""
-    parser = argparse.ArgumentParser(
-        "summarize", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("summarize", description=__doc__, epilog=_EXAMPLES)
     parser.add_argument("video", type=Path, metavar="VIDEO")
     parser.add_argument("--transcript", type=Path, metavar="FILE", help=".srt, .vtt, .ass, or .txt without times")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="made if it is not there")
