@@ -64,10 +64,6 @@ class Crops:
     transform: TestTransform
     mirror: bool = False
 
-    @property
-    def num_views(self) -> int:
-        return self.transform.num_crops * (1 + self.mirror)
-
     def __call__(self, frames: np.ndarray) -> list[np.ndarray]:
         """uint8 (T, H, W, 3) -> V of (T, S, S, 3)."""
         crops = self.transform(frames)
