@@ -116,7 +116,7 @@ def _compare_tables(args: argparse.Namespace) -> int:
             print(
                 "Learning rates are chosen when the runs below are done: then this command submits what follows of it."
             )
-        return sweep.submit()
+        return _submit(args, list(sweep.missing.values()), runs_dir)
     every = []
     for path, table in tables.items():
         results = [_result(table, plans[path], sweep.outcomes, seeds[path], args)]
@@ -174,9 +174,6 @@ class _Sweep:
         self._ended += 1
         line = f"{job.run.row}, seed {job.run.seed}, rate {job.run.rate:g}: top-1 {found.results['top1']:.2f} %"
         logger.info("[%d of %d] %s, %.0f s", self._ended, self._total, line, found.seconds)
-
-    def submit(self) -> int:
-        return _submit(self._args, list(self.missing.values()), self._runs_dir)
 
 
 def _run(missing: Sequence["PlannedRun"], runs_dir: Path, num_jobs: int, on_end: Callable[["Job"], None]) -> None:

@@ -1,14 +1,11 @@
 """ensemble: average the scores of runs that tested the same videos."""
 
 import json
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast_gta.config.arguments import CommandParser
 from slowfast_gta.errors import ConfigError, counted
-
-logger = logging.getLogger("slowfast_gta")
 
 _EXAMPLES = """examples:
   python tools/ensemble.py runs/gta_8f runs/gta_16f --output runs/gta_8f_16f

@@ -11,6 +11,7 @@ import contextlib
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +43,7 @@ class Outcome:
     video_sec: float = 0.0
     wall_sec: float = 0.0
     failed: dict[str, str] = field(default_factory=dict)  # name -> why
-    counts: dict[str, int] = field(default_factory=dict)  # frames repeated, filled up, left out, ... of this call
+    counts: Counter[str] = field(default_factory=Counter)  # frames repeated, filled up, left out, ... of this call
 
     def per_hour(self) -> dict[str, float]:
         """Videos, windows and hours of video that were done, for each hour of the clock."""
@@ -134,7 +135,8 @@ class FeatureFolder:
             remove_leftovers(self.folder)
             records = [_read_json(path) for path in (self.folder / RECORDS).rglob("*.json")]
             records = sorted((one for one in records if one), key=lambda record: record["video"])
-            for name, chosen in ((MANIFEST, [r for r in records if "error" not in r]), (FAILED, _failed(records))):
+            for name, failed in ((MANIFEST, False), (FAILED, True)):
+                chosen = [record for record in records if ("error" in record) == failed]
                 lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in chosen)
                 if lines or name == MANIFEST:
                     write_whole(self.folder / name, lines)
@@ -144,10 +146,6 @@ class FeatureFolder:
     def _locked(self) -> contextlib.AbstractContextManager:
         """One process at a time; where a file system has no locks, each for itself, and the last one's file stays."""
         return file_lock(self.folder / ".lock")
-
-
-def _failed(records: list[dict]) -> list[dict]:
-    return [record for record in records if "error" in record]
 
 
 def build_feature_folder(output: Path, file_format: str, dtype: str) -> FeatureFolder:
@@ -198,8 +196,7 @@ def _count(outcome: Outcome, found: VideoFeatures) -> None:
     outcome.num_done += 1
     outcome.num_windows += found.num_windows
     outcome.video_sec += float(np.nan_to_num(found.duration_sec))
-    for name, count in found.counts.items():
-        outcome.counts[name] = outcome.counts.get(name, 0) + count
+    outcome.counts.update(found.counts)
 
 
 def settings_of(extractor: FeatureExtractor, folder: FeatureFolder) -> dict[str, object]:
