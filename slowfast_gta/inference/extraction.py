@@ -28,6 +28,9 @@ from slowfast_gta.inference.features import FeatureExtractor, VideoFeatures
 from slowfast_gta.inference.videos import NamedVideo
 
 MANIFEST, FAILED, SETTINGS, RECORDS = "manifest.jsonl", "failed.jsonl", "settings.json", "records"
+LOCK = (
+    ".lock"  # one process at a time; where a file system has no locks, each for itself, and the last one's file stays
+)
 # What a reader of the folder wants to see of every video, to know that they belong together.
 _IN_EVERY_RECORD = ("network", "weights", "layer", "pool", "fps", "window", "stride", "classes")
 
@@ -115,7 +118,7 @@ class FeatureFolder:
     def check_settings(self, settings: dict) -> None:
         """Write settings.json, or raise ConfigError where the folder was filled with other ones."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._locked():
+        with file_lock(self.folder / LOCK):
             path = self.folder / SETTINGS
             there = _read_json(path)
             if there is None:
@@ -131,7 +134,7 @@ class FeatureFolder:
 
     def write_manifest(self) -> None:
         """manifest.jsonl and failed.jsonl from all records that there are, whoever wrote them."""
-        with self._locked():
+        with file_lock(self.folder / LOCK):
             remove_leftovers(self.folder)
             records = [_read_json(path) for path in (self.folder / RECORDS).rglob("*.json")]
             records = sorted((one for one in records if one), key=lambda record: record["video"])
@@ -142,10 +145,6 @@ class FeatureFolder:
                     write_whole(self.folder / name, lines)
                 else:
                     (self.folder / name).unlink(missing_ok=True)
-
-    def _locked(self) -> contextlib.AbstractContextManager:
-        """One process at a time; where a file system has no locks, each for itself, and the last one's file stays."""
-        return file_lock(self.folder / ".lock")
 
 
 def build_feature_folder(output: Path, file_format: str, dtype: str) -> FeatureFolder:

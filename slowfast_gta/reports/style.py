@@ -27,14 +27,9 @@ _DPI = 130
 _SIZE = 9.0
 _BASE_FONT = "DejaVu Sans"  # comes with matplotlib: Latin, Greek, Cyrillic and more
 # Asked first for what it lacks; any other installed font that has the letter comes behind them.
-_PREFERRED = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei")
-_PREFERRED += (
-    "Droid Sans Fallback",
-    "PingFang SC",
-    "Hiragino Sans",
-    "Microsoft YaHei",
-    "Noto Sans",
-    "Arial Unicode MS",
+_PREFERRED = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei"),
+    *("Droid Sans Fallback", "PingFang SC", "Hiragino Sans", "Microsoft YaHei", "Noto Sans", "Arial Unicode MS"),
 )
 
 Figure = Any
