@@ -107,7 +107,7 @@ def summarize(request: Request, parts: Parts | None = None) -> dict:
 def choose(request: Request, parts: Parts | None = None) -> Choice:
     """Choose, and write nothing. `parts`: those of `build_parts`, if they are not given. Raises UserError."""
     from a2summ import plan as planning
-    from a2summ.frames import read_times
+    from a2summ.frames import RATE, read_times
     from a2summ.transcript.read import Transcript, read_transcript
     from a2summ.transcript.sentences import spans_of
 
@@ -129,7 +129,11 @@ def choose(request: Request, parts: Parts | None = None) -> Choice:
     plan = planning.plan_summary(frame_scores, indices, shots, times, budget_sec)
     result = {
         "video": str(request.video),
-        **_facts_of(times, indices),
+        "duration_sec": round(times.duration_sec, 3),
+        "num_frames": len(times.times_sec),
+        "frames_have_times": times.timed,
+        "num_sampled": len(indices),
+        "rate": RATE,
         "summarizer": summarizer.name,
         "frame_features": {"name": network.name, "digest": network.digest, "dim": network.dim},
         "text_encoder": None if encoder is None else {"name": encoder.name, "digest": encoder.digest},
@@ -156,18 +160,6 @@ def choose(request: Request, parts: Parts | None = None) -> Choice:
         "sentences": [vars(sentence) for sentence in transcript.sentences],
     }
     return Choice(result, plan, times, indices, frame_scores, transcript.sentences)
-
-
-def _facts_of(times: "VideoTimes", indices: np.ndarray) -> dict:
-    from a2summ.frames import RATE
-
-    return {
-        "duration_sec": round(times.duration_sec, 3),
-        "num_frames": len(times.times_sec),
-        "frames_have_times": times.timed,
-        "num_sampled": len(indices),
-        "rate": RATE,
-    }
 
 
 _FILES = ("summary.mp4", "timeline.png", "index.html", "summary.json")
