@@ -19,14 +19,14 @@ from slowfast_gta.commands.submit import (
 )
 from slowfast_gta.config.arguments import CommandParser, add_trust_argument, as_called
 from slowfast_gta.errors import ConfigError, Interrupted
+from slowfast_gta.experiments.plan import PlannedRun, build_plan, unique_runs
+from slowfast_gta.experiments.table import Table, load_table, seeds_of
 
 if TYPE_CHECKING:
     from slowfast_gta.experiments.comparison import TableResult
     from slowfast_gta.experiments.outcomes import Outcome
-    from slowfast_gta.experiments.plan import PlannedRun
     from slowfast_gta.experiments.rates import RateChoice
     from slowfast_gta.experiments.sweep import Job
-    from slowfast_gta.experiments.table import Table
 
 logger = logging.getLogger("slowfast_gta")
 
@@ -86,9 +86,7 @@ def _compare_runs(args: argparse.Namespace) -> int:
 
 
 def _compare_tables(args: argparse.Namespace) -> int:
-    from slowfast_gta.experiments.plan import build_plan
     from slowfast_gta.experiments.rates import choose_rates
-    from slowfast_gta.experiments.table import load_table, seeds_of
 
     output = Path(args.output)
     runs_dir = Path(args.runs_dir or output / "runs").resolve()
@@ -143,10 +141,9 @@ class _Sweep:
         self._args, self._runs_dir = args, runs_dir
         self._kept = Path(args.keep) if args.keep else None
 
-    def finish(self, what: str, plans: Iterable[Sequence["PlannedRun"]]) -> None:
+    def finish(self, what: str, plans: Iterable[Sequence[PlannedRun]]) -> None:
         """Run what is not finished of `plans`, unless nothing is to be run here."""
         from slowfast_gta.experiments.outcomes import load_outcome
-        from slowfast_gta.experiments.plan import unique_runs
 
         runs = unique_runs(list(plans))
         for run in runs:
@@ -176,7 +173,7 @@ class _Sweep:
         logger.info("[%d of %d] %s, %.0f s", self._ended, self._total, line, found.seconds)
 
 
-def _run(missing: Sequence["PlannedRun"], runs_dir: Path, num_jobs: int, on_end: Callable[["Job"], None]) -> None:
+def _run(missing: Sequence[PlannedRun], runs_dir: Path, num_jobs: int, on_end: Callable[["Job"], None]) -> None:
     from slowfast_gta.experiments.sweep import prepare_data, run_jobs, threads_of_each, write_jobs
 
     prepare_data(missing)
@@ -190,8 +187,8 @@ def _run(missing: Sequence["PlannedRun"], runs_dir: Path, num_jobs: int, on_end:
 
 
 def _result(
-    table: "Table",
-    plan: Sequence["PlannedRun"],
+    table: Table,
+    plan: Sequence[PlannedRun],
     outcomes: dict[str, "Outcome"],
     seeds: Sequence[int],
     args: argparse.Namespace,
@@ -232,7 +229,7 @@ def _check_names(tables: Sequence[str]) -> None:
         raise ConfigError(f"Two tables are called {twice[0]}, and their results would be written over each other.")
 
 
-def _submit(args: argparse.Namespace, missing: Sequence["PlannedRun"], runs_dir: Path) -> int:
+def _submit(args: argparse.Namespace, missing: Sequence[PlannedRun], runs_dir: Path) -> int:
     from slowfast_gta.experiments.sweep import prepare_data, write_jobs
 
     if args.time is None:
