@@ -32,15 +32,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from slowfast_gta.engine.logging import setup_logging
 
     setup_logging()
-    from slowfast_gta.inference.explaining.explain import build_explainer, check_layer, pictures_by_name
+    from slowfast_gta.inference.explaining.explain import build_explainer, pictures_by_name
     from slowfast_gta.inference.explaining.shown import parse_query
+    from slowfast_gta.inference.network import layer_modules
     from slowfast_gta.inference.run_folder import load_trained
     from slowfast_gta.reports.style import check_matplotlib
 
     check_matplotlib("explain draws pictures")
     cfg, weights = load_trained(args, "explain")
     explainer = build_explainer(cfg, weights, args.window, args.fps, args.initial, args.precision)
-    check_layer(explainer, args.layer)
+    layer_modules(explainer.network.model, args.layer)  # both raise ConfigError where the network has none of that name
     explainer.blocks(args.block)
     labels = [explainer.label(name) for name in args.classes]
     window = explainer.window(args.source, args.at)

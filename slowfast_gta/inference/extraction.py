@@ -97,7 +97,7 @@ class FeatureFolder:
             "num_rows": len(features.rows),
             "shape": list(features.rows.shape),
             "num_windows": features.num_windows,
-            "duration_sec": _number(features.duration_sec),
+            "duration_sec": None if np.isnan(features.duration_sec) else features.duration_sec,
             "video_fps": features.fps,
             "counts": features.counts,
             **{key: settings[key] for key in _IN_EVERY_RECORD},
@@ -247,7 +247,3 @@ def _size(path: str) -> int | None:
         return source.stat().st_size if source.is_file() else None
     except (OSError, ValueError):
         return None
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else value

@@ -23,15 +23,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast_gta.errors import ConfigError, DataError
 from slowfast_gta.inference.batches import answer_all, read_ahead
-from slowfast_gta.inference.network import (
-    FEATURES,
-    HEAD,
-    POOLS,
-    EvalNetwork,
-    Wanted,
-    build_eval_network,
-    layer_modules,
-)
+from slowfast_gta.inference.network import FEATURES, HEAD, POOLS, EvalNetwork, Wanted, build_eval_network, layer_modules
 from slowfast_gta.inference.reading import Ending, WindowReader
 from slowfast_gta.inference.windows import Span, Window, WindowPlan, plan_windows
 from slowfast_gta.loading.loader import build_frame_pattern

@@ -31,14 +31,7 @@ from slowfast_gta.inference.explaining.shown import (
     short_name,
     strongest_point,
 )
-from slowfast_gta.inference.network import (
-    FEATURES,
-    EvalNetwork,
-    attention_blocks,
-    build_eval_network,
-    layer_modules,
-    watched,
-)
+from slowfast_gta.inference.network import FEATURES, EvalNetwork, attention_blocks, build_eval_network, watched
 from slowfast_gta.inference.reading import Ending, WindowReader
 from slowfast_gta.inference.windows import Window, plan_windows
 from slowfast_gta.loading.loader import build_frame_pattern
@@ -226,11 +219,6 @@ def build_explainer(
             load_weights_for(cfg, start, initial, fine_tune=False)
         found, refused = initial_matrices(network.model, start, str(initial or "RNG_SEED"))
     return Explainer(network, reader, found, refused)
-
-
-def check_layer(explainer: Explainer, layer: str) -> None:
-    """Raises ConfigError where the network has no such layer."""
-    layer_modules(explainer.network.model, layer)
 
 
 def pictures_by_name(explanation: Explanation) -> Iterator[tuple[str, Shown]]:
