@@ -93,13 +93,7 @@ def _draw(configs: dict, output: Path) -> dict[str, Path]:
     model = build_model(cfg)
     load_test_weights(cfg, Classification.from_cfg(cfg), model)
     initial = temporal_matrices(build_initial_network(cfg))
-    pictures = {
-        "Global temporal matrices": (output / "global_matrices.png", draw_global_matrices(model, initial)),
-        "Confusion matrices": (
-            output / "confusion.png",
-            draw_confusion([one.OUTPUT_DIR for one in configs.values()], list(configs)),
-        ),
-    }
-    for path, picture in pictures.values():
-        save_picture(path, picture)
-    return {what: path for what, (path, _) in pictures.items()}
+    matrices, confusion = output / "global_matrices.png", output / "confusion.png"
+    save_picture(matrices, draw_global_matrices(model, initial))
+    save_picture(confusion, draw_confusion([one.OUTPUT_DIR for one in configs.values()], list(configs)))
+    return {"Global temporal matrices": matrices, "Confusion matrices": confusion}

@@ -44,12 +44,10 @@ def run_splits(cfg) -> dict:
 
     place = build_launch_context(cfg)
     if cfg.A2SUMM.SPLIT != "all" or cfg.A2SUMM.DATASET in ARTICLE_SETS:
-        folders = [train_and_test(_of_split(cfg, cfg.A2SUMM.SPLIT), place, A2SummTask.from_cfg, extension())]
+        configs = [_of_split(cfg, cfg.A2SUMM.SPLIT)]
     else:
-        folders = [
-            train_and_test(_of_split(cfg, split, f"split_{split}"), place, A2SummTask.from_cfg, extension())
-            for split in range(num_splits(cfg))
-        ]
+        configs = [_of_split(cfg, split, f"split_{split}") for split in range(num_splits(cfg))]
+    folders = [train_and_test(one, place, A2SummTask.from_cfg, extension()) for one in configs]
     if not (cfg.TEST.ENABLE and place.is_main):
         return {}
     results = [json.loads((folder / "results.json").read_text(encoding="utf-8")) for folder in folders]
