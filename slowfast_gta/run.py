@@ -58,11 +58,9 @@ def train_and_test(
     """
     place = place or build_launch_context(cfg)
     load_published_weights(cfg, extra)
-    return (
-        _train_stages(build_stages(cfg, extra), cfg, place, build_task)
-        if cfg.STAGES
-        else _train_one(cfg, place, build_task)
-    )
+    if cfg.STAGES:
+        return _train_stages(build_stages(cfg, extra), cfg, place, build_task)
+    return _train_one(cfg, place, build_task)
 
 
 def load_published_weights(cfg: CfgNode, extra: Extra = None) -> None:
@@ -230,7 +228,7 @@ def _arrangement(cfg: CfgNode, place: distributed.LaunchContext, terms: distribu
     else:
         shares = sorted({(rank + 1) * batch // processes - rank * batch // processes for rank in range(processes)})
         line = (
-            f"{processes} processes on {machines} machine{'s' * (machines > 1)} ({place.launcher}), {device} each, "
+            f"{processes} processes on {counted(machines, 'machine')} ({place.launcher}), {device} each, "
             f"{terms.chosen_backend}: batches of {batch} clips in all, {' or '.join(map(str, shares))} for each process"
         )
     line += f", computed in {parts} parts" * (parts > 1)
