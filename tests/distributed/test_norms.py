@@ -3,8 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from process_threads import on_processes
+from torch import nn
 
-from slowfast_gta.distributed.norms import _Normalize
+from slowfast_gta.distributed.norms import SyncBatchNorm1d, SyncBatchNorm3d, _Normalize, synchronize_norms
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -38,3 +40,35 @@ def test_gradients_of_channels_that_hardly_vary():
     (wanted,) = torch.autograd.grad(F.batch_norm(leaves[0], None, None, *leaves[1:], True, eps=eps), x, grad)
     (found,) = torch.autograd.grad(_Normalize.apply(*leaves, eps)[0], x, grad)
     torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", [nn.BatchNorm3d, nn.BatchNorm1d])
+def test_processes_with_unequal_shares_have_one_norm(monkeypatch, kind):
+    """Outputs, gradients and statistics of the whole batch, with an eps and a momentum that are not torch's."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (6, 3, 2, 2, 2) if kind is nn.BatchNorm3d else (6, 3, 4)
+    x, grad = (2 * torch.randn(shape, generator=generator, dtype=torch.float64) + 1 for _ in range(2))
+    plain = nn.Sequential(kind(3, eps=0.1, momentum=0.3)).double()
+    nn.init.uniform_(plain[0].weight, 0.5, 2.0, generator=generator)
+    nn.init.normal_(plain[0].running_mean, generator=generator)
+    start = {name: value.clone() for name, value in plain.state_dict().items()}
+    shares = (slice(0, 1), slice(1, 3), slice(3, 6))
+    whole = x.clone().requires_grad_()
+    wanted = plain(whole)
+    wanted.backward(grad)
+
+    def of_rank(rank: int) -> None:
+        network = nn.Sequential(kind(3, eps=0.1, momentum=0.3)).double()
+        network.load_state_dict(start)
+        synchronize_norms(network)
+        assert type(network[0]) in (SyncBatchNorm1d, SyncBatchNorm3d)
+        mine = x[shares[rank]].clone().requires_grad_()
+        out = network(mine)
+        out.backward(grad[shares[rank]])
+        torch.testing.assert_close(out, wanted[shares[rank]])
+        torch.testing.assert_close(mine.grad, whole.grad[shares[rank]])
+        for name, value in plain.state_dict().items():
+            torch.testing.assert_close(network.state_dict()[name], value, msg=name)
+        torch.testing.assert_close(network.eval()(mine), plain.eval()(mine))  # asks no other process
+
+    on_processes(monkeypatch, 3, of_rank)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from process_threads import on_processes
 
 from slowfast_gta.engine.checkpoint.checkpoint import (
     BEST,
@@ -47,12 +48,16 @@ def test_names_order_and_entries(tmp_path):
         assert path.is_file()
     assert Position(1).file_name == "checkpoint_epoch_00001.pyth"
     assert Position(1, 7).file_name == "checkpoint_epoch_00002_step_000007.pyth"
-    (tmp_path / "checkpoints" / "my_notes.txt").touch()
+    for name in ("my_notes.txt", "checkpoint_epoch_00009.pyth.tmp", "old_checkpoint_epoch_00009.pyth"):
+        (tmp_path / "checkpoints" / name).touch()
     assert [position for position, _ in list_checkpoints(tmp_path)] == sorted(
         [Position(1), Position(1, 7), Position(1, 30), Position(2)]
     )
     position, content = find_newest(tmp_path)
     assert position == Position(2)
+    inside = load_torch_file(tmp_path / "checkpoints" / Position(1, 7).file_name)
+    assert (inside["epoch"], inside["step"]) == (1, 7), "epochs that are complete, steps of the next"
+    assert content["step"] == 0
     assert content["epoch"] == 1, "PySlowFast writes the number of the epoch that is done, from 0"
     assert torch.equal(content["model_state"]["w"], torch.full((4,), 2.0))
 
@@ -98,6 +103,26 @@ def test_the_best_outlives_those_that_go(tmp_path):
     keep_best(tmp_path / "checkpoints" / "checkpoint_epoch_00002.pyth")
     assert torch.load(tmp_path / "checkpoints" / BEST, weights_only=True)["model_state"]["w"][0] == 2
     assert [position for position, _ in list_checkpoints(tmp_path)] == [Position(2)]
+
+
+def test_the_best_is_a_second_name_also_where_a_kill_left_half_of_one(tmp_path):
+    best = save_checkpoint(tmp_path, Position(1), state(1))
+    (tmp_path / "checkpoints" / f"{BEST}.tmp").write_bytes(b"half")
+    keep_best(best)
+    assert names(tmp_path) == [BEST, "checkpoint_epoch_00001.pyth"] and best.samefile(tmp_path / "checkpoints" / BEST)
+    keep_best(tmp_path / "checkpoints" / "checkpoint_epoch_00007.pyth")
+    assert best.samefile(tmp_path / "checkpoints" / BEST), "what is not there becomes nothing"
+
+
+def test_all_processes_read_what_the_main_one_chose(tmp_path, monkeypatch, caplog):
+    """And it alone looks for it: the unreadable one is reported once."""
+    for epoch in (1, 2):
+        save_checkpoint(tmp_path, Position(epoch), state(epoch))
+    (tmp_path / "checkpoints" / "checkpoint_epoch_00003.pyth").write_bytes(b"torn")
+    found = on_processes(monkeypatch, 2, lambda rank: find_newest(tmp_path))
+    for position, content in found:
+        assert position == Position(2) and torch.equal(content["model_state"]["w"], torch.full((4,), 2.0))
+    assert len(caplog.records) == 1
 
 
 def test_the_best_where_there_are_no_hard_links(tmp_path, monkeypatch):
@@ -205,11 +230,12 @@ def test_a_file_written_without_checksums_is_read(tmp_path):
     assert torch.equal(load_torch_file(tmp_path / "a.pyth")["model_state"]["w"], torch.ones(4))
 
 
-def test_a_newest_checkpoint_without_an_optimizer_is_not_loaded(tmp_path, caplog):
+@pytest.mark.parametrize("missing", ["optimizer_state", "model_state"])
+def test_a_newest_checkpoint_without_an_optimizer_or_a_network_is_not_loaded(tmp_path, caplog, missing):
     save_checkpoint(tmp_path, Position(1), state(1))
-    path = save_checkpoint(tmp_path, Position(2), {"model_state": {}})
+    path = save_checkpoint(tmp_path, Position(2), {name: {} for name in state(1) if name != missing})
     assert find_newest(tmp_path)[0] == Position(1)
-    assert f"{path} has no optimizer_state" in caplog.text
+    assert f"{path} has no {missing}" in caplog.text
 
 
 def test_all_torn_is_refused(tmp_path):

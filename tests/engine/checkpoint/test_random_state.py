@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from process_threads import on_processes
 
 from slowfast_gta import distributed
 from slowfast_gta.engine.checkpoint.random_state import random_states, restore_random_state, seed_process, seed_step
@@ -30,7 +31,9 @@ def test_dropout_differs_between_processes_and_in_each_number(monkeypatch):
     base = drawn_on(0, monkeypatch, seed_step, 1, 2, 3)[0]
     assert drawn_on(0, monkeypatch, seed_step, 1, 2, 3)[0] == base
     others = [drawn_on(rank, monkeypatch, seed_step, 1, 2, 3)[0] for rank in (1, 2)]
-    others += [drawn_on(0, monkeypatch, seed_step, *numbers)[0] for numbers in ((0, 2, 3), (1, 0, 3), (1, 2, 0))]
+    others += [
+        drawn_on(0, monkeypatch, seed_step, *numbers)[0] for numbers in ((0, 2, 3), (1, 0, 3), (1, 2, 0), (2, 1, 3))
+    ]
     assert all(one != base for one in others) and len(set(map(tuple, others))) == len(others)
 
 
@@ -38,6 +41,8 @@ def test_each_generator_differs_between_processes(monkeypatch):
     here, there = (drawn_on(rank, monkeypatch, seed_process, 5) for rank in (0, 1))
     assert all(one != other for one, other in zip(here, there, strict=True))
     assert drawn_on(1, monkeypatch, seed_process, 5) == there
+    next_seed = drawn_on(0, monkeypatch, seed_process, 6)
+    assert all(one != other for one, other in zip(there, next_seed, strict=True)), "process 1 is not the next seed's 0"
 
 
 def test_the_state_put_back_gives_the_same_numbers():
@@ -66,3 +71,17 @@ def test_a_random_state_that_is_none(change):
     with pytest.raises(RunError):
         restore_random_state([5])
     restore_random_state([state])
+
+
+def test_each_process_gets_its_own_state_back(monkeypatch):
+    """Those of three processes, in the order of ranks; a fourth, that had none, stays as it is."""
+    states = [random_states()[0] | {"torch": torch.Generator().manual_seed(rank).get_state()} for rank in range(3)]
+    gathered = on_processes(monkeypatch, 3, lambda rank: [one.keys() for one in random_states()])
+    assert [len(one) for one in gathered] == [3, 3, 3]
+    for rank in range(3):
+        monkeypatch.setattr(distributed, "get_rank", lambda rank=rank: rank)
+        restore_random_state(states)
+        assert torch.equal(torch.get_rng_state(), states[rank]["torch"])
+    monkeypatch.setattr(distributed, "get_rank", lambda: 3)
+    restore_random_state(states)
+    assert torch.equal(torch.get_rng_state(), states[2]["torch"])
