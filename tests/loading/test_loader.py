@@ -322,3 +322,14 @@ def test_direction_sensitive_classes_are_printed(cfg, caplog):
     caplog.clear()
     build_train_loader(cfg)
     assert "flipped" not in caplog.text
+
+
+def test_each_key_reaches_the_loaders(cfg):
+    cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.SAMPLE_TIMEOUT_SEC, cfg.RNG_SEED = 3, 7.5, 11
+    for pinned in (True, False):
+        cfg.DATA_LOADER.PIN_MEMORY = pinned
+        for loader in (build_train_loader(cfg), build_test_loader(cfg, "val"), build_test_loader(cfg, "test")):
+            assert (loader.num_workers, loader.clips.watch.limit_sec) == (3, 7.5)
+            assert loader._pin_memory is pinned
+    train = build_train_loader(cfg)
+    assert (train.clips.seed, train.order.seed, train.order.batch_size) == (11, 11, 4)

@@ -53,6 +53,7 @@ def test_random_segments_use_all_of_every_part():
         values, counts = np.unique(clips[:, part], return_counts=True)
         assert values.tolist() == [3 * part, 3 * part + 1, 3 * part + 2]
         assert counts.min() > 60
+    assert len(np.unique(clips % 3, axis=0)) > 200, "the places in the parts of a clip are drawn by themselves"
 
 
 def test_segment_views_are_different_clips():
@@ -76,6 +77,7 @@ def test_dense_views_start_where_pyslowfast_does():
 def test_dense_clips_of_short_videos_repeat_the_last_frame():
     assert dense_views(20, 4, 8, 2) == [[0, 10, 19, 19]] * 2
     assert dense_indices(1, 4, 8, np.random.default_rng(0)) == [0, 0, 0, 0]
+    assert dense_views(10, 4, 0.125, 19)[10] == [5] * 4, "of less than one frame: that frame"
 
 
 def test_dense_training_starts_anywhere():
@@ -154,6 +156,11 @@ def test_frames_that_are_shown_unevenly_follow_the_time():
     wanted = np.linspace(0, 2 - times[-1] / 15, 4)  # T x step intervals, less one, from the start
     assert clip == [int(np.flatnonzero(times <= moment + 1e-9)[-1]) for moment in wanted] == [0, 5, 10, 11]
     assert sampling.views(16, 4.0, 1) != [clip], "by the index alone it is another clip"
+    assert sampling.views(16, 30.0, 1, times) == [clip], "the times tell the rate, whatever the file says"
+    (centre,) = sampling.centred().views(16, 4.0, 1, times)
+    start = (16 - 4 * (15 / times[-1]) / 2) / 2
+    places = np.linspace(start, start + 4 * (15 / times[-1]) / 2 - 1, 4) * times[-1] / 15
+    assert centre == [int(np.flatnonzero(times <= moment + 1e-9)[-1]) for moment in places]
     generator = np.random.default_rng(0)
     starts = [sampling.train(16, 4.0, generator, times)[0] for _ in range(400)]
     # The start is uniform over time: the first second, with 10 of the frames, is a third of the room of 2.5 s.
@@ -234,3 +241,34 @@ def test_near_identical_clips_are_counted(tmp_path):
     # 9 frames: starts from 0 to 0.9, from which the places 2.33 and 4.67 come to be 2 and 4, 2 and 5, or 3 and 5
     assert [views[index].num_alike for index in range(3)] == [9, 7, 0]
     assert collate([views[index] for index in range(3)]).num_alike == 16
+
+
+@pytest.mark.parametrize("num_video_frames", [5, 32, 33, 100])
+def test_a_dense_clip_starts_uniformly_in_the_room_there_is(num_video_frames):
+    for seed in range(20):
+        start = np.random.default_rng(seed).uniform(0, max(num_video_frames - 8 * 4, 0))
+        places = np.minimum(np.linspace(start, start + 8 * 4 - 1, 8), num_video_frames - 1)
+        found = dense_indices(num_video_frames, 8, 4, np.random.default_rng(seed))
+        assert found == places.astype(int).tolist()
+
+
+def test_times_are_uneven_from_half_a_frame_on():
+    for late, uneven in ((0.4, False), (0.6, True)):
+        times = np.arange(20) / 10
+        times[7] += late / 10
+        assert (uneven_times(times, 10.0) is not None) == uneven
+    assert uneven_times(np.zeros(5), None) is None, "a file whose times are all alike has none"
+    assert uneven_times(np.arange(40) / 15, 30.0) is not None, "even, at half the rate that the file says"
+
+
+def test_each_key_reaches_the_sampling():
+    cfg = get_defaults()
+    cfg.DATA.SAMPLING, cfg.DATA.NUM_FRAMES, cfg.DATA.SAMPLING_RATE, cfg.DATA.TARGET_FPS = "dense", 5, 3, 25
+    cfg.DATA.USE_OFFSET_SAMPLING, cfg.TEST.CLIP_POSITIONS = True, "twice"
+    assert ClipSampling.from_cfg(cfg) == ClipSampling("dense", 5, 3, 25, True, "twice")
+    offset = ClipSampling("dense", 8, 8, 30, True)
+    assert offset.positions == "exact"
+    assert offset.views(300, 30.0, 3) == dense_views(300, 8, 8, 3, use_offset=True) != dense_views(300, 8, 8, 3)
+    assert ClipSampling("uniform", 8, 8, 30, False).views(24, 30.0, 2) == segment_views(24, 8, 2)
+    both = ClipSampling("segment", 8, 8, 30, False, "twice")
+    assert both.views(24, 30.0, 2) == twice_sampled_views(24, 8)

@@ -57,6 +57,9 @@ def test_multi_scale_boxes_are_tsns():
 def test_a_scale_that_is_almost_the_crop_is_the_crop():
     shapes = {multi_scale_box((226, 300), (1.0,), 224, np.random.default_rng(i))[2:] for i in range(5)}
     assert shapes == {(224, 224)}
+    shapes = {multi_scale_box((227, 300), (1.0, 0.875), 224, np.random.default_rng(i))[2:] for i in range(50)}
+    assert shapes == {(227, 227), (227, 198), (198, 227), (198, 198)}, "198.6 is cut off, as TSN does"
+    assert {multi_scale_box((100, 300), (1.0,), 50, np.random.default_rng(i))[0] for i in range(50)} == {0}
 
 
 @pytest.mark.parametrize("inverse", [False, True])
@@ -71,6 +74,24 @@ def test_short_side_boxes(inverse):
         assert 0 <= top <= height - 224 and 0 <= left <= width - 224
 
 
+def test_a_short_side_box_reaches_both_ends_of_both_sides():
+    drawn = [short_side_box((60, 90), (60, 60), 58, False, np.random.default_rng(seed))[1] for seed in range(400)]
+    assert {top for top, *_ in drawn} == set(range(3)) and {left for _, left, *_ in drawn} == set(range(33))
+
+
+def test_resizing_is_bilinear():
+    row = np.array([0, 100], np.uint8)
+    frames = np.tile(row[None, None, :, None], (1, 2, 1, 3))
+    assert resize_frames(frames, (2, 4))[0, 0, :, 0].tolist() == [0, 25, 75, 100]
+
+
+def test_each_key_reaches_the_training_transform():
+    keys = {"TRAIN_CROP_SIZE": 40, "RESIZE": [60, 80], "MULTI_SCALES": [1.0, 0.5], "TRAIN_JITTER_SCALES": [50, 70]}
+    keys |= {"INV_UNIFORM_SAMPLE": True, "RANDOM_FLIP": False, "COLOR_JITTER": 0.25, "CHANNEL_PERMUTE_PROB": 0.75}
+    found = TrainTransform.from_cfg(_config(**keys))
+    assert found == TrainTransform(40, (60, 80), (1.0, 0.5), (50, 70), True, False, 0.25, 0.75)
+
+
 def test_short_side_size():
     assert short_side_size((240, 320), 120) == (120, 160)
     assert short_side_size((320, 241), 120) == (159, 120)
@@ -82,6 +103,14 @@ def test_one_step_equals_resizing_then_cropping():
     one_step = crop_and_resize(frames, (192, 256), (40, 60, 112, 112), 112)
     assert one_step.shape == (1, 112, 112, 3)
     assert np.abs(one_step.astype(int) - two_steps)[:, 4:-4, 4:-4].max() <= 1
+
+
+def test_height_and_width_are_scaled_by_themselves():
+    frames = _gradient(height=48, width=64)
+    found = crop_and_resize(frames, (96, 64), (24, 16, 48, 32), 24)
+    assert np.array_equal(found, resize_frames(frames[:, 12:36, 16:48], (24, 24)))
+    tiny = crop_and_resize(frames, (4800, 6400), (0, 0, 40, 40), 24)
+    assert np.array_equal(tiny, np.broadcast_to(frames[:, :1, :1], (3, 24, 24, 3))), "at least one pixel"
 
 
 def test_training_clip_layout_and_the_same_crop_for_all_frames():
@@ -160,7 +189,7 @@ def _after_crop(generator: np.random.Generator) -> np.random.Generator:
 
 def test_half_of_the_clips_are_mirrored():
     transform = TrainTransform.from_cfg(_config(RANDOM_FLIP="swap-labels"))
-    assert 15 < sum(transform.mirrors(np.random.default_rng(seed)) for seed in range(60)) < 45
+    assert 170 < sum(transform.mirrors(np.random.default_rng(seed)) for seed in range(400)) < 230
     never = TrainTransform.from_cfg(_config(RANDOM_FLIP=False))
     assert not any(never.mirrors(np.random.default_rng(seed)) for seed in range(60))
     assert np.array_equal(mirror_image(_gradient()), _gradient()[:, :, ::-1])
@@ -180,6 +209,7 @@ def test_test_crops_lie_along_the_longer_side():
     assert crop_offsets((240, 320), 224, 1) == [(8, 48)]
     assert crop_offsets((256, 340), 256, 3) == [(0, 0), (0, 42), (0, 84)]
     assert crop_offsets((341, 256), 256, 3) == [(0, 0), (43, 0), (85, 0)]
+    assert crop_offsets((48, 48), 32, 3) == [(8, 0), (8, 8), (8, 16)]  # of squares along the width, as PySlowFast
 
 
 def test_ten_crops_are_the_corners_the_centre_and_their_mirror_images():
