@@ -160,6 +160,11 @@ def test_tensorboard_opens_on_loss_accuracy_and_rate_and_shows_the_config(tmp_pa
         f"train_counters/{name}" for name in counters
     }
     assert found["images"] == ["confusion"]
+    off = load_config(CFG, [*TINY, "TENSORBOARD.ENABLE", False, "OUTPUT_DIR", str(tmp_path / "off")])
+    (tmp_path / "off").mkdir()
+    build_writer(off, after_step=0).close()
+    add_picture(off, "confusion", tmp_path / "confusion.png")
+    assert not (tmp_path / "off" / "tensorboard").exists()
     (text,) = events.Tensors("config/text_summary")
     assert b"BASE_LR" in text.tensor_proto.string_val[0]
     assert "_hparams_/session_start_info" in events.summary_metadata

@@ -8,7 +8,7 @@ from slowfast_gta.models.norms import SubBatchNorm3d, split_norms
 
 def norms(num_splits: int) -> tuple[SubBatchNorm3d, nn.BatchNorm3d]:
     torch.manual_seed(0)
-    plain = nn.BatchNorm3d(3).double()
+    plain = nn.BatchNorm3d(3, eps=0.1, momentum=0.3).double()
     nn.init.normal_(plain.weight)
     nn.init.normal_(plain.bias)
     split = split_norms(nn.Sequential(plain), num_splits)[0]
@@ -25,7 +25,7 @@ def test_each_part_is_normalised_by_itself_and_the_statistics_are_their_average(
     x = batch(6)
     means, variances, wanted = [], [], []
     for part in x.split(3):
-        one = nn.BatchNorm3d(3).double()
+        one = nn.BatchNorm3d(3, eps=0.1, momentum=0.3).double()
         one.load_state_dict(plain.state_dict())
         wanted.append(one(part))
         means.append(one.running_mean)
@@ -50,13 +50,34 @@ def test_parts_may_differ_by_a_clip_and_gradients_reach_all():
     x = batch(6).requires_grad_()
     (split(x) ** 3).sum().backward()
     assert (x.grad.abs().amax((1, 2, 3, 4)) > 0).all()
-    assert split(batch(2)).shape == (2, 3, 2, 4, 4), "fewer clips than parts"
+    one, other = norms(4)[0], norms(2)[0]
+    few = batch(2)
+    assert one(few).shape == (2, 3, 2, 4, 4), "fewer clips than parts"
+    other(few)
+    torch.testing.assert_close(one.running_mean, other.running_mean)
+    torch.testing.assert_close(one.running_var, other.running_var)
 
 
 def test_what_is_no_plain_batch_norm_stays():
     class Own(nn.BatchNorm3d):
         pass
 
-    network = nn.Sequential(nn.Sequential(nn.BatchNorm3d(2)), Own(2), nn.LayerNorm(2))
+    class AsGood(nn.BatchNorm3d):
+        replaceable = True
+
+    class OfIt(AsGood):
+        pass
+
+    network = nn.Sequential(nn.Sequential(nn.BatchNorm3d(2)), Own(2), nn.LayerNorm(2), AsGood(2), OfIt(2))
     split_norms(network, 2)
-    assert [type(network[0][0]), type(network[1]), type(network[2])] == [SubBatchNorm3d, Own, nn.LayerNorm]
+    kinds = [type(network[0][0]), *(type(layer) for layer in network[1:])]
+    assert kinds == [SubBatchNorm3d, Own, nn.LayerNorm, SubBatchNorm3d, OfIt]
+
+
+def test_a_backward_pass_that_computes_again_learns_nothing_twice():
+    """models/recompute.py takes num_batches_tracked away for the second time."""
+    split, _ = norms(2)
+    x, before = batch(4), split.running_mean.clone()
+    split.num_batches_tracked = None
+    split(x)
+    assert torch.equal(split.running_mean, before)

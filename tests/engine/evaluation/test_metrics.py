@@ -7,6 +7,7 @@ from slowfast_gta.engine.evaluation.metrics import (
     both_ways,
     class_accuracy,
     confusion_matrix,
+    joint_topk_accuracy,
     mean_cross_entropy,
     order_accuracy,
     pair_accuracy,
@@ -39,6 +40,26 @@ def test_ties_count_against_the_label():
     assert topk_accuracy(flat, np.array([0, 3, 5]), 1) == 0
     assert topk_accuracy(flat, np.array([0, 3, 5]), 5) == 0
     assert topk_accuracy(np.array([[0.4, 0.4, 0.2]]), np.array([0]), 2) == 100
+
+
+def test_of_no_video_there_is_no_accuracy():
+    assert np.isnan(topk_accuracy(np.zeros((0, 3)), np.zeros(0, int), 1))
+    assert np.isnan(joint_topk_accuracy([np.zeros((0, 3)), np.zeros((0, 2))], np.zeros((0, 2), int), 1))
+
+
+def test_a_pair_of_labels_scores_the_product_of_its_parts():
+    """Of 3 verbs and 2 nouns; the first video is right in the noun alone, the second in both, the third ties."""
+    verbs = np.array([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [0.4, 0.4, 0.2]])
+    nouns = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4]])
+    labels = np.array([[1, 0], [0, 0], [0, 0]])
+    found = [joint_topk_accuracy([verbs, nouns], labels, k) for k in (1, 2, 6)]
+    assert found == pytest.approx([100 / 3, 100, 100])
+    least = joint_topk_accuracy([verbs, nouns], np.array([[2, 1], [0, 1], [0, 0]]), 3)
+    assert least == pytest.approx(100 / 3), "0.5 x 0.1 comes after 0.45, 0.27 and 0.18"
+    verbs, nouns = np.array([[0.6, 0.2, 0.2]]), np.array([[0.4, 0.05, 0.55]])
+    found = [joint_topk_accuracy([verbs, nouns], np.array([[1, 0]]), k) for k in (5, 6)]
+    assert found == [0, 100], "0.2 x 0.4 is above 0.6 x 0.05, though its sum is not"
+    assert joint_topk_accuracy([verbs * np.nan, nouns], np.array([[0, 0]]), 1) == 0
 
 
 def test_a_score_that_is_no_number_is_not_right():
@@ -81,6 +102,11 @@ def test_the_loss_is_that_of_the_softmax_whatever_the_head_answers(act):
     assert mean_cross_entropy(answers, LABELS, act) == pytest.approx(wanted, abs=1e-12)
 
 
+def test_large_scores_without_a_softmax_have_their_loss():
+    """exp(1000) is none that float64 holds."""
+    assert mean_cross_entropy(np.array([[1000.0, 999.0]]), np.array([1]), "none") == pytest.approx(1.3132616875)
+
+
 def test_a_probability_of_0_costs_what_the_smallest_float_does():
     certain = np.eye(6, dtype=np.float32)[[0, 1, 2, 3]]  # right three times, of the last class never
     smallest = np.finfo(np.float32).smallest_normal
@@ -97,6 +123,16 @@ def test_a_network_that_is_blind_to_order_is_at_exactly_half_both_ways():
     found = order_accuracy(forwards, backwards, labels, [(0, 1), (4, 3)])
     assert found["both_ways"] == 50.0 and found["blind"] is True and 0 < found["largest_difference"] <= 4e-6
     assert found["num_videos"] == np.isin(labels, [0, 1, 3, 4]).sum()
+
+
+def test_what_float32_does_not_round_off_is_no_blindness():
+    forwards = np.array([[0.5, 0.3, 0.2]])
+    found = order_accuracy(forwards, forwards + np.array([0, 0, 3e-5]), np.array([0]), [(0, 1)])
+    assert found["blind"] is False and found["both_ways"] == 50.0
+    assert both_ways(forwards, forwards + np.array([-3e-5, 0, 0]), np.array([0]), [(0, 1)]).tolist() == [0.5]
+    almost_tied = np.array([[0.4, 0.4 - 2e-5, 0.2]])
+    found = both_ways(almost_tied, np.array([[0.4, 0.4, 0.2]]), np.array([0]), [(0, 1)])
+    assert found.tolist() == [0.75], "a difference of 2e-5 is one"
 
 
 def test_order_is_counted_both_ways():

@@ -58,3 +58,26 @@ def test_buffers_are_put_back_where_that_is_asked_on_the_device():
     kept.put_back(torch.tensor(True))
     for name, value in one.state_dict().items():
         assert torch.equal(value, (start if name in buffers else changed)[name]), name
+
+
+def test_buffers_are_put_back_where_the_host_knows():
+    one = network()
+    start, kept = copy.deepcopy(one.state_dict()), KeptBuffers(one)
+    change(one)
+    kept.put_back()
+    assert all(torch.equal(value, start[name]) for name, value in one.named_buffers())
+
+
+def test_a_restored_average_goes_on_on_the_device_too():
+    """After updates it is an average; after none, the first step's weights."""
+    for num_updates in (2, 0):
+        one = network()
+        known, unknown = RunningAverage(one, 0.9), RunningAverage(one, 0.9)
+        for average in (known, unknown):
+            average.restored(num_updates)
+            assert average.num_updates == num_updates
+        change(one)
+        known.update(one)
+        unknown.update(one, torch.tensor(False))
+        assert torch.equal(known.module[0].weight, one[0].weight) == (num_updates == 0)
+        torch.testing.assert_close(unknown.module[0].weight, known.module[0].weight, rtol=1e-6, atol=1e-7)

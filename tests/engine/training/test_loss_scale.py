@@ -50,3 +50,11 @@ def test_a_step_whose_fault_lies_elsewhere_changes_nothing():
     before = scale.state_dict()
     scale.update_(NO, YES)
     assert scale.state_dict() == before
+
+
+def test_it_stays_where_twice_as_much_is_no_number(monkeypatch):
+    monkeypatch.setattr(loss_scale, "_INTERVAL", 1)
+    scale = LossScale(CPU, enabled=True)
+    scale.load_state_dict({"scale": 3e38, "_growth_tracker": 0})
+    scale.update_(NO, NO)
+    assert scale.get_scale() == pytest.approx(3e38)

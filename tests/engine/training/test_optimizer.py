@@ -6,7 +6,12 @@ from miniatures import CFG, TINY
 from torch import nn
 
 from slowfast_gta import build_model, load_config
-from slowfast_gta.engine.training.optimizer import build_optimizer, clip_gradients, set_lr
+from slowfast_gta.engine.training.optimizer import (
+    build_optimizer,
+    clip_gradients,
+    learning_parameters,
+    set_lr,
+)
 
 GTA = ["ATTENTION.NAME", "GTA", "ATTENTION.LOCATION", [[[]], [[0]], [[]], [[]]]]
 
@@ -59,10 +64,28 @@ def test_what_takes_no_gradient_is_not_optimized():
 def test_options_reach_the_optimizer():
     _, sgd = optimizer_of("SOLVER.MOMENTUM", 0.5, "SOLVER.NESTEROV", True)
     assert all(group["momentum"] == 0.5 and group["nesterov"] for group in sgd.param_groups)
+    _, sgd = optimizer_of("SOLVER.MOMENTUM", 0.5, "SOLVER.NESTEROV", False, "SOLVER.DAMPENING", 0.25)
+    assert all(group["dampening"] == 0.25 and not group["nesterov"] for group in sgd.param_groups)
     _, adamw = optimizer_of("SOLVER.OPTIMIZING_METHOD", "adamw", "SOLVER.BETAS", [0.8, 0.95])
     assert all(group["betas"] == (0.8, 0.95) for group in adamw.param_groups)
     set_lr(adamw, 0.5)
     assert all(group["lr"] == 0.5 for group in adamw.param_groups)
+
+
+def test_inserted_blocks_have_their_own_learning_rate():
+    model, optimizer = optimizer_of("SOLVER.INSERTED_LR_FACTOR", 10.0)
+    set_lr(optimizer, 0.5)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    rates = {names[id(one)]: group["lr"] for group in optimizer.param_groups for one in group["params"]}
+    assert rates == {name: 5.0 if "attention" in name else 0.5 for name in names.values()}
+    assert set(rates.values()) == {0.5, 5.0}
+
+
+def test_every_kind_of_normalisation_layer_is_one():
+    kinds = [nn.BatchNorm1d(2), nn.BatchNorm2d(2), nn.BatchNorm3d(2), nn.LayerNorm(2), nn.GroupNorm(1, 2)]
+    model = nn.Sequential(nn.Linear(2, 2), *kinds, nn.Conv3d(2, 2, 1))
+    norms = {name.split(".")[0] for name, _, is_norm in learning_parameters(model) if is_norm}
+    assert norms == {"1", "2", "3", "4", "5"}
 
 
 def test_clipping():
@@ -74,6 +97,9 @@ def test_clipping():
     assert layer.weight.grad.tolist() == [[3.0, -3.5]]
     layer.weight.grad = torch.tensor([[3.0, -4.0]])
     clip_gradients(layer, None, 1.0)
+    torch.testing.assert_close(layer.weight.grad, torch.tensor([[0.6, -0.8]]), atol=1e-5, rtol=0)
+    layer.weight.grad = torch.tensor([[3.0, -40.0]])
+    clip_gradients(layer, 4.0, 1.0)  # elements first, then the norm of what is left
     torch.testing.assert_close(layer.weight.grad, torch.tensor([[0.6, -0.8]]), atol=1e-5, rtol=0)
 
 

@@ -81,3 +81,16 @@ def test_a_short_training_has_a_shorter_warm_up(max_epochs, wanted):
 def test_what_is_due_every_third_step():
     assert [step for step in range(1, 10) if is_due(step, 3)] == [3, 6, 9]
     assert not any(is_due(step, 0) for step in range(10))
+
+
+def test_each_key_reaches_the_schedule():
+    solver = ["LR_POLICY", "steps_with_relative_lrs", "BASE_LR", 0.3, "MAX_EPOCH", 40, "GAMMA", 0.2, "STEPS", [0, 7]]
+    solver += ["LRS", [1, 0.25], "WARMUP_EPOCHS", 3.0, "WARMUP_START_LR", 0.02, "BASE_BATCH_SIZE", 32]
+    pairs = [f"SOLVER.{word}" if number % 2 == 0 else word for number, word in enumerate(solver)]
+    found = build_schedule(load_config(CFG, [*pairs, "TRAIN.BATCH_SIZE", 64]))
+    wanted = Schedule("steps_with_relative_lrs", 0.6, 40, (0, 7), (1, 0.25), 0.2, 0.0, 3.0, 0.04)
+    assert found == wanted
+    assert Schedule("steps", 0.1, 5) == Schedule("steps", 0.1, 5, (), (), 0.1, 0.0, 0.0, 0.0)
+    cosine = ["SOLVER.LR_POLICY", "cosine", "SOLVER.COSINE_END_LR", 0.001, "SOLVER.STEPS", []]
+    scaled = load_config(CFG, [*cosine, "SOLVER.BASE_BATCH_SIZE", 16, "TRAIN.BATCH_SIZE", 64])
+    assert build_schedule(scaled).end_lr == pytest.approx(0.004) and build_schedule(scaled).policy == "cosine"

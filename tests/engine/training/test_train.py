@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import re
+from types import SimpleNamespace
 
 import float_clips
 import pytest
@@ -185,6 +186,45 @@ def test_precise_statistics_are_the_means_over_the_batches(ssv2):
     mean = torch.stack([features.mean((0, 2, 3, 4)) for features in seen]).mean(0)
     torch.testing.assert_close(stem.bn.running_mean, mean, atol=1e-5, rtol=1e-4)
     assert learner.network.training
+
+
+def test_each_step_draws_from_its_seed_epoch_and_number(run_tiny, monkeypatch):
+    seeds = []
+    monkeypatch.setattr(train, "seed_step", lambda *numbers: seeds.append(numbers))
+    code, _, err = run_tiny("RNG_SEED", 7, "TEST.ENABLE", False)
+    assert code == 0, err
+    assert seeds == [(7, epoch, step) for epoch in range(2) for step in range(3)]
+
+
+def test_the_best_is_the_first_of_the_highest(tmp_path, monkeypatch):
+    """Zero is better than nothing; as good as the best is not better; the test's and the training's rows are none."""
+    kept, now, rows = [], {}, [{"kind": "train", "top1": 90.0}, {"kind": "test", "top1": 95.0}]
+    scores = dict(enumerate((0.0, 50.0, 50.0, 40.0, 60.0), start=1))
+    monkeypatch.setattr(train, "keep_best", lambda path: kept.append(path))
+    cfg = load_config(CFG, [*TINY, "TRAIN.KEEP_BEST", True, "OUTPUT_DIR", str(tmp_path)])
+
+    def evaluate(model, loader, split):
+        assert split == "val"
+        return SimpleNamespace(metrics=dict(now), results={}, summary="", bad_videos=[])
+
+    writer = SimpleNamespace(
+        rows=lambda kind: [row for row in rows if row["kind"] == kind],
+        write=lambda kind, step, metrics: rows.append({"kind": kind, **metrics}),
+    )
+    run = SimpleNamespace(
+        task=SimpleNamespace(evaluate=evaluate, score="top1"),
+        learner=SimpleNamespace(eval_model=None),
+        val_loader=None,
+        bad_files=SimpleNamespace(add=lambda videos: None),
+        writer=writer,
+        global_step=0,
+    )
+    for keep in (True, False):
+        cfg.defrost()
+        cfg.TRAIN.KEEP_BEST = keep
+        for epoch, now["top1"] in scores.items():
+            train.validate(cfg, run, epoch)
+    assert [path.name for path in kept] == [f"checkpoint_epoch_0000{epoch}.pyth" for epoch in (1, 2, 5)]
 
 
 def test_what_a_training_leaves(trained):
