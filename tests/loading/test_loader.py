@@ -330,6 +330,6 @@ def test_each_key_reaches_the_loaders(cfg):
         cfg.DATA_LOADER.PIN_MEMORY = pinned
         for loader in (build_train_loader(cfg), build_test_loader(cfg, "val"), build_test_loader(cfg, "test")):
             assert (loader.num_workers, loader.clips.watch.limit_sec) == (3, 7.5)
-            assert loader._pin_memory is pinned
+            assert loader.pin_memory is pinned
     train = build_train_loader(cfg)
     assert (train.clips.seed, train.order.seed, train.order.batch_size) == (11, 11, 4)

@@ -58,3 +58,13 @@ def test_it_stays_where_twice_as_much_is_no_number(monkeypatch):
     scale.load_state_dict({"scale": 3e38, "_growth_tracker": 0})
     scale.update_(NO, NO)
     assert scale.get_scale() == pytest.approx(3e38)
+
+
+def test_what_may_be_the_scale_s_fault_and_what_a_checkpoint_has_of_it():
+    scale, other = LossScale(CPU, enabled=True), LossScale(CPU, enabled=True)
+    for value, may in ((2.0, True), (1.0, False)):
+        scale.load_state_dict({"scale": value, "_growth_tracker": 0})
+        assert bool(scale.may_overflow()) is may
+    scale.update_(NO, NO)
+    other.load_state_dict(scale.state_dict())
+    assert other.state_dict() == scale.state_dict() and other.state_dict()["_growth_tracker"] == 1
