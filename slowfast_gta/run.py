@@ -230,7 +230,7 @@ def _arrangement(cfg: CfgNode, place: distributed.LaunchContext, terms: distribu
     else:
         shares = sorted({(rank + 1) * batch // processes - rank * batch // processes for rank in range(processes)})
         line = (
-            f"{processes} processes on {machines} machine{'s' * (machines > 1)} ({place.launcher}), {device} each, "
+            f"{processes} processes on {counted(machines, 'machine')} ({place.launcher}), {device} each, "
             f"{terms.chosen_backend}: batches of {batch} clips in all, {' or '.join(map(str, shares))} for each process"
         )
     line += f", computed in {parts} parts" * (parts > 1)
