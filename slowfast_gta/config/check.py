@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from fvcore.common.config import CfgNode
 
@@ -100,13 +101,11 @@ def check_names(cfg: CfgNode) -> Iterator[Fault]:
 
 def check_ranges(cfg: CfgNode) -> Iterator[Fault]:
     """Single numbers outside of what makes sense."""
+    values: dict[str, Any] = flattened(cfg)
     for allowed, holds, keys in _RANGES:
         for key in keys.split():
-            value = cfg
-            for part in key.split("."):
-                value = value[part]
-            if not holds(value):
-                yield Fault(key, f"{key} is {value}; it must be {allowed}.")
+            if not holds(values[key]):
+                yield Fault(key, f"{key} is {values[key]}; it must be {allowed}.")
 
 
 def check_sizes(cfg: CfgNode) -> Iterator[Fault]:
