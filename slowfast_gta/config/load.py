@@ -24,10 +24,7 @@ _logger = logging.getLogger(__name__)
 
 
 def load_config(
-    path: str | Path,
-    overrides: Sequence | Mapping[str, object] = (),
-    extra: Extra = None,
-    trust_plugins: bool = False,
+    path: str | Path, overrides: Sequence | Mapping[str, object] = (), extra: Extra = None, trust_plugins: bool = False
 ) -> CfgNode:
     """The frozen config of one YAML, its `_BASE_` chain included, then of `overrides`.
 
@@ -105,10 +102,7 @@ def _plain_dict(node: Any) -> Any:
 
 def _with_option_in_capitals(setting: Setting) -> Setting:
     """These may be written in small letters, as in the block's code."""
-    is_option = setting.key.startswith(f"{OPTIONS}.")
-    return (
-        setting._replace(key=f"{OPTIONS}.{setting.key.removeprefix(f'{OPTIONS}.').upper()}") if is_option else setting
-    )
+    return setting._replace(key=setting.key.upper()) if setting.key.startswith(f"{OPTIONS}.") else setting
 
 
 def _strangers_plugins(settings: Sequence[Setting], trusted: bool) -> list[Fault]:
