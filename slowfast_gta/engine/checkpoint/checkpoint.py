@@ -153,8 +153,7 @@ def _search(output_dir: str | Path) -> tuple[Position | None, dict | None]:
     for position, path in reversed(found):
         try:
             content = load_torch_file(path)
-            missing = {"model_state", "optimizer_state"} - set(content)
-            if missing:
+            if missing := {"model_state", "optimizer_state"} - set(content):
                 raise WeightsError(f"{path} has no {' and no '.join(sorted(missing))}.")
         except WeightsError as fault:
             logger.warning("%s Trying the checkpoint before it.", fault)

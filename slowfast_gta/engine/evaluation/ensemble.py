@@ -100,8 +100,7 @@ def check_same_test(runs: Sequence[TestedRun]) -> None:
                 f"{run.path}: the scores of {counted(broken.sum(), 'video')} are non-finite (the first: {video_id})."
             )
     for run in runs[1:]:
-        what = _difference(first, run)
-        if what:
+        if what := _difference(first, run):
             raise RunError(f"{first.path} and {run.path} are not tests of the same: {what}. They cannot be averaged.")
 
 
