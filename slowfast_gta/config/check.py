@@ -307,7 +307,7 @@ def check_data_paths(cfg: CfgNode, splits: Iterable[str]) -> None:
 
     OUTPUT_DIR and the folder of a data set that makes its own files need not exist, only be possible to make.
     """
-    faults = []
+    faults: list[Fault] = []
     names = sorted({cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET for split in splits})
     for name in names:
         maker = cfg.ARROW.DATASET if name == "ArrowOfTime" else name

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from slowfast_gta import distributed
-from slowfast_gta.errors import counted
 from slowfast_gta.files import write_whole
 from slowfast_gta.loading.batch import BadVideo
 
@@ -68,6 +67,6 @@ def counts_sentence(counts: Mapping[str, float]) -> str | None:
             f"{replaced} replaced by another of the class; {timed_out} timed out; bad_files.txt has the reasons"
         )
     if repeated_frames := counts.get("repeated_frames", 0):
-        frames = counted(repeated_frames, "frame")
+        frames = f"{repeated_frames} frame{'s' * (repeated_frames != 1)}"
         parts.append(f"{frames} could not be decoded; the nearest decoded frame was used")
     return "; ".join(parts) or None
