@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from slowfast_gta.datasets.folders import VIDEO_SUFFIXES
-from slowfast_gta.errors import DataError
+from slowfast_gta.errors import DataError, counted
 from slowfast_gta.pickles import load_object_array
 
 from .annotations import Annotation, class_names, instance, read_activitynet_json
@@ -64,7 +64,7 @@ class VideoSet:
         if self.missing:
             named = ", ".join(a.video for a in self.missing[:3]) + (", ..." if len(self.missing) > 3 else "")
             lacking, more = n["num_videos_without_features"], n["num_instances_without_features"]
-            text += f"; {lacking} annotated video{'s' * (lacking > 1)} without features ({named})"
+            text += f"; {counted(lacking, 'annotated video')} without features ({named})"
             total = n["num_instances"] + more
             text += (
                 f" with {more} more: mAP is given over {n['num_instances']} and over {total} instances"
