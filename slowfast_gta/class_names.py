@@ -18,7 +18,7 @@ _NUMBERED = re.compile(r"\w+ (\d+)")  # "class 3": what data sets call classes w
 
 def fingerprint(names: ClassNames) -> str:
     """12 digits that differ where the names, or their order, do."""
-    return hashlib.sha256(json.dumps(_by_output(names), sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(by_output(names), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def plain_class_names(value: Any) -> ClassNames | None:
@@ -35,7 +35,7 @@ def difference(
 
     An output of another size, or that only one of them has, is not compared; nor names that were not given.
     """
-    named, wanted = _by_output(theirs), _by_output(ours)
+    named, wanted = by_output(theirs), by_output(ours)
     for output in named.keys() & wanted.keys():
         both = (named[output], wanted[output])
         if len(both[0]) != len(both[1]) or any(map(_are_numbers, both)):
@@ -68,7 +68,8 @@ def check_classes(theirs: ClassNames | None, ours: ClassNames, policy: str, plac
     )
 
 
-def _by_output(names: ClassNames) -> Mapping[str, Sequence[str]]:
+def by_output(names: ClassNames) -> Mapping[str, Sequence[str]]:
+    """{output: its classes}; the only output of a network with one is ""."""
     return names if isinstance(names, dict) else {"": list(names)}
 
 

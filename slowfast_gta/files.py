@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,6 +40,12 @@ def whole_file(path: str | Path, mode: str = "wb", synced: bool = False, shared:
         with contextlib.suppress(OSError):  # the folder itself may be what is wrong
             temporary.unlink()
         raise
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal digits. Raises OSError where it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_whole(path: str | Path, content: str | bytes, shared: bool = False) -> None:

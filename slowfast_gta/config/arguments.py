@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from fvcore.common.config import CfgNode
 
@@ -49,19 +48,6 @@ def as_called(text: str) -> str:
     return text
 
 
-class _Collect(argparse.Action):
-    """Adds what follows to the tokens found so far, so that overrides may stand in several places."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        setattr(namespace, self.dest, [*(getattr(namespace, self.dest) or []), *values])
-
-
 def add_config_arguments(
     parser: argparse.ArgumentParser,
     required: bool = True,
@@ -73,20 +59,18 @@ def add_config_arguments(
     """
     parser.add_argument(
         "--cfg",
-        dest="cfg",
         nargs="+",
         metavar="FILE",
-        action=_Collect,
+        action="extend",  # overrides may stand in several places
         required=required,
         default=[],
         help=f"{named}; KEY VALUE pairs may follow",
     )
     parser.add_argument(
         "--opts",
-        dest="opts",
         nargs="*",
         metavar="KEY VALUE",
-        action=_Collect,
+        action="extend",
         default=[],
         help="keys with new values, over the files'; the word --opts itself may be left out",
     )

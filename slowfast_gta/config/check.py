@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from fvcore.common.config import CfgNode
 
@@ -100,13 +101,11 @@ def check_names(cfg: CfgNode) -> Iterator[Fault]:
 
 def check_ranges(cfg: CfgNode) -> Iterator[Fault]:
     """Single numbers outside of what makes sense."""
+    values: dict[str, Any] = flattened(cfg)
     for allowed, holds, keys in _RANGES:
         for key in keys.split():
-            value = cfg
-            for part in key.split("."):
-                value = value[part]
-            if not holds(value):
-                yield Fault(key, f"{key} is {value}; it must be {allowed}.")
+            if not holds(values[key]):
+                yield Fault(key, f"{key} is {values[key]}; it must be {allowed}.")
 
 
 def check_sizes(cfg: CfgNode) -> Iterator[Fault]:
@@ -126,7 +125,8 @@ def check_outputs(cfg: CfgNode) -> Iterator[Fault]:
             "MODEL.NUM_CLASSES",
             f"MODEL.NUM_CLASSES is {classes}; it must be 1 or more, or a list of such numbers, as [97, 300].",
         )
-    if several and not (all(map(_is_word, names)) and len(set(names)) == len(names) == len(classes)):
+    are_words = all(isinstance(name, str) and name.isidentifier() for name in names)
+    if several and not (are_words and len(set(names)) == len(names) == len(classes)):
         yield Fault(
             "MODEL.OUTPUTS",
             f"MODEL.OUTPUTS is {names}; it must name each of the {len(classes)} outputs that MODEL.NUM_CLASSES has.",
@@ -307,7 +307,7 @@ def check_data_paths(cfg: CfgNode, splits: Iterable[str]) -> None:
 
     OUTPUT_DIR and the folder of a data set that makes its own files need not exist, only be possible to make.
     """
-    faults = []
+    faults: list[Fault] = []
     names = sorted({cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET for split in splits})
     for name in names:
         maker = cfg.ARROW.DATASET if name == "ArrowOfTime" else name
@@ -334,7 +334,7 @@ def _missing_weights(cfg: CfgNode) -> Iterator[Fault]:
 
 def check_weights_files(cfg: CfgNode) -> None:
     """Raises ConfigError where a file of weights that the run will need, however late, is not there."""
-    _refuse(list(_missing_weights(cfg)))
+    _refuse(_missing_weights(cfg))
 
 
 def check_output_dir(cfg: CfgNode) -> None:
@@ -342,41 +342,34 @@ def check_output_dir(cfg: CfgNode) -> None:
     _refuse(_not_writable("OUTPUT_DIR", cfg.OUTPUT_DIR))
 
 
-def _refuse(faults: list[Fault]) -> None:
-    if faults := list(dict.fromkeys(faults)):
-        raise ConfigError("\n".join(fault.text for fault in faults), [fault.key for fault in faults])
+def _refuse(faults: Iterable[Fault]) -> None:
+    if found := list(dict.fromkeys(faults)):
+        raise ConfigError("\n".join(fault.text for fault in found), [fault.key for fault in found])
 
 
-def _data_folder_faults(folder: str, dataset: str, makes_itself: bool) -> list[Fault]:
-    key = "DATA.PATH_TO_DATA_DIR"
+def _data_folder_faults(folder: str, dataset: str, makes_itself: bool) -> Iterator[Fault]:
+    key, path = "DATA.PATH_TO_DATA_DIR", Path(folder)
     if not folder:
-        return [
-            Fault(
-                key, f"{key} is not set: name the folder of {dataset}, as {key} /path/to/{dataset} on the command line."
-            )
-        ]
-    path = Path(folder)
-    if path.exists() and not path.is_dir():
-        return [Fault(key, f"{key} is {folder}, which is a file. Name the folder of {dataset}.")]
-    if makes_itself and not path.exists():
-        return _not_writable(key, folder)
-    if not path.exists():
-        return [
-            Fault(key, f"{key} is {folder}, and there is no such folder.{_near(folder)} Name the folder of {dataset}.")
-        ]
-    if not os.access(path, os.R_OK | os.X_OK):
-        return [Fault(key, f"{key} is {folder}, which this user may not read.")]
-    return []
+        example = f"{key} /path/to/{dataset} on the command line"
+        yield Fault(key, f"{key} is not set: name the folder of {dataset}, as {example}.")
+    elif path.exists() and not path.is_dir():
+        yield Fault(key, f"{key} is {folder}, which is a file. Name the folder of {dataset}.")
+    elif makes_itself and not path.exists():
+        yield from _not_writable(key, folder)
+    elif not path.exists():
+        wish = f"{_near(folder)} Name the folder of {dataset}."
+        yield Fault(key, f"{key} is {folder}, and there is no such folder.{wish}")
+    elif not os.access(path, os.R_OK | os.X_OK):
+        yield Fault(key, f"{key} is {folder}, which this user may not read.")
 
 
-def _not_writable(key: str, folder: str) -> list[Fault]:
+def _not_writable(key: str, folder: str) -> Iterator[Fault]:
     path = Path(folder).absolute()
     existing = next(parent for parent in (path, *path.parents) if parent.exists())
     if not existing.is_dir():
-        return [Fault(key, f"{key} is {folder}, and {existing} is a file. Name a folder.")]
-    if not os.access(existing, os.W_OK | os.X_OK):
-        return [Fault(key, f"{key} is {folder}, and nothing can be written in {existing}. Name another folder.")]
-    return []
+        yield Fault(key, f"{key} is {folder}, and {existing} is a file. Name a folder.")
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        yield Fault(key, f"{key} is {folder}, and nothing can be written in {existing}. Name another folder.")
 
 
 def _near(folder: str) -> str:
@@ -390,10 +383,6 @@ def _near(folder: str) -> str:
 
 def _are_numbers(values: list) -> bool:
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-
-
-def _is_word(value: object) -> bool:
-    return isinstance(value, str) and value.isidentifier()
 
 
 def _are_whole(values: list) -> bool:

@@ -6,7 +6,7 @@ import torch
 from fvcore.common.config import CfgNode
 
 from slowfast_gta.config.settings import Fault
-from slowfast_gta.errors import ConfigError
+from slowfast_gta.errors import ConfigError, counted
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY, choose_attention, unknown_options
 from slowfast_gta.models.layout import BLOCKS, TEMPORAL_POOL, StageLayout, attention_places, build_layout
 from slowfast_gta.models.resnet import build_nonlocal
@@ -249,8 +249,8 @@ def _places_there_are(location: list, layout: list[list[StageLayout]]) -> list[l
 
 def _shape_fault(value: list, num_pathways: int) -> str:
     """What is wrong with a list of four stages, each a list of `num_pathways`; empty when nothing is."""
-    pathways = "1 pathway" if num_pathways == 1 else f"{num_pathways} pathways"
     right = len(value) == 4 and all(isinstance(stage, list) and len(stage) == num_pathways for stage in value)
+    pathways = counted(num_pathways, "pathway")
     return "" if right else f"it must have a list for each of the 4 stages res2 to res5, each with {pathways}"
 
 

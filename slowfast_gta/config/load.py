@@ -1,7 +1,6 @@
 """From a YAML and KEY, VALUE pairs to a frozen config, or to one report of everything that is wrong with them."""
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,21 +14,17 @@ from slowfast_gta.config.plugins import expanded, import_plugin
 from slowfast_gta.config.precedence import settle
 from slowfast_gta.config.pyslowfast import translated
 from slowfast_gta.config.read import find_config, read_file, read_overrides, shown
-from slowfast_gta.config.settings import OPTIONS, Fault, Setting, flattened, put_setting, where_set
+from slowfast_gta.config.settings import OPTIONS, Fault, Setting, file_and_line, flattened, put_setting, where_set
 from slowfast_gta.config.trust import is_trusted
-from slowfast_gta.errors import ConfigError
+from slowfast_gta.errors import ConfigError, counted
 from slowfast_gta.files import write_whole
 
 _NAMES = ("MODEL.MODEL_NAME", "TRAIN.DATASET", "TEST.DATASET", "ATTENTION.NAME")
-_LINE = re.compile(r"(.*?)(?::(\d+))?")  # configs/a.yaml:12
 _logger = logging.getLogger(__name__)
 
 
 def load_config(
-    path: str | Path,
-    overrides: Sequence | Mapping[str, object] = (),
-    extra: Extra = None,
-    trust_plugins: bool = False,
+    path: str | Path, overrides: Sequence | Mapping[str, object] = (), extra: Extra = None, trust_plugins: bool = False
 ) -> CfgNode:
     """The frozen config of one YAML, its `_BASE_` chain included, then of `overrides`.
 
@@ -107,10 +102,7 @@ def _plain_dict(node: Any) -> Any:
 
 def _with_option_in_capitals(setting: Setting) -> Setting:
     """These may be written in small letters, as in the block's code."""
-    is_option = setting.key.startswith(f"{OPTIONS}.")
-    return (
-        setting._replace(key=f"{OPTIONS}.{setting.key.removeprefix(f'{OPTIONS}.').upper()}") if is_option else setting
-    )
+    return setting._replace(key=setting.key.upper()) if setting.key.startswith(f"{OPTIONS}.") else setting
 
 
 def _strangers_plugins(settings: Sequence[Setting], trusted: bool) -> list[Fault]:
@@ -152,22 +144,15 @@ def _unexplained(found: list[Fault], faults: list[Fault]) -> list[Fault]:
     return [fault for fault in found if not any(fault.is_about(key) for key in explained)]
 
 
-def _file_and_line(where: str) -> tuple[str, int]:
-    found = _LINE.fullmatch(where)
-    return (found[1], int(found[2] or 0)) if found else (where, 0)
-
-
 def _report(path: Path, faults: list[Fault], set_at: Mapping[str, str]) -> str:
     """All faults, those of one file together and in the order of its lines."""
     found = [(where_set(fault, set_at), fault.text) for fault in faults]
-    places = {where: _file_and_line(where) for where, _ in found}
+    places = {where: file_and_line(where) for where, _ in found}
     files = [places[where][0] for where, _ in found]
 
     def position(place: tuple[str, str]) -> tuple[int, int]:
         file, line = places[place[0]]
         return files.index(file), line
 
-    lines = [f"{where}: {text}" for where, text in sorted(found, key=position)]
-    lines = list(dict.fromkeys(lines))
-    count = "1 fault" if len(lines) == 1 else f"{len(lines)} faults"
-    return "\n  ".join([f"The config {shown(path)} has {count}:", *lines])
+    lines = dict.fromkeys(f"{where}: {text}" for where, text in sorted(found, key=position))
+    return "\n  ".join([f"The config {shown(path)} has {counted(len(lines), 'fault')}:", *lines])

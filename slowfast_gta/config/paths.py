@@ -104,14 +104,10 @@ def resolved_or_itself(path: str) -> str:
 
 def is_path(key: str) -> bool:
     """Whether the value of `key` is a path."""
-    return key in FOLDERS or key in WEIGHTS or (key.startswith(f"{STAGES}.") and _name_in_stage(key) in _IN_STAGES)
+    return key in FOLDERS or key in WEIGHTS or (key.startswith(f"{STAGES}.") and key.split(".", 2)[-1] in _IN_STAGES)
 
 
 _IN_STAGES = (*FOLDERS, *WEIGHTS, *STAGE_WEIGHTS)
-
-
-def _name_in_stage(key: str) -> str:
-    return key.split(".", 2)[-1]
 
 
 def _path_values(cfg: CfgNode) -> Iterator[tuple[CfgNode, str, str, bool]]:

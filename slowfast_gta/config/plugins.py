@@ -35,14 +35,12 @@ def import_plugin(name: str) -> None:
             importlib.import_module(name)
     except ConfigError:
         raise
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name not in (name, name.split(".", maxsplit=1)[0]):
-            raise ConfigError(f"the plugin {name} could not be imported: {_told(error)}") from error
-        raise ConfigError(
-            f"there is no module {name}. A plugin is a module that Python finds (in {Path.cwd()}, on PYTHONPATH or "
-            "installed) or a file, as ./my_block.py."
-        ) from error
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name in (name, name.split(".", maxsplit=1)[0]):
+            raise ConfigError(
+                f"there is no module {name}. A plugin is a module that Python finds (in {Path.cwd()}, on PYTHONPATH or "
+                "installed) or a file, as ./my_block.py."
+            ) from error
         raise ConfigError(f"the plugin {name} could not be imported: {_told(error)}") from error
 
 

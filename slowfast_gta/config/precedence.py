@@ -5,17 +5,14 @@ the block they were written for: under another ATTENTION.NAME they are dropped, 
 on the same command line, as that name. What the command line says of a key reaches every stage.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 
 import yaml
 
-from slowfast_gta.config.settings import COMMAND_LINE, OPTIONS, STAGES, Setting, flattened
+from slowfast_gta.config.settings import COMMAND_LINE, OPTIONS, STAGES, Setting, file_and_line, flattened
 from slowfast_gta.plain_yaml import load_yaml
 
 NAME, LOCATION, REFINE = "ATTENTION.NAME", "ATTENTION.LOCATION", "ATTENTION.REFINE"
-
-_WHERE = re.compile(r"(.*?)(:\d+)?")  # configs/a.yaml:12
 
 
 def settle(settings: Iterable[Setting]) -> tuple[list[Setting], list[str]]:
@@ -79,12 +76,6 @@ def _mapping(value: object) -> dict | None:
     return value if isinstance(value, dict) else None
 
 
-def _source(setting: Setting) -> str:
-    """The file of a setting, or the command line."""
-    found = _WHERE.fullmatch(setting.where)
-    return found[1] if found else setting.where
-
-
 def _stages(settings: Iterable[Setting]) -> list[str]:
     return [stage for stage in dict.fromkeys(split_stage(setting.key)[0] for setting in settings) if stage]
 
@@ -116,7 +107,7 @@ def _without_stages_own(settled: list[Setting], given: Setting, notices: list[st
 
 def _under_another_name(settled: list[Setting], named: Setting, notices: list[str]) -> list[Setting]:
     """Under another block than before, what other files say of the block means nothing any more."""
-    stage, source = split_stage(named.key)[0], _source(named)
+    stage, source = split_stage(named.key)[0], file_and_line(named.where)[0]
     own_names = [name for name in _stages(settled) if _name_in_force(settled, name) is not None]
     heirs = [stage] if stage else ["", *(name for name in _stages(settled) if name not in own_names)]
     before = _name_in_force(settled, stage)
@@ -128,7 +119,7 @@ def _under_another_name(settled: list[Setting], named: Setting, notices: list[st
     for setting in settled:
         of, key = split_stage(setting.key)
         meaningless = key.startswith(f"{OPTIONS}.") or key == REFINE or (key == LOCATION and named.value == "none")
-        if of in heirs and meaningless and _source(setting) != source:
+        if of in heirs and meaningless and file_and_line(setting.where)[0] != source:
             dropped.append(setting)
     if dropped:
         message = ", ".join(dict.fromkeys(setting.key for setting in dropped))

@@ -115,9 +115,7 @@ def translated(settings: list[Setting]) -> tuple[list[Setting], list[str], list[
             faults.append(fault)
         else:
             kept.append(setting)
-    for rule in (_rename_datasets, _rename_nopool):
-        kept = rule(kept, notices, faults)
-    return kept, notices, faults
+    return _rename_nopool(_rename_datasets(kept, notices), notices, faults), notices, faults
 
 
 def _reason_to_ignore(setting: Setting) -> str:
@@ -163,7 +161,7 @@ def _absence(setting: Setting) -> Fault | None:
     return Fault(key, text, explains, setting.where)
 
 
-def _rename_datasets(settings: list[Setting], notices: list[str], _faults: list[Fault]) -> list[Setting]:
+def _rename_datasets(settings: list[Setting], notices: list[str]) -> list[Setting]:
     renamed, ssv2 = [], None
     for setting in settings:
         if setting.key in ("TRAIN.DATASET", "TEST.DATASET") and str(setting.value) in _DATASETS:

@@ -62,7 +62,8 @@ def shown(path: Path) -> str:
 def read_file(path: Path, schema: CfgNode, chain: tuple[Path, ...] = ()) -> tuple[list[Setting], list[Fault]]:
     """The settings of `path` and, before them, of the files it builds on. `chain` are the files that led here."""
     try:
-        top, loader = _compose(path)
+        loader = PlainLoader(path.read_text(encoding="utf-8"))
+        top = loader.get_single_node()
     except yaml.YAMLError as error:
         return [], [_syntax_fault(path, error)]
     except OSError as error:
@@ -117,11 +118,6 @@ def _flat(key: str, value: object, schema: CfgNode) -> Iterator[Setting]:
             yield from _flat(f"{key}.{name}", inner, schema)
     else:
         yield Setting(key, value, COMMAND_LINE, Path.cwd())
-
-
-def _compose(path: Path) -> tuple[yaml.Node | None, PlainLoader]:
-    loader = PlainLoader(path.read_text(encoding="utf-8"))
-    return loader.get_single_node(), loader
 
 
 def _walk(

@@ -69,6 +69,12 @@ def where_set(fault: Fault, set_at: Mapping[str, str]) -> str:
     return "defaults"
 
 
+def file_and_line(where: str) -> tuple[str, int]:
+    """("configs/a.yaml", 12) of configs/a.yaml:12; line 0 of what has none, as the command line."""
+    file, _, line = where.rpartition(":")
+    return (file, int(line)) if line.isdecimal() else (where, 0)
+
+
 def _is_in(key: str, section: str) -> bool:
     return key == section or key.startswith(f"{section}.")
 

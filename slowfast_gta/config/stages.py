@@ -30,8 +30,6 @@ from slowfast_gta.errors import ConfigError
 OWN_KEYS = ("START_FROM", "WEIGHTS", "TEACHER")
 _NOT_OF_A_STAGE = ("STAGES", "PLUGINS", "OUTPUT_DIR", "NUM_SHARDS", "SHARD_ID", "TRAIN.ENABLE")
 _SAID_TWICE = {"TRAIN.CHECKPOINT_FILE_PATH": "START_FROM", "TRAIN.TEACHER_FILE_PATH": "TEACHER"}
-
-
 _STAGE_NAME = re.compile(r"\w[\w-]*")
 
 

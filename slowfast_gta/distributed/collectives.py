@@ -75,7 +75,7 @@ def all_reduce_sum(value: torch.Tensor) -> torch.Tensor:
         return value
     # A copy, in plain memory order: gloo takes no other.
     summed = value.detach().clone(memory_format=torch.contiguous_format)
-    if value.is_cuda and not _over_nccl():
+    if value.is_cuda and "nccl" not in dist.get_backend_config():
         summed = summed.cpu()
     dist.all_reduce(summed)
     return summed.to(value.device)
@@ -134,8 +134,3 @@ def data_parallel(model: nn.Module) -> nn.Module:
 def unsynchronized(model: nn.Module) -> AbstractContextManager:
     """Inside `with`, gradients add up in this process; the next backward pass outside averages them over all."""
     return model.no_sync() if isinstance(model, nn.parallel.DistributedDataParallel) else contextlib.nullcontext()
-
-
-def _over_nccl() -> bool:
-    """Whether tensors of GPUs go by NCCL."""
-    return "nccl" in dist.get_backend_config()

@@ -75,16 +75,16 @@ class ControlChannel:
 
     def report(self, reason: str, exit_code: int) -> bool:
         """Send all others the reason why this process ends; False where another one failed before."""
-        return self._settle({"rank": self.context.rank, "reason": reason, "exit_code": exit_code}, self.others)
+        return self._settle({"rank": self.context.rank, "reason": reason, "exit_code": exit_code})
 
-    def _settle(self, fault: dict, listeners: dict[int, Connection]) -> bool:
-        """Whether `fault` is the first one; then it is sent to `listeners`."""
+    def _settle(self, fault: dict) -> bool:
+        """Whether `fault` is the first one; then all others are sent it."""
         with self._settling:
             if self.fault is not None:
                 return False
             self.fault = fault
-        self.send_all(listeners, fault=fault)
-        for connection in listeners.values():
+        self.send_all(self.others, fault=fault)
+        for connection in self.others.values():
             with suppress(OSError):  # a connection closed with unread messages on this side may lose its last ones
                 connection.socket.shutdown(socket.SHUT_WR)
         return True
@@ -107,7 +107,7 @@ class ControlChannel:
             for rank, connection in list(self.others.items()):
                 fault = self._fault_at(rank, connection, passed)
                 if fault is not None:
-                    if self._settle(fault, self.others):  # the silent one too: it may be awake again one day
+                    if self._settle(fault):  # the silent one too: it may be awake again one day
                         on_fault(fault)
                     return
             self.send_all(self.others, beat=True)
@@ -129,14 +129,14 @@ class ControlChannel:
                 "it exited without reporting an error; probably killed (out of memory? by NCCL after DIST_WAIT_SEC?), "
                 "or its machine failed"
             )
-            return {"rank": rank, "reason": reason, "exit_code": 1}
-        if connection.silent_sec > self.limit_sec:
+        else:
+            if connection.silent_sec <= self.limit_sec:
+                return None
             reason = (
                 f"it has not answered for {self.limit_sec:.0f} s (DIST_TIMEOUT_SEC): it is stopped, its machine is "
                 "overloaded, or the network between them is gone"
             )
-            return {"rank": rank, "reason": reason, "exit_code": 1}
-        return None
+        return {"rank": rank, "reason": reason, "exit_code": 1}
 
     @staticmethod
     def send_all(connections: dict[int, Connection], **message: object) -> None:

@@ -1,5 +1,6 @@
 """A job on every process of a training: in this process, or in new ones of this machine."""
 
+import contextlib
 import itertools
 import logging
 import multiprocessing
@@ -7,10 +8,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing.connection import wait
-from typing import Any
 
 from slowfast_gta.distributed.launch_context import LaunchConfig, LaunchContext
 from slowfast_gta.distributed.member import end_member, run_member
@@ -50,7 +50,7 @@ def _spawn(contexts: list[LaunchContext], job: Callable, args: tuple, config: La
     """Run the job as each of `contexts`, in new processes, and wait for all. Raises what the first failure means."""
     spawn = multiprocessing.get_context("spawn")
     processes = [spawn.Process(target=_child, args=(context, job, args, config)) for context in contexts]
-    with _Forwarding(processes):
+    with _forwarding(processes):
         for process in processes:
             process.start()
         failed = _wait_for(processes)
@@ -105,22 +105,19 @@ def _wait_for(processes: list) -> int | None:
     return failed
 
 
-class _Forwarding:
+@contextlib.contextmanager
+def _forwarding(processes: list) -> Iterator[None]:
     """Inside `with`, signals that ask to stop go on to `processes`, which save and end by themselves."""
 
-    def __init__(self, processes: list):
-        self._processes = processes
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
-            self._previous[number] = signal.signal(number, self._forward)
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _forward(self, number: int, frame: object) -> None:
-        for process in self._processes:
+    def forward(number: int, frame: object) -> None:
+        for process in processes:
             if process.is_alive():
                 os.kill(process.pid, number)
+
+    stops = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+    previous = {number: signal.signal(number, forward) for number in stops}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

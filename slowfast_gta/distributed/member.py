@@ -14,7 +14,7 @@ import torch
 
 from slowfast_gta.distributed.control_channel import BEAT_SEC, ControlChannel
 from slowfast_gta.distributed.launch_context import LaunchConfig, LaunchContext
-from slowfast_gta.distributed.process_group import join_group, leave_group, unconnected
+from slowfast_gta.distributed.process_group import join_group, unconnected
 from slowfast_gta.distributed.rendezvous import GroupStore, RendezvousError, rendezvous
 from slowfast_gta.errors import DISK_ERRNOS, Interrupted, RunError, UserError
 
@@ -88,7 +88,7 @@ def _join(context: LaunchContext, channel: ControlChannel, store: GroupStore, co
 def _leave(channel: ControlChannel | None) -> None:
     if channel is not None:
         channel.close()
-        leave_group()
+        torch.distributed.destroy_process_group()
         _left.set()
 
 

@@ -38,9 +38,6 @@ class SyncBatchNorm1d(_Synchronized, nn.BatchNorm1d):
     """Of sequences (B, C, N)."""
 
 
-_SYNCHRONIZED = (nn.BatchNorm1d, nn.BatchNorm3d)
-
-
 class _Normalize(torch.autograd.Function):
     """(x - mean) / sqrt(var + eps) * weight + bias, and the mean (C,), the variance (C,) and the N of all processes."""
 
@@ -80,7 +77,7 @@ def synchronize_norms(network: nn.Module) -> nn.Module:
     """`network` itself, whose BatchNorms are over all processes from now on."""
     for owner in list(network.modules()):
         for name, norm in list(owner.named_children()):
-            plain = type(norm) in _SYNCHRONIZED or "replaceable" in vars(type(norm))
+            plain = type(norm) in (nn.BatchNorm1d, nn.BatchNorm3d) or "replaceable" in vars(type(norm))
             if plain and isinstance(norm, nn.BatchNorm1d | nn.BatchNorm3d):
                 kind = SyncBatchNorm1d if isinstance(norm, nn.BatchNorm1d) else SyncBatchNorm3d
                 synchronized: _Synchronized = kind(norm.num_features, norm.eps, norm.momentum)

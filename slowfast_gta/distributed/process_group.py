@@ -48,11 +48,6 @@ def unconnected(context: LaunchContext, backend: str, detail: str) -> RunError:
     )
 
 
-def leave_group() -> None:
-    """The end of `join_group`."""
-    dist.destroy_process_group()
-
-
 def _choose_interface(address: str) -> None:
     """Have gloo use the interface over which the processes met, unless the user named one.
 

@@ -128,7 +128,7 @@ class Classification(Task):
             check_test_weights(cfg, build_dataset(cfg, "test").class_names())
 
     def build_loader(self, cfg: CfgNode, split: str) -> ClipLoader:
-        if split == "train" or self._dataset is None or split == "test":
+        if split != "val" or self._dataset is None:
             self._dataset = build_dataset(cfg, split)
         if split == "train":
             return build_train_loader(cfg, self._dataset)
@@ -215,7 +215,7 @@ class Classification(Task):
             arrays["backwards_scores"] = backwards_scores(found, back)
         if split != "test":  # a test's answers are means over views, and compared by accuracy
             results = {"loss": round(mean_loss(found, names, self.head_act), 6)} | results
-        if split == "test":
+        else:
             results["precision"] = self.precision
             if self._rounding is not None:
                 results["rounding"] = self._rounding.found

@@ -20,7 +20,6 @@ logger = logging.getLogger("slowfast_gta")
 
 T = TypeVar("T")
 
-_IN_FILES = "%(asctime)s %(levelname)s %(message)s"
 # Where there is no terminal to show a bar:
 _LINE_SEC = 60.0  # between two lines about an epoch that continues
 _FIRST_LINE_SEC = 20.0  # until the first one, whether a step is complete or not
@@ -44,9 +43,7 @@ def setup_logging(log_file: Path | None = None, is_main: bool = True, held: bool
     console.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(console)
     if log_file is not None:
-        file = _LogFile(log_file, delay=held)
-        file.setFormatter(logging.Formatter(_IN_FILES))
-        logger.addHandler(_of_file(file, held))
+        logger.addHandler(_of_file(_LogFile(log_file, delay=held), held))
 
 
 def release_log_file() -> None:
@@ -55,7 +52,8 @@ def release_log_file() -> None:
         if isinstance(handler, _Held):
             logger.removeHandler(handler)
             logger.addHandler(handler.file)
-            handler.write_out()
+            handler.setTarget(handler.file)
+            handler.flush()
 
 
 def close_log_file() -> None:
@@ -86,16 +84,10 @@ class _Held(logging.handlers.MemoryHandler):
         self.file = file
         self.setLevel(file.level)
 
-    def write_out(self) -> None:
-        """Into the file with it."""
-        self.setTarget(self.file)
-        self.flush()
-
 
 def _rank_file(log_file: Path) -> "_LogFile":
     file = _LogFile(log_file.with_name(f"log_rank{distributed.get_rank()}.txt"), delay=True)  # none without a fault
     file.setLevel(logging.WARNING)
-    file.setFormatter(logging.Formatter(_IN_FILES))
     return file
 
 
@@ -115,9 +107,10 @@ class _LogFile(logging.handlers.WatchedFileHandler):
     """Made again where somebody removed it. A full disk ends the run with a sentence; logging itself would print a
     traceback and go on."""
 
-    def __init__(self, path: Path, delay: bool = False):
+    def __init__(self, path: Path, delay: bool):
         # Names of files may hold bytes that are no text.
         super().__init__(path, encoding="utf-8", errors="backslashreplace", delay=delay)
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
 
     def _open(self) -> Any:
         Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)

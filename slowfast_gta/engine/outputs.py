@@ -37,15 +37,3 @@ def num_correct(answers: Outputs, labels: Tensor) -> Tensor:
 def concat_heads(answers: Outputs) -> Tensor:
     """(B, K), or (B, K of all outputs together)."""
     return torch.cat(list(answers.values()), 1) if isinstance(answers, dict) else answers
-
-
-def detached(answers: Outputs) -> Outputs:
-    """The same without gradients."""
-    return {name: one.detach() for name, one in answers.items()} if isinstance(answers, dict) else answers.detach()
-
-
-def concat_batches(parts: list[Any]) -> Outputs:
-    """The answers of the parts of a batch as those of the whole."""
-    if isinstance(parts[0], dict):
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    return torch.cat(parts)

@@ -21,7 +21,7 @@ import cv2
 from fvcore.common.config import CfgNode
 
 from slowfast_gta import distributed
-from slowfast_gta.errors import RunError
+from slowfast_gta.errors import RunError, counted
 from slowfast_gta.files import write_whole
 from slowfast_gta.registry import Registry
 
@@ -145,13 +145,8 @@ class MetricsWriter:
                 getattr(own, method)(*arguments)
             except Exception as fault:  # somebody else's service; it must not cost a training
                 self._own.remove(own)
-                logger.warning(
-                    "%s.%s: %s: %s. Training continues without it.",
-                    type(own).__name__,
-                    method,
-                    type(fault).__name__,
-                    fault,
-                )
+                call, kind = f"{type(own).__name__}.{method}", type(fault).__name__
+                logger.warning("%s: %s: %s. Training continues without it.", call, kind, fault)
 
 
 def _valid(values: dict[str, float]) -> dict[str, float | None]:
@@ -179,23 +174,13 @@ def _parse(line: str) -> dict | None:
 def _take_back(path: Path, after_step: int) -> None:
     """Leave the rows of training up to `after_step`, and the tests'."""
     lines = _lines(path)
-    rows = map(_parse, lines)
-    kept = [
-        line
-        for line, row in zip(lines, rows, strict=True)
-        if row and (row["kind"] == "test" or row["step"] <= after_step)
-    ]
+    rows = zip(lines, map(_parse, lines), strict=True)
+    kept = [line for line, row in rows if row and (row["kind"] == "test" or row["step"] <= after_step)]
     if len(kept) == len(lines):
         return
     write_whole(path, "".join(kept))
-    number = len(lines) - len(kept)
-    logger.info(
-        "Truncated %d row%s of %s logged after step %d; those steps will be re-run.",
-        number,
-        "s" * (number != 1),
-        path,
-        after_step,
-    )
+    removed = counted(len(lines) - len(kept), "row")
+    logger.info("Truncated %s of %s logged after step %d; those steps will be re-run.", removed, path, after_step)
 
 
 def _without_disk_faults(fault: threading.ExceptHookArgs) -> None:

@@ -5,7 +5,7 @@ the second pass has the random numbers, the precision and the batch statistics o
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,11 +15,9 @@ from torch.utils.checkpoint import checkpoint
 
 def recomputed(block: nn.Module, x: Tensor, **options: Any) -> Any:
     """block(x, **options), of which only x is kept until the gradient asks for more."""
-
-    def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
-        return nullcontext(), statistics_kept(block)
-
-    return checkpoint(block, x, use_reentrant=False, context_fn=contexts, **options)
+    return checkpoint(
+        block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), statistics_kept(block)), **options
+    )
 
 
 @contextmanager

@@ -112,11 +112,9 @@ class ResStage(Host):
         self._order: list[list[str]] = [[] for _ in pathways]
         for pathway, blocks in enumerate(pathways):
             for index, block in enumerate(blocks):
-                self._add(pathway, f"pathway{pathway}_res{index}", block)
-
-    def _add(self, pathway: int, name: str, module: nn.Module) -> None:
-        self.add_module(name, module)
-        self._order[pathway].append(name)
+                name = f"pathway{pathway}_res{index}"
+                self.add_module(name, block)
+                self._order[pathway].append(name)
 
     def insert(self, kind: str, place: InsertionPoint, block: nn.Module) -> None:
         """Place `block` after the place's residual block; its state-dict name is pathway{p}_{kind}{index}."""

@@ -12,6 +12,7 @@ from slowfast_gta import distributed
 from slowfast_gta.engine.checkpoint.checkpoint import Position
 from slowfast_gta.engine.task import Task
 from slowfast_gta.errors import RunError, counted
+from slowfast_gta.files import sha256_of
 
 logger = logging.getLogger("slowfast_gta")
 
@@ -39,7 +40,8 @@ def save_artefacts(output_dir: Path, task: Task, model: nn.Module, position: Pos
 
 def _publish(temporary: Path, folder: Path, position: Position) -> None:
     """Give the whole files in `temporary` their list and their place."""
-    files = {str(path.relative_to(temporary)): _digest(path) for path in sorted(temporary.rglob("*")) if path.is_file()}
+    paths = [path for path in sorted(temporary.rglob("*")) if path.is_file()]
+    files = {str(path.relative_to(temporary)): sha256_of(path) for path in paths}
     text = json.dumps({"made_after": position.file_name, "files": files}, indent=1)
     (temporary / _LIST).write_text(text, encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
@@ -60,7 +62,7 @@ def load_artefacts(output_dir: Path) -> tuple[dict[str, Path], str]:
         raise RunError(f"There are no artefacts in {folder}. Train that stage to its end first.") from None
     for name, digest in names.items():
         path = folder / name
-        if ".." in Path(name).parts or not path.is_file() or _digest(path) != digest:
+        if ".." in Path(name).parts or not path.is_file() or sha256_of(path) != digest:
             raise RunError(
                 f"{path} is missing or not the file that was saved there. Remove {folder} and give the same command "
                 "again: the stage makes it anew from its last checkpoint."
@@ -74,8 +76,3 @@ def _are_of(folder: Path, position: Position) -> bool:
         return json.loads((folder / _LIST).read_text(encoding="utf-8"))["made_after"] == position.file_name
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

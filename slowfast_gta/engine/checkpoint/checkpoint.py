@@ -160,8 +160,7 @@ def _search(output_dir: str | Path) -> tuple[Position | None, dict | None]:
     for position, path in reversed(found):
         try:
             content = load_torch_file(path)
-            missing = {"model_state", "optimizer_state"} - set(content)
-            if missing:
+            if missing := {"model_state", "optimizer_state"} - set(content):
                 raise WeightsError(f"{path} has no {' and no '.join(sorted(missing))}.")
             if strange := [key for key, kind in _KINDS.items() if not isinstance(content.get(key, kind()), kind)]:
                 raise WeightsError(f"{path} is not what a training saves: see its {', '.join(strange)}.")

@@ -23,19 +23,15 @@ logger = logging.getLogger("slowfast_gta")
 
 def build_origin(cfg: CfgNode, task: Task, loader: Loader) -> dict[str, Any]:
     """What a checkpoint says of the run that made it. The order of an epoch's samples follows from it."""
+    digest = getattr(loader, "digest", None)
     return {
         "RNG_SEED": cfg.RNG_SEED,
         "TRAIN.BATCH_SIZE": cfg.TRAIN.BATCH_SIZE,
         "steps of an epoch": len(loader),
-        **_list_digest(loader),
+        **({} if digest is None else {"training list (digest)": digest}),
         **task.origin(cfg),
         "code": code_version(),
     }
-
-
-def _list_digest(loader: Loader) -> dict[str, str]:
-    digest = getattr(loader, "digest", None)
-    return {} if digest is None else {"training list (digest)": digest}
 
 
 def global_step_of(content: Mapping[str, Any], position: Position, output_dir: Path) -> int:
@@ -113,8 +109,7 @@ def check_builds_on(cfg: CfgNode, task: Task, model: nn.Module, content: Mapping
 
 def check_starts_anew(cfg: CfgNode) -> None:
     """Raises ConfigError where OUTPUT_DIR has checkpoints that a run from the start would mix with its own."""
-    found = list_checkpoints(cfg.OUTPUT_DIR)
-    if found:
+    if found := list_checkpoints(cfg.OUTPUT_DIR):
         raise ConfigError(
             f"TRAIN.AUTO_RESUME is False, and {cfg.OUTPUT_DIR} has {len(found)} checkpoints of an earlier run. Choose "
             "another OUTPUT_DIR, or move them away."

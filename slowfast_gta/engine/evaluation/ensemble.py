@@ -4,14 +4,14 @@ Legend: V videos, K classes; with several outputs (verb, noun), of all of them s
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from slowfast_gta.class_names import ClassNames, difference, fingerprint
+from slowfast_gta.class_names import ClassNames, by_output, difference, fingerprint
 from slowfast_gta.engine.evaluation.results import result_arrays, summarize, write_results
 from slowfast_gta.engine.evaluation.score import Scores
 from slowfast_gta.errors import ConfigError, DataError, RunError, counted
@@ -95,14 +95,13 @@ def check_same_test(runs: Sequence[TestedRun]) -> None:
                 f"{run.path}: the scores of {counted(broken.sum(), 'video')} are non-finite (the first: {video_id})."
             )
     for run in runs[1:]:
-        what = _difference(first, run)
-        if what:
+        if what := _difference(first, run):
             raise RunError(f"{first.path} and {run.path} are not tests of the same: {what}. They cannot be averaged.")
 
 
 def _difference(first: TestedRun, run: TestedRun) -> str | None:
     """What the two were asked differently."""
-    sizes = [{output: len(names) for output, names in _outputs(one).items()} for one in (first, run)]
+    sizes = [{output: len(names) for output, names in by_output(one.class_names).items()} for one in (first, run)]
     if sizes[0] != sizes[1]:
         return f"their classes are {_told(sizes[0])} and {_told(sizes[1])}"
     if what := difference(first.class_names, run.class_names, ("in the one", "in the other")):
@@ -123,10 +122,6 @@ def _difference(first: TestedRun, run: TestedRun) -> str | None:
             f"(the first: {video_id}, {ours[video_id]} and {theirs[video_id]})"
         )
     return None
-
-
-def _outputs(run: TestedRun) -> Mapping[str, Sequence[str]]:
-    return run.class_names if isinstance(run.class_names, dict) else {"": run.class_names}
 
 
 def _told(sizes: dict[str, int]) -> str:

@@ -101,15 +101,11 @@ def _answer_of(model: nn.Module, normalize: Normalize) -> Callable[[torch.Tensor
 def _averaged(views: dict[str, dict[int, np.ndarray]], num_views: int) -> dict[str, np.ndarray]:
     """Takes the videos that have all their views out of `views`; {video_id: the mean (K,) over them}."""
     complete = [video_id for video_id, answers in views.items() if len(answers) == num_views]
-    return {video_id: _mean(views.pop(video_id)) for video_id in complete}
+    in_order = {video_id: sorted(views.pop(video_id).items()) for video_id in complete}  # however the views came
+    return {video_id: np.mean([row for _, row in answers], axis=0) for video_id, answers in in_order.items()}
 
 
-def _mean(answers: dict[int, np.ndarray]) -> np.ndarray:
-    """Over the views in their order, however they came."""
-    return np.mean([answer for _, answer in sorted(answers.items())], axis=0)
-
-
-def _gather(found: "_Found", num_views: int) -> Scores | None:
+def _gather(found: _Found, num_views: int) -> Scores | None:
     """One row for each video that has all its views; what several processes have is joined, nothing counted twice.
 
     On the main process; None on the others.
@@ -117,29 +113,26 @@ def _gather(found: "_Found", num_views: int) -> Scores | None:
     parts: list[_Found] = distributed.gather_on_main(found)
     if not parts:
         return None
-    views: dict[str, dict[int, np.ndarray]] = {}
-    rows: dict[str, np.ndarray] = {}
-    labels: dict[str, Any] = {}
-    counts: Counter[str] = Counter()
-    bad_videos = [bad for part in parts for bad in part.bad_videos]
+    whole = _Found()
     for part in parts:
         for video_id, answers in part.views.items():
-            views.setdefault(video_id, {}).update(answers)
-        rows.update(part.rows)
-        labels.update(part.labels)
-        counts.update(part.counts)
-    rows |= _averaged(views, num_views)
-    missing = {bad.video_id: bad.reason for bad in bad_videos}
-    for video_id, answers in views.items():
+            whole.views.setdefault(video_id, {}).update(answers)
+        whole.rows |= part.rows
+        whole.labels |= part.labels
+        whole.counts.update(part.counts)
+        whole.bad_videos += part.bad_videos
+    whole.rows |= _averaged(whole.views, num_views)
+    missing = {bad.video_id: bad.reason for bad in whole.bad_videos}
+    for video_id, answers in whole.views.items():
         missing.setdefault(video_id, f"only {len(answers)} of its {num_views} views were scored")
-    video_ids = sorted(video_id for video_id in rows if video_id not in missing)
+    video_ids = sorted(video_id for video_id in whole.rows if video_id not in missing)
     return Scores(
         video_ids,
-        np.stack([rows[video_id] for video_id in video_ids]) if video_ids else np.zeros((0, 0), np.float32),
-        np.array([labels[video_id] for video_id in video_ids], dtype=np.int64),
+        np.stack([whole.rows[video_id] for video_id in video_ids]) if video_ids else np.zeros((0, 0), np.float32),
+        np.array([whole.labels[video_id] for video_id in video_ids], dtype=np.int64),
         num_views,
         missing,
-        counts.pop("repeated_frames", 0),
-        dict(counts),
-        bad_videos,
+        whole.counts.pop("repeated_frames", 0),
+        dict(whole.counts),
+        whole.bad_videos,
     )

@@ -60,11 +60,8 @@ def load_test_weights(cfg: CfgNode, task: Task, model: nn.Module) -> str:
 
     Returns what results.json calls them.
     """
-    path = cfg.TEST.CHECKPOINT_FILE_PATH
     found = list_checkpoints(cfg.OUTPUT_DIR)
-    if not path and found:
-        path = found[-1][1]
-    path = path or cfg.TRAIN.CHECKPOINT_FILE_PATH
+    path = cfg.TEST.CHECKPOINT_FILE_PATH or (found[-1][1] if found else cfg.TRAIN.CHECKPOINT_FILE_PATH)
     if not path:
         raise RunError(
             f"There is nothing to test: {cfg.OUTPUT_DIR} has no checkpoint, and TEST.CHECKPOINT_FILE_PATH is empty. "

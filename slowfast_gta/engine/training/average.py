@@ -16,9 +16,8 @@ class RunningAverage:
     def __init__(self, network: nn.Module, decay: float):
         self.module = copy.deepcopy(network)
         self.decay = decay
-        self.num_updates = (
-            0  # that the host knows of; those that the device decides on are counted by who reads of them
-        )
+        # That the host knows of; those that the device decides on are counted by who reads of them.
+        self.num_updates = 0
         first = next(network.parameters())
         self._is_empty = torch.ones((), dtype=torch.bool, device=first.device)  # which the device knows before the host
 

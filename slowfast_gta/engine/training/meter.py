@@ -13,7 +13,6 @@ _SUMS_OF_0_1 = ("loss", "right", "samples", "grad_norm", "steps")
 _SUMS_OF_0_1 += ("num_requested", "num_decoded", "num_skipped", "num_replaced", "num_timed_out")
 _SUMS_OF_0_1 += ("broken_videos", "repeated_frames", "skipped_steps")
 
-
 # The sums when the last period began: checkpoints hold them, so that a resumed period has the same mean.
 _BEFORE = ("loss_before", "samples_before")
 

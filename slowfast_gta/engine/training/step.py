@@ -23,9 +23,8 @@ class StepResult:
     num_samples: int
     grad_norm: float  # of the whole gradient, over all processes, before clipping
     skipped: bool  # the gradient was not finite: weights, statistics and optimiser are as they were
-    overflowed: bool = (
-        False  # float16: the gradient alone was not finite; the scale is halved, and nothing else changes
-    )
+    # float16: the gradient alone was not finite; the scale is halved, and nothing else changes.
+    overflowed: bool = False
     too_few: bool = False  # on some process there were fewer samples than BatchNorm needs: nothing was computed
 
 

@@ -177,7 +177,8 @@ def train_epoch(cfg: CfgNode, run: Training, epoch: int, first_step: int, meter:
             _say_feeding(cfg, progress)
         progress.note(f"loss {meter.recent_loss:.3f}, lr {lr:.2g}")
         if writes:
-            numbers = meter.summary() | meter.period() | _speed(progress)
+            numbers = meter.summary() | meter.period()
+            numbers |= {"clips_per_sec": round(progress.clips_per_sec, 2), "data_share": round(progress.data_share, 3)}
             numbers["memory_gib"] = peak_memory_gib(learner.device)
             run.writer.write("train", run.global_step, {"epoch": epoch + 1} | learner.lrs() | numbers)
             if numbers["broken_videos"]:
@@ -388,10 +389,6 @@ def _is_validated(run: Training, step: int) -> bool:
 def _log_network(cfg: CfgNode, learner: Learner) -> None:
     count = sum(parameter.numel() for parameter in learner.network.parameters())
     logger.info("%s: %.3f M parameters, on %s.", learner.task.describe(cfg), count / 1e6, learner.device)
-
-
-def _speed(progress: Progress) -> dict[str, float]:
-    return {"clips_per_sec": round(progress.clips_per_sec, 2), "data_share": round(progress.data_share, 3)}
 
 
 def _time_left(seconds: float, epochs_done: int, epochs: int) -> str:

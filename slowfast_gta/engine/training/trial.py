@@ -20,29 +20,11 @@ from slowfast_gta.models.norms import SubBatchNorm3d
 # Operations whose gradients torch adds up in another order each time on a GPU, and has no exact form of (the list of
 # torch.use_deterministic_algorithms, torch 2.13). F.interpolate is not among them: torch takes it apart where asked.
 _INEXACT = (
-    "max_pool3d_with_indices",
-    "avg_pool3d",
-    "_adaptive_avg_pool2d",
-    "_adaptive_avg_pool3d",
-    "adaptive_max_pool2d",
-    "adaptive_max_pool3d",
-    "fractional_max_pool2d",
-    "fractional_max_pool3d",
-    "grid_sampler_2d",
-    "grid_sampler_3d",
-    "reflection_pad1d",
-    "reflection_pad2d",
-    "reflection_pad3d",
-    "replication_pad1d",
-    "replication_pad2d",
-    "replication_pad3d",
-    "max_unpool2d",
-    "max_unpool3d",
-    "histc",
-    "kthvalue",
-    "median",
-    "put_",
-    "nll_loss2d_forward",
+    *("max_pool3d_with_indices", "avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d"),
+    *("adaptive_max_pool2d", "adaptive_max_pool3d", "fractional_max_pool2d", "fractional_max_pool3d"),
+    *("grid_sampler_2d", "grid_sampler_3d", "reflection_pad1d", "reflection_pad2d", "reflection_pad3d"),
+    *("replication_pad1d", "replication_pad2d", "replication_pad3d", "max_unpool2d", "max_unpool3d"),
+    *("histc", "kthvalue", "median", "put_", "nll_loss2d_forward"),
 )
 _NORMS = nn.modules.batchnorm._BatchNorm
 

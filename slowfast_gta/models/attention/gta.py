@@ -18,13 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
-from slowfast_gta.models.attention.self_attention import (
-    SA,
-    check_num_frames,
-    rows,
-    unrows,
-    zero_batch_norm,
-)
+from slowfast_gta.models.attention.self_attention import SA, check_num_frames, rows, unrows, zero_batch_norm
 from slowfast_gta.models.layers import (
     OptionError,
     Projection,
@@ -120,7 +114,7 @@ class PixelGTA(nn.Module):
         return self.bn(self.out(unrows(self.mix(rows(value)), value)))
 
 
-class RegionGTA(nn.Module):
+class RegionGTA(PixelGTA):
     """What Region GTA adds to X: per frame V_G = G_R V, then A = G_R^T (M V_G), W_O, BatchNorm (equation 6).
 
     kind "dynamic": G_R = W_G V^T, from the frame itself (BMVC). "static": G_R is learned, (T, R, N) (arXiv v1);
@@ -144,18 +138,14 @@ class RegionGTA(nn.Module):
         spatial_size: tuple[int, int] | None = None,
         mix: str = "learned",
     ):
-        super().__init__()
         if kind not in REGION_KINDS:
             raise OptionError(f"REGION_KIND is {kind!r}; it must be one of {', '.join(REGION_KINDS)}.", "REGION_KIND")
         if norm not in REGION_NORMS:
             raise OptionError(f"REGION_NORM is {norm!r}; it must be one of {', '.join(REGION_NORMS)}.", "REGION_NORM")
         if num_regions < 1:
             raise OptionError(f"NUM_REGIONS is {num_regions}; it must be at least 1.", "NUM_REGIONS")
+        super().__init__(dim, dim_inner, num_frames, heads, groups, mix)
         self.norm = norm
-        self.value = Projection(dim, dim_inner)
-        self.mix = TemporalMix(num_frames, dim_inner, heads, groups, mix)
-        self.out = Projection(dim_inner, dim)
-        self.bn = zero_batch_norm(dim)
         self.assign: Projection | None = None
         if kind == "dynamic":
             self.assign = Projection(dim_inner, num_regions)
@@ -184,11 +174,7 @@ class RegionGTA(nn.Module):
             regions = static.flatten(2).transpose(1, 2)[None].expand(value.shape[0], -1, -1, -1).to(value.dtype)
         return regions.softmax(2) if self.norm == "softmax" else regions
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.of_value(self.value(x))
-
     def of_value(self, value: Tensor) -> Tensor:
-        """The same from V (B, E, T, H, W) on."""
         return in_full_range(self._of_value, value)
 
     def _of_value(self, value: Tensor) -> Tensor:
@@ -243,15 +229,9 @@ class GTA(nn.Module):
         self.num_frames = num_frames
         self.time_permutation_equivariant = mix == "identity"
         self.spatial = SA(dim, num_frames, dim_inner, pool) if spatial else None
-        self.pixel = PixelGTA(dim, dim_inner, num_frames, heads, groups, mix) if pixel else None
-        self.region = (
-            RegionGTA(
-                *(dim, dim_inner, num_frames, heads, groups),
-                *(num_regions, region_kind, region_norm, spatial_size, mix),
-            )
-            if region
-            else None
-        )
+        shared = (dim, dim_inner, num_frames, heads, groups)
+        self.pixel = PixelGTA(*shared, mix) if pixel else None
+        self.region = RegionGTA(*shared, num_regions, region_kind, region_norm, spatial_size, mix) if region else None
         if freeze_projections:
             for part in (self.pixel, self.region):
                 for projection in (part.value, part.out) if part is not None else ():

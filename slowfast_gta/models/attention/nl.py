@@ -10,13 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
-from slowfast_gta.models.attention.self_attention import (
-    POOL_PLACES,
-    max_pool,
-    rows,
-    unrows,
-    zero_batch_norm,
-)
+from slowfast_gta.models.attention.self_attention import POOL_PLACES, max_pool, rows, unrows, zero_batch_norm
 from slowfast_gta.models.layers import OptionError, Projection, add, project
 
 

@@ -15,7 +15,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
@@ -24,7 +23,7 @@ from iopath.common.file_io import PathHandler, PathManager
 from tqdm import tqdm
 
 from slowfast_gta.errors import WeightsError
-from slowfast_gta.files import file_lock
+from slowfast_gta.files import file_lock, sha256_of
 from slowfast_gta.models.weights.zoo import find_published
 
 logger = logging.getLogger("slowfast_gta")
@@ -43,7 +42,9 @@ def local_weights(reference: str | Path) -> Path:
     published = find_published(reference)
     if published is None:
         return Path(reference).expanduser()
-    return Path(_path_manager().get_local_path(published.url, sha256=published.sha256))
+    manager = PathManager()
+    manager.register_handler(DownloadHandler())
+    return Path(manager.get_local_path(published.url, sha256=published.sha256))
 
 
 def cached_path(url: str) -> Path:
@@ -75,10 +76,14 @@ class DownloadHandler(PathHandler):
     def _get_local_path(self, path: str, force: bool = False, sha256: str = "", **kwargs: object) -> str:
         """`sha256`: the first digits that the file's must have."""
         file = cached_path(path)
+
+        def say() -> None:
+            logger.info("Waiting for another process, which downloads %s.", file.name)
+
         try:
             if force or not file.is_file():
                 file.parent.mkdir(parents=True, exist_ok=True)
-                with _locked(file):
+                with file_lock(file.with_name(f"{file.name}.lock"), on_wait=say):
                     if force or not file.is_file():  # another process may have been faster
                         _download(path, file, sha256)
         except OSError as fault:
@@ -86,23 +91,8 @@ class DownloadHandler(PathHandler):
         return str(file)
 
 
-def _path_manager() -> PathManager:
-    manager = PathManager()
-    manager.register_handler(DownloadHandler())
-    return manager
-
-
 def _instead(url: str, file: Path) -> str:
     return f"Where {url} can be reached, download it, and put it at {file}; or give the path of a file that you have."
-
-
-def _locked(file: Path) -> AbstractContextManager:
-    """The lock of one file's download, which ends with the process that holds it."""
-
-    def say() -> None:
-        logger.info("Waiting for another process, which downloads %s.", file.name)
-
-    return file_lock(file.with_name(f"{file.name}.lock"), on_wait=say)
 
 
 def _download(url: str, file: Path, sha256: str) -> None:
@@ -118,13 +108,7 @@ def _download(url: str, file: Path, sha256: str) -> None:
             if fault.code < 500 and fault.code not in (408, 429):
                 raise WeightsError(f"{url} cannot be had: {fault.code} {fault.reason}. {_instead(url, file)}") from None
             reason = f"{fault.code} {fault.reason}"
-        except (
-            urllib.error.URLError,
-            http.client.HTTPException,
-            ConnectionError,
-            TimeoutError,
-            _BrokenOffError,
-        ) as fault:
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as fault:
             reason = str(getattr(fault, "reason", "") or fault or type(fault).__name__)
         failures = 1 if part.exists() and part.stat().st_size > before else failures + 1
         if failures == _TRIES:
@@ -139,7 +123,7 @@ def _download(url: str, file: Path, sha256: str) -> None:
 
 def _check(url: str, part: Path, file: Path, sha256: str) -> None:
     """Raises WeightsError, and removes `part`, where it is not what was published."""
-    found = _digest(part) if sha256 else ""
+    found = sha256_of(part) if sha256 else ""
     with part.open("rb") as content:
         head = content.read(512).lstrip().lower()
     is_page = head.startswith((b"<!doctype html", b"<html"))
@@ -153,10 +137,6 @@ def _check(url: str, part: Path, file: Path, sha256: str) -> None:
         f"{url}: the file has the SHA-256 {found[:16]}..., and {sha256}... is published. It was changed on the way, or "
         f"is another one now; it is not kept. {_instead(url, file)}"
     )
-
-
-class _BrokenOffError(Exception):
-    """The connection ended before the file did."""
 
 
 class _NoDowngrade(urllib.request.HTTPRedirectHandler):
@@ -182,12 +162,12 @@ def _fetch(url: str, part: Path) -> None:
         if fault.code != 416:  # there is nothing behind what we have: begin anew
             raise
         version.unlink(missing_ok=True)
-        raise _BrokenOffError("the server has no more of it") from None
+        raise ConnectionError("the server has no more of it") from None
     with response:
         resumed = response.status == 206 and _first_byte(response) == have
         if response.status == 206 and not resumed:
             version.unlink(missing_ok=True)
-            raise _BrokenOffError("the server gave another part than was asked for")
+            raise ConnectionError("the server gave another part than was asked for")
         _keep_version(version, response)
         have = have if resumed else 0
         length = response.headers.get("Content-Length")
@@ -197,7 +177,7 @@ def _fetch(url: str, part: Path) -> None:
         with part.open("ab" if resumed else "wb") as file:
             _copy(response, file, have, total, part.stem)
     if total is not None and part.stat().st_size != total:
-        raise _BrokenOffError(f"{part.stat().st_size} of {total} bytes came")
+        raise ConnectionError(f"{part.stat().st_size} of {total} bytes came")
 
 
 def _copy(response: http.client.HTTPResponse, file: IO[bytes], have: int, total: int | None, title: str) -> None:
@@ -231,10 +211,4 @@ def _keep_version(version: Path, response: http.client.HTTPResponse) -> None:
     if tag:
         version.write_text(tag)
     else:
-        with suppress(FileNotFoundError):
-            version.unlink()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        version.unlink(missing_ok=True)

@@ -97,9 +97,8 @@ def check_range(cfg: CfgNode, reference: str | Path) -> list[str]:
     wanted = {"DATA.MEAN": published.mean, "DATA.STD": published.std} if published else {}
     given = {"DATA.MEAN": cfg.DATA.MEAN, "DATA.STD": cfg.DATA.STD}
     others = [f"{key} {list(value)}" for key, value in wanted.items() if value and list(value) != list(given[key])]
-    return (
-        [f"{reference} was trained with {' and '.join(others)}: set that, or it sees other numbers."] if others else []
-    )
+    note = f"{reference} was trained with {' and '.join(others)}: set that, or it sees other numbers."
+    return [note] if others else []
 
 
 def check_input(cfg: CfgNode, source: Source) -> list[str]:

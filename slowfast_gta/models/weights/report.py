@@ -112,8 +112,7 @@ class WeightsReport:
         """For each outcome that occurs its count, its meaning and its first names, one a line."""
         rows = [self._title()]
         for outcome, meaning in OUTCOMES.items():
-            names = self.rows(outcome)
-            if names:
+            if names := self.rows(outcome):
                 rows.append(f"  {outcome:<11}{len(names):>5}   {meaning}")
                 shown = [] if outcome == "loaded" else names[:num_names]
                 rows += [f"{'':21}{name}" for name in shown]
@@ -124,8 +123,7 @@ class WeightsReport:
     def __str__(self) -> str:
         rows = [self._title()]
         for outcome in OUTCOMES:
-            names = self.rows(outcome)
-            if names:
+            if names := self.rows(outcome):
                 rows.append(f"  {outcome:<11}{len(names):>5}{'' if outcome == 'loaded' else ': ' + _some(names, 4)}")
         return "\n".join([*rows, *self._notes()])
 
