@@ -51,20 +51,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--batch", type=int, metavar="N", help="model, scaling: clips at a time (default: 1; model on a GPU: fill it)"
     )
-    parser.add_argument("--processes", type=int, metavar="N", help="scaling on CPUs: processes (default: one a core)")
+    parser.add_argument("--processes", type=int, metavar="N", help="scaling on CPUs: processes (default: one per core)")
     parser.add_argument("--files", nargs="+", default=[], metavar="VIDEO", help="loader: videos of your own")
     parser.add_argument(
-        "--feed", type=float, default=100, metavar="N", help="loader: clips/s that the workers are to feed"
+        "--feed", type=float, default=100, metavar="N", help="loader: clips/s that the workers must supply"
     )
     parser.add_argument("--output", default="runs/gpu", metavar="DIR", help="gpu: where gpu.jsonl goes (%(default)s)")
-    parser.add_argument("--only", default="", metavar="PARTS", help="gpu: names of parts, by commas")
-    parser.add_argument("--limit", type=float, default=300, metavar="SEC", help="gpu: of all parts (%(default)s)")
+    parser.add_argument("--only", default="", metavar="PARTS", help="gpu: names of parts, separated by commas")
+    parser.add_argument(
+        "--limit", type=float, default=300, metavar="SEC", help="gpu: time limit for all parts together (%(default)s)"
+    )
     parser.add_argument(
         "--against",
         nargs="+",
         default=[],
         metavar="NAME",
-        help="model: beside onnxruntime, openvino, with its attention",
+        help="model: compare with onnxruntime, openvino",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     args = parse_arguments(parser, arguments)

@@ -40,7 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--output", metavar="FILE.json", help="the report (default: check_data.json in OUTPUT_DIR)")
     parser.add_argument(
-        "--write-clean", metavar="DIR", type=Path, help="write lists without what was found, and a YAML that reads them"
+        "--write-clean",
+        metavar="DIR",
+        type=Path,
+        help="write lists without the faulty entries, and a YAML that reads them",
     )
     parser.add_argument("--json", action="store_true", help="print the report, one JSON document, and nothing else")
     args = parse_arguments(parser, arguments)
@@ -52,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     output = Path(args.output) if args.output else Path(cfg.OUTPUT_DIR) / "check_data.json"
     if output.is_dir():
-        raise ConfigError(f"{output} is a folder, and the report is a file: name it, as {output / 'check_data.json'}.")
+        raise ConfigError(
+            f"{output} is a folder, but the report is a file: name it, for example {output / 'check_data.json'}."
+        )
     report = check_data(cfg, output, args.decode, args.workers, timeout_sec, _say, clean_folder=args.write_clean)
     print(json.dumps(report, indent=1) if args.json else f"{_text(report)}\nAll findings: {output}")
     return int(not report["clean"])

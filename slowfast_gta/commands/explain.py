@@ -58,7 +58,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "explain", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_network_arguments(parser)
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="where the pictures go")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the pictures")
     parser.add_argument(
         "--query",
         metavar="X,Y,FRAME",
@@ -66,7 +66,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "from 0 (default: of each block, the point of its largest activation)",
     )
     parser.add_argument(
-        "--block", nargs="+", default=[], metavar="NAME", help="as s4.1 or in full (default: every attention block)"
+        "--block",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="for example s4.1, or its full name (default: every attention block)",
     )
     parser.add_argument(
         "--class",
@@ -77,7 +81,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="of Grad-CAM: names, in any case, or numbers (default: the most likely one)",
     )
     parser.add_argument("--layer", default="s5", help="of Grad-CAM (default: %(default)s, what the head is given)")
-    parser.add_argument("--window", metavar="FRAMES", help="a clip's length, or seconds as 2s (default: the config's)")
+    parser.add_argument(
+        "--window", metavar="FRAMES", help="clip length in frames, or in seconds such as 2s (default: the config's)"
+    )
     parser.add_argument("--fps", type=float, metavar="F", help="frames a second (default: config's or video's)")
     parser.add_argument("--at", type=float, default=0.0, metavar="SEC", help="the window of this moment (default: 0)")
     parser.add_argument(
@@ -96,12 +102,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     args.classes, behind_classes = _without_videos(args.classes)
     videos += more + behind_classes
     if len(videos) != 1:
-        raise ConfigError(
-            f"explain takes one VIDEO, and {len(videos)} are named{': ' if videos else ''}{', '.join(videos)}."
-        )
+        raise ConfigError(f"explain takes one VIDEO, not {len(videos)}{': ' if videos else ''}{', '.join(videos)}.")
     args.source = videos[0]
     if not args.at >= 0:
-        raise ConfigError(f"--at is {args.at:g}; it must be a number of seconds from the begin of the video.")
+        raise ConfigError(f"--at is {args.at:g}; it must be a number of seconds from the start of the video.")
     return args
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast_gta.config.arguments import CommandParser
+from slowfast_gta.errors import counted
 
 _EXAMPLES = """examples:
   python tools/report.py runs/demo/R2D_GTA --output report.html
@@ -23,14 +24,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "report", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of runs")
-    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="the page, as report.html")
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="the page, for example report.html")
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     args = parser.parse_args(arguments)
     from slowfast_gta.errors import ConfigError
 
     if args.output.is_dir():
         raise ConfigError(
-            f"--output is {args.output}, which is a folder. Name a file, as {args.output / 'report.html'}."
+            f"--output is {args.output}, which is a folder. Name a file, for example {args.output / 'report.html'}."
         )
     from slowfast_gta.engine.logging import setup_logging
     from slowfast_gta.reports.report import write_report
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return 0
-    runs = f"{found['num_runs']} run{'s' * (found['num_runs'] != 1)}"
+    runs = counted(found["num_runs"], "run")
     print(
         f"{args.output}: {runs}, {found['num_clips']} of {found['num_wrong']} wrong predictions with a clip, "
         f"{found['bytes'] / 1e6:.1f} MB."

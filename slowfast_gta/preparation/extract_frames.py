@@ -60,7 +60,7 @@ def check_name(name: str) -> None:
     good = len(numbers) == 1 and re.fullmatch(r"(0?\d{0,2}d)?", numbers[0] or "") and known.issuperset(fields)
     if not good or "/" in name or Path(name).suffix.lower() not in FRAME_SUFFIXES:
         raise ConfigError(
-            f"--name {name} must have the frame's number once and end with .jpg or .png, as {{:05d}}.jpg, "
+            f"--name {name} must have the frame's number once and end with .jpg or .png, for example {{:05d}}.jpg, "
             "img_{:05d}.jpg or {id}_{:06d}.jpg, where id is the video's name."
         )
 
@@ -107,7 +107,7 @@ def frames_shown(video: VideoFile, fps: float) -> np.ndarray:
     times_sec = video.times_sec
     if times_sec is None:
         if not video.fps:
-            raise DataError(f"{video.path}: the file says neither its frame rate nor the times of its frames.")
+            raise DataError(f"{video.path}: the file gives neither its frame rate nor the times of its frames.")
         times_sec = np.arange(video.num_frames) / video.fps
     end_sec = times_sec[-1] + (np.median(np.diff(times_sec)) if len(times_sec) > 1 else 0.0)
     if end_sec * fps > _MOST_FRAMES:

@@ -38,7 +38,7 @@ def resize_video(source: Path, target: Path, short_side: int) -> int:
         times_sec = video.times_sec
         if times_sec is None:
             if not video.fps:
-                raise DataError(f"{source}: the file says neither its frame rate nor the times of its frames.")
+                raise DataError(f"{source}: the file gives neither its frame rate nor the times of its frames.")
             times_sec = np.arange(video.num_frames) / video.fps
         frames = video.frames(range(video.num_frames))
         first = next(frames)
@@ -57,7 +57,7 @@ def resize_video(source: Path, target: Path, short_side: int) -> int:
             container.mux(stream.encode(None))
         expected, num_repeated = video.num_frames, video.num_repeated
     if (made := count_frames(target)) != expected:
-        raise DataError(f"{source}: {made} of its {expected} frames came through. Its times are out of order.")
+        raise DataError(f"{source}: {made} of its {expected} frames were written. Its times are out of order.")
     return num_repeated
 
 

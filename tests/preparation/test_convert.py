@@ -66,7 +66,7 @@ def test_parts_of_long_videos_are_frames_with_both_labels(tmp_path, capsys):
 
 def test_files_have_no_frames_to_list(tmp_path, ssv2, capsys):
     assert lists(CONFIGS["SSv2"], ssv2, tmp_path / "out", "--format", "frames") == 1
-    assert "1000.webm: a file, and what is listed are frames" in capsys.readouterr().err
+    assert "1000.webm: this is a video file, but the format lists frames" in capsys.readouterr().err
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -74,21 +74,21 @@ def test_videos_that_are_not_there_can_be_left_out(tmp_path, capsys):
     data = make_ssv2(tmp_path / "ssv2", num_train=3, num_val=3)
     (data / "20bn-something-something-v2" / "1001.webm").unlink()
     assert lists(CONFIGS["SSv2"], data, tmp_path / "out", "--skip-missing") == 0
-    assert "train.csv: 2 videos; 1 are not there and were left out, as " in capsys.readouterr().out
+    assert "train.csv: 2 videos; left out since missing: 1 video, for example " in capsys.readouterr().out
     assert len(Kinetics(tmp_path / "out").records("train")) == 2
 
 
 def test_lists_are_not_written_over(tmp_path, ssv2, capsys):
     assert lists(CONFIGS["SSv2"], ssv2, tmp_path) == 0
     assert lists(CONFIGS["SSv2"], ssv2, tmp_path) == 1
-    assert "train.csv is there already. Name another --output, or say --overwrite" in capsys.readouterr().err
+    assert "train.csv already exists. Name another --output, or give --overwrite" in capsys.readouterr().err
     assert lists(CONFIGS["SSv2"], ssv2, tmp_path, "--overwrite") == 0
     assert lists(CONFIGS["SSv2"], ssv2, ssv2, "--overwrite") == 1
     assert "holds the lists that are read (DATA.PATH_TO_DATA_DIR)" in capsys.readouterr().err
     (tmp_path / "file").touch()
     for output in (tmp_path / "file", tmp_path / "file" / "lists"):
         assert lists(CONFIGS["SSv2"], ssv2, output) == 1
-        assert "A file or folder of that name is in the way: choose another" in capsys.readouterr().err
+        assert "A file or folder of that name already exists: choose another" in capsys.readouterr().err
 
 
 def test_class_folders_of_names_with_spaces(tmp_path):
@@ -106,7 +106,7 @@ def test_class_folders_of_names_with_spaces(tmp_path):
     [
         (["--format", "xml"], 2, "invalid choice: 'xml'"),
         (["--flag"], 2, "there is no flag --flag"),
-        ([str(ROOT / "configs/SSv1/R2D50.yaml")], 2, "takes one config, and --cfg names 2 files"),
+        ([str(ROOT / "configs/SSv1/R2D50.yaml")], 2, "takes one config, but --cfg names 2 files"),
         (["MODEL.NUM_CLASSES", "7"], 2, "MODEL.NUM_CLASSES is 7, and SSv2 has 3 classes"),
         (["DATA.PATH_TO_DATA_DIR", "/nowhere"], 1, "there is no such file"),
     ],
@@ -134,5 +134,5 @@ def test_a_path_that_the_list_cannot_represent_is_refused(tmp_path, capsys):
         for number in range(3):
             write_video(tmp_path / "videos" / name / f"{number}\n.webm", 3)
     assert lists(CONFIGS["Kinetics"], tmp_path / "videos", tmp_path / "out", classes=2) == 1
-    assert "does not come out of a list" in capsys.readouterr().err
+    assert "would be read back differently from a list" in capsys.readouterr().err
     assert not list((tmp_path / "out").glob("*.csv"))

@@ -47,7 +47,8 @@ def test_lists_of_class_folders(tmp_path, capsys):
         in out
     )
     assert (
-        "Folders that are no classes: 1, for example 'empty'." in out and "Other files, left out: 1 .db, 1 .txt." in out
+        "Folders that are not classes: 1, for example 'empty'." in out
+        and "Other files, left out: 1 .db, 1 .txt." in out
     )
     assert lines(tmp_path / "lists" / "classes.txt") == ["closing", "opening"]
     train, val = lines(tmp_path / "lists" / "train.csv"), lines(tmp_path / "lists" / "val.csv")
@@ -70,8 +71,8 @@ def test_splits_that_are_there_are_kept(tmp_path, capsys, names):
         make_folders(tmp_path / "mine" / split, {"a": 3, "b": 2})
     (tmp_path / "mine" / "annotations").mkdir()
     assert prepare(tmp_path / "mine", "--output", tmp_path / "lists") == 0
-    assert "the split folders that are there" in (out := capsys.readouterr().out)
-    assert "Folders that are no classes: 1, for example 'annotations'." in out
+    assert "the existing split folders" in (out := capsys.readouterr().out)
+    assert "Folders that are not classes: 1, for example 'annotations'." in out
     expected = [f"a/{n}.mp4 0" for n in range(3)] + [f"b/{n}.mp4 1" for n in range(2)]
     for split, folder in (("train", names[0]), ("val", names[1]), ("test", names[-1])):
         assert lines(tmp_path / "lists" / f"{split}.csv") == [f"{folder}/{line}" for line in expected]
@@ -86,7 +87,7 @@ def test_names_with_spaces_are_separated_by_a_tab(tmp_path, capsys):
     assert prepare(root, "--output", tmp_path / "lists") == 0
     out = capsys.readouterr().out
     assert (
-        "a tab stands before the label" in out
+        "a tab precedes the label" in out
         and "Classes with a direction in their name: 2, for example 'turn left'; no clip" in out
     )
     cfg = load_config(tmp_path / "lists" / "train.yaml")
@@ -107,7 +108,7 @@ def test_the_same_again_changes_nothing_and_other_lists_are_not_written_over(tmp
     assert prepare(root, "--output", tmp_path / "lists") == prepare(root, "--output", tmp_path / "lists") == 0
     before = lines(tmp_path / "lists" / "train.csv")
     assert prepare(root, "--output", tmp_path / "lists", "--seed", 5) == 1
-    assert "train.csv is there, with other content" in capsys.readouterr().err
+    assert "train.csv already exists with other content" in capsys.readouterr().err
     assert lines(tmp_path / "lists" / "train.csv") == before
     assert prepare(root, "--output", tmp_path / "lists", "--seed", 5, "--overwrite") == 0
     assert lines(tmp_path / "lists" / "train.csv") != before
@@ -120,15 +121,23 @@ def test_the_same_again_changes_nothing_and_other_lists_are_not_written_over(tmp
         (lambda root: root.write_text("x"), r"mine is not a folder; name the folder"),
         (
             lambda root: root.mkdir(),
-            r"there is no video in a folder of a class. It must hold one folder for",
+            r"no class folder contains a video. It must contain one folder for",
         ),
         (lambda root: make_folders(root, {"a": 1, "b": 1}), r"the class 'a' has 1 video: too few for the 3 splits"),
         (
             lambda root: make_folders(root, {"train/a": 2, "val/b": 2}),
             r"mine/val: the class 'b' has no videos in",
         ),
-        (lambda root: write_frames(make_folders(root, {"b": 2}) / "a", 2), r"mine/a holds images; each video needs a"),
-        (lambda root: make_folders(root, {"a": 3, "line\nbreak": 3}), r"line\\nbreak.* does not come out of a list"),
+        (
+            lambda root: write_frames(make_folders(root, {"b": 2}) / "a", 2),
+            r"mine/a contains images; each video "
+            "needs its",
+        ),
+        (
+            lambda root: make_folders(root, {"a": 3, "line\nbreak": 3}),
+            r"line\\nbreak.* would be read back "
+            "differently from a list",
+        ),
     ],
 )
 def test_what_is_no_folder_of_classes_is_refused(tmp_path, capsys, make, sentence):
@@ -143,7 +152,7 @@ def test_names_that_are_not_utf8_are_refused(tmp_path, capsys):
     root = make_folders(tmp_path / "mine", {"a": 3, "b": 3})
     Path(os.fsdecode(os.fsencode(root) + b"/a/\xff.mp4")).touch()
     assert prepare(root, "--output", tmp_path / "lists") == 1
-    assert r"b'a/\xff.mp4': this name does not come out of a list" in capsys.readouterr().err
+    assert r"b'a/\xff.mp4': this name would be read back differently from a list" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["trail ", "trail\u00a0", "\u00a0lead", "\u200cjoined", "a\u202fb", '"quoted"'])

@@ -97,7 +97,7 @@ def test_sizes_are_even_and_not_larger(size, short_side, expected):
 def test_resize(folder, tmp_path, capsys, workers):
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert prepare("resize", folder, tmp_path / "small", "--short-side", 24, "--workers", workers) == 0
-    assert "small: 3 videos made.\nLeft out: 1 .txt, 1 folders of frames.\n" in capsys.readouterr().out
+    assert "small: 3 videos made.\nLeft out: 1 .txt, 1 folder of frames.\n" in capsys.readouterr().out
     made = {path.relative_to(tmp_path / "small").as_posix(): path for path in (tmp_path / "small").rglob("*.*")}
     assert set(made) == {"a/one.mp4", "a/two words.mp4", "three.mp4", "prepare_data.json"}
     for source, target, count in (("a/one.webm", "a/one.mp4", 12), ("three.avi", "three.mp4", 7)):
@@ -144,7 +144,7 @@ def test_what_is_there_is_not_made_again_and_failures_are_tried_again(folder, tm
     (folder / "a" / "one.avi").unlink()
     (tmp_path / "small" / "a" / "one.mp4").unlink()
     assert prepare("resize", folder, tmp_path / "small", "--workers", 1) == 0
-    assert "small: 2 videos made, 2 were there already." in capsys.readouterr().out
+    assert "small: 2 videos made, 2 already there." in capsys.readouterr().out
     assert not (tmp_path / "small" / "failed.txt").exists()
     second = {path: path.stat().st_mtime_ns for path in (tmp_path / "small").rglob("*.mp4")}
     assert {path for path in first if first[path] == second[path]} == set(first) - {tmp_path / "small/a/one.mp4"}
@@ -313,14 +313,14 @@ def test_one_at_a_time(tmp_path):
 
     with (tmp_path / "out" / "prepare_data.json").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(DataError, match="another prepare_data is at work there"):
+        with pytest.raises(DataError, match="another prepare_data is writing there"):
             make_all(_make_nothing, _jobs(tmp_path, 2), tmp_path / "out", {}, 1, {})
 
 
 def test_a_manifest_of_something_else_is_not_touched(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "prepare_data.json").write_text("[1")
-    with pytest.raises(DataError, match="is not what this command left there"):
+    with pytest.raises(DataError, match="was not written by this command"):
         make_all(_make_nothing, _jobs(tmp_path, 2), tmp_path / "out", {}, 1, {})
     assert (tmp_path / "out" / "prepare_data.json").read_text() == "[1"
 
@@ -368,7 +368,7 @@ def test_killed_half_way_leaves_whole_files_only_and_resumes(long_videos, tmp_pa
     made = sorted(out.glob(final))
     assert 2 <= len(made) < 48
     if number == signal.SIGINT:
-        assert process.returncode == 130 and "of 48 are done" in said and "resumes from there" in said
+        assert process.returncode == 130 and "of 48 done" in said and "resumes from there" in said
         assert not (out / ".partial").exists()
     assert "Traceback" not in said
     for path in made:
@@ -376,5 +376,5 @@ def test_killed_half_way_leaves_whole_files_only_and_resumes(long_videos, tmp_pa
             assert video.num_frames == 40
     time.sleep(0.5 if number == signal.SIGKILL else 0)  # its workers finish what they are at, and end
     assert prepare(*words) == 0
-    assert "were there already" in capsys.readouterr().out
+    assert "already there" in capsys.readouterr().out
     assert len(list(out.glob(final))) == 48 and not (out / ".partial").exists()
