@@ -17,7 +17,7 @@ from slowfast_gta.config.pyslowfast import translated
 from slowfast_gta.config.read import find_config, read_file, read_overrides, shown
 from slowfast_gta.config.settings import OPTIONS, Fault, Setting, flattened, put_setting, where_set
 from slowfast_gta.config.trust import is_trusted
-from slowfast_gta.errors import ConfigError
+from slowfast_gta.errors import ConfigError, counted
 from slowfast_gta.files import write_whole
 
 _NAMES = ("MODEL.MODEL_NAME", "TRAIN.DATASET", "TEST.DATASET", "ATTENTION.NAME")
@@ -119,8 +119,9 @@ def _strangers_plugins(settings: Sequence[Setting], trusted: bool) -> list[Fault
     return [
         Fault(
             "PLUGINS",
-            f"PLUGINS are code ({setting.value}), and this user has not trained the run of {shown(setting.run_config)} "
-            "here. Read them, and where you trust them, give --trust-plugins (trust_plugins=True in Python).",
+            f"PLUGINS are code ({setting.value}), and the run of {shown(setting.run_config)} was not trained by "
+            "this user on this machine. Read them, and if you trust them, give --trust-plugins "
+            "(trust_plugins=True in Python).",
             _NAMES,
         )
         for setting in named
@@ -143,7 +144,7 @@ def _unused_rates(steps: list, rates: list, set_at: dict[str, str]) -> list[str]
         return []
     unused = ", ".join(map(str, rates[len(steps) :]))
     where = set_at.get("SOLVER.LRS")
-    return [f"{where}: SOLVER.LRS has {len(rates)} values for {len(steps)} SOLVER.STEPS; not used: {unused}."]
+    return [f"{where}: SOLVER.LRS has {counted(len(rates), 'value')}, SOLVER.STEPS {len(steps)}; not used: {unused}."]
 
 
 def _unexplained(found: list[Fault], faults: list[Fault]) -> list[Fault]:
@@ -169,5 +170,5 @@ def _report(path: Path, faults: list[Fault], set_at: Mapping[str, str]) -> str:
 
     lines = [f"{where}: {text}" for where, text in sorted(found, key=position)]
     lines = list(dict.fromkeys(lines))
-    count = "1 fault" if len(lines) == 1 else f"{len(lines)} faults"
+    count = counted(len(lines), "fault")
     return "\n  ".join([f"The config {shown(path)} has {count}:", *lines])

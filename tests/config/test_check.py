@@ -79,10 +79,10 @@ def test_right_configs_have_no_faults(changes):
         ({"NONLOCAL.LOCATION": [[[3]], [[]], [[]], [[]]]}, "NONLOCAL.LOCATION names block 3 of res2"),
         ({"NONLOCAL.LOCATION": [[[1]]] * 5}, "NONLOCAL.LOCATION is"),
         ({"NONLOCAL.LOCATION": [[[1]], [[]], [[]], [[]]], "NONLOCAL.POOL": [[2]]}, "NONLOCAL.POOL is [[2]]"),
-        ({"NONLOCAL.LOCATION": [[[]], [[1]], [[]], [[]]], "NONLOCAL.GROUP": [[1]]}, "nothing for res3, pathway 0"),
+        ({"NONLOCAL.LOCATION": [[[]], [[1]], [[]], [[]]], "NONLOCAL.GROUP": [[1]]}, "no value for res3, pathway 0"),
         ({"NONLOCAL.LOCATION": [[[]], [[1]], [[]], [[]]], "NONLOCAL.GROUP": [[3]] * 4}, "NONLOCAL at res3, block 1"),
         # the block
-        ({"ATTENTION.NAME": "GTA"}, "ATTENTION.LOCATION names no place"),
+        ({"ATTENTION.NAME": "GTA"}, "ATTENTION.LOCATION names no block"),
         ({"ATTENTION.LOCATION": [[[]], [[1]], [[]], [[]]]}, "ATTENTION.NAME is none"),
         ({"ATTENTION.OPTIONS.GROUPS": 8}, "ATTENTION.OPTIONS has GROUPS, but ATTENTION.NAME is none"),
         ({**GTA, "ATTENTION.OPTIONS.GROUP": 8}, "ATTENTION.OPTIONS.GROUP: GTA has no option GROUP. It accepts"),
@@ -113,7 +113,10 @@ def test_right_configs_have_no_faults(changes):
         ({"NUM_GPUS": "all"}, "NUM_GPUS is all; it must be auto, 0 for the CPU"),
         ({"SYNTHETIC.HEIGHT": 71}, "SYNTHETIC.HEIGHT is 71; it must be an even number"),
         ({"NUM_SHARDS": 2, "SHARD_ID": 2}, "SHARD_ID is 2; with NUM_SHARDS 2 it must be 0 to 1."),
-        ({"SOLVER.ACCUMULATE_STEPS": 65}, "SOLVER.ACCUMULATE_STEPS is 65, more parts than the 64 clips"),
+        (
+            {"SOLVER.ACCUMULATE_STEPS": 65},
+            "SOLVER.ACCUMULATE_STEPS is 65, more parts than TRAIN.BATCH_SIZE has clips, 64",
+        ),
         ({"DIST_TIMEOUT_SEC": 0}, "DIST_TIMEOUT_SEC is 0; it must be 1 or more."),
         # frames
         ({"DATA.MEAN": [0.45]}, "DATA.MEAN is [0.45]; it must be three numbers"),

@@ -216,8 +216,8 @@ def test_a_fault_is_not_explained_twice(write):
     [
         ("TRAIN:\n\tENABLE: True\n", "bad.yaml:2: this is not YAML"),
         ("TRAIN: [1\n", "bad.yaml:2: this is not YAML"),
-        ("- TRAIN\n", "bad.yaml: a config holds keys and values"),
-        ("", "bad.yaml: a config holds keys and values"),
+        ("- TRAIN\n", "bad.yaml: a config consists of keys and values"),
+        ("", "bad.yaml: a config consists of keys and values"),
         ("TRAIN: 3\n", "bad.yaml:1: TRAIN is a section of keys"),
         ("LOG_PERIOD:\n  A: 1\n", "bad.yaml:1: LOG_PERIOD must be a whole number"),
         ("LOG_PERIOD: 1\nLOG_PERIOD: 2\n", "bad.yaml:2: LOG_PERIOD is already set in line 1 of this file"),
