@@ -28,7 +28,7 @@ def read_mark(folder: Path) -> dict | None:
         splits = {split: {key: part[key] for key in _NUMBERS} for split, part in mark["splits"].items()}
         return {"from": str(mark["from"]), "splits": splits}
     except (ValueError, TypeError, KeyError, AttributeError):
-        raise DataError(f"{path} is not what check_data --write-clean left there. Write the lists again.") from None
+        raise DataError(f"{path} was not written by check_data --write-clean. Write the lists again.") from None
 
 
 def write_mark(folder: Path, source: Path, num_videos: Mapping[str, int], left_out: LeftOut) -> dict:

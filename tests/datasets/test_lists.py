@@ -119,7 +119,7 @@ def test_the_published_csv_finds_its_videos_in_folders_of_any_kind(tmp_path, cap
         ("zumba,abc", r"train.csv:2: the line has fewer fields than the head"),
         (
             'zumba,"abc,0,10,train\nzumba,abd,0,10,train\nzumba,"abe,0,10,train',
-            r"train.csv:2: a quote in this line is not",
+            r"train.csv:2: a quote is not closed in this line",
         ),
         ('"zumba' + ",abc,0,10,train\n" * 9000, r"train.csv:2: this is not a line of csv .*limit"),
     ],
@@ -349,7 +349,7 @@ def test_the_order_of_labels_must_be_that_of_the_list(tmp_path):
     write(tmp_path / "something-something-v1-labels.csv", "\n".join(NAMES) + "\n")
     write(tmp_path / "train_videofolder.txt", "7 40 0\n")
     (tmp_path / "20bn-something-something-v1").mkdir()
-    with pytest.raises(DataError, match=r"numbers in alphabetical order, and DATA.LABEL_ORDER is file. Set it to alph"):
+    with pytest.raises(DataError, match=r"numbers in alphabetical order, but DATA.LABEL_ORDER is file. Set it to alph"):
         SSv1(tmp_path).records("train")
     assert SSv1(tmp_path, label_order="alphabetical").records("train")[0].label == 0
     (tmp_path / "train_videofolder.txt").rename(tmp_path / "sthv1_train_list_rawframes.txt")

@@ -306,7 +306,7 @@ def test_a_full_disk_is_reported_and_leaves_no_half_file(tmp_path):
     videos = tmp_path / "20bn-something-something-v2"
     videos.mkdir()
     (videos / f"3.webm.{os.getpid()}.tmp").symlink_to("/dev/full")
-    with pytest.raises(DataError, match=r"No space left on device.*what is made is kept"):
+    with pytest.raises(DataError, match=r"No space left on device.*finished videos are kept"):
         Synthetic(tmp_path, SMALL).prepare()
     assert sorted(path.name for path in videos.iterdir()) == ["1.webm", "2.webm"]
 
