@@ -132,8 +132,8 @@ class ControlChannel:
             return {"rank": rank, "reason": reason, "exit_code": 1}
         if connection.silent_sec > self.limit_sec:
             reason = (
-                f"it has not answered for {self.limit_sec:.0f} s (DIST_TIMEOUT_SEC): it is stopped, its machine is "
-                "overloaded, or the network between them is gone"
+                f"it has not answered for {self.limit_sec:.0f} s (DIST_TIMEOUT_SEC): it is stopped, its machine "
+                "is overloaded, or the network connection is lost"
             )
             return {"rank": rank, "reason": reason, "exit_code": 1}
         return None

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from slowfast_gta.errors import ConfigError
+from slowfast_gta.errors import ConfigError, counted
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 _LOOPBACK = re.compile(r"localhost|127\.0\.\d+\.\d+|::1|ip6-localhost")
@@ -87,13 +87,13 @@ def find_launch_context(
         return _of_shards(num_shards, shard_id, init_method)
     if num_shards not in (1, context.num_machines):
         raise ConfigError(
-            f"NUM_SHARDS is {num_shards}, but {context.launcher} started this run on {context.num_machines} machines. "
-            "Leave NUM_SHARDS out: the launcher knows."
+            f"NUM_SHARDS is {num_shards}, but {context.launcher} started this run on "
+            f"{counted(context.num_machines, 'machine')}. Leave NUM_SHARDS out: the launcher sets it."
         )
     if context.num_machines > 1 and _LOOPBACK.fullmatch(context.host):
         raise ConfigError(
-            f"MASTER_ADDR is {context.host}, which on each of the {context.num_machines} machines is itself. Set it to "
-            "the name or address of the first one."
+            f"MASTER_ADDR is {context.host}, which on each of the {context.num_machines} machines refers to "
+            "that machine itself. Set it to the name or address of the first one."
         )
     return context
 
@@ -101,7 +101,7 @@ def find_launch_context(
 def _of_shards(num_shards: int, shard_id: int, url: str | None) -> LaunchContext:
     if url is None:
         raise ConfigError(
-            f"NUM_SHARDS is {num_shards}: the machines must know where to meet. Give every one of them "
+            f"NUM_SHARDS is {num_shards}: the machines need a rendezvous address. Give each of them "
             "--init_method tcp://HOST:PORT of machine 0, and its own --shard_id; or start them with torchrun or srun."
         )
     host, port = split_address(url)
@@ -187,5 +187,5 @@ def free_port() -> int:
 def _number(environment: Mapping[str, str], name: str, default: int | None = None) -> int:
     text = environment.get(name, "" if default is None else str(default))
     if not text.isdecimal():
-        raise ConfigError(f"The environment variable {name} is {text!r}; it must be a number. Its launcher sets it.")
+        raise ConfigError(f"The environment variable {name} is {text!r}; it must be a number. The launcher sets it.")
     return int(text)

@@ -42,8 +42,9 @@ def unconnected(context: LaunchContext, backend: str, detail: str) -> RunError:
     """What to say where `join_group` fails, or does not end."""
     interface = os.environ.get("GLOO_SOCKET_IFNAME", "of its own choice")
     return RunError(
-        f"The processes met at {context.host}, but {backend} could not connect them ({detail}). All machines must "
-        "reach one another, at any port. Name the network interface between them in GLOO_SOCKET_IFNAME (now "
+        f"The rendezvous at {context.host} succeeded, but {backend} could not connect the processes ({detail}). "
+        "All machines must be able to reach one another on any port. Name the network interface between them in "
+        "GLOO_SOCKET_IFNAME (now "
         f"{interface}) or NCCL_SOCKET_IFNAME."
     )
 
