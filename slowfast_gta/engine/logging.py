@@ -188,7 +188,7 @@ class Progress:
 
     def _say_slow_start(self) -> None:
         what = "waiting for its data" if self._waiting else "computing"
-        logger.info("%s: the first of %d steps is not complete yet (%s).", self.title, self.total - self.start, what)
+        logger.info("%s: step 1 of %d is not complete yet (%s).", self.title, self.total - self.start, what)
 
     def _state(self) -> str:
         speed = f"{self.clips_per_sec:.1f} clips/s, {100 * self.data_share:.0f} % waiting for data"

@@ -21,7 +21,7 @@ import cv2
 from fvcore.common.config import CfgNode
 
 from slowfast_gta import distributed
-from slowfast_gta.errors import RunError
+from slowfast_gta.errors import RunError, counted
 from slowfast_gta.files import write_whole
 from slowfast_gta.registry import Registry
 
@@ -84,8 +84,8 @@ def _make(name: str, output_dir: Path, config: str) -> Any:
         return own(output_dir, config)
     except Exception as fault:
         raise RunError(
-            f"METRICS_WRITERS: {name} could not be made ({type(fault).__name__}: {fault}). Take it out of the list to "
-            "train without it."
+            f"METRICS_WRITERS: {name} could not be created ({type(fault).__name__}: {fault}). Remove it from "
+            "the list to train without it."
         ) from fault
 
 
@@ -190,9 +190,8 @@ def _take_back(path: Path, after_step: int) -> None:
     write_whole(path, "".join(kept))
     number = len(lines) - len(kept)
     logger.info(
-        "Truncated %d row%s of %s logged after step %d; those steps will be re-run.",
-        number,
-        "s" * (number != 1),
+        "Truncated %s of %s logged after step %d; those steps will be re-run.",
+        counted(number, "row"),
         path,
         after_step,
     )

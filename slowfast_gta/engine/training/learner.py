@@ -86,7 +86,7 @@ class Learner:
         set_lr(self.optimizer, lr)
         shares = shares or [number for (number,) in distributed.exchange(batch.num_samples)]
         if not any(shares):
-            raise DataError("Not one sample of this step could be read; bad_files.txt in OUTPUT_DIR has the reasons.")
+            raise DataError("No sample of this step could be read; bad_files.txt in OUTPUT_DIR has the reasons.")
         if min(shares) < self.fewest_samples and self.fewest_samples > 1:
             return None
         weight = distributed.weight_of_sample(shares)
@@ -210,7 +210,8 @@ class Learner:
         except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as fault:  # torch checks little of it
             raise RunError(
                 "The checkpoint in OUTPUT_DIR is of another network or optimiser than the config describes: "
-                f"{' '.join(str(fault).split())[:300]} Choose another OUTPUT_DIR, or give the config it was made with."
+                f"{' '.join(str(fault).split())[:300]} Choose another OUTPUT_DIR, or give the config it was "
+                "trained with."
             ) from fault
         if state.get("scaler_state"):
             self.scaler.load_state_dict(state["scaler_state"])

@@ -45,7 +45,7 @@ def test_training_continues_after_a_failed_write_and_tries_again(run_tiny, tmp_p
     code, _, err = run_tiny(*EACH_EPOCH, "TRAIN.CHECKPOINT_PERIOD_STEPS", 2)
     assert code == 0, err
     assert "could not be written: No space left on device." in err
-    assert [f"tries again (failed so far: {number})" in err for number in (1, 2, 3)] == [True, True, False]
+    assert [f"will try again (failed so far: {number})" in err for number in (1, 2, 3)] == [True, True, False]
     epochs = [name for name in names(tmp_path / "run") if "step" not in name]
     assert epochs == ["checkpoint_epoch_00002.pyth", "checkpoint_epoch_00003.pyth"]
     assert not list((tmp_path / "run" / "checkpoints").glob("*.tmp"))
@@ -153,7 +153,7 @@ def test_a_change_between_epochs_is_logged(run_tiny, tmp_path, trained):
 def test_starting_anew_beside_older_checkpoints_is_refused(run_tiny, tmp_path, trained):
     shutil.copytree(trained, tmp_path / "run")
     code, _, err = run_tiny("TRAIN.AUTO_RESUME", False)
-    assert code == 2 and "TRAIN.AUTO_RESUME is False, and" in err and "has 2 checkpoints of an earlier run" in err
+    assert code == 2 and "TRAIN.AUTO_RESUME is False, but" in err and "has 2 checkpoints of an earlier run" in err
 
 
 def test_a_checkpoint_records_its_origin(trained):

@@ -118,7 +118,7 @@ def test_near_identical_clips_are_reported(scores_of, tmp_path):
     frames = [12 + number % 5 for number in range(12, 18)]
     wanted = sum(20 - len(set(map(tuple, segment_views(count, 4, 20)))) for count in frames)
     assert results["num_alike_clips"] == wanted > 40
-    assert f"{wanted} clips are the same as another" in (tmp_path / "run" / "log.txt").read_text()
+    assert f"Clips identical to another: {wanted};" in (tmp_path / "run" / "log.txt").read_text()
 
 
 def test_several_crops_of_whole_frames_are_refused():
