@@ -164,7 +164,7 @@ def _damaged(tmp_path: Path, kind: str) -> Path:
         ("folder", "no frames"),
         ("pipe", "not a regular file"),
         ("loop", "cannot be reached"),
-        ("sound", "no video in this file"),
+        ("sound", "this file contains no video"),
         ("cut", "cut off"),
         ("header only", "not a video|not one frame"),
     ],
