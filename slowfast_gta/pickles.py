@@ -59,7 +59,7 @@ def load_object_array(path: Path, max_bytes: int = MAX_BYTES) -> np.ndarray:
     try:
         size = path.stat().st_size
         if size > max_bytes:
-            raise DataError(f"{path} has {size} bytes, more than the {max_bytes} that are read of one file.")
+            raise DataError(f"{path} has {size} bytes, more than the limit of {max_bytes}.")
         with path.open("rb") as file:
             return _read_npy(path, file, size)
     except FileNotFoundError:
@@ -82,7 +82,7 @@ def _read_npy(path: Path, file: BufferedReader, size: int) -> np.ndarray:
     except Exception as fault:  # of the header; nothing was run
         raise DataError(f"{path} is damaged ({type(fault).__name__}): copy or download it again.") from None
     if not isinstance(array, np.ndarray) or array.shape != tuple(shape):
-        raise DataError(f"{path} does not hold the array that its header announces.")
+        raise DataError(f"{path} does not contain the array that its header declares.")
     return array
 
 
@@ -173,7 +173,7 @@ def _build(shape: Any, dtype: Any, fortran: bool, data: Any) -> np.ndarray:
     num, order = math.prod(shape), "F" if fortran else "C"
     if dtype.code == "O":
         if not isinstance(data, list) or len(data) != num:
-            raise RefusedPickleError(f"it declares an array of {num} objects and holds something else")
+            raise RefusedPickleError(f"it declares an array of {num} objects but contains something else")
         flat = np.empty(num, object)
         for index, item in enumerate(data):
             flat[index] = item
@@ -181,7 +181,7 @@ def _build(shape: Any, dtype: Any, fortran: bool, data: Any) -> np.ndarray:
     data = data.encode("latin1") if isinstance(data, str) else data  # Python 2 wrote bytes as text
     plain = dtype.value()
     if not isinstance(data, bytes | bytearray) or len(data) != num * plain.itemsize:
-        raise RefusedPickleError(f"it declares an array of {num} values and holds another number of bytes")
+        raise RefusedPickleError(f"it declares an array of {num} values but contains another number of bytes")
     flat = np.frombuffer(data, plain) if num and plain.itemsize else np.empty(num, plain)
     return flat.reshape(shape, order=order).copy(order)  # type: ignore[call-overload]
 
@@ -227,7 +227,7 @@ def _ordered(items: Any = ()) -> dict:
 def _key(key: Any) -> Any:
     """Keys are text or whole numbers: the hash of a tower of tuples would recurse deeper than any stack."""
     if not isinstance(key, str | bytes | int):
-        raise RefusedPickleError(f"it has a {type(key).__name__} as a key, where a text belongs")
+        raise RefusedPickleError(f"it has a {type(key).__name__} as a key, where a string is expected")
     return key
 
 
@@ -292,7 +292,7 @@ class _DataUnpickler(_InPython):
 
     def load_reduce(self) -> None:
         if self.stack[-2] not in _STAND_INS.values():
-            raise RefusedPickleError("it calls what is no function")
+            raise RefusedPickleError("it calls something that is not a function")
         super().load_reduce()
         self._count(self.stack[-1])
 

@@ -85,9 +85,9 @@ def test_testing_on_another_order_is_refused(run_tiny, trained, other_order):
     assert f"class 0 is '{CLASSES[0]}' in the file and '{CLASSES[2]}' in the data set, the same classes in" in err
     assert fingerprint(CLASSES) in err and "TRAIN.CHECKPOINT_OTHER_CLASSES keep" in err
     code, _, err = run_tiny(*where, "TRAIN.CHECKPOINT_OTHER_CLASSES", "renew", data=other_order)
-    assert code == 1 and "answers would be of the wrong classes" in err, "a test has no use for a new classifier"
+    assert code == 1 and "predictions would be of the wrong classes" in err, "a test has no use for a new classifier"
     code, _, err = run_tiny(*where, "TRAIN.CHECKPOINT_OTHER_CLASSES", "keep", data=other_order)
-    assert code == 0 and "keep takes the classifier as it is" in err
+    assert code == 0 and "keep uses the classifier unchanged" in err
 
 
 def test_going_on_with_another_order_is_refused(run_tiny, trained, other_order, tmp_path):
