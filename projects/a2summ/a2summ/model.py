@@ -129,13 +129,13 @@ class A2Summ(nn.Module):
         for number, limit, what in limits:
             if number > limit:
                 raise DataError(
-                    f"{', '.join(batch.ids[:3])}: {number} {what}, and this network's tables end at {limit}. "
-                    f"Cut the video into pieces."
+                    f"{', '.join(batch.ids[:3])}: {number} {what}, but the positional tables of this network "
+                    f"end at {limit}. Cut the video into pieces."
                 )
         if batch.alignment is None and (self.use_mask or self.segments is not None):
             raise DataError(
-                f"{', '.join(batch.ids[:3])}: the sentences have no times, and this network aligns by them. "
-                f"Use a network without alignment (A2SUMM.USE_MASK False, A2SUMM.USE_SEGMENTS False)."
+                f"{', '.join(batch.ids[:3])}: the sentences have no times, but this network aligns by them. "
+                "Use a network without alignment (A2SUMM.USE_MASK False, A2SUMM.USE_SEGMENTS False)."
             )
 
 
