@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from slowfast_gta.errors import ConfigError
+from slowfast_gta.errors import ConfigError, counted
 
 from .attention import InterAttention, IntraAttention, Proposals
 from .settings import NetworkSettings
@@ -32,8 +32,9 @@ class ASMLoc(nn.Module):
         self.settings = settings = settings or NetworkSettings()
         if dim % settings.num_heads:
             raise ConfigError(
-                f"Features of {dim} channels cannot be split among {settings.num_heads} attention heads: "
-                "set the number of heads to a divisor of the number of channels."
+                f"Features of {counted(dim, 'channel')} cannot be split among "
+                f"{counted(settings.num_heads, 'attention head')}: set the number of heads to a divisor of the "
+                "number of channels."
             )
         self.num_classes, self.with_segments = num_classes, with_segments
         self.embed = nn.Conv1d(dim, dim, 3, padding=1)
