@@ -13,6 +13,7 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
+from slowfast_gta.errors import counted
 from slowfast_gta.inference.explaining.blocks import as_array
 from slowfast_gta.inference.explaining.shown import Shown
 from slowfast_gta.models import build_model
@@ -66,7 +67,7 @@ def _rms(matrices: np.ndarray) -> np.ndarray:
 
 
 def _count(matrices: np.ndarray) -> str:
-    return f"{len(matrices)} head{'s' * (len(matrices) > 1)}"
+    return counted(len(matrices), "head")
 
 
 def odd_part(matrices: np.ndarray) -> np.ndarray:
@@ -117,7 +118,8 @@ def initial_matrices(
             found.setdefault(block, {})[part] = first
         else:
             refused.setdefault(block, []).append(
-                f"the change of {part} GTA's matrix since training began: where it began is not known, what {source} "
-                f"has is not it (correlation {likeness:.2f}). --initial FILE names weights from before training"
+                f"the change of {part} GTA's matrix since training began: its initial value is not known, and "
+                f"that of {source} is another one (correlation {likeness:.2f}). --initial FILE names weights "
+                "from before training"
             )
     return found, refused
