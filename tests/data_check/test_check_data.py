@@ -89,9 +89,9 @@ def test_every_fault_of_ssv2_is_found(doctor, ssv2, tmp_path):
     assert counts(report, "remarks") == {"twice": 1, "short": 1, "sizes of videos": 1}
     assert "train: " + str(videos / "1000.webm") in sentences(report, "missing")
     assert all(name in sentences(report, "unreadable") for name in ("1001.webm", "1002.webm", "1003.webm"))
-    assert "1013 has the same content as 1004" in sentences(report, "in two splits")
+    assert re.search(r"\b1013\b.* same content .*\b1004\b", sentences(report, "in two splits"))
     assert "1007.webm is listed in both" in sentences(report, "in two splits")
-    assert "3 frames; a clip spans 4" in sentences(report, "short")
+    assert re.search(r"\b3 frames\b.*\b4\b", sentences(report, "short"))
 
 
 def test_wrong_labels_of_a_list_are_all_found(doctor, ssv2, tmp_path):
@@ -108,7 +108,7 @@ def test_wrong_labels_of_a_list_are_all_found(doctor, ssv2, tmp_path):
 
 def test_a_data_set_that_makes_itself_is_not_made_here(doctor, tmp_path):
     _, report = doctor(ROOT / "configs" / "Synthetic" / "R2D.yaml", tmp_path / "not_there")
-    assert "is generated when a training on it starts" in sentences(report, "list")
+    assert str(tmp_path / "not_there") in sentences(report, "list") and "is generated" in sentences(report, "list")
     assert not (tmp_path / "not_there").exists()
 
 
@@ -161,7 +161,7 @@ def test_faults_of_kinetics_lists(doctor, tmp_path):
     (tmp_path / "val.csv").write_text("2.mp4 7\n3.mp4 -1\n2.mp4 0\n")
     _, report = doctor(KINETICS, tmp_path, "MODEL.NUM_CLASSES", 3)
     assert counts(report) == {"list": 3, "frame count": 1}  # two labels of val.csv, no test.csv
-    assert "13 frames; the list says 99" in sentences(report, "frame count")
+    assert re.search(r"\b1\.mp4\b.*\b13 frames\b.*\b99\b", sentences(report, "frame count"))
     assert "label 7" in sentences(report, "list") and "label -1" in sentences(report, "list")
     assert re.search(r"\b1 of 3 classes\b.*: 2\b", sentences(report, "class without videos"))
     shutil.copy(tmp_path / "train.csv", tmp_path / "val.csv")
@@ -268,7 +268,7 @@ def test_a_stopped_check_resumes(cfg_of_copy, tmp_path, monkeypatch):
     with pytest.raises(Interrupted, match="3 of 18 videos"):
         check(cfg, tmp_path, examine_and_note, say=stop_at_third)
     before = seen(folder)
-    assert 3 <= before <= 4 and "3 of 18 videos, 0 bad" in said[-1] and "left" in said[-1]
+    assert 3 <= before <= 4 and re.search(r"\b3 of 18 videos\b.*\b0 bad\b", said[-1]) and "left" in said[-1]
     report = check(cfg, tmp_path, examine)
     assert report["clean"] and report["num_known_before"] == 3
 

@@ -1,6 +1,7 @@
 """Lists as PySlowFast, mmaction2, TSM and GloRe write them, and the published ones of Kinetics, line for line."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -138,7 +139,7 @@ def test_a_published_csv_without_videos_or_columns_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"train.csv:1:.*time_end"):
         Kinetics(tmp_path).records("train")
     write(tmp_path / "val.csv", "a.mp4 0\n")
-    with pytest.raises(DataError, match=r"several formats: train.csv \(official\), val.csv \(pyslowfast\)|several"):
+    with pytest.raises(DataError, match=r"val\.csv \(pyslowfast\), train\.csv \(official\).*\bDATA\.LIST_FORMAT\b"):
         Kinetics(tmp_path).records("train")
 
 
@@ -236,7 +237,7 @@ def test_class_folders_are_a_data_set(tmp_path, caplog, splits):
     assert (test == val) == (splits[0] != "")
     assert {record.video_id for record in train}.isdisjoint(record.video_id for record in val)
     assert all(("zumba" in record.path) == record.label for record in train)
-    assert ("a tenth of each class is held out" in caplog.text) == (splits[0] == "")
+    assert ("held out" in caplog.text) == (splits[0] == "")
 
 
 # ------------------------------------------------------------------------------------- Something-Something
@@ -300,9 +301,9 @@ def test_videos_without_frames_stay_in_the_list(tmp_path, caplog):
         (str(tmp_path / "8"), (1, 4)),
         (str(tmp_path / "9"), None),
     ]
-    assert "2 videos of the json list: 7 ..." in caplog.text
+    assert re.search(r"\btrain\.csv\b.*\b2 videos\b.*: 7 ", caplog.text)
     make_frame_lists(tmp_path, {"x": range(1, 5)})
-    with pytest.raises(DataError, match=r"train.csv: there are no frames of any video of the json list"):
+    with pytest.raises(DataError, match=r"train\.csv: .*\bno frames of any video\b.*'7'"):
         SSv2(tmp_path).records("train")
 
 
@@ -349,7 +350,7 @@ def test_the_order_of_labels_must_be_that_of_the_list(tmp_path):
     write(tmp_path / "something-something-v1-labels.csv", "\n".join(NAMES) + "\n")
     write(tmp_path / "train_videofolder.txt", "7 40 0\n")
     (tmp_path / "20bn-something-something-v1").mkdir()
-    with pytest.raises(DataError, match=r"numbers in alphabetical order, but DATA.LABEL_ORDER is file. Set it to alph"):
+    with pytest.raises(DataError, match=r"train_videofolder\.txt\b.*\bDATA\.LABEL_ORDER is file\b.*\balphabetical\b"):
         SSv1(tmp_path).records("train")
     assert SSv1(tmp_path, label_order="alphabetical").records("train")[0].label == 0
     (tmp_path / "train_videofolder.txt").rename(tmp_path / "sthv1_train_list_rawframes.txt")

@@ -1,6 +1,7 @@
 """Processes, each a thread here, come together or learn in one sentence why not; then they watch one another."""
 
 import contextlib
+import errno
 import os
 import re
 import socket
@@ -116,17 +117,15 @@ def test_an_absent_rank_is_named_on_every_rank_and_waiting_is_logged(tmp_path, c
     monkeypatch.setattr(rendezvous_module, "_REPORT_SEC", 0.3)
     first, second = texts(meet_all(3, tmp_path, limit_sec=1.0, rank2=None))
     assert first == second
-    assert (
-        "After 1 s (DIST_TIMEOUT_SEC) only 2 of 3 processes have connected" in first and "missing: process 2." in first
-    )
-    assert "process 0 of 3 waits for process" in capsys.readouterr().err
+    assert re.search(r"\b1 s \(DIST_TIMEOUT_SEC\).*\b2 of 3 processes\b.*: process 2\.", first)
+    assert re.search(r"\bprocess 0 of 3 waits\b.*\bprocess", capsys.readouterr().err)
 
 
 def test_without_rank_0_the_others_report_that_nothing_listens(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(rendezvous_module, "_REPORT_SEC", 0.3)
     (said,) = texts(meet_all(2, tmp_path, limit_sec=1.0, rank0=None))
     assert "process 1 of 2 on" in said and "connection refused" in said
-    assert "process 1 of 2 waits for process 0 at 127.0.0.1" in capsys.readouterr().err
+    assert re.search(r"\bprocess 1 of 2 waits\b.*\bprocess 0 at 127\.0\.0\.1\b", capsys.readouterr().err)
 
 
 def test_an_unknown_name_is_refused(tmp_path):
@@ -139,13 +138,14 @@ def test_a_port_that_is_taken(tmp_path):
     with socket.create_server(("", 0)) as other_program:
         port = {"port": other_program.getsockname()[1]}
         said = texts(meet_all(2, tmp_path, limit_sec=1.0, rank0=port, rank1=port))
-    assert "cannot be opened: Address already in use" in said[0] and "--init_method" in said[0]
+    assert all(part in said[0] for part in (f"Port {port['port']} ", os.strerror(errno.EADDRINUSE), "--init_method"))
     assert "something else answers there" in said[1]
 
 
 def test_two_with_the_same_number(tmp_path):
     said = texts(meet_all(3, tmp_path, rank2={"rank": 1}))
-    assert len(set(said)) == 1 and "Two processes are number 1 of 3: pid " in said[0] and "--shard_id" in said[0]
+    assert len(set(said)) == 1 and "number 1 of 3" in said[0] and "--shard_id" in said[0]
+    assert len(re.findall(r"\bpid \d+ on\b", said[0])) == 2
 
 
 def test_two_worlds(tmp_path):
@@ -174,7 +174,7 @@ def test_a_folder_of_the_same_name_that_is_another(tmp_path, monkeypatch):
     (tmp_path / "a").mkdir()
     for other in ("b", "never made"):
         found = texts(meet_all(2, tmp_path / "a", rank1={"folder": tmp_path / other}))
-        assert len(set(found)) == 1 and "is not the folder of that name" in found[0]
+        assert len(set(found)) == 1 and f"OUTPUT_DIR {tmp_path / 'a'} on" in found[0] and "not seen" in found[0]
     assert list((tmp_path / "a").iterdir()) == []
 
 
@@ -233,7 +233,7 @@ def test_silence_for_too_long_is_an_end(three):
     learned = watch_all(three[:2])  # process 2 neither speaks nor listens: it is stopped
     wait_until(lambda: all(learned))
     assert [faults[0]["rank"] for faults in learned] == [2, 2]
-    assert "has not answered for 2 s (DIST_TIMEOUT_SEC)" in learned[1][0]["reason"]
+    assert re.search(r"\bnot answered\b.*\b2 s \(DIST_TIMEOUT_SEC\)", learned[1][0]["reason"])
     (awake,) = watch_all(three[2:])
     wait_until(lambda: awake)
     assert awake == learned[0], "it is told what it has missed, not that the others were killed"

@@ -154,7 +154,7 @@ def test_all_videos_of_a_test_broken(run_tiny, tmp_path, trained):
         break_video(data / "20bn-something-something-v2" / f"{number}.webm", "text")
     weights = checkpoint.list_checkpoints(trained)[-1][1]
     code, _, err = run_tiny("TRAIN.ENABLE", False, "TEST.CHECKPOINT_FILE_PATH", weights, data=data)
-    assert code == 1 and "6 videos of the split test" in err  # found before testing begins
+    assert code == 1 and re.search(r"\b6 videos\b.*\bsplit test\b", err)  # found before testing begins
     assert not (tmp_path / "run" / "results.json").exists()
 
 
@@ -173,8 +173,7 @@ def test_an_empty_checkpoint_is_no_weights_to_test(run_tiny, tmp_path):
 def test_a_checkpoint_of_another_network_in_output_dir(run_tiny, tmp_path, trained):
     shutil.copytree(trained / "checkpoints", tmp_path / "run" / "checkpoints")
     code, _, err = run_tiny("RESNET.WIDTH_PER_GROUP", 16)
-    assert code == 1 and "The checkpoint in OUTPUT_DIR is of another network" in err
-    assert "Choose another OUTPUT_DIR" in err
+    assert code == 1 and re.search(r"\bcheckpoint in OUTPUT_DIR\b.*\banother network\b.*\banother OUTPUT_DIR\b", err)
 
 
 @pytest.mark.parametrize("optimizer", [None, {"lr": 0.1}, {"state": {}, "param_groups": [1]}])
@@ -184,7 +183,7 @@ def test_a_checkpoint_of_another_program_in_output_dir(run_tiny, tmp_path, train
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     torch.save(content, tmp_path / "run" / "checkpoints" / newest.name)
     code, _, err = run_tiny()
-    assert code == 1 and "The checkpoint in OUTPUT_DIR is of another network or optimiser" in err
+    assert code == 1 and re.search(r"\bcheckpoint in OUTPUT_DIR\b.*\boptimiser\b.*\banother OUTPUT_DIR\b", err)
 
 
 def test_a_head_of_another_size_is_not_tested(run_tiny, tmp_path, trained):

@@ -1,5 +1,7 @@
 """Faults of lists that would be found after a training, or never, are found before it."""
 
+import re
+
 import pytest
 from made_videos import write_video
 from miniatures import TINY, keys, make_ssv2
@@ -64,7 +66,7 @@ def test_far_more_classes_than_labels(lists, caplog):
     check_splits(cfg_of(lists, 400), ["test"])  # a network of 400 classes may be tested on videos of two
     (lists / "classes.txt").write_text("".join(f"name {label}\n" for label in range(400)))
     check_splits(cfg_of(lists, 400), SPLITS)
-    assert "Classes without training videos: 398 of 400" in caplog.text
+    assert re.search(r"\bClasses\b.*\b398 of 400\b", caplog.text)
 
 
 def test_quoted_fields_are_read_as_csv_does(lists):
@@ -79,5 +81,5 @@ def test_a_run_finds_it_before_its_first_step(tmp_path, capsys):
         path.write_bytes(b"")
     words = keys(*TINY, "DATA.PATH_TO_DATA_DIR", data, "OUTPUT_DIR", tmp_path / "out", "NUM_GPUS", 0)
     assert run_command("run_net", ["--cfg", "configs/SSv2/R2D50.yaml", *words]) == 1
-    assert "2 videos of the split val" in capsys.readouterr().err
+    assert re.search(r"\b2 videos\b.*\bsplit val\b", capsys.readouterr().err)
     assert not list((tmp_path / "out").glob("checkpoints/*"))

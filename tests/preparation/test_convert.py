@@ -1,5 +1,6 @@
 """The lists of any data set, written for other codebases and read back."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def test_parts_of_long_videos_are_frames_with_both_labels(tmp_path, capsys):
     make_frames(data, VAL_100[0]["video_id"])
     cfg = str(ROOT / "configs" / "EPIC" / "R2D50_TSM.yaml")
     assert lists(cfg, data, tmp_path / "out", classes=[3, 4]) == 1
-    assert "a list of the format kinetics can only have whole videos with one label" in capsys.readouterr().err
+    assert re.search(r"\bformat kinetics\b.*\bwhole videos\b.*\bone label\b", capsys.readouterr().err)
     assert not (tmp_path / "out" / "train.csv").exists()
     assert lists(cfg, data, tmp_path / "out", "--format", "frames", classes=[3, 4]) == 0
     lines = (tmp_path / "out" / "train.csv").read_text().splitlines()
@@ -66,7 +67,7 @@ def test_parts_of_long_videos_are_frames_with_both_labels(tmp_path, capsys):
 
 def test_files_have_no_frames_to_list(tmp_path, ssv2, capsys):
     assert lists(CONFIGS["SSv2"], ssv2, tmp_path / "out", "--format", "frames") == 1
-    assert "1000.webm: this is a video file, but the format lists frames" in capsys.readouterr().err
+    assert re.search(r"\b1000\.webm: this is a video file\b.*\bframes\b", capsys.readouterr().err)
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -74,21 +75,21 @@ def test_videos_that_are_not_there_can_be_left_out(tmp_path, capsys):
     data = make_ssv2(tmp_path / "ssv2", num_train=3, num_val=3)
     (data / "20bn-something-something-v2" / "1001.webm").unlink()
     assert lists(CONFIGS["SSv2"], data, tmp_path / "out", "--skip-missing") == 0
-    assert "train.csv: 2 videos; left out since missing: 1 video, for example " in capsys.readouterr().out
+    assert re.search(r"\btrain\.csv: 2 videos\b.*\bleft out\b.*\b1 video\b.*\b1001\.webm\b", capsys.readouterr().out)
     assert len(Kinetics(tmp_path / "out").records("train")) == 2
 
 
 def test_lists_are_not_written_over(tmp_path, ssv2, capsys):
     assert lists(CONFIGS["SSv2"], ssv2, tmp_path) == 0
     assert lists(CONFIGS["SSv2"], ssv2, tmp_path) == 1
-    assert "train.csv already exists. Name another --output, or give --overwrite" in capsys.readouterr().err
+    assert re.search(r"\btrain\.csv\b.*\balready\b.* --output\b.* --overwrite\b", capsys.readouterr().err)
     assert lists(CONFIGS["SSv2"], ssv2, tmp_path, "--overwrite") == 0
     assert lists(CONFIGS["SSv2"], ssv2, ssv2, "--overwrite") == 1
-    assert "holds the lists that are read (DATA.PATH_TO_DATA_DIR)" in capsys.readouterr().err
+    assert re.search(rf"{ssv2}\b.*\bDATA\.PATH_TO_DATA_DIR\b", capsys.readouterr().err)
     (tmp_path / "file").touch()
     for output in (tmp_path / "file", tmp_path / "file" / "lists"):
         assert lists(CONFIGS["SSv2"], ssv2, output) == 1
-        assert "A file or folder of that name already exists: choose another" in capsys.readouterr().err
+        assert re.search(rf"{tmp_path / 'file'}\b.*\balready exists\b.* --output\b", capsys.readouterr().err)
 
 
 def test_class_folders_of_names_with_spaces(tmp_path):
@@ -125,7 +126,7 @@ def test_names_with_spaces_cannot_be_in_a_list_of_frames(tmp_path, capsys):
         for number in range(2):
             write_frames(tmp_path / "videos" / name / f"no {number}", 2)
     assert lists(CONFIGS["Kinetics"], tmp_path / "videos", tmp_path / "out", "--format", "frames", classes=2) == 1
-    assert "a list of frames cannot hold names with spaces" in capsys.readouterr().err
+    assert re.search(r"/no \d/00001\.jpg: .*\blist of frames\b.*\bspaces\b", capsys.readouterr().err)
 
 
 def test_a_path_that_the_list_cannot_represent_is_refused(tmp_path, capsys):
@@ -134,5 +135,5 @@ def test_a_path_that_the_list_cannot_represent_is_refused(tmp_path, capsys):
         for number in range(3):
             write_video(tmp_path / "videos" / name / f"{number}\n.webm", 3)
     assert lists(CONFIGS["Kinetics"], tmp_path / "videos", tmp_path / "out", classes=2) == 1
-    assert "would be read back differently from a list" in capsys.readouterr().err
+    assert re.search(r"/\d\\n\.webm\W+this path\b.*\blist\b", capsys.readouterr().err)
     assert not list((tmp_path / "out").glob("*.csv"))

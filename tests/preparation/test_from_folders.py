@@ -42,10 +42,7 @@ def test_lists_of_class_folders(tmp_path, capsys):
         (root / "closing" / name).touch()
     assert prepare(root, "--output", tmp_path / "lists") == 0
     out = capsys.readouterr().out
-    assert (
-        "2 classes; 25 videos to train with, 3 for validation, 3 for testing: 10 % and 10 % of each class held out"
-        in out
-    )
+    assert re.search(r"\b2 classes\b.*\b25 videos\b.*\b3 for validation\b.*\b3 for testing\b.*\b10 % and 10 %", out)
     assert (
         "Folders that are not classes: 1, for example 'empty'." in out
         and "Other files, left out: 1 .db, 1 .txt." in out
@@ -86,10 +83,7 @@ def test_names_with_spaces_are_separated_by_a_tab(tmp_path, capsys):
     root = make_folders(tmp_path / "my videos", {"turn left": 5, "turn_right": 12})
     assert prepare(root, "--output", tmp_path / "lists") == 0
     out = capsys.readouterr().out
-    assert (
-        "a tab precedes the label" in out
-        and "Classes with a direction in their name: 2, for example 'turn left'; no clip" in out
-    )
+    assert "tab" in out and re.search(r"\bdirection\b.*: 2\b.*'turn left'", out)
     cfg = load_config(tmp_path / "lists" / "train.yaml")
     assert cfg.DATA.RANDOM_FLIP is False
     records = [record for split in ("train", "val", "test") for record in build_dataset(cfg, split).records(split)]
@@ -108,7 +102,7 @@ def test_the_same_again_changes_nothing_and_other_lists_are_not_written_over(tmp
     assert prepare(root, "--output", tmp_path / "lists") == prepare(root, "--output", tmp_path / "lists") == 0
     before = lines(tmp_path / "lists" / "train.csv")
     assert prepare(root, "--output", tmp_path / "lists", "--seed", 5) == 1
-    assert "train.csv already exists with other content" in capsys.readouterr().err
+    assert re.search(r"\btrain\.csv\b.*\bother content\b.* --output\b.* --overwrite\b", capsys.readouterr().err)
     assert lines(tmp_path / "lists" / "train.csv") == before
     assert prepare(root, "--output", tmp_path / "lists", "--seed", 5, "--overwrite") == 0
     assert lines(tmp_path / "lists" / "train.csv") != before
@@ -152,7 +146,7 @@ def test_names_that_are_not_utf8_are_refused(tmp_path, capsys):
     root = make_folders(tmp_path / "mine", {"a": 3, "b": 3})
     Path(os.fsdecode(os.fsencode(root) + b"/a/\xff.mp4")).touch()
     assert prepare(root, "--output", tmp_path / "lists") == 1
-    assert r"b'a/\xff.mp4': this name would be read back differently from a list" in capsys.readouterr().err
+    assert r"b'a/\xff.mp4': " in (err := capsys.readouterr().err) and "UTF-8" in err
 
 
 @pytest.mark.parametrize("name", ["trail ", "trail\u00a0", "\u00a0lead", "\u200cjoined", "a\u202fb", '"quoted"'])
@@ -193,7 +187,7 @@ def test_class_folders_for_testing_alone_are_no_classes(tmp_path, capsys):
     for split in ("val", "test"):
         make_folders(tmp_path / "mine" / split, {"a": 3, "b": 3})
     assert prepare(tmp_path / "mine", "--output", tmp_path / "lists") == 1
-    assert "val and test, and no train" in capsys.readouterr().err
+    assert re.search(r"\bval and test\b.*\bno train\b", capsys.readouterr().err)
     assert find_classes(make_folders(tmp_path / "courts", {"test": 3, "val": 3})).classes == ["test", "val"]
 
 
@@ -212,7 +206,7 @@ def test_classes_with_colours_keep_their_channels_in_order(tmp_path, capsys):
 def test_a_fraction_is_between_0_and_1(tmp_path, capsys, fraction):
     root = make_folders(tmp_path / "mine", {"a": 2})
     assert prepare(root, f"--val-fraction={fraction}", "--output", tmp_path / "lists") == 2
-    assert "it must be more than 0 and less than 1" in capsys.readouterr().err
+    assert re.search(r"--val-fraction\b.*\bmore than 0\b.*\bless than 1\b", capsys.readouterr().err)
 
 
 def test_a_loop_of_links_ends_and_links_are_followed(tmp_path):
@@ -223,7 +217,7 @@ def test_a_loop_of_links_ends_and_links_are_followed(tmp_path):
     (root / "b").symlink_to(tmp_path / "elsewhere")
     assert [len(find_videos(root / name).videos) for name in "b"] == [1]
     assert find_videos(root).videos[0] == "a/0.mp4"
-    with pytest.raises(DataError, match="nowhere: the folder cannot be read"):
+    with pytest.raises(DataError, match=f"{tmp_path / 'nowhere'}: .*cannot be read"):
         find_videos(tmp_path / "nowhere")
 
 
@@ -271,7 +265,7 @@ def test_the_commands_of_the_page_do_what_they_say(tmp_path, monkeypatch, capsys
             words += small
         assert run_command(name, words) == 0, (name, words, capsys.readouterr().err)
     out = capsys.readouterr().out
-    assert "my_videos: 2 classes; 4 videos to train with, 2 for validation, 2 for testing" in out
+    assert re.search(r"\bmy_videos: 2 classes; 4 videos\b.*\b2 for validation\b.*\b2 for testing\b", out)
     assert "opening" in out.rpartition("new_video.mp4")[2] and "%" in out
     assert (tmp_path / "my_frames" / "opening" / "0" / "00001.jpg").is_file()
     assert (tmp_path / "lists" / "my_frames" / "train.yaml").is_file()

@@ -1,6 +1,7 @@
 """from-folders: three disjoint splits by source, names that a list can hold, and a recipe for the machine."""
 
 import json
+import re
 import unicodedata
 from pathlib import Path
 
@@ -212,7 +213,8 @@ def test_the_recipe_fits_the_machine_and_logs_what_it_was_made_for(tmp_path, mac
     assert {key for key in cfg if cfg[key] != baseline[key]} == differing
     comments = [line for line in (tmp_path / "lists" / "train.yaml").read_text().splitlines() if line.startswith("#")]
     text = "\n".join(comments)
-    assert "16 videos to train with, 2 videos for validation, 2 videos for testing" in text and str(machine) in text
+    assert re.search(r"\b16 videos\b.*\b2 videos for validation\b.*\b2 videos for testing\b", text)
+    assert str(machine) in text
     assert ("assumed" in text) == (kind == "gpu" and not machine.gpu)
     assert 0 < cfg.TRAIN.KEEP_CHECKPOINTS <= 5 and cfg.TRAIN.BATCH_SIZE <= 16
     assert 1 <= cfg.DATA_LOADER.NUM_WORKERS <= machine.num_cores

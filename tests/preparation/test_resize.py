@@ -1,7 +1,9 @@
 """Smaller videos and folders of frames: the same frames at the same times; whole or not at all; resumed."""
 
+import errno
 import json
 import os
+import re
 import shutil
 import signal
 import struct
@@ -138,13 +140,13 @@ def test_what_is_there_is_not_made_again_and_failures_are_tried_again(folder, tm
     assert "small: 3 videos made." in out and "2 videos could not be made" in err and "Traceback" not in err
     reasons = (tmp_path / "small" / "failed.txt").read_text().splitlines()
     assert [line.split("\t")[0] for line in reasons] == [str(folder / "a" / "one.webm"), str(folder / "bad.mp4")]
-    assert "is already made from one.avi" in reasons[0] and "this is not a video that can be read" in reasons[1]
+    assert reasons[0].endswith("one.avi.") and "not a video" in reasons[1]
     first = {path: path.stat().st_mtime_ns for path in (tmp_path / "small").rglob("*.mp4")}
     write_video(folder / "bad.mp4", 5)
     (folder / "a" / "one.avi").unlink()
     (tmp_path / "small" / "a" / "one.mp4").unlink()
     assert prepare("resize", folder, tmp_path / "small", "--workers", 1) == 0
-    assert "small: 2 videos made, 2 already there." in capsys.readouterr().out
+    assert re.search(r"\bsmall: 2 videos made, 2\b.*\balready\b", capsys.readouterr().out)
     assert not (tmp_path / "small" / "failed.txt").exists()
     second = {path: path.stat().st_mtime_ns for path in (tmp_path / "small").rglob("*.mp4")}
     assert {path for path in first if first[path] == second[path]} == set(first) - {tmp_path / "small/a/one.mp4"}
@@ -165,7 +167,7 @@ def test_frames_that_do_not_decode_are_counted(folder, tmp_path, capsys, monkeyp
 
     monkeypatch.setattr("slowfast_gta.video.readers.VideoFile.frames", frames)
     assert prepare(what, folder, tmp_path / "out", "--workers", 1) == 0
-    assert "replaced by the nearest decoded one: 6, in 3 videos, for example " in capsys.readouterr().out
+    assert re.search(r"\breplaced\b.*: 6, in 3 videos\b", capsys.readouterr().out)
 
 
 def test_wrong_use_is_refused(folder, tmp_path, capsys):
@@ -189,7 +191,7 @@ def test_wrong_use_is_refused(folder, tmp_path, capsys):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").touch()
     assert prepare("resize", folder, tmp_path / "full") == 1
-    assert "full is not empty, and was not filled by this command" in capsys.readouterr().err
+    assert re.search(rf"{tmp_path / 'full'}\b.*\bnot empty\b", capsys.readouterr().err)
 
 
 # ----------------------------------------------------------------------------------------- frames
@@ -258,7 +260,7 @@ def test_good_names(name):
              "{:99999d}.jpg", "{:>5}.jpg", "{", "{:05d}{id.real}.jpg", "{:05d}{id:9999999}.jpg"]
 )  # fmt: skip
 def test_bad_names(name):
-    with pytest.raises(ConfigError, match="must have the frame's number once"):
+    with pytest.raises(ConfigError, match=r"--name .*\bnumber once\b"):
         check_name(name)
 
 
@@ -297,7 +299,7 @@ def _jobs(tmp_path: Path, count: int) -> dict[Path, Path]:
 def test_a_full_disk_stops_at_once(tmp_path, capsys):
     from slowfast_gta.errors import RunError
 
-    with pytest.raises(RunError, match=r"0.avi: No space left on device. Free space; the same command resumes"):
+    with pytest.raises(RunError, match=rf"\b0\.avi: {os.strerror(errno.ENOSPC)}\b.*\bFree space\b"):
         make_all(_make_on_a_full_disk, _jobs(tmp_path, 5), tmp_path / "out", {}, 1, {})
     assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == ["prepare_data.json"]
 
@@ -313,14 +315,14 @@ def test_one_at_a_time(tmp_path):
 
     with (tmp_path / "out" / "prepare_data.json").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(DataError, match="another prepare_data is writing there"):
+        with pytest.raises(DataError, match=rf"{tmp_path / 'out'}: another prepare_data\b"):
             make_all(_make_nothing, _jobs(tmp_path, 2), tmp_path / "out", {}, 1, {})
 
 
 def test_a_manifest_of_something_else_is_not_touched(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "prepare_data.json").write_text("[1")
-    with pytest.raises(DataError, match="was not written by this command"):
+    with pytest.raises(DataError, match=rf"{tmp_path / 'out' / 'prepare_data.json'}\b.*\bnew folder\b"):
         make_all(_make_nothing, _jobs(tmp_path, 2), tmp_path / "out", {}, 1, {})
     assert (tmp_path / "out" / "prepare_data.json").read_text() == "[1"
 
@@ -335,7 +337,7 @@ def _make_or_crash(source: Path, temporary: Path) -> int:
 def test_a_decoder_that_crashes_costs_its_file_only(tmp_path):
     outcome = make_all(_make_or_crash, _jobs(tmp_path, 4), tmp_path / "out", {}, 2, {})
     assert outcome.num_made == 3 and list(outcome.failures) == [str(tmp_path / "1.avi")]
-    assert "1.avi: the process that read it was ended by SIGSEGV" in outcome.failures[str(tmp_path / "1.avi")]
+    assert re.search(r"\b1\.avi: .*\bSIGSEGV\b", outcome.failures[str(tmp_path / "1.avi")])
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Validation and testing: the same answers however they are batched, and nothing left out in silence."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -163,7 +164,7 @@ def test_scores_that_are_no_numbers_are_not_a_result():
 
 
 def test_no_scores_at_all_is_refused():
-    with pytest.raises(RunError, match=r"No video could be scored: 1 are missing. a.webm: the file is empty"):
+    with pytest.raises(RunError, match=r"\bNo video\b.*: 1\b.*\ba\.webm: the file is empty\b"):
         summarize(
             Scores([], np.zeros((0, 0)), np.zeros(0, int), 1, {"a": "a.webm: the file is empty."}), ["x", "y"], []
         )
@@ -181,7 +182,7 @@ def test_a_process_sends_one_row_for_each_complete_video(monkeypatch):
         for name, clip in zip(batch.video_id, batch.frames, strict=True):
             views[name].append(clip.flatten().numpy())
     np.testing.assert_array_equal(found.scores, [np.mean(views[name], axis=0) for name in "ab"])
-    assert "only 1 of its 2 views" in found.missing["c"]
+    assert re.search(r"\b1 of its 2 views\b", found.missing["c"])
 
 
 def batch_of_views(video_ids: list[str], view_ids: list[int]) -> Batch:

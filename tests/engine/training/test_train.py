@@ -4,6 +4,7 @@ import copy
 import json
 import logging
 import math
+import re
 
 import float_clips
 import pytest
@@ -167,7 +168,7 @@ def test_a_state_is_restored_into_a_learner_exactly():
 @pytest.mark.parametrize("overrides", [["RESNET.WIDTH_PER_GROUP", 16], ["RESNET.DEPTH", 18], ["MODEL.NUM_CLASSES", 4]])
 def test_a_state_of_another_network_is_refused(overrides):
     state = learner_of(*overrides).state()
-    with pytest.raises(RunError, match="of another network or optimiser than the config describes"):
+    with pytest.raises(RunError, match=r"\bcheckpoint in OUTPUT_DIR\b.*\banother network\b.*\banother OUTPUT_DIR\b"):
         learner_of().restore_state(state)
 
 
@@ -217,7 +218,8 @@ def test_the_saved_config_trains_on_from_where_it_is(run_tiny, trained, tmp_path
 
 
 def test_no_video_of_a_directed_class_is_flipped_and_that_is_logged(trained):
-    assert "1 direction-sensitive class is never flipped: Moving something left." in (trained / "log.txt").read_text()
+    text = (trained / "log.txt").read_text()
+    assert re.search(r"\b1 direction-sensitive class\b.*: Moving something left\.", text)
     assert logging.getLogger("slowfast_gta").level == logging.INFO
 
 
