@@ -9,9 +9,9 @@ import errno
 from collections.abc import Iterable
 
 
-def counted(number: int, noun: str) -> str:
-    """1 video, 2 videos; 1 class, 2 classes."""
-    return f"{number} {noun}" + ("" if number == 1 else "es" if noun.endswith(("s", "x", "ch")) else "s")
+def counted(number: int, noun: str, form: str = "") -> str:
+    """1 video, 2 videos; 1 class, 2 classes. `form`: the number's format, as "," in 1,000 videos."""
+    return f"{number:{form}} {noun}" + ("" if number == 1 else "es" if noun.endswith(("s", "x", "ch")) else "s")
 
 
 class UserError(Exception):

@@ -108,7 +108,7 @@ def check_tuples(file: BinaryIO) -> None:
             else:
                 depth = _deepest(stack, opcode) + (opcode.name in ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"))
                 if depth > MAX_TUPLES:
-                    raise RefusedPickleError(f"it holds tuples nested more than {MAX_TUPLES} deep")
+                    raise RefusedPickleError(f"it contains tuples nested more than {MAX_TUPLES} deep")
                 stack += [depth] * len(opcode.stack_after)
     except (ValueError, LookupError, TypeError) as fault:
         raise TornPickleError(type(fault).__name__) from None
@@ -136,16 +136,18 @@ class _Dtype:
     def __init__(self, code: Any, align: Any = False, copy: Any = False) -> None:
         code = code.decode("latin1") if isinstance(code, bytes) else code
         if not isinstance(code, str) or not (code in _OBJECTS or _PLAIN_TYPE.fullmatch(code)):
-            raise RefusedPickleError(f"it holds an array of type {str(code)[:20]!r}, which is not one of plain values")
+            raise RefusedPickleError(
+                f"it contains an array of type {str(code)[:20]!r}, which is not one of plain values"
+            )
         self.code, self.order = "O" if code in _OBJECTS else code, "="
 
     def __setstate__(self, state: tuple) -> None:
         _, order, *about_records = state[:5]
         order = order.decode("latin1") if isinstance(order, bytes) else order
         if any(part is not None for part in about_records):
-            raise RefusedPickleError("it holds an array of records")
+            raise RefusedPickleError("it contains an array of records")
         if order not in ("<", ">", "|", "="):
-            raise RefusedPickleError(f"it holds an array with the byte order {str(order)[:20]!r}")
+            raise RefusedPickleError(f"it contains an array with the byte order {str(order)[:20]!r}")
         self.order = order
 
     def value(self) -> np.dtype:
@@ -167,9 +169,9 @@ class _Array:
 def _build(shape: Any, dtype: Any, fortran: bool, data: Any) -> np.ndarray:
     """An array of `data`: bytes for plain types, a list for objects; its size must be what the shape says."""
     if not (isinstance(shape, tuple) and all(isinstance(n, int) and n >= 0 for n in shape) and len(shape) <= 8):
-        raise RefusedPickleError(f"it holds an array whose shape is {str(shape)[:40]}")
+        raise RefusedPickleError(f"it contains an array whose shape is {str(shape)[:40]}")
     if not isinstance(dtype, _Dtype):
-        raise RefusedPickleError("it holds an array without a type")
+        raise RefusedPickleError("it contains an array without a type")
     num, order = math.prod(shape), "F" if fortran else "C"
     if dtype.code == "O":
         if not isinstance(data, list) or len(data) != num:
@@ -189,14 +191,14 @@ def _build(shape: Any, dtype: Any, fortran: bool, data: Any) -> np.ndarray:
 def _reconstruct(kind: Any, shape: Any, code: Any) -> _Array:
     """numpy.core.multiarray._reconstruct: an empty array, whose state is to come."""
     if kind is not _Array:
-        raise RefusedPickleError("it holds an array of a class of its own")
+        raise RefusedPickleError("it contains an array of a class of its own")
     return _Array()
 
 
 def _scalar(dtype: Any, data: Any = None) -> Any:
     """numpy.core.multiarray.scalar: one number or text."""
     if not isinstance(dtype, _Dtype) or dtype.code == "O":
-        raise RefusedPickleError("it holds a scalar of objects")
+        raise RefusedPickleError("it contains a scalar of objects")
     return _build((), dtype, False, data)[()]
 
 
@@ -347,11 +349,11 @@ def _finished(item: Any, done: dict[int, tuple[Any, Any]], depth: int = 0) -> An
     `done`: {id: (what was there, which keeps its id taken; what it became)}, so that nothing is walked through twice.
     """
     if depth > MAX_DEPTH:
-        raise RefusedPickleError(f"it holds containers nested more than {MAX_DEPTH} deep")
+        raise RefusedPickleError(f"it contains containers nested more than {MAX_DEPTH} deep")
     if isinstance(item, _Array):
         item = item.value
         if item is None:
-            raise RefusedPickleError("it holds an array without content")
+            raise RefusedPickleError("it contains an array without content")
     if item is None or isinstance(item, str | bytes | int | float | np.generic):
         return item
     if id(item) not in done:
@@ -371,4 +373,4 @@ def _finished_container(item: Any, done: dict[int, tuple[Any, Any]], depth: int)
         return item
     if isinstance(item, bytearray):
         return bytes(item)
-    raise RefusedPickleError(f"it holds a {type(item).__name__.strip('_')}")
+    raise RefusedPickleError(f"it contains a {type(item).__name__.strip('_')}")

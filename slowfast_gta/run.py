@@ -66,7 +66,7 @@ def train_and_test(
 
 
 def load_published_weights(cfg: CfgNode, extra: Extra = None) -> None:
-    """Download what the run names by URL or name, before its processes meet and count how long one keeps them waiting.
+    """Download what the run names by URL or name, before the rendezvous, which has a time limit.
 
     One process of a machine downloads, the others wait for it. Raises WeightsError."""
     stages = build_stages(cfg, extra) if cfg.STAGES else []

@@ -9,7 +9,7 @@ from pathlib import Path
 from fvcore.common.config import CfgNode
 
 from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_one_config, parse_arguments
-from slowfast_gta.errors import ConfigError
+from slowfast_gta.errors import ConfigError, counted
 
 _EXAMPLES = """examples:
   python tools/benchmark.py model --cfg configs/SSv1/R2D50.yaml
@@ -23,7 +23,7 @@ _EXAMPLES = """examples:
 
 step: counted, not timed: bytes and kernels of a training step. gpu: five minutes on a GPU; on a CPU a dry run.
 model: attention blocks of the config are left out; GTA is put in by itself. loader: one thread, and without --files two
-videos that are made for it. docs/benchmarks.md tells what is timed.
+videos that are made for it. docs/benchmarks.md explains what is timed.
 """
 
 _MEANING = {
@@ -175,7 +175,7 @@ def _loader_table(answer: dict, feed: float) -> str:
     stages = list(answer["files"][0]["test"]["ms_per_clip"])
     lines = [f"{answer['machine']}; one thread; medians of {answer['pairs']} alternating pairs"]
     lines.append(f"{'ms a clip':<34}" + "".join(f"{word:>11}" for word in (*stages, "all", "clips/s", "speed-up")))
-    splits = {"test": f"test, {answer['num_views']} views", "train": "train"}
+    splits = {"test": f"test, {counted(answer['num_views'], 'view')}", "train": "train"}
     for of_file in answer["files"]:
         lines.append(of_file["file"])
         lines += [line for split, what in splits.items() for line in _loader_rows(what, of_file[split])]

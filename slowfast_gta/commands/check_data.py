@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_one_config, parse_arguments
-from slowfast_gta.errors import ConfigError
+from slowfast_gta.errors import ConfigError, counted
 
 _EXAMPLES = """examples:
   python tools/check_data.py --cfg configs/SSv2/R2D50.yaml DATA.PATH_TO_DATA_DIR /data/ssv2
@@ -70,7 +70,10 @@ def _say(sentence: str) -> None:
 def _text(report: dict) -> str:
     lines = []
     for split, found in report["splits"].items():
-        line = f"{found['dataset']}, {split}: {found['num_videos']:,} videos, {found['num_classes']} classes"
+        line = (
+            f"{found['dataset']}, {split}: {counted(found['num_videos'], 'video', ',')}, "
+            f"{counted(found['num_classes'], 'class')}"
+        )
         if frames := found["num_frames"]:
             line += f", {frames['min']} to {frames['max']} frames (median {frames['median']})"
         lines.append(line)

@@ -21,7 +21,7 @@ _EXAMPLES = """examples:
   python tools/explain.py --cfg runs/gta/config.yaml long.mp4 --window 2s --at 63.5 --video --output pictures
 
 VIDEO is a file or a folder of frames; --cfg also takes the folder of a run. Without --weights the newest checkpoint of
-the run in the config's folder, or in OUTPUT_DIR, is taken. docs/explain.md says what each picture can and cannot tell.
+the run in the config's folder, or in OUTPUT_DIR, is used. docs/explain.md explains what each picture shows.
 """
 
 

@@ -25,7 +25,7 @@ _EXAMPLES = """examples:
       --num_shards 4 --shard_id 0 --output features/s4 videos.txt
 
 Without --weights the newest checkpoint of the run in the config's folder, or in OUTPUT_DIR, is taken.
-The same command resumes where an earlier call ended. docs/features.md says what is in the files.
+The same command resumes where an earlier call ended. docs/features.md describes the files.
 """
 
 

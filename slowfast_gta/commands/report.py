@@ -13,8 +13,8 @@ _EXAMPLES = """examples:
   python tools/report.py runs/demo/R2D_GTA --output report.html
   python tools/report.py runs/demo/R2D runs/demo/R2D_GTA --output compared.html
 
-RUN: the OUTPUT_DIR of a training or test. Everything is read from its files; nothing is computed anew, and no code of a
-run is imported. TEST.REPORT writes the page of a run after each test. docs/report.md says what is on it.
+RUN: the OUTPUT_DIR of a training or test. Everything is read from its files; nothing is recomputed, and no code of a
+run is imported. TEST.REPORT writes the page of a run after each test. docs/report.md describes it.
 """
 
 
@@ -43,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     runs = counted(found["num_runs"], "run")
     print(
-        f"{args.output}: {runs}, {found['num_clips']} of {found['num_wrong']} wrong predictions with a clip, "
+        f"{args.output}: {runs}, {found['num_clips']} of {counted(found['num_wrong'], 'wrong prediction')} with "
+        "a clip, "
         f"{found['bytes'] / 1e6:.1f} MB."
     )
     for note in found["notes"]:

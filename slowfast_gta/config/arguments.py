@@ -108,7 +108,9 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     """
     add_config_arguments(parser, named="a run folder, its config, or another config")
     parser.add_argument(
-        "--weights", metavar="FILE", help="a checkpoint of ours or PySlowFast's (default: the newest of the run)"
+        "--weights",
+        metavar="FILE",
+        help="a checkpoint of this package or of PySlowFast (default: the newest of the run)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
 

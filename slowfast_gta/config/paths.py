@@ -137,7 +137,7 @@ def _choose_output_dir(cfg: CfgNode, config_name: str, set_at: Mapping[str, str]
         return
     here = Path.cwd()
     if where and any(here.glob("checkpoints/checkpoint_epoch_*.pyth")):
-        notices.append(f"{where}: OUTPUT_DIR . holds the checkpoints of a run: it resumes here, in {here}.")
+        notices.append(f"{where}: OUTPUT_DIR . contains the checkpoints of a run: it resumes here, in {here}.")
         return
     cfg.OUTPUT_DIR = str(Path("runs", config_name))
     if where:

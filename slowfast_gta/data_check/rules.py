@@ -114,7 +114,11 @@ def size_findings(dataset: VideoDataset, split: str, records: Sequence[VideoReco
     official = official_size(dataset, split)
     if official and official != len(records):
         share = 100 * len(records) / official
-        yield Finding("official size", split, f"{len(records):,} videos of {official:,} as published ({share:.1f} %).")
+        yield Finding(
+            "official size",
+            split,
+            f"{counted(len(records), 'video', ',')} of {official:,} as published ({share:.1f} %).",
+        )
 
 
 def order_findings(dataset: VideoDataset) -> Iterator[Finding]:
@@ -183,16 +187,16 @@ def video_findings(
         if "num_frames" not in found:
             continue
         sizes.update(map(tuple, found["sizes"]))
-        listed, counted = record.num_frames, found["num_frames"]
-        if listed is not None and listed != counted:
-            message = f"{record.path}: {counted} frames; the list says {listed}."
+        listed, num_frames = record.num_frames, found["num_frames"]
+        if listed is not None and listed != num_frames:
+            message = f"{record.path}: {counted(num_frames, 'frame')}; the list says {listed}."
             yield Finding("frame count", split, message, ((split, record.video_id),))
         if found["num_repeated"]:
             yield Finding("replaced frames", split, f"{record.path}: {found['num_repeated']} of the frames read.")
         if gaps := found.get("num_gaps"):
             yield Finding("numbers left out", split, f"{record.path}: {gaps} between the first and the last frame's.")
-        if counted < (needed := clip_frames(found["fps"])):
-            yield Finding("short", split, f"{record.path}: {counted} frames; a clip spans {needed}.")
+        if num_frames < (needed := clip_frames(found["fps"])):
+            yield Finding("short", split, f"{record.path}: {counted(num_frames, 'frame')}; a clip spans {needed}.")
     if len(sizes) > 1:
         most = ", ".join(f"{width} x {height} ({count})" for (height, width), count in sizes.most_common(3))
         yield Finding("sizes of videos", split, f"{len(sizes)} sizes, most often {most}.")

@@ -117,7 +117,7 @@ def find_list(folder: Path, name: str, one: ListFormat, split: str) -> Path:
     names = " or ".join(name.format(split=WORDS[split][0]) for name in one.names)
     raise DataError(
         f"{folder} contains no {names}, the list of {split} videos ({name}). DATA.PATH_TO_DATA_DIR must "
-        "be the folder that holds it."
+        "be the folder that contains it."
     )
 
 
@@ -125,7 +125,7 @@ def to_records(videos: Sequence[ListedVideo], root: Path, num_classes: int, sour
     """The records of a list, whose paths start at `root`. Raises DataError for labels and videos that cannot be."""
     outside = [
         f"{video.place}: the label {video.label} is outside 0..{num_classes - 1}; "
-        f"there are {num_classes} classes (MODEL.NUM_CLASSES, or the lines of classes.txt)."
+        f"the number of classes is {num_classes} (MODEL.NUM_CLASSES, or the lines of classes.txt)."
         for video in videos
         if not 0 <= video.label < num_classes
     ]

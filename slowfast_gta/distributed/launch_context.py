@@ -28,7 +28,7 @@ class LaunchContext:
     local_size: int = 1
     machine: int = 0
     num_machines: int = 1
-    host: str = "127.0.0.1"  # where all meet: the machine of process 0
+    host: str = "127.0.0.1"  # of the rendezvous: the machine of process 0
     port: int = 0  # 0: any, on one machine; learned from torchrun's own store, where that has the port
     agent_port: int = 0  # torchrun's own store
     is_machine: bool = True  # this task starts the processes of its machine
@@ -45,7 +45,7 @@ class LaunchContext:
 
     @property
     def address(self) -> str:
-        """HOST:PORT, where all meet."""
+        """HOST:PORT of the rendezvous."""
         return f"{self.host}:{self.port}"
 
     def processes(self, num_local: int) -> list["LaunchContext"]:
@@ -78,9 +78,9 @@ class LaunchConfig:
 def find_launch_context(
     environment: Mapping[str, str], num_shards: int = 1, shard_id: int = 0, init_method: str | None = None
 ) -> LaunchContext:
-    """What `environment` says; where it names no launcher, shard `shard_id` of `num_shards`, which meet at init_method.
+    """What `environment` says; without a launcher, shard `shard_id` of `num_shards` with the rendezvous init_method.
 
-    Raises ConfigError where the launcher and num_shards contradict, or where several machines would meet at localhost.
+    Raises ConfigError where the launcher and num_shards contradict, or where several machines would use localhost.
     """
     context = _of_torchrun(environment) or _of_srun(environment, init_method) or LaunchContext()
     if context.launcher == "alone" and num_shards > 1:

@@ -1,4 +1,4 @@
-"""One process of a training: it meets the others, joins the process group, does its job, and ends with all of them."""
+"""One process of a training: rendezvous, process group, its job, and an end together with all the others."""
 
 import atexit
 import logging

@@ -30,7 +30,7 @@ def setup_logging(log_file: Path | None = None, is_main: bool = True, held: bool
     """Plain sentences on stderr, the same with times in `log_file`, on the main process only.
 
     The others write what goes wrong, and nothing else, into log_rank3.txt beside it. is_main: False where this process
-    is to be another one, and they have not met yet. held: nothing goes into files before `release_log_file`.
+    is to be another one, before the rendezvous. held: nothing goes into files before `release_log_file`.
     """
     logger.setLevel(logging.INFO)
     logger.propagate = False

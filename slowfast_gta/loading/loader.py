@@ -233,8 +233,8 @@ def build_train_loader(cfg: CfgNode, dataset: VideoDataset | None = None) -> Cli
     if num_left := len(records) % batch_size:
         if cfg.TRAIN.DROP_LAST:
             logger.info(
-                f"Dropping the incomplete last batch: {num_left} of {len(records)} videos, different ones each "
-                f"epoch (TRAIN.BATCH_SIZE {batch_size}, TRAIN.DROP_LAST True)."
+                f"Dropping the incomplete last batch: {num_left} of {counted(len(records), 'video')}, different "
+                f"ones each epoch (TRAIN.BATCH_SIZE {batch_size}, TRAIN.DROP_LAST True)."
             )
         else:
             logger.info(

@@ -36,7 +36,7 @@ def build_lists(cfg: CfgNode, output: Path, list_format: str, skip_missing: bool
     name, lines_of = FORMATS[list_format]
     converted = Converted()
     if output.resolve() == Path(cfg.DATA.PATH_TO_DATA_DIR).resolve():
-        raise DataError(f"{output} holds the lists that are read (DATA.PATH_TO_DATA_DIR). Name another --output.")
+        raise DataError(f"{output} contains the lists that are read (DATA.PATH_TO_DATA_DIR). Name another --output.")
     names = None
     for split in ("train", "val", "test"):
         dataset = build_dataset(cfg, split)
@@ -94,7 +94,7 @@ def _frames(records: list[VideoRecord]) -> Iterator[str]:
                 )
             for place, file in enumerate(video.files):
                 if " " in f"{record.video_id}{file}":
-                    raise DataError(f"{file}: a list of frames cannot hold names with spaces. Rename it.")
+                    raise DataError(f"{file}: a list of frames cannot contain names with spaces. Rename it.")
                 yield f'{record.video_id} {number} {place} {file.absolute()} "{label}"'
 
 

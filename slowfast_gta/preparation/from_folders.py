@@ -62,7 +62,7 @@ def write_lists(
     _check_fractions(val_fraction, test_fraction)
     if not root.is_dir():
         state = "is not a folder" if root.exists() else "does not exist"
-        raise DataError(f"{root} {state}; name the folder that holds one folder for each class.")
+        raise DataError(f"{root} {state}; name the folder that contains one folder for each class.")
     found = find_classes(root, val_fraction, test_fraction, seed)
     written = WrittenLists(found, output, notes := [])
     _check_enough(root, found)

@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 
 from slowfast_gta.engine.writers import read_rows
-from slowfast_gta.errors import DataError
+from slowfast_gta.errors import DataError, counted
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,9 @@ def _output(arrays: dict[str, np.ndarray], name: str, results: dict[str, Any]) -
 def _check_output(output: OutputScores, num_videos: int) -> None:
     """Raises ValueError."""
     if output.scores.shape != (num_videos, len(output.class_names)) or output.labels.shape != (num_videos,):
-        raise ValueError(f"{num_videos} videos, {len(output.class_names)} classes, scores {output.scores.shape}")
+        raise ValueError(
+            f"{counted(num_videos, 'video')}, {counted(len(output.class_names), 'class')}, scores {output.scores.shape}"
+        )
     if num_videos and not (output.labels.min() >= 0 and output.labels.max() < len(output.class_names)):
         raise ValueError("a label that no class has")
 

@@ -75,7 +75,7 @@ def test_right_configs_have_no_faults(changes):
         ({**GTA, "ATTENTION.LOCATION": [[[1]], [[1]]]}, "each of the 4 stages res2 to res5, each with 1 pathway"),
         ({**GTA, "ATTENTION.LOCATION": [[1], [1], [1], [1]]}, "list of block numbers"),
         ({**GTA, "ATTENTION.LOCATION": [1, 2, 3, 4]}, "each of the 4 stages"),
-        ({**SLOWFAST, **GTA}, "each with 2 pathways, as [[[], []], [[], []], [[], []], [[], []]]"),
+        ({**SLOWFAST, **GTA}, "each with 2 pathways, for example [[[], []], [[], []], [[], []], [[], []]]"),
         ({"NONLOCAL.LOCATION": [[[3]], [[]], [[]], [[]]]}, "NONLOCAL.LOCATION names block 3 of res2"),
         ({"NONLOCAL.LOCATION": [[[1]]] * 5}, "NONLOCAL.LOCATION is"),
         ({"NONLOCAL.LOCATION": [[[1]], [[]], [[]], [[]]], "NONLOCAL.POOL": [[2]]}, "NONLOCAL.POOL is [[2]]"),
@@ -99,7 +99,7 @@ def test_right_configs_have_no_faults(changes):
             {**SLOWFAST, "RESNET.STRIDE_1X1": True},
             "RESNET.STRIDE_1X1 is True, which PySlowFast's SlowFast does not read",
         ),
-        ({**SLOWFAST, "RESNET.SPATIAL_STRIDES": [[1], [2], [2], [2]]}, f"each with 2 pathways, as {TWO}"),
+        ({**SLOWFAST, "RESNET.SPATIAL_STRIDES": [[1], [2], [2], [2]]}, f"each with 2 pathways, for example {TWO}"),
         ({**SLOWFAST, "RESNET.SPATIAL_STRIDES": [[1, 1], [2, 1], [2, 2], [2, 2]]}, "must have the same stride"),
         ({"RESNET.SPATIAL_DILATIONS": [[0], [1], [1], [1]]}, "a whole number, 1 or more"),
         ({"RESNET.SPATIAL_STRIDES": [[[1]], [2], [2], [2]]}, "a whole number, 1 or more"),
@@ -179,7 +179,7 @@ def test_missing_folders_are_reported_together(tmp_path):
     missing, output = path_faults(
         {"DATA.PATH_TO_DATA_DIR": str(tmp_path / "somthing"), "OUTPUT_DIR": str(tmp_path / "file" / "run")}
     )
-    assert "there is no such folder" in missing and f"Did you mean {tmp_path / 'something'}?" in missing
+    assert "which does not exist" in missing and f"Did you mean {tmp_path / 'something'}?" in missing
     assert output.startswith("OUTPUT_DIR is") and f"{tmp_path / 'file'} is a file" in output
     [prefix] = path_faults(
         {"DATA.PATH_TO_DATA_DIR": str(tmp_path), "DATA.PATH_PREFIX": "/no/where", "OUTPUT_DIR": str(tmp_path)}
@@ -199,14 +199,14 @@ def test_folders_that_are_there_pass_and_output_need_not_exist(tmp_path):
 def test_output_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
     [fault] = path_faults({"DATA.PATH_TO_DATA_DIR": str(tmp_path), "OUTPUT_DIR": str(tmp_path / "run")})
-    assert f"nothing can be written in {tmp_path}" in fault
+    assert f"{tmp_path} is not writable" in fault
 
 
 def test_a_data_set_that_makes_itself_needs_no_folder_yet(tmp_path, monkeypatch):
     from slowfast_gta.datasets.build import DATASET_REGISTRY
 
     folders = {"DATA.PATH_TO_DATA_DIR": str(tmp_path / "new"), "OUTPUT_DIR": str(tmp_path)}
-    assert "there is no such folder" in path_faults(folders)[0]
+    assert "which does not exist" in path_faults(folders)[0]
     monkeypatch.setattr(DATASET_REGISTRY.get("Kinetics"), "creates_itself", True)
     check_data_paths(config(folders), ["train"])
     assert "DATA.PATH_TO_DATA_DIR is not set" in path_faults({"OUTPUT_DIR": str(tmp_path)})[0]

@@ -174,13 +174,13 @@ def test_a_folder_of_the_same_name_that_is_another(tmp_path, monkeypatch):
     (tmp_path / "a").mkdir()
     for other in ("b", "never made"):
         found = texts(meet_all(2, tmp_path / "a", rank1={"folder": tmp_path / other}))
-        assert len(set(found)) == 1 and f"OUTPUT_DIR {tmp_path / 'a'} on" in found[0] and "not seen" in found[0]
+        assert len(set(found)) == 1 and f"OUTPUT_DIR {tmp_path / 'a'} on" in found[0] and "not visible" in found[0]
     assert list((tmp_path / "a").iterdir()) == []
 
 
 def test_who_comes_to_an_earlier_meeting_tries_again(tmp_path):
     said = texts(meet_all(2, tmp_path, limit_sec=1.0, rank1={"launch": 1}))
-    assert "not here: process 1." in said[0] and "has not reached process 0" in said[1]
+    assert "missing: process 1." in said[0] and "has not reached process 0" in said[1]
 
 
 def test_strangers_at_the_door_change_nothing(tmp_path):

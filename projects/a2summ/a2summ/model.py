@@ -22,7 +22,7 @@ Head = Literal["anchor_free", "logit"]
 
 @dataclass
 class Scores:
-    """What the network says of one modality. N is T or M; rows of padding are meaningless."""
+    """The outputs of the network for one modality. N is T or M; rows of padding are meaningless."""
 
     logits: Tensor  # (B, N)
     embeddings: Tensor  # (B, N, C), what the intra-sample loss compares

@@ -195,7 +195,7 @@ def wtalc_pack(features: Path, folder: Path, sec_per_snippet: float, subsets: di
     num = len(text["videoname"])
     for name in ("subset", "labels", "labels_all", "segments"):
         if len(arrays[name]) != num:
-            raise DataError(f"{folder / name}.npy has {len(arrays[name])} entries for {counted(num, 'video')}.")
+            raise DataError(f"{folder / name}.npy has length {len(arrays[name])} for {counted(num, 'video')}.")
     annotations = []
     for i, video in enumerate(text["videoname"]):
         names, segments = list(arrays["labels"][i]), list(arrays["segments"][i])

@@ -25,7 +25,7 @@ from .settings import Settings
 
 @dataclass(frozen=True)
 class Localized:
-    """What the last network says of a video: all detections, and what led to them."""
+    """The outputs of the last network for a video: all detections, and what led to them."""
 
     detections: Segments
     answer: Answer
@@ -111,7 +111,7 @@ def build_extractor(cfg: CfgNode, weights: Path, made_by: dict[str, str]) -> Fea
     """
     if "network" not in made_by:
         raise ConfigError(
-            "The run was trained on a pack of features, which does not say what made them: only runs on "
+            "The run was trained on a pack of features, which does not record how they were made: only runs on "
             "features of tools/extract_features.py (ASM_LOC.FORMAT extracted) can localize in new videos."
         )
     fps = made_by.get("fps", "None")

@@ -12,7 +12,7 @@ from .settings import NetworkSettings
 
 
 class Outputs(NamedTuple):
-    """What the network says of B videos of R rows; class K is the background."""
+    """The outputs of the network for B videos of R rows; class K is the background."""
 
     foreground: Tensor  # p_f (B, K + 1): which classes the video shows
     background: Tensor  # p_b (B, K + 1): the same, of its background rows

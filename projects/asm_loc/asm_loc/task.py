@@ -142,7 +142,7 @@ class AsmLocTask(Task):
         return Losses(terms["total"].mean(), {**sums, "accuracy": 100 * float(right.sum())})
 
     def _blank(self, model: nn.Module) -> torch.Tensor:
-        """The sum of what the network says of one row of zeros, all of its parameters taking part."""
+        """The sum of the outputs for one row of zeros, all of its parameters taking part."""
         weight = next(model.parameters())
         rows = torch.zeros(1, 2, weight.shape[1], device=weight.device)
         empty = torch.zeros(1, 1, dtype=torch.long, device=weight.device)

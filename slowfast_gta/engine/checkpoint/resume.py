@@ -66,7 +66,7 @@ def check_changed_keys(cfg: CfgNode, content: Mapping[str, Any]) -> None:
             f"{new}. Choose another OUTPUT_DIR; TRAIN.CHECKPOINT_FILE_PATH can start from those weights."
         )
     if changed:
-        count = "1 key has" if len(changed) == 1 else f"{len(changed)} keys have"
+        count = f"{counted(len(changed), 'key')} {'has' if len(changed) == 1 else 'have'}"
         lines = [f"  {key}: {old!r} -> {new!r}" for key, (old, new) in changed.items()]
         logger.warning("Since the checkpoint was saved, %s changed:\n%s", count, "\n".join(lines))
 

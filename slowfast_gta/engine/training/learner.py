@@ -153,7 +153,7 @@ class Learner:
         outcome.send()
 
     def _common_num_parts(self, shares: Sequence[int]) -> int:
-        """The parts to compute a batch in: where BatchNorm is over all processes, they meet in each part."""
+        """The parts to compute a batch in: where BatchNorm is over all processes, they synchronise in each part."""
         return min(min(self.num_parts, max(share // self.fewest_samples, 1)) for share in shares)
 
     def _backward(self, part: TaskBatch, weight: float) -> tuple[Tensor, Mapping[str, float | Tensor]]:

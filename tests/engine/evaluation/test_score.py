@@ -182,7 +182,7 @@ def test_a_process_sends_one_row_for_each_complete_video(monkeypatch):
         for name, clip in zip(batch.video_id, batch.frames, strict=True):
             views[name].append(clip.flatten().numpy())
     np.testing.assert_array_equal(found.scores, [np.mean(views[name], axis=0) for name in "ab"])
-    assert re.search(r"\b1 of its 2 views\b", found.missing["c"])
+    assert re.search(r"\bviews scored: only 1 of 2\b", found.missing["c"])
 
 
 def batch_of_views(video_ids: list[str], view_ids: list[int]) -> Batch:

@@ -258,8 +258,8 @@ def test_a_truncated_file_is_refused(tmp_path, part):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ([1, 2], "holds a list, not a dictionary"),
-        (torch.zeros(3), "holds a Tensor, not a dictionary"),
+        ([1, 2], "contains a list, not a dictionary"),
+        (torch.zeros(3), "contains a Tensor, not a dictionary"),
         ({"epoch": 3}, "contains no named tensors"),
         ({"encoder.weight": torch.zeros(3)}, "names like 'encoder.weight', which are neither PySlowFast's"),
     ],
