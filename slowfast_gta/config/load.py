@@ -144,7 +144,9 @@ def _unused_rates(steps: list, rates: list, set_at: dict[str, str]) -> list[str]
         return []
     unused = ", ".join(map(str, rates[len(steps) :]))
     where = set_at.get("SOLVER.LRS")
-    return [f"{where}: SOLVER.LRS has {counted(len(rates), 'value')}, SOLVER.STEPS {len(steps)}; not used: {unused}."]
+    return [
+        f"{where}: SOLVER.LRS has {counted(len(rates), 'value')} for {len(steps)} SOLVER.STEPS; not used: {unused}."
+    ]
 
 
 def _unexplained(found: list[Fault], faults: list[Fault]) -> list[Fault]:

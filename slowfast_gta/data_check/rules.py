@@ -105,7 +105,9 @@ def label_findings(dataset: VideoDataset, split: str, records: Sequence[VideoRec
         if empty:
             some = ", ".join(map(str, empty[:5])) + (" ..." if len(empty) > 5 else "")
             yield Finding(
-                "class without videos", split, f"classes{name} without a video: {len(empty)} of {size}: {some}."
+                "class without videos",
+                split,
+                f"{len(empty)} of {counted(size, 'class')}{name} without a video: {some}.",
             )
 
 

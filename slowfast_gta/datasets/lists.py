@@ -116,7 +116,7 @@ def find_list(folder: Path, name: str, one: ListFormat, split: str) -> Path:
         )
     names = " or ".join(name.format(split=WORDS[split][0]) for name in one.names)
     raise DataError(
-        f"{folder} contains no {names}, the list of {split} videos ({name}). DATA.PATH_TO_DATA_DIR must "
+        f"{folder}: no such file: {names}, the list of {split} videos ({name}). DATA.PATH_TO_DATA_DIR must "
         "be the folder that contains it."
     )
 

@@ -233,7 +233,7 @@ class SSv2(_Something):
             ) from None
         if not labels or sorted(labels.values()) != list(range(len(labels))):
             raise DataError(
-                f"{path}: the {counted(len(labels), 'label')} must be the numbers from 0, each exactly once."
+                f"{path}: the {counted(len(labels), 'label')} must be the numbers from 0 on, each exactly once."
             )
         return dict(sorted(labels.items(), key=lambda item: item[1]))
 
@@ -261,7 +261,8 @@ def _with_frames(videos: list[ListedVideo], source: Path) -> list[ListedVideo]:
     missing = [video.name for video in videos if video.name not in frames]
     if len(missing) == len(videos):
         raise DataError(
-            f"{source}: there are no frames of any video of the json list, for example of {', '.join(missing[:1])}."
+            f"{source}: there are no frames of any video of the json list, for example of "
+            f"{', '.join(map(repr, missing[:1]))}."
         )
     if missing:  # they stay in the list: what is not tested must be said
         logger.warning(f"{source}: no frames of {counted(len(missing), 'video')} of the json list: {missing[0]} ...")

@@ -99,7 +99,7 @@ class MetricsWriter:
             return
         self._path.touch()
         if after_step is not None:
-            _take_back(self._path, after_step)
+            _truncate_after(self._path, after_step)
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -176,7 +176,7 @@ def _parse(line: str) -> dict | None:
         return None
 
 
-def _take_back(path: Path, after_step: int) -> None:
+def _truncate_after(path: Path, after_step: int) -> None:
     """Leave the rows of training up to `after_step`, and the tests'."""
     lines = _lines(path)
     rows = map(_parse, lines)

@@ -218,6 +218,7 @@ def _check_frame_rows(plan: WindowPlan, pool: str) -> None:
         )
     if pool == "space" and plan.length != Span(plan.num_frames):
         raise ConfigError(
-            f"--pool space: a row for each frame needs windows of the network's {plan.num_frames} frames, not of "
+            "--pool space: a row for each frame needs windows of the network's "
+            f"{counted(plan.num_frames, 'frame')}, not of "
             f"{plan.length}. Leave --window out; --fps sets how many frames a second."
         )

@@ -58,7 +58,7 @@ def check_labels(dataset: VideoDataset, records: Sequence[VideoRecord]) -> None:
         )
     if unused:
         some = ", ".join(f"{label} ({names[label]})" for label in unused[:_SHOWN]) + " ..." * (len(unused) > _SHOWN)
-        logger.warning(f"Classes without training videos: {len(unused)} of {len(names)}: {some}.")
+        logger.warning(f"Without a training video: {len(unused)} of {counted(len(names), 'class')}: {some}.")
 
 
 def _num_classes(names: Sequence[str] | dict[str, list[str]]) -> int:

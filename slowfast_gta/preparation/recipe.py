@@ -87,7 +87,9 @@ def _settings(videos: Videos, machine: Machine, kind: str) -> tuple[dict, list[s
         batch_size = num_train
         reasons.append(f"Batches of {batch_size}: there are no more videos to train with.")
     epochs = num_epochs(num_train, kind)
-    reasons.append(f"{counted(epochs, 'epoch')} of {counted(num_train, 'video')}: {epochs * num_train:,} clips.")
+    reasons.append(
+        f"{counted(epochs, 'epoch')} of {counted(num_train, 'video')}: {counted(epochs * num_train, 'clip', ',')}."
+    )
     data: dict[str, object] = {
         "PATH_TO_DATA_DIR": str(videos.lists.resolve()),
         "PATH_PREFIX": str(videos.root.resolve()),

@@ -165,9 +165,9 @@ def test_the_participants_that_epic_55_holds_out(tmp_path):
     [
         (
             ["MODEL.NUM_CLASSES", 3],
-            r"is 3, and EPIC has the outputs verb, noun: it must be a list of 2 and",
+            r"is 3, but EPIC has the outputs verb, noun: it must be a list of 2 and",
         ),
-        (["MODEL.NUM_CLASSES", [3, 5]], r"MODEL.NUM_CLASSES is \[3, 5\], and EPIC has \[3, 4\] classes"),
+        (["MODEL.NUM_CLASSES", [3, 5]], r"MODEL.NUM_CLASSES is \[3, 5\], but EPIC has \[3, 4\] classes"),
         (["MODEL.NUM_CLASSES", [3, 4], "MODEL.OUTPUTS", ["noun", "verb"]], r"it must be a list of 2 and MODEL.OUTPUTS"),
         (["MODEL.NUM_CLASSES", [3, 4], "TRAIN.DATASET", "Kinetics"], r"Kinetics has one output: it must be one number"),
     ],

@@ -122,7 +122,7 @@ def test_the_published_csv_finds_its_videos_in_folders_of_any_kind(tmp_path, cap
             'zumba,"abc,0,10,train\nzumba,abd,0,10,train\nzumba,"abe,0,10,train',
             r"train.csv:2: a quote is not closed in this line",
         ),
-        ('"zumba' + ",abc,0,10,train\n" * 9000, r"train.csv:2: this is not a line of csv .*limit"),
+        ('"zumba' + ",abc,0,10,train\n" * 9000, r"train.csv:2: this is not a line of CSV .*limit"),
     ],
 )
 def test_faults_of_the_published_csv(tmp_path, line, sentence):

@@ -23,7 +23,7 @@ from slowfast_gta.pickles import RefusedPickleError, TornPickleError, check_tupl
 
 # Dictionaries in which trainers wrap their state dict, the innermost name first.
 _WRAPPERS = ("model_state", "state_dict", "model")
-_NUM_PICKLES = 5  # at the begin of a file of before torch 1.6: magic number, protocol, system, content, keys
+_NUM_PICKLES = 5  # at the start of a file of before torch 1.6: magic number, protocol, system, content, keys
 
 
 @dataclass(frozen=True)

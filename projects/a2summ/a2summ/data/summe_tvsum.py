@@ -108,7 +108,7 @@ def _read_timeline(group: h5py.Group, num_sampled: int, where: str) -> Timeline:
     lengths = _read(group, "n_frame_per_seg", 1, where).astype(np.int64)
     if len(picks) != num_sampled or (np.diff(picks) <= 0).any() or not (picks[0] >= 0 and picks[-1] < num_frames):
         raise DataError(
-            f"{where}: picks must be {num_sampled} ascending frames below n_frames, {num_frames}; it has "
+            f"{where}: picks must be {counted(num_sampled, 'ascending frame')} below n_frames, {num_frames}; it has "
             f"{len(picks)}, from {picks[:1]} to {picks[-1:]}."
         )
     if change_points.shape != (len(lengths), 2) or not len(lengths) or (lengths < 0).any():

@@ -105,7 +105,7 @@ def draw_memory(rows: list[dict]) -> Image.Image:
     within = [(longest["num_frames"] * (part + 1) / len(parts), 1000 * sec) for part, sec in enumerate(parts)]
     at_once = [(row["num_frames"], 1000 * row["frame_sec"]) for row in rows if row["way"] == "all at once"]
     times = [
-        Curve(f"{names['memory']}, within {longest['num_frames']} frames", within, labels=False),
+        Curve(f"{names['memory']}, within {counted(longest['num_frames'], 'frame')}", within, labels=False),
         Curve(f"{names['all at once']}, the mean of a whole video", at_once),
     ]
     return draw_charts(
