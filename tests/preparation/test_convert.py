@@ -108,7 +108,7 @@ def test_class_folders_of_names_with_spaces(tmp_path):
         (["--format", "xml"], 2, "invalid choice: 'xml'"),
         (["--flag"], 2, "there is no flag --flag"),
         ([str(ROOT / "configs/SSv1/R2D50.yaml")], 2, "takes one config, but --cfg names 2 files"),
-        (["MODEL.NUM_CLASSES", "7"], 2, "MODEL.NUM_CLASSES is 7, and SSv2 has 3 classes"),
+        (["MODEL.NUM_CLASSES", "7"], 2, "MODEL.NUM_CLASSES is 7, but SSv2 has 3 classes"),
         (["DATA.PATH_TO_DATA_DIR", "/nowhere"], 1, "there is no such file"),
     ],
 )

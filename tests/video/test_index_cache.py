@@ -143,7 +143,7 @@ def test_an_index_of_another_file_with_the_same_size_and_date(source, tmp_path):
     try:
         numbers(path, [5])
     except DataError as fault:
-        assert "cut off" in str(fault) or "after" in str(fault)
+        assert "truncated" in str(fault) or "after" in str(fault)
 
 
 def damaged(content: bytes):

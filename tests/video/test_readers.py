@@ -165,8 +165,8 @@ def _damaged(tmp_path: Path, kind: str) -> Path:
         ("pipe", "not a regular file"),
         ("loop", "cannot be reached"),
         ("sound", "this file contains no video"),
-        ("cut", "cut off"),
-        ("header only", "not a video|not one frame"),
+        ("cut", "truncated"),
+        ("header only", "not a video|contains no frames"),
     ],
 )
 def test_what_is_no_video_is_refused(tmp_path, kind, reason):
