@@ -58,11 +58,9 @@ def train_and_test(
     """
     place = place or build_launch_context(cfg)
     load_published_weights(cfg, extra)
-    return (
-        _train_stages(build_stages(cfg, extra), cfg, place, build_task)
-        if cfg.STAGES
-        else _train_one(cfg, place, build_task)
-    )
+    if cfg.STAGES:
+        return _train_stages(build_stages(cfg, extra), cfg, place, build_task)
+    return _train_one(cfg, place, build_task)
 
 
 def load_published_weights(cfg: CfgNode, extra: Extra = None) -> None:

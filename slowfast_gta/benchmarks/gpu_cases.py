@@ -66,14 +66,10 @@ def build_float_learner(cfg: CfgNode, device: torch.device) -> Learner:
     """A learner of clips that are normalised already."""
     side = cfg.DATA.TRAIN_CROP_SIZE
     shape = (cfg.DATA.NUM_FRAMES, side, side)
-    task = Classification(_unchanged, shape, cfg.TRAIN.LABEL_SMOOTHING, 8, 1, "made")  # type: ignore[arg-type]
+    task = Classification(nn.Identity(), shape, cfg.TRAIN.LABEL_SMOOTHING, 8, 1, "made")  # type: ignore[arg-type]
     learner = build_learner(cfg, task, device)
     learner.train_mode()
     return learner
-
-
-def _unchanged(clips: Tensor) -> Tensor:
-    return clips
 
 
 def milliseconds(run: Callable[[], object], device: torch.device, repeats: int = 8, warm_ups: int = 3) -> float:

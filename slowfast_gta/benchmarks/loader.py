@@ -52,9 +52,8 @@ def build_loader_benchmark(cfg: CfgNode, files: Sequence[str] = (), pairs: int =
                 plain = _build_plain(cfg, path, split) if has_plain else None
                 of_files.append(_run_pairs(plain, _build_ours(cfg, path, split), pairs))
         machine = describe_machine(torch.device("cpu"))
-    answer = _summary("test", "s_per_video", rows["test"], 1) | _summary(
-        "train", "s_per_clip", rows["train"], _BATCH_CLIPS
-    )
+    answer = _summary("test", "s_per_video", rows["test"], 1)
+    answer |= _summary("train", "s_per_clip", rows["train"], _BATCH_CLIPS)
     answer["test_clips_per_s"] = num_views / answer["test_s_per_video"]
     answer["train_clips_per_s"] = 1 / answer["train_s_per_clip"]
     of_files = zip(paths, rows["test"], rows["train"], strict=True)

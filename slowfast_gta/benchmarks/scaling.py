@@ -8,7 +8,6 @@ import json
 import os
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import torch
 from fvcore.common.config import CfgNode
 
 from slowfast_gta import distributed
-from slowfast_gta.benchmarks.network import describe_machine, training_step
+from slowfast_gta.benchmarks.network import describe_machine, seconds_of, training_step
 from slowfast_gta.engine.device import device_from_cfg, num_gpus_from_cfg
 from slowfast_gta.models.build import build_model
 from slowfast_gta.processes.parallel import num_cores
@@ -47,7 +46,7 @@ def _load_and_time(cfg: CfgNode, pairs: int, batch_size: int, answer: Path) -> N
     labels = torch.zeros(batch_size, dtype=torch.long, device=device)
     alone = training_step(networks[0], clips, labels)
     together = training_step(distributed.data_parallel(networks[1]), clips, labels)
-    timed = [_pair(alone, together, device) for _ in range(1 + pairs)][1:]  # the first is a warm-up
+    timed = [_pair(alone, together) for _ in range(1 + pairs)][1:]  # the first is a warm-up
     if rank == 0:
         parameters = sum(parameter.numel() for parameter in networks[0].parameters() if parameter.requires_grad)
         found = _summary(timed, distributed.get_world_size(), batch_size)
@@ -55,20 +54,12 @@ def _load_and_time(cfg: CfgNode, pairs: int, batch_size: int, answer: Path) -> N
         answer.write_text(json.dumps(found))
 
 
-def _pair(alone: Callable[[], object], together: Callable[[], object], device: torch.device) -> tuple[float, float]:
+def _pair(alone: Callable[[], object], together: Callable[[], object]) -> tuple[float, float]:
     """Seconds of a step of the first process alone, and of all together."""
     distributed.barrier()
-    seconds_alone = _seconds(alone, device) if distributed.is_main() else 0.0
+    seconds_alone = seconds_of(alone) if distributed.is_main() else 0.0
     distributed.barrier()
-    return seconds_alone, max(distributed.gather(_seconds(together, device)))
-
-
-def _seconds(step: Callable[[], object], device: torch.device) -> float:
-    begin = time.perf_counter()
-    step()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - begin
+    return seconds_alone, max(distributed.gather(seconds_of(together)))
 
 
 def _summary(timed: list[tuple[float, float]], num_processes: int, batch_size: int) -> dict:

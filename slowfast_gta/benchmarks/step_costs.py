@@ -25,14 +25,8 @@ from slowfast_gta.models.layers import gpu_form
 
 # Operations that touch no memory, though torch does not call them views.
 _FREE = {
-    "empty",
-    "empty_like",
-    "empty_strided",
-    "new_empty",
-    "new_empty_strided",
-    "detach",
-    "_unsafe_view",
-    "lift_fresh",
+    *("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"),
+    *("detach", "_unsafe_view", "lift_fresh"),
 }
 
 

@@ -4,9 +4,9 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from slowfast_gta.config.arguments import CommandParser, add_network_arguments, check_output, split_sources
 from slowfast_gta.errors import ConfigError, counted
@@ -49,9 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = CommandParser(
-        "annotate", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("annotate", description=__doc__, epilog=_EXAMPLES)
     add_network_arguments(parser)
     parser.add_argument("--output", type=Path, metavar="FILE", help="output file: .mp4, .mov or .mkv")
     parser.add_argument(
@@ -141,7 +139,6 @@ def _write_all(
     from slowfast_gta.reports.annotation import Panel, with_map
     from slowfast_gta.video.output.writer import VideoWriter, container_of
 
-    names = _names(annotator)
     with ExitStack() as stack:
         sinks: list[Any] = []
         panel = last = None
@@ -150,7 +147,7 @@ def _write_all(
             time_sec = frame.time_sec if frame.time_sec == frame.time_sec else frame.index / (fps or 25)
             if panel is None:
                 done.size = image.shape[:2]
-                panel = Panel(done.size, names, args.topk)
+                panel = Panel(done.size, annotator.network.all_class_names, args.topk)
                 if args.output:
                     args.output.parent.mkdir(parents=True, exist_ok=True)
                     file = stack.enter_context(_finished(whole_file(args.output)))
@@ -173,11 +170,7 @@ def _write_all(
             done.num_frames, done.end_sec = done.num_frames + 1, time_sec
             _copy_sound(done, time_sec)
         if last is not None:
-            best = last.probabilities.argsort()[::-1][:5]
-            done.best = [
-                {"class": names[label], "label": int(label), "probability": round(float(last.probabilities[label]), 6)}
-                for label in best
-            ]
+            done.best = annotator.network.top5(last.probabilities)
 
 
 def _is_taken(sink: Any, image: Any, time_sec: float) -> bool:
@@ -191,27 +184,17 @@ def _is_taken(sink: Any, image: Any, time_sec: float) -> bool:
     return True
 
 
-def _names(annotator: "Annotator") -> list[str]:
-    names = annotator.network.class_names
-    if isinstance(names, dict):
-        return [f"{output}: {name}" for output, of_output in names.items() for name in of_output]
-    return list(names)
-
-
-class _finished:  # noqa: N801 - used as a function
+@contextmanager
+def _finished(opened: AbstractContextManager[IO]) -> Iterator[IO]:
     """A file that takes its name also where Ctrl-C ends the block; not where something else does."""
-
-    def __init__(self, inner: Any):
-        self._inner = inner
-
-    def __enter__(self) -> Any:
-        return self._inner.__enter__()
-
-    def __exit__(self, kind: Any, fault: Any, trace: Any) -> bool | None:
-        if kind is not None and issubclass(kind, KeyboardInterrupt):
-            self._inner.__exit__(None, None, None)
-            return None
-        return self._inner.__exit__(kind, fault, trace)
+    stopped = None
+    with opened as file:
+        try:
+            yield file
+        except KeyboardInterrupt as fault:
+            stopped = fault
+    if stopped is not None:
+        raise stopped
 
 
 def _sound_track(writer: Any, output: Path, sound: "Sound | None") -> "SoundTrack | None":

@@ -42,9 +42,7 @@ _LOADER_CFG = "configs/Kinetics/SLOWFAST_8x8_R50.yaml"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0."""
-    parser = CommandParser(
-        "benchmark", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("benchmark", description=__doc__, epilog=_EXAMPLES)
     parser.add_argument("what", choices=_PAIRS, help="what is measured")
     add_config_arguments(parser, required=False)
     parser.add_argument("--pairs", type=int, metavar="N", help="timed pairs (default: model 10, else 5)")

@@ -1,10 +1,10 @@
 """check_data: what is wrong with a data set: its lists, its videos, its splits; everything, not just the first."""
 
-import argparse
 import json
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_one_config, parse_arguments
@@ -22,9 +22,7 @@ _SHOWN = 3  # findings of a kind; the report has all
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when the data set is clean, 1 when there are faults, 2 for wrong usage or config."""
-    parser = CommandParser(
-        "check_data", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("check_data", description=__doc__, epilog=_EXAMPLES)
     add_config_arguments(parser)
     parser.add_argument(
         "--decode",
@@ -58,13 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise ConfigError(
             f"{output} is a folder, but the report is a file: name it, for example {output / 'check_data.json'}."
         )
-    report = check_data(cfg, output, args.decode, args.workers, timeout_sec, _say, clean_folder=args.write_clean)
+    say = partial(print, file=sys.stderr, flush=True)
+    report = check_data(cfg, output, args.decode, args.workers, timeout_sec, say, clean_folder=args.write_clean)
     print(json.dumps(report, indent=1) if args.json else f"{_text(report)}\nAll findings: {output}")
     return int(not report["clean"])
-
-
-def _say(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)
 
 
 def _text(report: dict) -> str:

@@ -1,6 +1,5 @@
 """check_weights: does a file of weights fit the network of a config, and what would become of each tensor?"""
 
-import argparse
 import json
 from collections.abc import Sequence
 
@@ -20,9 +19,7 @@ docs/weights.md explains which files are read, and what the words of the table m
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when a training could start from the file, 1 when not, 2 for wrong usage or config."""
-    parser = CommandParser(
-        "check_weights", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("check_weights", description=__doc__, epilog=_EXAMPLES)
     parser.add_argument("file", metavar="FILE", help="weights: .pyth, .pth, .pt, .tar, .pkl (caffe2) or .safetensors")
     add_config_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")

@@ -19,14 +19,14 @@ from slowfast_gta.commands.submit import (
 )
 from slowfast_gta.config.arguments import CommandParser, add_trust_argument, as_called
 from slowfast_gta.errors import ConfigError, Interrupted, counted
+from slowfast_gta.experiments.plan import PlannedRun, build_plan, unique_runs
+from slowfast_gta.experiments.table import Table, load_table, seeds_of
 
 if TYPE_CHECKING:
     from slowfast_gta.experiments.comparison import TableResult
     from slowfast_gta.experiments.outcomes import Outcome
-    from slowfast_gta.experiments.plan import PlannedRun
     from slowfast_gta.experiments.rates import RateChoice
     from slowfast_gta.experiments.sweep import Job
-    from slowfast_gta.experiments.table import Table
 
 logger = logging.getLogger("slowfast_gta")
 
@@ -43,9 +43,7 @@ Run the same command again to go on. docs/evidence.md describes tables, and what
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when every run of every table is finished, or was submitted; 1 where one failed or is missing."""
-    parser = CommandParser(
-        "compare", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("compare", description=__doc__, epilog=_EXAMPLES)
     parser.add_argument("tables", nargs="*", metavar="TABLE", help="YAML files, here or among the packaged ones")
     parser.add_argument("--runs", nargs="+", metavar="RUN", help="finished runs instead, by their OUTPUT_DIR")
     parser.add_argument("--metrics", nargs="+", metavar="NAME", help="numbers of results.json, as pairs.choice")
@@ -90,9 +88,7 @@ def _compare_runs(args: argparse.Namespace) -> int:
 
 
 def _compare_tables(args: argparse.Namespace) -> int:
-    from slowfast_gta.experiments.plan import build_plan
     from slowfast_gta.experiments.rates import choose_rates
-    from slowfast_gta.experiments.table import load_table, seeds_of
 
     output = Path(args.output)
     runs_dir = Path(args.runs_dir or output / "runs").resolve()
@@ -120,7 +116,7 @@ def _compare_tables(args: argparse.Namespace) -> int:
             print(
                 "Learning rates are chosen when the runs below are done: then this command submits what follows of it."
             )
-        return sweep.submit()
+        return _submit(args, list(sweep.missing.values()), runs_dir)
     every = []
     for path, table in tables.items():
         results = [_result(table, plans[path], sweep.outcomes, seeds[path], args)]
@@ -147,10 +143,9 @@ class _Sweep:
         self._args, self._runs_dir = args, runs_dir
         self._kept = Path(args.keep) if args.keep else None
 
-    def finish(self, what: str, plans: Iterable[Sequence["PlannedRun"]]) -> None:
+    def finish(self, what: str, plans: Iterable[Sequence[PlannedRun]]) -> None:
         """Run what is not finished of `plans`, unless nothing is to be run here."""
         from slowfast_gta.experiments.outcomes import load_outcome
-        from slowfast_gta.experiments.plan import unique_runs
 
         runs = unique_runs(list(plans))
         for run in runs:
@@ -179,11 +174,8 @@ class _Sweep:
         line = f"{job.run.row}, seed {job.run.seed}, rate {job.run.rate:g}: top-1 {found.results['top1']:.2f} %"
         logger.info("[%d of %d] %s, %.0f s", self._ended, self._total, line, found.seconds)
 
-    def submit(self) -> int:
-        return _submit(self._args, list(self.missing.values()), self._runs_dir)
 
-
-def _run(missing: Sequence["PlannedRun"], runs_dir: Path, num_jobs: int, on_end: Callable[["Job"], None]) -> None:
+def _run(missing: Sequence[PlannedRun], runs_dir: Path, num_jobs: int, on_end: Callable[["Job"], None]) -> None:
     from slowfast_gta.experiments.sweep import prepare_data, run_jobs, threads_of_each, write_jobs
 
     prepare_data(missing)
@@ -199,8 +191,8 @@ def _run(missing: Sequence["PlannedRun"], runs_dir: Path, num_jobs: int, on_end:
 
 
 def _result(
-    table: "Table",
-    plan: Sequence["PlannedRun"],
+    table: Table,
+    plan: Sequence[PlannedRun],
     outcomes: dict[str, "Outcome"],
     seeds: Sequence[int],
     args: argparse.Namespace,
@@ -241,7 +233,7 @@ def _check_names(tables: Sequence[str]) -> None:
         raise ConfigError(f"Two tables are called {twice[0]}, and their results would be written over each other.")
 
 
-def _submit(args: argparse.Namespace, missing: Sequence["PlannedRun"], runs_dir: Path) -> int:
+def _submit(args: argparse.Namespace, missing: Sequence[PlannedRun], runs_dir: Path) -> int:
     from slowfast_gta.experiments.sweep import prepare_data, write_jobs
 
     if args.time is None:

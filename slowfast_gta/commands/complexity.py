@@ -26,9 +26,7 @@ One clip at DATA.TEST_CROP_SIZE. docs/complexity.md explains what is counted, an
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0."""
-    parser = CommandParser(
-        "complexity", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("complexity", description=__doc__, epilog=_EXAMPLES)
     add_config_arguments(parser, required=False)
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     parser.add_argument("--table", choices=["paper"], help="the papers' tables beside ours; --cfg may choose rows")

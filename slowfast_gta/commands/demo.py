@@ -1,6 +1,5 @@
 """demo: make real videos, train R2D and R2D+GTA on them with one recipe, test both, show the difference."""
 
-import argparse
 import json
 import logging
 import time
@@ -31,9 +30,7 @@ right pair    the highest score is the true class's or that of the same action p
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when both networks are trained and tested."""
-    parser = CommandParser(
-        "demo", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("demo", description=__doc__, epilog=_EXAMPLES)
     parser.add_argument(
         "--output", default="runs/demo", metavar="DIR", help="where everything goes (default: %(default)s)"
     )
@@ -97,13 +94,7 @@ def _draw(configs: dict, output: Path) -> dict[str, Path]:
     model = build_model(cfg)
     load_test_weights(cfg, Classification.from_cfg(cfg), model)
     initial = temporal_matrices(build_initial_network(cfg))
-    pictures = {
-        "Global temporal matrices": (output / "global_matrices.png", draw_global_matrices(model, initial)),
-        "Confusion matrices": (
-            output / "confusion.png",
-            draw_confusion([one.OUTPUT_DIR for one in configs.values()], list(configs)),
-        ),
-    }
-    for path, picture in pictures.values():
-        save_picture(path, picture)
-    return {what: path for what, (path, _) in pictures.items()}
+    matrices, confusion = output / "global_matrices.png", output / "confusion.png"
+    save_picture(matrices, draw_global_matrices(model, initial))
+    save_picture(confusion, draw_confusion([one.OUTPUT_DIR for one in configs.values()], list(configs)))
+    return {"Global temporal matrices": matrices, "Confusion matrices": confusion}

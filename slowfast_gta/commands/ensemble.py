@@ -1,15 +1,11 @@
 """ensemble: average the scores of runs that tested the same videos."""
 
-import argparse
 import json
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast_gta.config.arguments import CommandParser
 from slowfast_gta.errors import ConfigError, counted
-
-logger = logging.getLogger("slowfast_gta")
 
 _EXAMPLES = """examples:
   python tools/ensemble.py runs/gta_8f runs/gta_16f --output runs/gta_8f_16f
@@ -21,9 +17,7 @@ docs/views.md has the commands of the paper's ensemble.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when the average was written, 1 when the runs cannot be averaged, 2 for wrong usage."""
-    parser = CommandParser(
-        "ensemble", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("ensemble", description=__doc__, epilog=_EXAMPLES)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a test's scores.npz, or the OUTPUT_DIR it is in")
     parser.add_argument("--weights", nargs="+", type=float, metavar="W", help="one for each run (default: all equal)")
     parser.add_argument("--output", default="ensemble", metavar="DIR", help="where to write (default: %(default)s)")

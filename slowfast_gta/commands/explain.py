@@ -11,6 +11,7 @@ from slowfast_gta.errors import ConfigError
 
 if TYPE_CHECKING:  # PyTorch is imported behind the reading of the command line
     from slowfast_gta.inference.explaining.explain import Explainer, Explanation
+    from slowfast_gta.inference.explaining.shown import Shown
     from slowfast_gta.inference.windows import Window
     from slowfast_gta.reports.explanation import DrawnClip
 
@@ -31,15 +32,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from slowfast_gta.engine.logging import setup_logging
 
     setup_logging()
-    from slowfast_gta.inference.explaining.explain import build_explainer, check_layer
+    from slowfast_gta.inference.explaining.explain import build_explainer, pictures_by_name
     from slowfast_gta.inference.explaining.shown import parse_query
+    from slowfast_gta.inference.network import layer_modules
     from slowfast_gta.inference.run_folder import load_trained
     from slowfast_gta.reports.style import check_matplotlib
 
     check_matplotlib("explain draws pictures")
     cfg, weights = load_trained(args, "explain")
     explainer = build_explainer(cfg, weights, args.window, args.fps, args.initial, args.precision)
-    check_layer(explainer, args.layer)
+    layer_modules(explainer.network.model, args.layer)  # both raise ConfigError where the network has none of that name
     explainer.blocks(args.block)
     labels = [explainer.label(name) for name in args.classes]
     window = explainer.window(args.source, args.at)
@@ -48,15 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     explanation = explainer.explain(window, query, args.block, labels, args.layer)
     clip = _drawn_clip(explainer, explanation, window, args.source)
     args.output.mkdir(parents=True, exist_ok=True)
-    files = _draw(explanation, clip, args)
-    _tell(explainer, explanation, window, files, weights, args)
+    named = dict(pictures_by_name(explanation))
+    files = _draw(named, clip, args)
+    _tell(explainer, explanation, window, named, files, weights, args)
     return 0
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = CommandParser(
-        "explain", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("explain", description=__doc__, epilog=_EXAMPLES)
     add_network_arguments(parser)
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the pictures")
     parser.add_argument(
@@ -118,24 +119,22 @@ def _drawn_clip(explainer: "Explainer", explanation: "Explanation", window: "Win
     from slowfast_gta.reports.explanation import DrawnClip
 
     best = int(explanation.probabilities.argmax())
-    names, share = explainer.all_names(), 100 * explanation.probabilities[best]
+    names, share = explainer.network.all_class_names, 100 * explanation.probabilities[best]
     when = "" if window.end_sec != window.end_sec else f", {window.start_sec:.2f} to {window.end_sec:.2f} s"
     title = f"{Path(video).name}{when}; {explainer.network.name}: {share:.1f} % “{names[best]}”"
     return DrawnClip(window.clips[0], window.frames, window.times, title)
 
 
-def _draw(explanation: "Explanation", clip: "DrawnClip", args: argparse.Namespace) -> dict[str, list[str]]:
+def _draw(named: dict[str, "Shown"], clip: "DrawnClip", args: argparse.Namespace) -> dict[str, list[str]]:
     """{picture: its files}, and maps.npz with the numbers of all."""
     import numpy as np
 
     from slowfast_gta.engine.logging import progress_of
     from slowfast_gta.files import whole_file
-    from slowfast_gta.inference.explaining.explain import pictures_by_name
     from slowfast_gta.reports.explanation import draw_shown, overlay_frames
     from slowfast_gta.reports.style import save_picture
     from slowfast_gta.video.output.writer import save_video
 
-    named = dict(pictures_by_name(explanation))
     files: dict[str, list[str]] = {}
     for name, shown in progress_of(named.items(), "drawing", "picture", total=len(named)):
         path = args.output / f"{name}.{args.format}"
@@ -154,21 +153,13 @@ def _tell(
     explainer: "Explainer",
     explanation: "Explanation",
     window: "Window",
+    named: dict[str, "Shown"],
     files: dict[str, list[str]],
     weights: Path,
     args: argparse.Namespace,
 ) -> None:
-    from slowfast_gta.inference.explaining.explain import pictures_by_name
-
-    named = dict(pictures_by_name(explanation))
-    names = explainer.all_names()
-    answers = {
-        way: [
-            {"class": names[label], "label": int(label), "probability": round(float(values[label]), 6)}
-            for label in values.argsort()[::-1][:5]
-        ]
-        for way, values in (("top5", explanation.probabilities), ("top5_backwards", explanation.backwards))
-    }
+    top5 = explainer.network.top5
+    answers = {"top5": top5(explanation.probabilities), "top5_backwards": top5(explanation.backwards)}
     if args.json:
         pictures = [
             {

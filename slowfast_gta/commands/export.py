@@ -43,9 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = CommandParser(
-        "export", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("export", description=__doc__, epilog=_EXAMPLES)
     add_network_arguments(parser)
     parser.add_argument(
         "--format", choices=("onnx", "torch"), required=True, help="onnx: opset 20; torch: torch.export"

@@ -65,9 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when every video of the share has its features, 1 when one could not be read."""
-    parser = CommandParser(
-        "extract_features", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("extract_features", description=__doc__, epilog=_EXAMPLES)
     add_network_arguments(parser)
     add_arguments(parser)
     args = parser.parse_args(arguments)
@@ -83,14 +81,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from slowfast_gta.engine.logging import setup_logging
 
     setup_logging()
+    from slowfast_gta.distributed import find_launch_context
     from slowfast_gta.inference.extraction import build_feature_folder, extract_folder
     from slowfast_gta.inference.features import PRESETS, build_feature_extractor
-    from slowfast_gta.inference.run_folder import choose_gpu, load_trained, place_of_process
+    from slowfast_gta.inference.run_folder import choose_gpu, load_trained
     from slowfast_gta.inference.videos import named_videos
 
     cfg, weights = load_trained(args, "extract_features")
-    rank, world_size, local_rank = place_of_process(os.environ)
-    choose_gpu(local_rank)
+    place = find_launch_context(os.environ)  # as torchrun or srun say
+    choose_gpu(place.local_rank)
     chosen = PRESETS.get(args.preset, {}) | {
         name: value for name in ("window", "stride", "fps", "tail") if (value := getattr(args, name)) is not None
     }
@@ -108,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         precision=args.precision,
         **chosen,
     )
-    shard = (args.shard_id * world_size + rank, args.num_shards * world_size)
+    shard = (args.shard_id * place.world_size + place.rank, args.num_shards * place.world_size)
     outcome = extract_folder(extractor, videos, folder, shard)
     _tell(outcome, args, weights, shard, extractor.network.rounding)
     return int(bool(outcome.failed))

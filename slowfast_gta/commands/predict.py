@@ -56,9 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = CommandParser(
-        "predict", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("predict", description=__doc__, epilog=_EXAMPLES)
     add_network_arguments(parser)
     parser.add_argument("--topk", type=int, metavar="K", help=f"how many classes (default: {_TOPK})")
     parser.add_argument("--windows", action="store_true", help="an answer for each window along the video")
@@ -162,12 +160,10 @@ def _output(path: Path | None) -> Iterator[IO[str]]:
 
 def _write_text(rows: Iterator[dict], out: IO[str], key: str) -> int:
     failed, last = 0, None
-    for row in rows:
+    for row in _without_counts(rows):
         if "error" in row:
             failed = 1
             print(f"error: {row['error']}", file=sys.stderr)
-        elif "num_windows" in row:
-            _tell_counts(row)
         elif "start_sec" in row:
             if row["video"] != last:
                 print(row["video"], file=out)
@@ -206,10 +202,7 @@ def _write_json(rows: Iterator[dict], out: IO[str], key: str) -> int:
 def _write_jsonl(rows: Iterator[dict], out: IO[str], key: str) -> int:
     """A line of JSON for each video or window; of a video that cannot be read, {"video", "error"}."""
     failed = 0
-    for row in rows:
-        if "num_windows" in row:
-            _tell_counts(row)
-            continue
+    for row in _without_counts(rows):
         failed |= int("error" in row)
         line = {key if name == "top" else name: value for name, value in row.items()}
         print(json.dumps(line, ensure_ascii=False), file=out, flush=True)
@@ -220,10 +213,7 @@ def _write_csv(rows: Iterator[dict], out: IO[str], key: str) -> int:
     """A line for each class of each video or window; of a video that cannot be read, one with the error."""
     writer, failed = csv.DictWriter(out, _COLUMNS, restval="", lineterminator="\n"), 0
     writer.writeheader()
-    for row in rows:
-        if "num_windows" in row:
-            _tell_counts(row)
-            continue
+    for row in _without_counts(rows):
         failed |= int("error" in row)
         top = row.pop("top", [{}])
         for rank, one in enumerate(top, start=1):
@@ -234,13 +224,17 @@ def _write_csv(rows: Iterator[dict], out: IO[str], key: str) -> int:
     return failed
 
 
-def _tell_counts(row: dict) -> None:
-    """Nothing is dropped silently."""
-    if row["note"]:
-        print(f"note: {row['note']}", file=sys.stderr)
-    if row["counts"]:
-        counts = ", ".join(f"{name} {count}" for name, count in row["counts"].items())
-        print(f"{row['video']}: {counted(row['num_windows'], 'window')}; {counts}", file=sys.stderr)
+def _without_counts(rows: Iterator[dict]) -> Iterator[dict]:
+    """The counts of each video are said on stderr: nothing is dropped silently."""
+    for row in rows:
+        if "num_windows" not in row:
+            yield row
+            continue
+        if row["note"]:
+            print(f"note: {row['note']}", file=sys.stderr)
+        if row["counts"]:
+            counts = ", ".join(f"{name} {count}" for name, count in row["counts"].items())
+            print(f"{row['video']}: {counted(row['num_windows'], 'window')}; {counts}", file=sys.stderr)
 
 
 _WRITERS = {"text": _write_text, "json": _write_json, "jsonl": _write_jsonl, "csv": _write_csv}

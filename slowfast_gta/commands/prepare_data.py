@@ -26,9 +26,7 @@ beginning.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when everything was made, 1 when some was not, 2 for wrong usage, 130 when interrupted."""
-    parser = CommandParser(
-        "prepare_data", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("prepare_data", description=__doc__, epilog=_EXAMPLES)
     commands = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     for add in (_add_from_folders, _add_resize, _add_extract_frames, _add_lists, _add_made_up):
         add(commands)

@@ -1,13 +1,12 @@
 """report: one self-contained HTML page of one or several runs."""
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast_gta.config.arguments import CommandParser
-from slowfast_gta.errors import counted
+from slowfast_gta.errors import ConfigError, counted
 
 _EXAMPLES = """examples:
   python tools/report.py runs/demo/R2D_GTA --output report.html
@@ -20,15 +19,11 @@ run is imported. TEST.REPORT writes the page of a run after each test. docs/repo
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when the page is written."""
-    parser = CommandParser(
-        "report", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("report", description=__doc__, epilog=_EXAMPLES)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of runs")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="the page, for example report.html")
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     args = parser.parse_args(arguments)
-    from slowfast_gta.errors import ConfigError
-
     if args.output.is_dir():
         raise ConfigError(
             f"--output is {args.output}, which is a folder. Name a file, for example {args.output / 'report.html'}."
@@ -41,11 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return 0
-    runs = counted(found["num_runs"], "run")
     print(
-        f"{args.output}: {runs}, {found['num_clips']} of {counted(found['num_wrong'], 'wrong prediction')} with "
-        "a clip, "
-        f"{found['bytes'] / 1e6:.1f} MB."
+        f"{args.output}: {counted(found['num_runs'], 'run')}, {found['num_clips']} of "
+        f"{counted(found['num_wrong'], 'wrong prediction')} with a clip, {found['bytes'] / 1e6:.1f} MB."
     )
     for note in found["notes"]:
         print(note, file=sys.stderr)

@@ -1,6 +1,5 @@
 """run_net: train and test what one or several configs describe."""
 
-import argparse
 import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -37,9 +36,7 @@ def main(
 
     A project's command calls it with its own config section, its Task, and what --help says.
     """
-    parser = CommandParser(
-        description=description, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser(description=description, epilog=examples)
     add_config_arguments(parser)
     parser.add_argument(
         "--init_method",

@@ -77,9 +77,7 @@ class Training:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when the job is in the queue."""
-    parser = CommandParser(
-        "submit", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("submit", description=__doc__, epilog=_EXAMPLES)
     add_config_arguments(parser)
     add_slurm_arguments(parser, time_required=True)
     parser.add_argument("--log-dir", type=Path, help="submitit's files (default: OUTPUT_DIR/slurm of the first config)")

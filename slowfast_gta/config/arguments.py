@@ -30,9 +30,11 @@ Several files run one after the other, each with the same KEY VALUE pairs. docs/
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser whose help names the commands as they were called here."""
+    """A parser whose help names the commands as they were called here; with an epilog, its lines stay as they are."""
 
     def format_help(self) -> str:
+        if self.epilog:
+            self.formatter_class = argparse.RawDescriptionHelpFormatter
         return as_called(super().format_help())
 
 

@@ -1,7 +1,7 @@
 """Finished runs of any origin as rows: those whose configs differ only in the seed are one row."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast_gta.errors import RunError
@@ -19,7 +19,8 @@ def group_runs(folders: Sequence[Path]) -> dict[str, dict[int, Outcome]]:
     groups: dict[tuple, dict[int, tuple[Path, Outcome]]] = {}
     for folder in folders:
         found = load_finished(folder)
-        group = groups.setdefault(_same_but_for_seed(found.keys), {})
+        but_for_seed = tuple(sorted((key, value) for key, value in found.keys.items() if key not in _OF_A_RUN))
+        group = groups.setdefault(but_for_seed, {})
         if found.seed in group:
             raise RunError(f"{group[found.seed][0]} and {folder} are one config with one seed. Name one of the two.")
         group[found.seed] = (folder, found)
@@ -28,10 +29,6 @@ def group_runs(folders: Sequence[Path]) -> dict[str, dict[int, Outcome]]:
         name: {seed: outcome for seed, (_, outcome) in group.items()}
         for name, group in zip(names, groups.values(), strict=True)
     }
-
-
-def _same_but_for_seed(keys: Mapping[str, str]) -> tuple:
-    return tuple(sorted((key, value) for key, value in keys.items() if key not in _OF_A_RUN))
 
 
 def _names(groups: Sequence[Sequence[Path]]) -> list[str]:

@@ -123,7 +123,6 @@ def build_annotator(
     stride: str | None = None,
     fps: float | None = None,
     overlay: str = "none",
-    precision: str = "float32",
 ) -> Annotator:
     """window, stride, fps: as in `predict --windows`; a config that samples whole videos is asked about 2 seconds, and
     the stride is a quarter of the window. Raises ConfigError, WeightsError."""
@@ -134,7 +133,7 @@ def build_annotator(
     quarter = plan.length.value / _STRIDES_A_WINDOW
     step = plan.stride or Span(quarter if plan.length.in_seconds else max(1, round(quarter)), plan.length.in_seconds)
     plan = WindowPlan(plan.num_frames, plan.length, step, plan.fps, plan.spread)
-    network = build_eval_network(cfg, weights, batch_size=1, precision=precision)
+    network = build_eval_network(cfg, weights, batch_size=1, precision="float32")
     return Annotator(
         network,
         plan,

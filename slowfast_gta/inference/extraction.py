@@ -11,6 +11,7 @@ import contextlib
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,9 @@ from slowfast_gta.inference.features import FeatureExtractor, VideoFeatures
 from slowfast_gta.inference.videos import NamedVideo
 
 MANIFEST, FAILED, SETTINGS, RECORDS = "manifest.jsonl", "failed.jsonl", "settings.json", "records"
+LOCK = (
+    ".lock"  # one process at a time; where a file system has no locks, each for itself, and the last one's file stays
+)
 # What a reader of the folder wants to see of every video, to know that they belong together.
 _IN_EVERY_RECORD = ("network", "weights", "layer", "pool", "fps", "window", "stride", "classes")
 
@@ -42,7 +46,7 @@ class Outcome:
     video_sec: float = 0.0
     wall_sec: float = 0.0
     failed: dict[str, str] = field(default_factory=dict)  # name -> why
-    counts: dict[str, int] = field(default_factory=dict)  # frames repeated, filled up, left out, ... of this call
+    counts: Counter[str] = field(default_factory=Counter)  # frames repeated, filled up, left out, ... of this call
 
     def per_hour(self) -> dict[str, float]:
         """Videos, windows and hours of video that were done, for each hour of the clock."""
@@ -93,7 +97,7 @@ class FeatureFolder:
             "num_rows": len(features.rows),
             "shape": list(features.rows.shape),
             "num_windows": features.num_windows,
-            "duration_sec": _number(features.duration_sec),
+            "duration_sec": None if np.isnan(features.duration_sec) else features.duration_sec,
             "video_fps": features.fps,
             "counts": features.counts,
             **{key: settings[key] for key in _IN_EVERY_RECORD},
@@ -114,7 +118,7 @@ class FeatureFolder:
     def check_settings(self, settings: dict) -> None:
         """Write settings.json, or raise ConfigError where the folder was filled with other ones."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._locked():
+        with file_lock(self.folder / LOCK):
             path = self.folder / SETTINGS
             there = _read_json(path)
             if there is None:
@@ -130,24 +134,17 @@ class FeatureFolder:
 
     def write_manifest(self) -> None:
         """manifest.jsonl and failed.jsonl from all records that there are, whoever wrote them."""
-        with self._locked():
+        with file_lock(self.folder / LOCK):
             remove_leftovers(self.folder)
             records = [_read_json(path) for path in (self.folder / RECORDS).rglob("*.json")]
             records = sorted((one for one in records if one), key=lambda record: record["video"])
-            for name, chosen in ((MANIFEST, [r for r in records if "error" not in r]), (FAILED, _failed(records))):
+            for name, failed in ((MANIFEST, False), (FAILED, True)):
+                chosen = [record for record in records if ("error" in record) == failed]
                 lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in chosen)
                 if lines or name == MANIFEST:
                     write_whole(self.folder / name, lines)
                 else:
                     (self.folder / name).unlink(missing_ok=True)
-
-    def _locked(self) -> contextlib.AbstractContextManager:
-        """One process at a time; where a file system has no locks, each for itself, and the last one's file stays."""
-        return file_lock(self.folder / ".lock")
-
-
-def _failed(records: list[dict]) -> list[dict]:
-    return [record for record in records if "error" in record]
 
 
 def build_feature_folder(output: Path, file_format: str, dtype: str) -> FeatureFolder:
@@ -200,8 +197,7 @@ def _count(outcome: Outcome, found: VideoFeatures) -> None:
     outcome.num_done += 1
     outcome.num_windows += found.num_windows
     outcome.video_sec += float(np.nan_to_num(found.duration_sec))
-    for name, count in found.counts.items():
-        outcome.counts[name] = outcome.counts.get(name, 0) + count
+    outcome.counts.update(found.counts)
 
 
 def settings_of(extractor: FeatureExtractor, folder: FeatureFolder) -> dict[str, object]:
@@ -253,7 +249,3 @@ def _size(path: str) -> int | None:
         return source.stat().st_size if source.is_file() else None
     except (OSError, ValueError):
         return None
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else value

@@ -23,15 +23,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast_gta.errors import ConfigError, DataError, counted
 from slowfast_gta.inference.batches import answer_all, read_ahead
-from slowfast_gta.inference.network import (
-    FEATURES,
-    HEAD,
-    POOLS,
-    EvalNetwork,
-    Wanted,
-    build_eval_network,
-    layer_modules,
-)
+from slowfast_gta.inference.network import FEATURES, HEAD, POOLS, EvalNetwork, Wanted, build_eval_network, layer_modules
 from slowfast_gta.inference.reading import Ending, WindowReader
 from slowfast_gta.inference.windows import Span, Window, WindowPlan, plan_windows
 from slowfast_gta.loading.loader import build_frame_pattern
@@ -63,10 +55,6 @@ class Crops:
 
     transform: TestTransform
     mirror: bool = False
-
-    @property
-    def num_views(self) -> int:
-        return self.transform.num_crops * (1 + self.mirror)
 
     def __call__(self, frames: np.ndarray) -> list[np.ndarray]:
         """uint8 (T, H, W, 3) -> V of (T, S, S, 3)."""

@@ -67,9 +67,17 @@ class EvalNetwork:
     rounding: Rounding | None = None  # of a lower precision than float32: what it changes
 
     @property
-    def num_classes(self) -> int:
+    def all_class_names(self) -> list[str]:
+        """(K,); of several outputs, "verb: open" and so on, side by side."""
         names = self.class_names
-        return sum(map(len, names.values())) if isinstance(names, dict) else len(names)
+        if isinstance(names, dict):
+            return [f"{output}: {name}" for output, of_output in names.items() for name in of_output]
+        return list(names)
+
+    def top5(self, probabilities: np.ndarray) -> list[dict]:
+        """(K,) -> [{"class", "label", "probability"}], the most likely first, of all outputs' classes."""
+        names, best = self.all_class_names, probabilities.argsort()[::-1][:5]
+        return [{"class": names[k], "label": int(k), "probability": round(float(probabilities[k]), 6)} for k in best]
 
     @torch.inference_mode()
     def __call__(self, clips: np.ndarray, wanted: Wanted) -> dict[str, np.ndarray]:

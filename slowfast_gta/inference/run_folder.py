@@ -2,7 +2,7 @@
 
 import argparse
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -10,7 +10,6 @@ from fvcore.common.config import CfgNode
 
 from slowfast_gta.config.arguments import load_one_config
 from slowfast_gta.config.trust import RUN_CONFIG
-from slowfast_gta.distributed import find_launch_context
 from slowfast_gta.engine.checkpoint.checkpoint import checkpoint_dir, list_checkpoints
 from slowfast_gta.errors import ConfigError, WeightsError
 from slowfast_gta.models.weights.download import local_weights
@@ -56,12 +55,6 @@ def find_weights(weights: str | Path | None, files: Sequence[str], output_dir: s
     raise WeightsError(
         f"There is no checkpoint in {checkpoint_dir((*folders, Path(output_dir))[0])}. Name a file with --weights."
     )
-
-
-def place_of_process(environment: Mapping[str, str]) -> tuple[int, int, int]:
-    """(rank, number of processes, rank on this machine) as torchrun or srun say; (0, 1, 0) without them."""
-    place = find_launch_context(environment)
-    return place.rank, place.world_size, place.local_rank
 
 
 def choose_gpu(local_rank: int) -> None:

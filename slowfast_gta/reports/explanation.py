@@ -7,7 +7,8 @@ Legend: K rows of maps, T steps, H W space, S crop size, C channels.
 """
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -182,8 +183,7 @@ def _draw_matrices(content: Content, clip: DrawnClip) -> Figure:
     labels = [str(step) for step in range(steps)]
     inches = 4.2 if count == 1 else 1.05 * side
     lines = _caption(content, clip, inches + 2.4)
-    with new_figure(inches + 2.4, inches + 0.9 + 0.17 * len(lines), lines) as figure:
-        _set_caption(figure, lines)
+    with _captioned(inches + 2.4, inches + 0.9 + 0.17 * len(lines), lines) as figure:
         grid = figure.subplots(-(-count // side), side, squeeze=False)
         largest = scale_of(content) if count == 1 else float(np.abs(content.values).max()) or 1.0
         for number, axes in enumerate(grid.ravel()):
@@ -209,8 +209,7 @@ def _draw_channels(content: Content, clip: DrawnClip) -> Figure:
     lines = _caption(content, clip, 7.5)
     lines[-1] += f" {len(order)} of {len(values)} channels, those that vary most over the frames."
     steps = [str(step) for step in range(values.shape[1])]
-    with new_figure(7.5, 7.5, lines) as figure:
-        _set_caption(figure, lines)
+    with _captioned(7.5, 7.5, lines) as figure:
         top, bottom = figure.subplots(2, 1, height_ratios=[1, 3.4])
         top.plot(range(len(steps)), values.mean(0), color=LINES[0], marker="o", markersize=3)
         top.set(ylabel="mean over all\nchannels", xticks=range(len(steps)), xlim=(-0.5, len(steps) - 0.5))
@@ -234,7 +233,7 @@ def drawn_steps(num_steps: int, most: int = MOST_STEPS) -> list[int]:
 
 def _figure(
     content: Content, clip: DrawnClip, columns: int, rows: float, steps: Sequence[int], bar: bool = True
-) -> Any:
+) -> AbstractContextManager[Figure]:
     width = max(_FRAME_INCHES * columns + 0.6 + 0.9 * bar, 5.5)
     lines = _caption(content, clip, width)
     if len(steps) < content.values.shape[1]:
@@ -242,16 +241,11 @@ def _figure(
     return _captioned(width, (_FRAME_INCHES + 0.12) * rows + 0.5 + 0.17 * len(lines), lines)
 
 
-def _captioned(width: float, height: float, lines: list[str]) -> Any:
-    from contextlib import contextmanager
-
-    @contextmanager
-    def made() -> Any:
-        with new_figure(width, height, lines) as figure:
-            _set_caption(figure, lines)
-            yield figure
-
-    return made()
+@contextmanager
+def _captioned(width: float, height: float, lines: list[str]) -> Iterator[Figure]:
+    with new_figure(width, height, lines) as figure:
+        figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=8.5, color=MUTED)
+        yield figure
 
 
 def _caption(content: Content, clip: DrawnClip, width: float) -> list[str]:
@@ -261,10 +255,6 @@ def _caption(content: Content, clip: DrawnClip, width: float) -> list[str]:
     if content.query is not None:
         first += f"; point {content.query[0]},{content.query[1]}, frame {content.query[2]}"
     return [*textwrap.wrap(f"{first}.", letters), *textwrap.wrap(clip.title, letters)]
-
-
-def _set_caption(figure: Figure, lines: list[str]) -> None:
-    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=8.5, color=MUTED)
 
 
 def _grey(image: np.ndarray) -> np.ndarray:

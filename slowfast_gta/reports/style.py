@@ -23,19 +23,13 @@ SEQUENTIAL, DIVERGING, OVERLAY = "Blues", "RdBu_r", "viridis"  # told apart with
 LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's
 DASHES = ("-", "--", "-.", ":")
 INK, MUTED = "#222222", "#666666"
-FORMATS = ("png", "svg")
 _DPI = 130
 _SIZE = 9.0
 _BASE_FONT = "DejaVu Sans"  # comes with matplotlib: Latin, Greek, Cyrillic and more
 # Asked first for what it lacks; any other installed font that has the letter comes behind them.
-_PREFERRED = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei")
-_PREFERRED += (
-    "Droid Sans Fallback",
-    "PingFang SC",
-    "Hiragino Sans",
-    "Microsoft YaHei",
-    "Noto Sans",
-    "Arial Unicode MS",
+_PREFERRED = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei"),
+    *("Droid Sans Fallback", "PingFang SC", "Hiragino Sans", "Microsoft YaHei", "Noto Sans", "Arial Unicode MS"),
 )
 
 Figure = Any
@@ -227,17 +221,3 @@ def picture_bytes(figure: Figure, file_format: str = "png") -> bytes:
 def save_picture(path: str | Path, figure: Figure) -> None:
     """Write a figure as .png or .svg, as `path` says, whole or not at all. Raises OSError where it cannot."""
     write_whole(path, picture_bytes(figure, Path(path).suffix.removeprefix(".")))
-
-
-def pixels_of(figure: Figure) -> np.ndarray:
-    """uint8 (H, W, 3), RGB: what a PNG of it shows."""
-    return read_rgb(picture_bytes(figure))
-
-
-def read_rgb(content: bytes) -> np.ndarray:
-    """uint8 (H, W, 3) of the bytes of a PNG."""
-    import cv2
-
-    picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    assert picture is not None, "it was just encoded"
-    return picture[:, :, ::-1]

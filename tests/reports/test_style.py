@@ -3,6 +3,7 @@
 import builtins
 import logging
 
+import cv2
 import numpy as np
 import pytest
 
@@ -13,7 +14,6 @@ from slowfast_gta.reports.style import (
     has_matplotlib,
     new_figure,
     picture_bytes,
-    pixels_of,
     save_picture,
 )
 
@@ -34,7 +34,7 @@ def no_matplotlib(monkeypatch):
 def text_picture(text: str) -> np.ndarray:
     with new_figure(3, 1, [text]) as figure:
         figure.text(0.05, 0.4, text)
-    return pixels_of(figure)
+    return cv2.imdecode(np.frombuffer(picture_bytes(figure), np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
 
 
 def test_names_that_are_not_ascii_are_drawn(caplog):

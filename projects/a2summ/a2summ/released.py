@@ -73,7 +73,6 @@ def model_of(state: dict[str, Tensor], where: str) -> A2Summ:
     layers, own = _split_layers(state, where)
     renamed = {_renamed(name, own, where): value for name, value in own.items()}
     try:
-        segments = renamed.get("segments")
         tables = ("position_video", "position_text", "segments", "type_video", "type_text", "cls_video", "cls_text")
         for name in tables:
             if name in renamed:

@@ -1,12 +1,11 @@
 """run: train and test A2Summ as a config says, on one split or on all of them, with mean and spread."""
 
-import argparse
 import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from slowfast_gta.config.arguments import add_config_arguments, load_configs, parse_arguments
+from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_configs, parse_arguments
 from slowfast_gta.errors import ConfigError, counted
 
 logger = logging.getLogger("slowfast_gta")
@@ -22,9 +21,7 @@ Run the same command again to resume from the newest checkpoint of each split.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when every split was trained and tested."""
-    parser = argparse.ArgumentParser(
-        "run", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("run", description=__doc__, epilog=_EXAMPLES)
     add_config_arguments(parser)
     args = parse_arguments(parser, arguments)
 
@@ -47,12 +44,10 @@ def run_splits(cfg) -> dict:
 
     place = build_launch_context(cfg)
     if cfg.A2SUMM.SPLIT != "all" or cfg.A2SUMM.DATASET in ARTICLE_SETS:
-        folders = [train_and_test(_of_split(cfg, cfg.A2SUMM.SPLIT), place, A2SummTask.from_cfg, extension())]
+        configs = [_of_split(cfg, cfg.A2SUMM.SPLIT)]
     else:
-        folders = [
-            train_and_test(_of_split(cfg, split, f"split_{split}"), place, A2SummTask.from_cfg, extension())
-            for split in range(num_splits(cfg))
-        ]
+        configs = [_of_split(cfg, split, f"split_{split}") for split in range(num_splits(cfg))]
+    folders = [train_and_test(one, place, A2SummTask.from_cfg, extension()) for one in configs]
     if not (cfg.TEST.ENABLE and place.is_main):
         return {}
     results = [json.loads((folder / "results.json").read_text(encoding="utf-8")) for folder in folders]

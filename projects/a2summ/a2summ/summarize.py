@@ -1,6 +1,5 @@
 """summarize: any video, with or without its transcript, to a shorter one and its key sentences."""
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from slowfast_gta.config.arguments import check_output
+from slowfast_gta.config.arguments import CommandParser, check_output
 from slowfast_gta.errors import ConfigError, RunError, counted
 
 if TYPE_CHECKING:
@@ -46,9 +45,7 @@ class Request:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when the summary has been written."""
-    parser = argparse.ArgumentParser(
-        "summarize", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("summarize", description=__doc__, epilog=_EXAMPLES)
     parser.add_argument("video", type=Path, metavar="VIDEO")
     parser.add_argument("--transcript", type=Path, metavar="FILE", help=".srt, .vtt, .ass, or .txt without times")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="created if it does not exist")
@@ -111,7 +108,7 @@ def summarize(request: Request, parts: Parts | None = None) -> dict:
 def choose(request: Request, parts: Parts | None = None) -> Choice:
     """Choose, and write nothing. `parts`: those of `build_parts`, if they are not given. Raises UserError."""
     from a2summ import plan as planning
-    from a2summ.frames import read_times
+    from a2summ.frames import RATE, read_times
     from a2summ.transcript.read import Transcript, read_transcript
     from a2summ.transcript.sentences import spans_of
 
@@ -133,7 +130,11 @@ def choose(request: Request, parts: Parts | None = None) -> Choice:
     plan = planning.plan_summary(frame_scores, indices, shots, times, budget_sec)
     result = {
         "video": str(request.video),
-        **_facts_of(times, indices),
+        "duration_sec": round(times.duration_sec, 3),
+        "num_frames": len(times.times_sec),
+        "frames_have_times": times.timed,
+        "num_sampled": len(indices),
+        "rate": RATE,
         "summarizer": summarizer.name,
         "frame_features": {"name": network.name, "digest": network.digest, "dim": network.dim},
         "text_encoder": None if encoder is None else {"name": encoder.name, "digest": encoder.digest},
@@ -160,18 +161,6 @@ def choose(request: Request, parts: Parts | None = None) -> Choice:
         "sentences": [vars(sentence) for sentence in transcript.sentences],
     }
     return Choice(result, plan, times, indices, frame_scores, transcript.sentences)
-
-
-def _facts_of(times: "VideoTimes", indices: np.ndarray) -> dict:
-    from a2summ.frames import RATE
-
-    return {
-        "duration_sec": round(times.duration_sec, 3),
-        "num_frames": len(times.times_sec),
-        "frames_have_times": times.timed,
-        "num_sampled": len(indices),
-        "rate": RATE,
-    }
 
 
 _FILES = ("summary.mp4", "timeline.png", "index.html", "summary.json")

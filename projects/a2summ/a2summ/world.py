@@ -16,6 +16,7 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -152,8 +153,6 @@ def run_seed(
     others = dict(zip(names, [*names[1:], names[0]], strict=True))
 
     def with_other_text(name: str) -> dict:
-        from dataclasses import replace
-
         return choose(replace(requests[name], transcript=requests[others[name]].transcript), trained).result
 
     ways: dict[str, Callable[[str], dict]] = {

@@ -17,7 +17,7 @@ from slowfast_gta.models.weights.read import load_torch_file
 from .config import EXTENSION, settings_from_cfg
 from .features import SHARED_KEYS, Features, timed_features
 from .network import ASMLoc
-from .refinement import Answer, ask, segments_of
+from .refinement import Answer, ask, propose, segments_of
 from .released import load_weights_into
 from .segments import Segments
 from .settings import Settings
@@ -48,8 +48,7 @@ class Chain:
             raise DataError(f"The features have {features.rows.shape[1]} channels, but the run was trained on {dim}.")
         proposals = None
         for network in self.networks[:-1]:
-            answer = ask(network, features, proposals, self.settings)
-            proposals = segments_of(answer, features, self.settings, self.settings.proposals.training_sweeps)
+            proposals = propose(network, features, proposals, self.settings)
         answer = ask(self.networks[-1], features, proposals, self.settings)
         found = segments_of(answer, features, self.settings, self.settings.proposals.detection_sweeps)
         return Localized(found, answer, proposals)

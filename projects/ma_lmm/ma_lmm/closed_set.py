@@ -19,25 +19,19 @@ def log_likelihoods(
     prompts: list[str],
     names: list[str],
     chunk: int = 32,
-    per_token: bool = False,
 ) -> Tensor:
-    """(B, K): the log probability of each class name, with its EOS, as the answer; `chunk` of them at a time.
-
-    per_token: divided by the number of tokens, so that long names are not at a disadvantage.
-    """
+    """(B, K): the log probability of each class name, with its EOS, as the answer; `chunk` of them at a time."""
     rows = []
     for tokens, prompt in zip(visual_tokens.split(1), prompts, strict=True):
         scores = [
-            _of_answers(model, builder, tokens, prompt, names[start : start + chunk], per_token)
+            _of_answers(model, builder, tokens, prompt, names[start : start + chunk])
             for start in range(0, len(names), chunk)
         ]
         rows.append(torch.cat(scores))
     return torch.stack(rows)
 
 
-def _of_answers(
-    model: VideoModel, builder: PromptBuilder, tokens: Tensor, prompt: str, names: list[str], per_token: bool
-) -> Tensor:
+def _of_answers(model: VideoModel, builder: PromptBuilder, tokens: Tensor, prompt: str, names: list[str]) -> Tensor:
     inputs = builder.with_answers([prompt] * len(names), names, tokens.shape[1]).to(tokens.device)
     embeds = model.put_into_prompt(tokens.expand(len(names), -1, -1), inputs.input_ids)
     arguments = {"inputs_embeds": embeds, "attention_mask": inputs.attention_mask}
@@ -47,5 +41,4 @@ def _of_answers(
     else:
         logits = model.language_model(**arguments, labels=labels).logits
     losses = cross_entropy(logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
-    totals = -losses.sum(dim=1)
-    return totals / (labels != IGNORED).sum(dim=1) if per_token else totals
+    return -losses.sum(dim=1)

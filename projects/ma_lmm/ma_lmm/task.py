@@ -197,12 +197,8 @@ class MaLmmTask(Task):
         texts = [sample.prompt for sample in batch.samples]
         num_tokens = self.rule.num_visual_tokens(model.query_tokens.shape[1], pixels.shape[1])
         prompts = builder.questions(texts, num_tokens).to(pixels.device)
-        for_qformer = {}
-        if model.reads_prompt:
-            for_qformer = {
-                "qformer_input_ids": prompts.qformer_input_ids,
-                "qformer_attention_mask": prompts.qformer_attention_mask,
-            }
+        names = ("qformer_input_ids", "qformer_attention_mask") if model.reads_prompt else ()
+        for_qformer = {name: getattr(prompts, name) for name in names}
         tokens = model.get_image_features(pixels, return_dict=True, **for_qformer).pooler_output
         if self.closed:
             scores = log_likelihoods(model, builder, tokens, texts, self.class_names)

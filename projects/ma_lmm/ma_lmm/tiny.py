@@ -20,46 +20,10 @@ from ma_lmm.models import Blip2ForVideo, InstructBlipForVideo, VideoModel
 
 NUM_QUERIES = 4
 WORDS = [
-    "what",
-    "is",
-    "which",
-    "symbol",
-    "shown",
-    "in",
-    "the",
-    "video",
-    "?",
-    "a",
-    "of",
-    "does",
-    "describe",
-    "activity",
-    "movie",
-    "breakfast",
-    "type",
-    "question",
-    "short",
-    "answer",
-    "coffee",
-    "tea",
-    "milk",
-    "person",
-    "dog",
-    "cat",
-    "red",
-    "green",
-    "blue",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "zero",
-    "left",
-    "right",
+    *("what", "is", "which", "symbol", "shown", "in", "the", "video", "?", "a"),
+    *("of", "does", "describe", "activity", "movie", "breakfast", "type", "question", "short", "answer"),
+    *("coffee", "tea", "milk", "person", "dog", "cat", "red", "green", "blue", "one"),
+    *("two", "three", "four", "five", "six", "seven", "eight", "zero", "left", "right"),
 ]
 _SPECIAL = ["<pad>", "<s>", "</s>", "<unk>", "<image>"]
 
@@ -83,16 +47,8 @@ def tiny_tokenizer(words: list[str] | tuple[str, ...] = tuple(WORDS)) -> PreTrai
 def tiny_model(kind: str = "instructblip", language: str = "llama", seed: int = 0, **sizes: float) -> VideoModel:
     """A model of `kind` instructblip or blip2, its language model llama or t5, in eval mode. `sizes`: image, vision,
     qformer, language (widths), vocabulary, layers and dropout (of the Q-Former)."""
-    size = {
-        "image": 28,
-        "vision": 16,
-        "qformer": 24,
-        "vocabulary": 100,
-        "layers": 4,
-        "language": 32,
-        "dropout": 0.1,
-        **sizes,
-    }
+    size = {"image": 28, "vision": 16, "qformer": 24, "vocabulary": 100, "layers": 4, "language": 32, "dropout": 0.1}
+    size |= sizes
     vision = {
         **{"hidden_size": size["vision"], "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2},
         **{"image_size": size["image"], "patch_size": 7, "initializer_range": 0.05},

@@ -31,14 +31,7 @@ from slowfast_gta.inference.explaining.shown import (
     short_name,
     strongest_point,
 )
-from slowfast_gta.inference.network import (
-    FEATURES,
-    EvalNetwork,
-    attention_blocks,
-    build_eval_network,
-    layer_modules,
-    watched,
-)
+from slowfast_gta.inference.network import FEATURES, EvalNetwork, attention_blocks, build_eval_network, watched
 from slowfast_gta.inference.reading import Ending, WindowReader
 from slowfast_gta.inference.windows import Window, plan_windows
 from slowfast_gta.loading.loader import build_frame_pattern
@@ -87,7 +80,7 @@ class Explainer:
 
     def label(self, name: str) -> int:
         """The class `name`, or of that number, among all outputs' side by side. Raises ConfigError."""
-        names = self.all_names()
+        names = self.network.all_class_names
         alike = [label for label, known in enumerate(names) if known.casefold() == name.casefold()]
         if name in names:
             return names.index(name)
@@ -99,13 +92,6 @@ class Explainer:
         raise ConfigError(
             f"--class {name!r}: there is no such class among {len(names)}. Similar names: {', '.join(near)}."
         )
-
-    def all_names(self) -> list[str]:
-        """Class names; of several outputs, "verb: open" and so on, side by side."""
-        names = self.network.class_names
-        if isinstance(names, dict):
-            return [f"{output}: {name}" for output, of_output in names.items() for name in of_output]
-        return list(names)
 
     def blocks(self, wanted: Sequence[str] = ()) -> list[str]:
         """The attention blocks of these names (s4.1, or in full), or all. Raises ConfigError for one there is not."""
@@ -188,7 +174,7 @@ class Explainer:
 
     def _grad_cams(self, clip: Tensor, labels: Sequence[int], layer: str) -> list[Shown]:
         found = []
-        names = self.all_names()
+        names = self.network.all_class_names
         for label in labels:
             maps = grad_cam(self.network.model, clip, label, layer)
             for pathway, values in enumerate(maps):
@@ -235,11 +221,6 @@ def build_explainer(
             load_weights_for(cfg, start, initial, fine_tune=False)
         found, refused = initial_matrices(network.model, start, str(initial or "RNG_SEED"))
     return Explainer(network, reader, found, refused)
-
-
-def check_layer(explainer: Explainer, layer: str) -> None:
-    """Raises ConfigError where the network has no such layer."""
-    layer_modules(explainer.network.model, layer)
 
 
 def pictures_by_name(explanation: Explanation) -> Iterator[tuple[str, Shown]]:

@@ -37,13 +37,14 @@ def shown_matrices(block: GTA, x: Tensor, initial: Mapping[str, np.ndarray]) -> 
 
 def _of_part(name: str, part: nn.Module, x: Tensor, initial: np.ndarray | None) -> list[Shown]:
     matrices = all_matrices(part.get_submodule("mix"))
-    who, over = f"{name.capitalize()} GTA's matrix", f"root mean square over {_count(matrices)}"
+    num_heads = counted(len(matrices), "head")
+    who, over = f"{name.capitalize()} GTA's matrix", f"root mean square over {num_heads}"
 
     def rms(kind: str, what: str, values: np.ndarray) -> Shown:
         return Shown(f"{name}_{kind}", "matrix", f"{who}: {what}", _rms(values)[None], "root mean square", ("",))
 
     heads = tuple(f"{number + 1}" for number in range(len(matrices)))
-    signed = f"{who}: {_count(matrices)}, each with its sign"
+    signed = f"{who}: {num_heads}, each with its sign"
     found = [rms("matrix", over, matrices), Shown(f"{name}_heads", "matrix", signed, matrices, "value", heads, True)]
     if initial is not None:
         change = matrices - initial
@@ -64,10 +65,6 @@ def all_matrices(mix: nn.Module) -> np.ndarray:
 
 def _rms(matrices: np.ndarray) -> np.ndarray:
     return np.sqrt((matrices**2).mean(0))
-
-
-def _count(matrices: np.ndarray) -> str:
-    return counted(len(matrices), "head")
 
 
 def odd_part(matrices: np.ndarray) -> np.ndarray:

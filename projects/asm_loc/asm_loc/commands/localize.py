@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slowfast_gta.config.arguments import add_trust_argument, check_output
+from slowfast_gta.config.arguments import CommandParser, add_trust_argument, check_output
 from slowfast_gta.errors import DataError, counted
 
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ _EXAMPLES = """examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when every video was localised, 1 when one could not be read."""
-    parser = argparse.ArgumentParser(
-        "localize.py", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("localize.py", description=__doc__, epilog=_EXAMPLES)
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help="files, folders of videos, lists (.txt, .csv)")
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="OUTPUT_DIR of a training of ASM-Loc")
     parser.add_argument(

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,11 +24,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
-    say = (
-        (lambda line: print(line, file=sys.stderr, flush=True))
-        if options.json
-        else (lambda line: print(line, flush=True))
-    )
+    say = partial(print, file=sys.stderr if options.json else sys.stdout, flush=True)
     questions = [options.prompt.replace("{}", question) for question in options.question]
     questions += [CAPTION_PROMPT] if options.caption else []
     loaded = _load(options)
@@ -36,9 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for note in loaded.notes:
         print(f"note: {note}", file=sys.stderr)
 
-    watched = watch_video(
-        loaded, options.video, questions, options.fps, options.frames, options.chunk, progress=_progress
-    )
+    progress = partial(tqdm, unit=" frames", desc="Watching", file=sys.stderr, mininterval=1.0)
+    watched = watch_video(loaded, options.video, questions, options.fps, options.frames, options.chunk, progress)
     say(_how_it_was_watched(watched, loaded))
     answers = []
     for number, question in enumerate(questions):
@@ -128,10 +124,6 @@ def _load(options: argparse.Namespace) -> Loaded:
     if options.training_free:
         torch.nn.init.zeros_(loaded.model.frame_positions.weight)
     return loaded
-
-
-def _progress(frames, total: int):
-    return tqdm(frames, total=total, unit=" frames", desc="Watching", file=sys.stderr, mininterval=1.0)
 
 
 def _how_it_was_watched(watched: Watched, loaded: Loaded) -> str:

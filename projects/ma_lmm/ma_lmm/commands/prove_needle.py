@@ -26,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for seed in range(options.seeds):
             model, run = train_needle(method, seed, options.steps)
             right = share_right(model, method)
-            rows.append({"method": name, "seed": seed, "right": right, "ceiling": method.ceiling, **_rounded(run)})
+            spent = {key: round(value, 4) for key, value in run.items()}
+            rows.append({"method": name, "seed": seed, "right": right, "ceiling": method.ceiling, **spent})
             print(
                 f"{name:<26} seed {seed}: {right:6.1%} right (ceiling {method.ceiling:.1%}), "
                 f"{run['cpu_sec']:.0f} CPU seconds",
@@ -86,10 +87,6 @@ def check_needle(rows: list[dict], files: dict[str, float]) -> None:
             faults.append(f"{name}, asked of video files: {right:.1%} right, more than it can have seen.")
     if faults:
         raise RunError("The accuracy is not as expected.\n" + "\n".join(faults))
-
-
-def _rounded(run: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 4) for name, value in run.items()}
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -1,6 +1,5 @@
 """How answers count. V samples, K classes."""
 
-import logging
 import re
 import shutil
 from collections.abc import Sequence
@@ -8,8 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from slowfast_gta.errors import RunError
-
-logger = logging.getLogger("slowfast_gta")
 
 
 def exact_scores(beams: Sequence[Sequence[str]], answers: Sequence[str]) -> dict[str, float]:
