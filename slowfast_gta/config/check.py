@@ -14,7 +14,7 @@ from slowfast_gta.config.paths import WEIGHTS, is_reference
 from slowfast_gta.config.settings import Fault, flattened
 from slowfast_gta.config.values import largest_of, numbers_in
 from slowfast_gta.datasets.build import DATASET_REGISTRY
-from slowfast_gta.errors import ConfigError, counted
+from slowfast_gta.errors import ConfigError
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
 from slowfast_gta.models.build import MODEL_REGISTRY
 
@@ -129,8 +129,7 @@ def check_outputs(cfg: CfgNode) -> Iterator[Fault]:
     if several and not (all(map(_is_word, names)) and len(set(names)) == len(names) == len(classes)):
         yield Fault(
             "MODEL.OUTPUTS",
-            f"MODEL.OUTPUTS is {names}; it must name each of the {counted(len(classes), 'output')} of "
-            "MODEL.NUM_CLASSES.",
+            f"MODEL.OUTPUTS is {names}; it must name each output of MODEL.NUM_CLASSES, {len(classes)} in all.",
             ("MODEL.NUM_CLASSES",),
         )
 
@@ -144,10 +143,7 @@ def check_data(cfg: CfgNode) -> Iterator[Fault]:
     for key, values in (("DATA.MEAN", data.MEAN), ("DATA.STD", data.STD)):
         if _are_numbers(values) and any(not 0 <= value <= 1 for value in values):
             hint = f" Divided by 255 they are {[round(value / 255, 4) for value in values]}." if max(values) > 1 else ""
-            yield Fault(
-                key,
-                f"{key} is {values}; it must be in the range of the pixels, which is 0 to 1 here, not 0 to 255.{hint}",
-            )
+            yield Fault(key, f"{key} is {values}; pixels range from 0 to 1 here, not to 255, and so must these.{hint}")
     if _are_numbers(data.STD) and not all(value > 0 for value in data.STD):
         yield Fault("DATA.STD", f"DATA.STD is {data.STD}; frames are divided by it, so each must be more than 0.")
     if any(channels != 3 for channels in data.INPUT_CHANNEL_NUM):
@@ -187,9 +183,7 @@ def check_data(cfg: CfgNode) -> Iterator[Fault]:
 
 def _resize_faults(resize: list, train_crop: int, test_crop: int) -> Iterator[Fault]:
     if not _are_whole(resize) or len(resize) != 2:
-        yield Fault(
-            "DATA.RESIZE", f"DATA.RESIZE is {resize}; it must be [] or [H, W] in pixels, for example [240, 320]."
-        )
+        yield Fault("DATA.RESIZE", f"DATA.RESIZE is {resize}; it must be [] or [H, W] in pixels, such as [240, 320].")
         return
     for key, crop in (("DATA.TRAIN_CROP_SIZE", train_crop), ("DATA.TEST_CROP_SIZE", test_crop)):
         if min(resize) < crop:
@@ -357,11 +351,7 @@ def _data_folder_faults(folder: str, dataset: str, makes_itself: bool) -> list[F
     key = "DATA.PATH_TO_DATA_DIR"
     if not folder:
         return [
-            Fault(
-                key,
-                f"{key} is not set: name the folder of {dataset}, for example {key} /path/to/{dataset} on "
-                "the command line.",
-            )
+            Fault(key, f"{key} is not set: name the folder of {dataset}: {key} /path/to/{dataset} on the command line.")
         ]
     path = Path(folder)
     if path.exists() and not path.is_dir():
