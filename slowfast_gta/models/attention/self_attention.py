@@ -12,7 +12,6 @@ Memory is best in torch.channels_last_3d: then nothing here needs a copy but the
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from slowfast_gta.errors import counted
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY
 from slowfast_gta.models.layers import (
     BatchNorm3d,
@@ -182,6 +181,6 @@ def check_num_frames(block: nn.Module, x: Tensor, num_frames: int) -> None:
     """Raises ValueError where x (B, C, T, H, W) has another T than the block's parameters."""
     if x.shape[2] != num_frames:
         raise ValueError(
-            f"{type(block).__name__} was built for {counted(num_frames, 'frame')} but was given {x.shape[2]}: "
+            f"{type(block).__name__} was built for a clip of length {num_frames} but was given {x.shape[2]}: "
             "its parameters depend on the number of frames (DATA.NUM_FRAMES)."
         )

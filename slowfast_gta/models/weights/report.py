@@ -103,8 +103,7 @@ class WeightsReport:
             )
         if self.mismatched:
             faults.append(
-                f"the shape differs of {counted(len(self.mismatched), 'tensor')} "
-                f"({_some(self.rows('mismatched'), 3, '; ')})"
+                f"tensors that do not fit: {len(self.mismatched)} ({_some(self.rows('mismatched'), 3, '; ')})"
             )
         return (
             f"{self.path} does not match the network: {', and '.join(faults)}. Nothing was loaded. Check that the "

@@ -46,7 +46,7 @@ def test_a_step_without_a_gradient_changes_nothing(extra):
         assert torch.equal(after["optimizer_state"]["state"][number]["momentum_buffer"], state["momentum_buffer"])
 
 
-def test_the_gradient_s_length_is_that_of_all_its_parts():
+def test_the_gradient_norm_is_that_of_all_its_parts():
     learner = learner_of(CFG, [*TINY, "SOLVER.CLIP_GRAD_L2NORM", 1e-3])
     learner.train_mode()
     result = learner.step(batch_of(*batch()), 0.0)
