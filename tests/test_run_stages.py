@@ -164,8 +164,8 @@ def test_a_stage_that_cannot_start_from_the_one_before_is_refused_before_anythin
         ({"WEIGHTS": "FILE"}, "STAGES.gta: WEIGHTS: FILE does not match the network"),
         (
             {"START_FROM": "backbone", "TEACHER": "backbone"},
-            "STAGES.gta: TEACHER is backbone, and s3.pathway0_attention0.spatial.query.weight is (16, 64, 1, 1, 1) "
-            "here and is not there. Their networks must be the same.",
+            "STAGES.gta: TEACHER is backbone, and s3.pathway0_attention0.spatial.query.weight is (16, 64, 1, 1, "
+            "1) here and is missing there. Their networks must be the same.",
         ),
     ],
 )
