@@ -155,13 +155,8 @@ def _examine(
     try:
         for done, (one, facts) in enumerate(in_isolation(look, todo, workers, timeout_sec), start=1):
             if isinstance(facts, Lost):
-                sentence = f"{one.path}: {facts}."
-                facts = {
-                    "decode": one.decode,
-                    "stamp": stamp_of(one.path),
-                    "kind": "hangs or crashes",
-                    "fault": sentence,
-                }
+                known = {"decode": one.decode, "stamp": stamp_of(one.path)}
+                facts = known | {"kind": "hangs or crashes", "fault": f"{one.path}: {facts}."}
             journal.add(one, facts)
             num_faults += facts["kind"] is not None
             now = time.monotonic()

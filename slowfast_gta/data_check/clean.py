@@ -1,5 +1,6 @@
 """A way out of a broken copy: the lists of a data set without the videos that the check has found to be at fault."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,8 +66,7 @@ def build_clean(
         raise DataError(
             f"No cleaned lists are written, since a list cannot be read: {broken[0].sentence} Correct it first."
         )
-    kinds = {type(dataset) for dataset in datasets.values()}
-    if len(kinds) != 1:
+    if len({type(dataset) for dataset in datasets.values()}) != 1:
         raise DataError("No cleaned lists are written: TRAIN.DATASET and TEST.DATASET differ. Set both to the same.")
     dataset, left_out = next(iter(datasets.values())), left_out_by(findings, splits)
     check_target(output, dataset.data_dir)
@@ -77,18 +77,14 @@ def build_clean(
         output.mkdir(parents=True, exist_ok=True)
         dataset.write_without(output, left_out)
         mark = write_mark(output, dataset.data_dir.resolve(), counts, left_out)
-        cleaned = Cleaned(output, mark, _unsolved(findings))
+        unsolved = Counter(one.kind for one in findings if KINDS[one.kind].is_fault and not one.videos)
+        cleaned = Cleaned(output, mark, dict(unsolved))
         save_config(_build_config(cfg, dataset, output), cleaned.config)
     except OSError as fault:
         raise DataError(
             f"{fault.filename or output}: the cleaned lists cannot be written ({fault.strerror})."
         ) from None
     return cleaned
-
-
-def _unsolved(findings: Sequence[Finding]) -> dict[str, int]:
-    kinds = [one.kind for one in findings if KINDS[one.kind].is_fault and not one.videos]
-    return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
 
 
 def _build_config(cfg: CfgNode, dataset: VideoDataset, output: Path) -> CfgNode:

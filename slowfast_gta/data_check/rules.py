@@ -64,19 +64,15 @@ _KINETICS = {
     600: {"train": 392_622, "val": 30_000, "test": 60_000},
     700: {"train": 545_317, "val": 35_000, "test": 70_000},
 }
-_EPIC = {(97, 300): {"train": 67_217, "val": 9_668, "test": 9_668}}
 _OFFICIAL: dict[str, Any] = {
     "SSv1": {174: {"train": 86_017, "val": 11_522, "test": 11_522}},
     "SSv2": {174: {"train": 168_913, "val": 24_777, "test": 24_777}},
     "Kinetics": _KINETICS,
     "EgoGesture": {83: {"train": 14_416, "val": 4_768, "test": 4_977}},
-    "EPIC": _EPIC,
+    "EPIC": {(97, 300): {"train": 67_217, "val": 9_668, "test": 9_668}},
 }
 # Classes that are each other's mirror image, by their official numbers; another order has them elsewhere.
-_MIRROR_PAIRS = {
-    ("SSv1", "file"): {(2, 4), (30, 41), (52, 66)},
-    ("SSv2", "file"): {(86, 87), (93, 94), (166, 167)},
-}
+_MIRROR_PAIRS = {("SSv1", "file"): {(2, 4), (30, 41), (52, 66)}, ("SSv2", "file"): {(86, 87), (93, 94), (166, 167)}}
 
 
 def num_classes_of(dataset: VideoDataset) -> int | tuple[int, ...]:
@@ -125,8 +121,7 @@ def size_findings(dataset: VideoDataset, split: str, records: Sequence[VideoReco
 
 def order_findings(dataset: VideoDataset) -> Iterator[Finding]:
     """Whether the classes have their official numbers, by those of the directed ones."""
-    name = type(dataset).__name__
-    official = _MIRROR_PAIRS.get((name, getattr(dataset, "label_order", "file")))
+    official = _MIRROR_PAIRS.get((type(dataset).__name__, getattr(dataset, "label_order", "file")))
     if official is None:
         return
     partners: Any = enumerate(dataset.mirror_labels())  # of one output: these data sets have no more

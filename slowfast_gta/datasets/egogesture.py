@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from slowfast_gta.datasets.build import DATASET_REGISTRY
-from slowfast_gta.datasets.cleaned import copy_files, copy_without_lines
+from slowfast_gta.datasets.cleaned import copy_files, copy_without_lines, line_of
 from slowfast_gta.datasets.records import LeftOut, LineFaults, VideoDataset, VideoRecord, check_folder
 from slowfast_gta.datasets.tables import read_class_names, read_fields
 from slowfast_gta.errors import DataError, counted
@@ -141,5 +141,5 @@ def _gestures(path: Path, dropped: list[str]) -> list[tuple[int, int, tuple[int,
             raise DataError(f"{place}: the class {number_of_class} is outside 1..{NUM_CLASSES}.")
         if not 0 <= first <= last:
             raise DataError(f"{place}: the gesture ends at frame {last}, before it begins at frame {first}.")
-        gestures.append((int(place.rpartition(":")[2]), number_of_class - 1, (first, last)))
+        gestures.append((line_of(place), number_of_class - 1, (first, last)))
     return gestures

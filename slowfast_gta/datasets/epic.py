@@ -8,7 +8,7 @@ frames_rgb_flow/rgb/train/P01/P01_01/frame_0000000001.jpg, ...  or  videos/train
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -33,21 +33,10 @@ logger = logging.getLogger(__name__)
 
 # Where the downloads of the two releases put a video: p participant, v video.
 _PLACES = (
-    "{p}/rgb_frames/{v}",  # 100
-    "frames_rgb_flow/rgb/train/{p}/{v}",  # 55
-    "{p}/videos/{v}.MP4",
-    "{p}/videos/{v}.mp4",
-    "videos/train/{p}/{v}.MP4",
-    "videos/train/{p}/{v}.mp4",
-    "frames_rgb_flow/rgb/test/{p}/{v}",  # 55
-    "videos/test/{p}/{v}.MP4",
-    "videos/test/{p}/{v}.mp4",
-    "{p}/{v}",
-    "{p}/{v}.MP4",
-    "{p}/{v}.mp4",
-    "{v}",
-    "{v}.MP4",
-    "{v}.mp4",
+    *("{p}/rgb_frames/{v}", "frames_rgb_flow/rgb/train/{p}/{v}"),  # of 100, of 55
+    *("{p}/videos/{v}.MP4", "{p}/videos/{v}.mp4", "videos/train/{p}/{v}.MP4", "videos/train/{p}/{v}.mp4"),
+    *("frames_rgb_flow/rgb/test/{p}/{v}", "videos/test/{p}/{v}.MP4", "videos/test/{p}/{v}.mp4"),  # of 55
+    *("{p}/{v}", "{p}/{v}.MP4", "{p}/{v}.mp4", "{v}", "{v}.MP4", "{v}.mp4"),
 )
 _TIME = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")  # 00:01:05.23, with any number of decimals
 _COLUMNS = ("participant_id", "video_id", "start_timestamp", "stop_timestamp", "start_frame", "stop_frame")
@@ -102,27 +91,17 @@ class EPIC(VideoDataset):
         root = check_folder(self.path_prefix or self.data_dir, "the videos or frame folders")
         sizes = {output: len(names) for output, names in self.class_names().items()}
         path = self.data_dir / (release.train if split == "train" else release.val)
+
+        def labels_of(row: dict[str, str], place: str) -> tuple[int, ...] | None:
+            if release is _EPIC_55 and _is_held_out(row["participant_id"], place) == (split == "train"):
+                return None
+            return tuple(_label(row, output, size, place) for output, size in sizes.items())
+
         columns = (*_COLUMNS, release.id_column, "verb_class", "noun_class")
-        paths: dict[str, Path | None] = {}
-        records, places = [], []
-        with LineFaults() as faults:
-            for place, row in read_rows(path, "the list of actions", columns):
-                with faults.of_a_line():
-                    participant, video = row["participant_id"], row["video_id"]
-                    if release is _EPIC_55 and _is_held_out(participant, place) == (split == "train"):
-                        continue
-                    if video not in paths:
-                        paths[video] = _find_video(root, participant, video)
-                    found = paths[video] or root / _PLACES[0].format(p=participant, v=video)  # reading it will say so
-                    labels = tuple(_label(row, output, size, place) for output, size in sizes.items())
-                    span = _frames(row, place) if found.suffix.lower() != ".mp4" else _seconds(row, place)
-                    records.append(VideoRecord(str(found), labels, row[release.id_column], span=span))
-                    places.append((place, row[release.id_column]))
+        records = _actions(read_rows(path, "the list of actions", columns), release.id_column, root, labels_of)
         if not records:
             whose = f" of the participants {_part(split)}" if release is _EPIC_55 else ""
             raise DataError(f"{path}: the list contains no action{whose}, for {split}.")
-        check_unique(places)
-        _check_found(paths, root)
         self._say(release, split)
         return records
 
@@ -130,33 +109,18 @@ class EPIC(VideoDataset):
         """The time stamps of the official test set; of 55, those of seen and of unseen kitchens."""
         release = self._release()
         root = check_folder(self.path_prefix or self.data_dir, "the videos or frame folders")
+        columns, unknown = (*_COLUMNS, release.id_column), (NO_LABEL,) * len(self.outputs)
         parts = {}
         for part, name in release.tests:
-            if (self.data_dir / name).exists():
-                parts[part] = self._unlabelled(self.data_dir / name, release.id_column, root)
+            if (path := self.data_dir / name).exists():
+                rows = read_rows(path, "the list of test actions", columns)
+                parts[part] = _actions(rows, release.id_column, root, lambda row, place: unknown)
+                if not parts[part]:
+                    raise DataError(f"{path}: the list contains no action.")
         if not parts:
             names = " and ".join(name for _, name in release.tests)
             raise DataError(f"{self.data_dir}: the list of the test set, {names}, is missing. Download it.")
         return parts
-
-    def _unlabelled(self, path: Path, id_column: str, root: Path) -> list[VideoRecord]:
-        records, places, paths = [], [], {}
-        with LineFaults() as faults:
-            for place, row in read_rows(path, "the list of test actions", (*_COLUMNS, id_column)):
-                with faults.of_a_line():
-                    participant, video = row["participant_id"], row["video_id"]
-                    if video not in paths:
-                        paths[video] = _find_video(root, participant, video)
-                    found = paths[video] or root / _PLACES[0].format(p=participant, v=video)
-                    span = _frames(row, place) if found.suffix.lower() != ".mp4" else _seconds(row, place)
-                    labels = (NO_LABEL,) * len(self.outputs)
-                    records.append(VideoRecord(str(found), labels, row[id_column], span=span))
-                    places.append((place, row[id_column]))
-        if not records:
-            raise DataError(f"{path}: the list contains no action.")
-        check_unique(places)
-        _check_found(paths, root)
-        return records
 
     def submission_files(self, parts: Mapping[str, Scores]) -> dict[str, bytes]:
         """A .zip with test.json (of 55: seen.json and unseen.json): `submission.epic_document`."""
@@ -199,6 +163,33 @@ class EPIC(VideoDataset):
         if release is _EPIC_55:
             part = _part(split)
             logger.info(f"EPIC: the test lists of EPIC-55 have no labels; {split} is {part} of its training list.")
+
+
+def _actions(
+    rows: Iterable[tuple[str, dict[str, str]]],
+    id_column: str,
+    root: Path,
+    labels_of: Callable[[dict[str, str], str], tuple[int, ...] | None],
+) -> list[VideoRecord]:
+    """The records of the `rows` of a list, (place, row), without those for which `labels_of(row, place)` is None."""
+    paths: dict[str, Path | None] = {}
+    records, places = [], []
+    with LineFaults() as faults:
+        for place, row in rows:
+            with faults.of_a_line():
+                if (labels := labels_of(row, place)) is None:
+                    continue
+                participant, video = row["participant_id"], row["video_id"]
+                if video not in paths:
+                    paths[video] = _find_video(root, participant, video)
+                found = paths[video] or root / _PLACES[0].format(p=participant, v=video)  # reading it will say so
+                span = _frames(row, place) if found.suffix.lower() != ".mp4" else _seconds(row, place)
+                records.append(VideoRecord(str(found), labels, row[id_column], span=span))
+                places.append((place, row[id_column]))
+    if records:
+        check_unique(places)
+        _check_found(paths, root)
+    return records
 
 
 def _part(split: str) -> str:

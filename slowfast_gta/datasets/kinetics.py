@@ -108,9 +108,6 @@ class Kinetics(VideoDataset):
         logger.info(f"Kinetics: {split}: {sizes}, {source} ({chosen}).")
         return records
 
-    def videos_root(self) -> Path:
-        return self.root
-
     def write_without(self, output: Path, left_out: LeftOut) -> None:
         """The lists in the format that they have; of class folders, PySlowFast's."""
         chosen = self._format()

@@ -10,7 +10,6 @@ glore        kinetics_train_avi.txt         number label path
 What a data set was published with ("official") is read by the data set's own file.
 """
 
-import csv
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from slowfast_gta.datasets.records import LineFaults, ListError, VideoRecord, check_unique, read_text
+from slowfast_gta.datasets.tables import split_csv
 from slowfast_gta.errors import DataError
 
 # What the lists of a split are called, by codebase and release.
@@ -190,10 +190,7 @@ def _quoted_fields(line: str, separator: str) -> list[str]:
     """The fields of a line of csv whose path or label is in quotes; [] where it is none, and quotes belong to names."""
     if not (line.startswith('"') or line.endswith('"')):
         return []
-    try:
-        (fields,) = csv.reader([line], delimiter=separator, strict=True)
-    except (csv.Error, ValueError):
-        return []
+    fields = split_csv(line, separator)
     return fields if len(fields) == 2 or (len(fields) == 3 and _NUMBER.fullmatch(fields[1].strip())) else []
 
 

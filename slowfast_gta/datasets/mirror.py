@@ -38,9 +38,9 @@ def mirror_labels(names: Sequence[str], more_words: Sequence[str] = ()) -> list[
     return labels
 
 
-def directed_labels(names: Sequence[str], more_words: Sequence[str] = ()) -> list[int]:
+def directed_labels(names: Sequence[str]) -> list[int]:
     """The labels of the classes whose names have a direction in them."""
-    return labels_with(names, (*DIRECTION_WORDS, *more_words))
+    return labels_with(names, DIRECTION_WORDS)
 
 
 def labels_with(names: Sequence[str], words: Sequence[str]) -> list[int]:
@@ -74,8 +74,3 @@ def exchanged_names(names: Sequence[str], labels: Sequence[int | None]) -> list[
     """The pairs of classes that a mirror exchanges, each once, as "a <-> b"."""
     pairs = [(own, mirrored) for own, mirrored in enumerate(labels) if mirrored is not None and own < mirrored]
     return [f"{names[one]} <-> {names[other]}" for one, other in pairs]
-
-
-def unmirrored_names(names: Sequence[str], labels: Sequence[int | None]) -> list[str]:
-    """The classes that are never mirrored."""
-    return [name for name, mirrored in zip(names, labels, strict=True) if mirrored is None]

@@ -42,9 +42,8 @@ class VideoDataset:
     """The base of every data set; the contract is in `datasets/build.py`."""
 
     outputs: tuple[str, ...] = ()  # names of the outputs, where there are several: ("verb", "noun")
-    direction_words: tuple[
-        str, ...
-    ] = ()  # direction words of class names beyond mirror.DIRECTION_WORDS, in small letters
+    # direction words of class names beyond mirror.DIRECTION_WORDS, in small letters
+    direction_words: tuple[str, ...] = ()
     creates_itself = False  # True: prepare() makes the data where they are missing
 
     def __init__(self, data_dir: str | Path, path_prefix: str | Path = ""):

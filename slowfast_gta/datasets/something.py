@@ -3,8 +3,6 @@
 Both are also read from the lists that other codebases made of them: PySlowFast's (v2), mmaction2's, TSM's.
 """
 
-import contextlib
-import csv
 import json
 import logging
 from collections.abc import Iterator, Mapping, Set
@@ -40,7 +38,7 @@ from slowfast_gta.datasets.records import (
     read_text,
 )
 from slowfast_gta.datasets.submission import top_labels
-from slowfast_gta.datasets.tables import read_class_names
+from slowfast_gta.datasets.tables import read_class_names, split_csv
 from slowfast_gta.errors import DataError, counted
 from slowfast_gta.files import write_whole
 
@@ -150,11 +148,8 @@ class SSv2(_Something):
     """Something-Something v2: `20bn-something-something-v2/<id>.webm`, or folders of frames, and four json files."""
 
     version = "v2"
-    video_extensions: tuple[str, ...] = (
-        ".webm",
-        ".mp4",
-        "",
-    )  # as published, as tools/prepare_data.py resize leaves them, frames
+    # as published, as tools/prepare_data.py resize leaves them, frames
+    video_extensions: tuple[str, ...] = (".webm", ".mp4", "")
     formats = {
         "official": ListFormat(("something-something-v2-{split}.json", "labels/{split}.json")),
         "pyslowfast": ListFormat(("{split}.csv",), head=FRAME_LIST_HEAD, beside="official"),
@@ -297,11 +292,7 @@ class SSv1(_Something):
     formats = {"official": ListFormat(("something-something-v1-{split}.csv",)), **_FOREIGN}
 
     def __init__(
-        self,
-        data_dir: str | Path,
-        path_prefix: str | Path = "",
-        list_format: str = "auto",
-        label_order: str = "file",
+        self, data_dir: str | Path, path_prefix: str | Path = "", list_format: str = "auto", label_order: str = "file"
     ):
         super().__init__(data_dir, path_prefix, list_format)
         self.label_order = label_order
@@ -327,10 +318,8 @@ class SSv1(_Something):
         return super()._videos(chosen, source, root)
 
     def _read_csv(self, path: Path) -> Iterator[ListedVideo]:
-        labels, labels_file = (
-            {name: label for label, name in enumerate(self.class_names())},
-            self._official_path("labels"),
-        )
+        labels = {name: label for label, name in enumerate(self.class_names())}
+        labels_file = self._official_path("labels")
         with LineFaults() as faults:
             for place, line in numbered_lines(path):
                 with faults.of_a_line():
@@ -344,9 +333,8 @@ class SSv1(_Something):
         copy_without_lines(source, target, {line_of(place) for place, line in lines if _id_and_label(line)[0] in ids})
 
     def _read_ids(self, path: Path) -> list[ListedVideo]:
-        return [
-            ListedVideo(place, line.partition(";")[0].strip(' "'), NO_LABEL) for place, line in numbered_lines(path)
-        ]
+        lines = numbered_lines(path)
+        return [ListedVideo(place, line.partition(";")[0].strip(' "'), NO_LABEL) for place, line in lines]
 
     def submission_files(self, parts: Mapping[str, Scores]) -> dict[str, bytes]:
         """`id;class`: the name of the most likely class, as TSM's test_models.py writes it for --csv_file. What the
@@ -361,9 +349,6 @@ class SSv1(_Something):
 
 def _id_and_label(line: str) -> tuple[str, str]:
     """The fields of a line `id;label`, either of which csv may have put in quotes; "" for what is not there."""
-    fields = []
-    if '"' in line:
-        with contextlib.suppress(csv.Error, ValueError):
-            (fields,) = csv.reader([line], delimiter=";", strict=True)
+    fields = split_csv(line, ";") if '"' in line else []
     video_id, name = fields if len(fields) == 2 else line.partition(";")[::2]
     return video_id.strip(), name.strip()

@@ -1,6 +1,5 @@
 """Annotation files that are csv: lines of fields, with quotes round what holds a comma."""
 
-import contextlib
 import csv
 import io
 from collections.abc import Iterator, Sequence
@@ -53,17 +52,20 @@ def read_class_names(path: Path) -> list[str]:
 
 
 def class_name_of(line: str) -> str:
-    """The class of a line of a list of classes; "" where there is none.
+    """The class of a line of a list of classes, without the quotes that csv has put round it; "" where there is none.
 
     str.strip() would also take what may stand in a name, as a no-break space.
     """
-    return _unquoted(line.strip(" \t\r\n"))
+    name = line.strip(" \t\r\n")
+    if len(name) > 1 and name[0] == name[-1] == '"' and len(fields := split_csv(name, ",")) == 1:
+        return fields[0]
+    return name
 
 
-def _unquoted(line: str) -> str:
-    """A field that csv has put in quotes, since a comma or a quote is in it, without them."""
-    if len(line) > 1 and line[0] == line[-1] == '"':
-        with contextlib.suppress(csv.Error, ValueError):
-            ((field,),) = csv.reader([line], strict=True)
-            return field
-    return line
+def split_csv(line: str, separator: str) -> list[str]:
+    """The fields of a line of csv; [] where it is none."""
+    try:
+        (fields,) = csv.reader([line], delimiter=separator, strict=True)
+    except (csv.Error, ValueError):
+        return []
+    return fields

@@ -60,8 +60,7 @@ class Batch:
         num_parts = min(num_parts, self.num_samples)
         if self.frames is None or num_parts <= 1:
             return [self]
-        bounds = [len(part) for part in self.index.tensor_split(num_parts)]
-        ends = list(accumulate(bounds, initial=0))
+        ends = accumulate((len(part) for part in self.index.tensor_split(num_parts)), initial=0)
         none: dict[str, Any] = {"errors": [], "num_repeated": 0, "num_alike": 0, "video_counts": {}}
         return [
             replace(

@@ -38,7 +38,8 @@ def check_labels(dataset: VideoDataset, records: Sequence[VideoRecord]) -> None:
     """Whether the training videos are of more than one class, and of most of them. Raises DataError, ConfigError."""
     labels = Counter(record.label for record in records)
     names = dataset.class_names()
-    if len(labels) == 1 and _num_classes(names) > 1:
+    outputs = names.values() if isinstance(names, dict) else [names]
+    if len(labels) == 1 and max(map(len, outputs)) > 1:
         (label,) = labels
         raise DataError(
             f"All training videos ({len(records)}) have the label {label}. A network that sees one class learns "
@@ -59,10 +60,6 @@ def check_labels(dataset: VideoDataset, records: Sequence[VideoRecord]) -> None:
     if unused:
         some = ", ".join(f"{label} ({names[label]})" for label in unused[:_SHOWN]) + " ..." * (len(unused) > _SHOWN)
         logger.warning(f"Without a training video: {len(unused)} of {counted(len(names), 'class')}: {some}.")
-
-
-def _num_classes(names: Sequence[str] | dict[str, list[str]]) -> int:
-    return max(map(len, names.values())) if isinstance(names, dict) else len(names)
 
 
 def _check_one_is_readable(split: str, records: Sequence[VideoRecord], how: Mapping) -> None:

@@ -9,7 +9,7 @@ B batch, V views of a video, T frame, S crop size.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
@@ -47,12 +47,9 @@ class Item:
 class _Clips(Dataset):
     """Records, and how one is opened."""
 
+    records: Sequence[VideoRecord]
+    watch: StuckWorkerWatchdog  # has the time limit and notes what is read
     frame_pattern = ""  # which files of a folder are its frames, as DATA.FRAME_PATTERN
-
-    def __init__(self, records: Sequence[VideoRecord], watch: StuckWorkerWatchdog | None):
-        """`watch` has the time limit and notes what is read."""
-        self.records = records
-        self.watch = watch or StuckWorkerWatchdog()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -67,31 +64,17 @@ class _Clips(Dataset):
             yield video
 
 
+@dataclass(eq=False, repr=False)
 class TrainClips(_Clips):
     """Random clips. An item is asked for as (epoch, index)."""
 
     records: VideoRecords
-
-    def __init__(
-        self,
-        records: VideoRecords,
-        sampling: ClipSampling,
-        transform: TrainTransform,
-        mirror_labels: Sequence[int | None] | Sequence[Sequence[int | None]],
-        seed: int,
-        replace: bool = False,
-        watch: StuckWorkerWatchdog | None = None,
-    ):
-        """`mirror_labels`: by label, that of the mirror image, None to never mirror; with several outputs one for each.
-
-        With `replace`, another video of the class stands in for a broken one.
-        """
-        super().__init__(records, watch)
-        self.sampling = sampling
-        self.transform = transform
-        self.mirror_labels: Any = mirror_labels
-        self.seed = seed
-        self.replace = replace
+    sampling: ClipSampling
+    transform: TrainTransform
+    mirror_labels: Any  # by label, that of the mirror image, None to never mirror; with several outputs one for each
+    seed: int
+    replace: bool = False  # another video of the class stands in for a broken one
+    watch: StuckWorkerWatchdog = field(default_factory=StuckWorkerWatchdog)
 
     def __getitem__(self, epoch_and_index: tuple[int, int]) -> Item:
         epoch, index = epoch_and_index
@@ -135,6 +118,7 @@ class TrainClips(_Clips):
         return None if None in mirrored else mirrored
 
 
+@dataclass(eq=False, repr=False)
 class TestViews(_Clips):
     """All views of a video, from decoding it once: `num_clips` clips times the crops of `transform`.
 
@@ -143,18 +127,11 @@ class TestViews(_Clips):
 
     __test__ = False  # not a test class, whatever pytest makes of its name
 
-    def __init__(
-        self,
-        records: Sequence[VideoRecord],
-        sampling: ClipSampling,
-        transform: TestTransform,
-        num_clips: int,
-        watch: StuckWorkerWatchdog | None = None,
-    ):
-        super().__init__(records, watch)
-        self.sampling = sampling
-        self.transform = transform
-        self.num_clips = num_clips
+    records: Sequence[VideoRecord]
+    sampling: ClipSampling
+    transform: TestTransform
+    num_clips: int
+    watch: StuckWorkerWatchdog = field(default_factory=StuckWorkerWatchdog)
 
     @property
     def num_views(self) -> int:
@@ -185,12 +162,12 @@ def collate(items: list[Item]) -> Batch:
     """The batch of what these videos gave. B counts views."""
     good = [item for item in items if item.frames is not None]
     frames = [item.frames for item in good if item.frames is not None]
-    counts = _tensor([len(clips) for clips in frames])
+    counts = torch.tensor([len(clips) for clips in frames], dtype=torch.long)
     return Batch(
         frames=_cat_channels_last(frames) if good else None,
         label=torch.tensor([item.label for item in good], dtype=torch.long).repeat_interleave(counts, 0),
         index=torch.tensor([item.index for item in good], dtype=torch.long).repeat_interleave(counts),
-        view_id=_tensor([view for item in good for view in item.view_id]),
+        view_id=torch.tensor([view for item in good for view in item.view_id], dtype=torch.long),
         video_id=[item.video_id for item in good for _ in item.view_id],
         errors=[error for item in items for error in item.errors],
         num_repeated=sum(item.num_repeated for item in good),
@@ -215,10 +192,6 @@ def count(items: Sequence[Item]) -> dict[str, int]:
 
 def _bad(record: VideoRecord, fault: DataError) -> BadVideo:
     return BadVideo(record.video_id, str(fault), record.path, isinstance(fault, ReadTimeoutError))
-
-
-def _tensor(numbers: list[int]) -> torch.Tensor:
-    return torch.tensor(numbers, dtype=torch.long)
 
 
 def _cat_channels_last(clips: list[torch.Tensor]) -> torch.Tensor:

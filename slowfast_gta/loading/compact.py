@@ -75,7 +75,8 @@ class _Strings:
 
     def __init__(self, strings: Sequence[str]):
         self._prefix = os.path.commonprefix(strings)  # noqa: RUF071 - by characters is what is wanted
-        coded = [_encoded(string[len(self._prefix) :]) for string in strings]
+        # A file name that is not UTF-8 has surrogates in Python; they come back as they were.
+        coded = [string[len(self._prefix) :].encode("utf-8", "surrogatepass") for string in strings]
         self._ends = torch.from_numpy(np.cumsum([0, *map(len, coded)]))
         self._bytes = torch.from_numpy(np.frombuffer(bytearray(b"".join(coded) + b"\0"), np.uint8))
 
@@ -86,8 +87,3 @@ class _Strings:
     def __getitem__(self, index: int) -> str:
         start, end = self._ends[index : index + 2].tolist()
         return self._prefix + self._bytes[start:end].numpy().tobytes().decode("utf-8", "surrogatepass")
-
-
-def _encoded(string: str) -> bytes:
-    """A file name that is not UTF-8 has surrogates in Python; they come back as they were."""
-    return string.encode("utf-8", "surrogatepass")

@@ -7,6 +7,7 @@ it, so that a batch holds the same videos however many they are. In testing ever
 import logging
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from fvcore.common.config import CfgNode
 from torch.utils.data import DataLoader, get_worker_info
 
 from slowfast_gta.datasets.build import build_dataset
-from slowfast_gta.datasets.mirror import directed_names, exchanged_names, unmirrored_names, without_exchange
+from slowfast_gta.datasets.mirror import directed_names, exchanged_names, without_exchange
 from slowfast_gta.datasets.records import VideoDataset
 from slowfast_gta.distributed import get_rank, get_world_size
 from slowfast_gta.errors import ConfigError, DataError, RunError, counted
@@ -76,25 +77,19 @@ class TestBatchSampler:
         yield from self.batches[self.start_step :]
 
 
+@dataclass(eq=False, repr=False)
 class ClipLoader:
     """Reads the batches of `order` from `clips`, in `num_workers` processes that live as long as the loader.
 
-    Videos that cannot be read are in a batch's `errors`. A worker that is stuck in a
-    video is ended, and the video is one that cannot be read.
+    Videos that cannot be read are in a batch's `errors`. A worker that is stuck in a video is ended, and the video is
+    one that cannot be read.
     """
 
-    def __init__(
-        self,
-        clips: TrainClips | TestViews,
-        order: TrainBatchSampler | TestBatchSampler,
-        num_workers: int,
-        pin_memory: bool = False,
-    ):
-        self.clips = clips
-        self.order = order
-        self.num_workers = num_workers
-        self._pin_memory = pin_memory
-        self._batches: DataLoader[Batch] | None = None
+    clips: TrainClips | TestViews
+    order: TrainBatchSampler | TestBatchSampler
+    num_workers: int
+    pin_memory: bool = False
+    _batches: DataLoader[Batch] | None = field(default=None, init=False)
 
     @property
     def digest(self) -> str:
@@ -127,7 +122,7 @@ class ClipLoader:
             batch_sampler=self.order,
             num_workers=self.num_workers,
             collate_fn=collate,
-            pin_memory=self._pin_memory and torch.cuda.is_available(),
+            pin_memory=self.pin_memory and torch.cuda.is_available(),
             worker_init_fn=_start_worker if in_workers else None,
             multiprocessing_context=start_method() if in_workers else None,
             persistent_workers=in_workers,
@@ -151,7 +146,8 @@ class ClipLoader:
             with watch.ending_stuck_workers(self.clips.records):
                 with signals_blocked():
                     batches = without_the_lock_of_the_dead(iter(self._batches))
-                _restore(handler)
+                if signal.getsignal(signal.SIGCHLD) is not handler:  # torch has set one that raises
+                    signal.signal(signal.SIGCHLD, handler)
                 while (batch := self._next(batches)) is not None:
                     yield batch
         except (RuntimeError, ConnectionError, EOFError) as fault:
@@ -242,8 +238,7 @@ def build_train_loader(cfg: CfgNode, dataset: VideoDataset | None = None) -> Cli
                 "(TRAIN.DROP_LAST False)."
             )
     order = TrainBatchSampler(len(records), batch_size, cfg.RNG_SEED, get_rank(), world_size, cfg.TRAIN.DROP_LAST)
-    workers, pin_memory = cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.PIN_MEMORY
-    return ClipLoader(clips, order, workers, pin_memory)
+    return ClipLoader(clips, order, cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.PIN_MEMORY)
 
 
 def build_test_loader(cfg: CfgNode, split: str, dataset: VideoDataset | None = None) -> ClipLoader:
@@ -286,7 +281,7 @@ def build_mirror_labels(cfg: CfgNode, dataset: VideoDataset) -> list[int | None]
     if cfg.DATA.RANDOM_FLIP != "swap-labels":
         by_output = [(names, without_exchange(labels)) for names, labels in by_output]
     exchanged = [pair for output in by_output for pair in exchanged_names(*output)]
-    never = [name for output in by_output for name in unmirrored_names(*output)]
+    never = [name for names, labels in by_output for name, label in zip(names, labels, strict=True) if label is None]
     if cfg.DATA.RANDOM_FLIP and exchanged:
         pairs = "1 pair of classes is" if len(exchanged) == 1 else f"{len(exchanged)} pairs of classes are"
         logger.info(f"{pairs} flipped with labels exchanged: {'; '.join(exchanged)}.")
@@ -307,9 +302,3 @@ def _mirrored_by_output(dataset: VideoDataset) -> list[tuple[list[str], list[int
     names = dataset.class_names()
     labels: Any = dataset.mirror_labels()  # a list for each output, where there are several
     return list(zip(names.values(), labels, strict=True)) if isinstance(names, dict) else [(names, labels)]
-
-
-def _restore(handler: Any) -> None:
-    """Puts back the SIGCHLD handler that torch has replaced by one that raises."""
-    if signal.getsignal(signal.SIGCHLD) is not handler:
-        signal.signal(signal.SIGCHLD, handler)

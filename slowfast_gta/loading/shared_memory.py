@@ -23,7 +23,8 @@ def check_shared_memory(cfg: CfgNode, splits: Sequence[str]) -> None:
     if not workers or free is None:
         return
     processes = -(-get_world_size() // cfg.NUM_SHARDS)  # of this machine
-    key, batch_bytes = max(((key, _batch_bytes_from_cfg(cfg, key)) for key in _keys(splits)), key=lambda pair: pair[1])
+    keys = {"TRAIN.BATCH_SIZE" if split == "train" else "TEST.BATCH_SIZE" for split in splits} or {"TEST.BATCH_SIZE"}
+    key, batch_bytes = max(((key, _batch_bytes_from_cfg(cfg, key)) for key in keys), key=lambda pair: pair[1])
     batches = processes * (_BATCHES_AHEAD * workers + 1)
     if batches * batch_bytes + _FOR_OTHERS <= free:
         return
@@ -58,11 +59,6 @@ def _remedy(key: str) -> str:
         "In a container, start it with a larger one (docker run --shm-size=8g, or --ipc=host); or lower "
         f"DATA_LOADER.NUM_WORKERS (0 needs none) or {key}."
     )
-
-
-def _keys(splits: Sequence[str]) -> set[str]:
-    """Whose batches `splits` make."""
-    return {"TRAIN.BATCH_SIZE" if split == "train" else "TEST.BATCH_SIZE" for split in splits} or {"TEST.BATCH_SIZE"}
 
 
 def _batch_bytes_from_cfg(cfg: CfgNode, key: str) -> int:

@@ -98,8 +98,7 @@ def jitter_colours(frames: np.ndarray, strength: float, generator: np.random.Gen
     mean = brightness * frames.mean()
     matrix = np.empty((3, 4))
     matrix[:, :3], matrix[:, 3] = contrast * brightness * saturated, (1 - contrast) * mean
-    pixels = frames.reshape(1, -1, 3)
-    return cv2.transform(pixels, matrix).reshape(frames.shape)
+    return cv2.transform(frames.reshape(1, -1, 3), matrix).reshape(frames.shape)
 
 
 def permute_channels(frames: np.ndarray, generator: np.random.Generator) -> np.ndarray:

@@ -15,7 +15,7 @@ from slowfast_gta.datasets.folders import FRAME_SUFFIXES
 from slowfast_gta.errors import ConfigError, DataError
 from slowfast_gta.preparation.frame_sizes import SizeEstimate, estimate_size
 from slowfast_gta.preparation.jobs import Outcome, find_files, make_all, targets_of
-from slowfast_gta.preparation.resize import smaller_size
+from slowfast_gta.preparation.resize import smaller_size, times_of
 from slowfast_gta.video.readers import VideoFile
 
 _MOST_FRAMES = 1_000_000  # of one video
@@ -104,11 +104,7 @@ def _image(frame: np.ndarray, short_side: int | None) -> np.ndarray:
 
 def frames_shown(video: VideoFile, fps: float) -> np.ndarray:
     """The frame that is shown at each of the times 0, 1 / fps, 2 / fps, ... of `video`. Raises DataError."""
-    times_sec = video.times_sec
-    if times_sec is None:
-        if not video.fps:
-            raise DataError(f"{video.path}: the file gives neither its frame rate nor the times of its frames.")
-        times_sec = np.arange(video.num_frames) / video.fps
+    times_sec = times_of(video)
     end_sec = times_sec[-1] + (np.median(np.diff(times_sec)) if len(times_sec) > 1 else 0.0)
     if end_sec * fps > _MOST_FRAMES:
         raise DataError(

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 
 from slowfast_gta.errors import DataError, counted
-from slowfast_gta.processes.isolated import Lost, in_isolation
+from slowfast_gta.preparation.jobs import in_processes
+from slowfast_gta.processes.isolated import Lost
 
 _NUM_VIDEOS, _NUM_FRAMES = 8, 4
 _BLOCK = 4096  # a file takes a multiple of this on most disks
@@ -60,20 +61,13 @@ def estimate_size(measure: Measure, videos: Sequence[Path], output: Path, num_wo
     """
     places = np.unique(np.linspace(0, len(videos) - 1, min(_NUM_VIDEOS, len(videos))).round().astype(int))
     chosen = [videos[place] for place in places]
-    found = [each for each in _measured(partial(_measure, measure), chosen, num_workers) if each is not None]
+    results = in_processes(partial(_measure, measure), chosen, num_workers, _LIMIT_SEC)
+    found = [result for _, result in results if result is not None and not isinstance(result, Lost)]
     videos_bytes, frames, num_bytes = (sum(column) for column in zip(*found, strict=True)) if found else (1, 1, 0)
     total = round(num_bytes / max(videos_bytes, 1) * sum(_size_of(video) for video in videos))
     existing = next(folder for folder in (output.resolve(), *output.resolve().parents) if folder.is_dir())
     free = shutil.disk_usage(existing).free
     return SizeEstimate(len(videos), len(found), total, round(num_bytes / max(frames, 1)), free)
-
-
-def _measured(measure: Callable, videos: list[Path], num_workers: int) -> list[tuple[int, int, int] | None]:
-    """By processes of their own, where there are several: a damaged file may end one."""
-    if min(num_workers, len(videos)) < 2:
-        return [measure(video) for video in videos]
-    results = in_isolation(measure, videos, min(num_workers, len(videos)), _LIMIT_SEC)
-    return [None if isinstance(result, Lost) else result for _, result in results]
 
 
 def _measure(measure: Measure, video: Path) -> tuple[int, int, int] | None:

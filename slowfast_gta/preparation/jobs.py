@@ -10,7 +10,7 @@ import json
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -74,13 +74,14 @@ def make_all(
         seldom: dict[str, Any] = {} if sys.stderr.isatty() else {"mininterval": 30.0}
         try:
             with tqdm(total=len(targets), initial=num_there, unit="video", desc=str(output), **seldom) as bar:
-                for source, result, is_fatal in _results(partial(_do, make), jobs, num_workers):
+                for job, done in in_processes(partial(_do, make), jobs, num_workers, _LIMIT_SEC):
+                    result, is_fatal = (f"{job.source}: {done}.", False) if isinstance(done, Lost) else done
                     if is_fatal:
                         raise RunError(f"{result} Free space; the same command resumes from what is done.")
                     if isinstance(result, str):
-                        failures[source] = result
+                        failures[str(job.source)] = result
                     elif result:
-                        repeated[source] = result
+                        repeated[str(job.source)] = result
                     bar.update()
         except KeyboardInterrupt:
             raise Interrupted(f"Stopped: {bar.n} of {len(targets)} done in {output}.") from None
@@ -130,27 +131,27 @@ def _check_settings(manifest: Path, text: str, settings: dict) -> None:
         )
 
 
-def _do(make: Callable[[Path, Path], int], job: Job) -> tuple[str, int | str, bool]:
-    """(source, what `make` returns or what went wrong, whether it would go wrong with every other file too)."""
+def _do(make: Callable[[Path, Path], int], job: Job) -> tuple[int | str, bool]:
+    """(what `make` returns or what went wrong, whether it would go wrong with every other file too)."""
     try:
         num_repeated = make(job.source, job.temporary)
         job.target.parent.mkdir(parents=True, exist_ok=True)
         job.temporary.replace(job.target)
     except DataError as fault:
-        return str(job.source), str(fault), False
+        return str(fault), False
     except (OSError, ValueError, RuntimeError, MemoryError, cv2.error, av.error.FFmpegError) as fault:
         reason = getattr(fault, "strerror", None) or f"{type(fault).__name__}: {fault}"
-        return str(job.source), f"{job.source}: {reason}.", getattr(fault, "errno", None) in _FATAL
-    return str(job.source), num_repeated, False
+        return f"{job.source}: {reason}.", getattr(fault, "errno", None) in _FATAL
+    return num_repeated, False
 
 
-def _results(do: Callable[[Job], tuple], jobs: list[Job], num_workers: int) -> Iterator[tuple[str, int | str, bool]]:
-    """What `do` says of each job. A process that dies over a damaged file is replaced; one alone is this process."""
-    if min(num_workers, len(jobs)) < 2:
-        yield from map(do, jobs)
-        return
-    for job, result in in_isolation(do, jobs, min(num_workers, len(jobs)), _LIMIT_SEC):
-        yield (str(job.source), f"{job.source}: {result}.", False) if isinstance(result, Lost) else result
+def in_processes(
+    do: Callable[[Any], Any], items: Sequence, num_workers: int, limit_sec: float
+) -> Iterator[tuple[Any, Any]]:
+    """(item, do(item)) of each; Lost for one that its process died over, which is replaced. Where there would be one
+    process alone, it is this one."""
+    num_workers = min(num_workers, len(items))
+    return in_isolation(do, items, num_workers, limit_sec) if num_workers > 1 else ((item, do(item)) for item in items)
 
 
 def _write_failures(path: Path, failures: dict[str, str]) -> None:

@@ -30,8 +30,10 @@ class Machine:
 
 def this_machine() -> Machine:
     """What is here: of the cores and the memory, what this process may use."""
-    gpu, gpu_memory_gib = _gpu()
-    return Machine(num_cores(), _memory_gib(), gpu, gpu_memory_gib)
+    import torch  # not above: --help needs none of it
+
+    gpu = torch.cuda.get_device_properties(0) if torch.cuda.is_available() else None  # the first that PyTorch sees
+    return Machine(num_cores(), _memory_gib(), gpu.name if gpu else "", gpu.total_memory / _GIB if gpu else None)
 
 
 def _memory_gib() -> float | None:
@@ -42,13 +44,3 @@ def _memory_gib() -> float | None:
         with contextlib.suppress(OSError, ValueError):
             sizes.append(int(Path(file).read_text()))
     return min(sizes) / _GIB if sizes else None
-
-
-def _gpu() -> tuple[str, float | None]:
-    """Name and GiB of the first GPU that PyTorch sees."""
-    import torch  # not above: --help needs none of it
-
-    if not torch.cuda.is_available():
-        return "", None
-    properties = torch.cuda.get_device_properties(0)
-    return properties.name, properties.total_memory / _GIB

@@ -65,10 +65,7 @@ def recipes(videos: Videos, machine: Machine, wanted: str | None) -> dict[str, s
 
 def _facts(videos: Videos, machine: Machine, wanted: str | None, kind: str) -> list[str]:
     counts = [f"{counted(count, 'video')} {what}" for count, what in zip(videos.num_videos.values(), _FOR, strict=True)]
-    lines = [
-        f"Counted: {counted(videos.num_classes, 'class')}; {', '.join(counts)}.",
-        f"Measured: {machine}.",
-    ]
+    lines = [f"Counted: {counted(videos.num_classes, 'class')}; {', '.join(counts)}.", f"Measured: {machine}."]
     if wanted:
         missing = f"; its GPU is assumed to have {_ASSUMED_GPU_GIB} GiB" if kind == "gpu" and not machine.gpu else ""
         lines.append(f"Asked for: --for {wanted}{missing}.")

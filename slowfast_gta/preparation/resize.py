@@ -35,11 +35,7 @@ def resize_video(source: Path, target: Path, short_side: int) -> int:
     Returns for how many the nearest decoded frame was used. Raises DataError.
     """
     with VideoFile(source) as video:
-        times_sec = video.times_sec
-        if times_sec is None:
-            if not video.fps:
-                raise DataError(f"{source}: the file gives neither its frame rate nor the times of its frames.")
-            times_sec = np.arange(video.num_frames) / video.fps
+        times_sec = times_of(video)
         frames = video.frames(range(video.num_frames))
         first = next(frames)
         height, width = smaller_size(first.shape[0], first.shape[1], short_side)
@@ -59,6 +55,15 @@ def resize_video(source: Path, target: Path, short_side: int) -> int:
     if (made := count_frames(target)) != expected:
         raise DataError(f"{source}: {made} of its {expected} frames were written. Its times are out of order.")
     return num_repeated
+
+
+def times_of(video: VideoFile) -> np.ndarray:
+    """(T,) in s: when each frame is shown, by its time or else by the rate. Raises DataError where there is neither."""
+    if (times_sec := video.times_sec) is not None:
+        return times_sec
+    if not video.fps:
+        raise DataError(f"{video.path}: the file gives neither its frame rate nor the times of its frames.")
+    return np.arange(video.num_frames) / video.fps
 
 
 def smaller_size(height: int, width: int, short_side: int) -> tuple[int, int]:

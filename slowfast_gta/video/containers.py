@@ -1,4 +1,4 @@
-"""Opening a video file of unknown origin: a plain container, of bounded size, that opens no other file.
+"""Opening a video file of unknown origin: a plain container, of bounded size, that opens no other file; and closing it.
 
 FFmpeg also opens lists that point to other files or into the network (m3u8, concat, sdp), and images; here they are
 refused whatever their name says.
@@ -7,7 +7,7 @@ refused whatever their name says.
 import os
 import stat
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import av
 from av.stream import Disposition
@@ -22,6 +22,19 @@ _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, "max_pix
 _TEXT_OPTIONS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 _PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails  # a cover, or a list of them
+
+
+class Closing:
+    """What is closed at the end of its `with`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing, where nothing stays open."""
 
 
 def open_container(path: str, deadline: Deadline) -> av.container.InputContainer:

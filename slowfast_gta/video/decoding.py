@@ -122,13 +122,9 @@ class FrameDecoder:
                     break  # one was left out, or comes later
                 if not settled and last is None and start and not frame.key_frame:
                     break  # called a keyframe by the container alone
-                while wanted[done] < rank:
-                    yield Decoded(wanted[done], *(last or (rank, frame)))
-                    done += 1
-                    if done == len(wanted):
-                        return done
-                if wanted[done] == rank:
-                    yield Decoded(rank, rank, frame)
+                while wanted[done] <= rank:
+                    nearest = last if last and wanted[done] < rank else (rank, frame)
+                    yield Decoded(wanted[done], *nearest)
                     done += 1
                     if done == len(wanted):
                         return done
@@ -164,10 +160,9 @@ class FrameDecoder:
         self._settled.add(start)
         first, stop, stop_packet = self._index.group(start)
         earlier_starts = self._index.starts_before(start)
-        if self._index.is_doubtful:  # what is shown before the keyframe is seen from the one before alone
-            packets = self._order_from(earlier_starts[0] if earlier_starts else start, first, stop, stop_packet)
-        else:
-            packets = self._order_from(start, first, stop, stop_packet)
+        # Of a doubtful order, what is shown before the keyframe is seen from the one before alone.
+        begin = earlier_starts[0] if self._index.is_doubtful and earlier_starts else start
+        packets = self._order_from(begin, first, stop, stop_packet)
         if len(packets) < stop - first:
             for earlier in _further_and_further(earlier_starts):
                 if start - earlier > _MAX_PACKETS_BACK:

@@ -4,23 +4,21 @@ T frame, H W space.
 """
 
 import os
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from slowfast_gta.errors import DataError
+from slowfast_gta.video.containers import Closing
 from slowfast_gta.video.frame_names import FramePattern, FrameSequence, find_sequence, parse_pattern
 from slowfast_gta.video.images import read_image
-from slowfast_gta.video.limits import Deadline, empty_frames
-
-_MAX_KNOWN_FOLDERS = 4096
-_known_patterns: OrderedDict[tuple[str, int, str], FramePattern] = OrderedDict()  # of folders that were listed
+from slowfast_gta.video.limits import Deadline, stack_frames
 
 
-class FrameFolder:
+class FrameFolder(Closing):
     """A folder of extracted frames, in the order of the numbers in their names: 2.jpg comes before 10.jpg.
 
     `pattern` says which files are its frames, as DATA.FRAME_PATTERN; empty: the only naming pattern there is.
@@ -36,34 +34,24 @@ class FrameFolder:
         self._numbers = list(names)
         self._files = [Path(self.path, name) for name in names.values()]
 
-    def __enter__(self) -> "FrameFolder":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        pass
-
     @property
     def num_frames(self) -> int:
         return len(self._files)
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """The frames `indices` (non-decreasing, repeats allowed) as uint8 (T, H, W, 3), RGB."""
-        out: Any = None  # until the first frame tells the size
-        previous = None
-        for place, index in enumerate(indices):
-            if index == previous:
-                out[place] = out[place - 1]
-                continue
+        return stack_frames(self.path, indices, self._images(indices))
+
+    def _images(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
+        shape = None
+        for index, _ in groupby(indices):
             self._deadline.check()
             image = read_image(self._file(index))
-            if out is None:
-                out = empty_frames(self.path, len(indices), *image.shape[:2])
-            if image.shape != out.shape[1:]:
-                sizes = sorted({out.shape[1:3], image.shape[:2]})
+            shape = shape or image.shape
+            if image.shape != shape:
+                sizes = sorted({shape[:2], image.shape[:2]})
                 raise DataError(f"{self.path}: the frames have different sizes: {', '.join(map(str, sizes))}.")
-            out[place] = image
-            previous = index
-        return out
+            yield image
 
     @property
     def files(self) -> list[Path]:
@@ -132,23 +120,24 @@ def _list_frames(path: str, pattern: FramePattern | None) -> FrameSequence:
 
 
 def _known_pattern(path: str, pattern: str) -> FramePattern:
-    """How the frames of a folder are named, which is looked up once as long as it does not change: it may hold a
-    whole day. Raises DataError."""
+    """How the frames of a folder are named. Raises DataError."""
     try:
-        key = (path, os.stat(path).st_mtime_ns, pattern)  # noqa: PTH116 - Path.stat does not take every path
+        changed_ns = os.stat(path).st_mtime_ns  # noqa: PTH116 - Path.stat does not take every path
     except (OSError, ValueError) as fault:
         raise DataError(f"{path}: the folder cannot be read ({getattr(fault, 'strerror', fault)}).") from None
-    if key not in _known_patterns:
-        sequence = _list_frames(path, parse_pattern(pattern))
-        if sequence.pattern is None:
-            raise DataError(
-                f"{path}: more than one number changes in the names of the frames, as in {sequence}, so that a "
-                "frame cannot be found by its number. Rename them 00001.jpg, 00002.jpg, ..."
-            )
-        _known_patterns[key] = sequence.pattern
-        while len(_known_patterns) > _MAX_KNOWN_FOLDERS:
-            _known_patterns.popitem(last=False)
-    return _known_patterns[key]
+    return _pattern_at(path, changed_ns, pattern)
+
+
+@lru_cache(maxsize=4096)
+def _pattern_at(path: str, changed_ns: int, pattern: str) -> FramePattern:
+    """The same, looked up once as long as the folder does not change: it may hold a whole day."""
+    sequence = _list_frames(path, parse_pattern(pattern))
+    if sequence.pattern is None:
+        raise DataError(
+            f"{path}: more than one number changes in the names of the frames, as in {sequence}, so that none can "
+            f"be found by its number. Rename them 00001.jpg, 00002.jpg, ..."
+        )
+    return sequence.pattern
 
 
 def _is_file(path: Path) -> bool:

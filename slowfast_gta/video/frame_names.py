@@ -36,8 +36,7 @@ class FramePattern:
     def parse(cls, text: str) -> "FramePattern":
         """The pattern that DATA.FRAME_PATTERN is. Raises ConfigError."""
         parts = _PLACE.split(text.replace("{{", "\0").replace("}}", "\1"))
-        is_image = text.lower().endswith(SUFFIXES)
-        if len(parts) != 4 or "/" in text or not is_image:
+        if len(parts) != 4 or "/" in text or not text.lower().endswith(SUFFIXES):
             raise ConfigError(
                 f"DATA.FRAME_PATTERN is {text!r}. It must be the name of a frame with {{}} in the place of its number, "
                 f"for example img_{{:05d}}.jpg or img_{{}}.png ({', '.join(SUFFIXES)})."

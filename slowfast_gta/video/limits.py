@@ -1,7 +1,10 @@
 """How much of memory and time the reading of one video may take, whatever its header declares."""
 
 import time
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,8 +56,21 @@ def check_part_size(path: str | Path, num_bytes: int) -> None:
         )
 
 
-def empty_frames(path: str | Path, num_frames: int, height: int, width: int) -> np.ndarray:
-    """uint8 (T, H, W, 3), to be filled. Raises DataError when it is too large."""
+def stack_frames(path: str | Path, indices: Sequence[int], frames: Iterator[np.ndarray]) -> np.ndarray:
+    """uint8 (T, H, W, 3): the frames `indices`, of which `frames` gives each that is not the one before again. Raises
+    DataError when they are too large."""
+    out: Any = None  # until the first frame tells the size
+    place = 0
+    for _, same in groupby(indices):
+        frame, stop = next(frames), place + len(list(same))
+        if out is None:
+            out = _empty_frames(path, len(indices), *frame.shape[:2])
+        out[place:stop] = frame
+        place = stop
+    return out
+
+
+def _empty_frames(path: str | Path, num_frames: int, height: int, width: int) -> np.ndarray:
     size = (num_frames, height, width, 3)
     if np.prod(size, dtype=float) > MAX_FRAMES_BYTES:
         raise DataError(

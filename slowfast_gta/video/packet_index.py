@@ -66,7 +66,8 @@ class PacketIndex:
 
     def start_of(self, rank: int) -> int:
         """The last packet from which frame `rank` can be decoded; the first, where there is none."""
-        return int(self._starts[self._group_of(rank)])
+        place = int(np.searchsorted(self._first_ranks, rank, side="right")) - 1
+        return int(self._starts[max(place, 0)])
 
     def first_rank(self, start: int) -> int:
         """The first frame that is decoded from packet `start`; frames before it that come too may be incomplete."""
@@ -86,9 +87,6 @@ class PacketIndex:
         end = later + _MAX_REORDER  # of what may be stored after the next keyframe, and shown before it
         of_group = np.flatnonzero((self.ranks[start:end] >= first) & (self.ranks[start:end] < stop))
         return first, stop, start + int(of_group[-1]) + 1 if len(of_group) else start + 1
-
-    def _group_of(self, rank: int) -> int:
-        return max(int(np.searchsorted(self._first_ranks, rank, side="right")) - 1, 0)
 
     def is_reordered(self, start: int) -> bool:
         """Whether the frames decoded from `start` are shown in another order than they are stored in."""

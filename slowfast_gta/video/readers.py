@@ -13,16 +13,15 @@ T frame, H W space.
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 
 from slowfast_gta.errors import DataError
-from slowfast_gta.video.containers import open_container, video_stream
+from slowfast_gta.video.containers import Closing, open_container, video_stream
 from slowfast_gta.video.decoding import Decoded, FrameDecoder
 from slowfast_gta.video.frame_folders import FrameFolder, FrameRange
-from slowfast_gta.video.limits import Deadline, empty_frames
+from slowfast_gta.video.limits import Deadline, stack_frames
 from slowfast_gta.video.packets import NEAR_FRAMES, PacketReader
 from slowfast_gta.video.pixels import FrameConverter
 
@@ -30,7 +29,7 @@ from slowfast_gta.video.pixels import FrameConverter
 _ROUNDING_SEC = 1.5e-3
 
 
-class VideoFile(FrameDecoder):
+class VideoFile(FrameDecoder, Closing):
     """An open video file. `num_repeated` counts the frames asked for for which the nearest decoded frame was used.
 
     With `span`, (start, stop) in seconds, the frames shown from `start` until before `stop` are its frames. Opening
@@ -59,12 +58,6 @@ class VideoFile(FrameDecoder):
             raise
         self._index, self._first, self.num_frames = part
 
-    def __enter__(self) -> "VideoFile":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
     def close(self) -> None:
         self._container.close()
 
@@ -91,19 +84,7 @@ class VideoFile(FrameDecoder):
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """The frames `indices` (non-decreasing, repeats allowed) as uint8 (T, H, W, 3), RGB."""
-        out: Any = None  # until the first frame tells the size
-        previous = None
-        frames = self.frames(indices)
-        for place, index in enumerate(indices):
-            if index == previous:
-                out[place] = out[place - 1]
-                continue
-            frame = next(frames)
-            if out is None:
-                out = empty_frames(self.path, len(indices), *frame.shape[:2])
-            out[place] = frame
-            previous = index
-        return out
+        return stack_frames(self.path, indices, self.frames(indices))
 
     def frames(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         """`read`, one frame (H, W, 3) after the other and each once, for more than fits into memory."""
@@ -132,10 +113,7 @@ class VideoFile(FrameDecoder):
 
 
 def open_video(
-    path: str | Path,
-    span: tuple[float, float] | None = None,
-    timeout_sec: float | None = None,
-    frame_pattern: str = "",
+    path: str | Path, span: tuple[float, float] | None = None, timeout_sec: float | None = None, frame_pattern: str = ""
 ) -> VideoFile | FrameFolder:
     """The video at `path`, a file or a folder of frames; of it the part `span`, as VideoRecord has it.
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import av
 
 from slowfast_gta.errors import DataError
+from slowfast_gta.video.containers import Closing
 from slowfast_gta.video.limits import MAX_PIXELS
 from slowfast_gta.video.stream import LiveStream, StreamedFrame
 
@@ -99,7 +100,7 @@ class _Waiting:
             raise self.fault
 
 
-class BoundedStream:
+class BoundedStream(Closing):
     """A LiveStream that a thread decodes. At most `max_latency_sec` of it wait to be taken: older frames are dropped,
     and `num_dropped` counts them; with None nothing is, and the source has to wait."""
 
@@ -108,39 +109,28 @@ class BoundedStream:
     def __init__(
         self, stream: LiveStream, container: av.container.InputContainer | None, max_latency_sec: float | None
     ):
-        self._stream, self._container = stream, container
+        self.live, self._container = stream, container  # the first: what is read, with its sound
         self.path, self.fps = stream.path, stream.fps
         self.shifts: list[float] = []  # by how much the times of each of the source's beginnings were moved
         most = round((max_latency_sec or 1.0) * stream.fps) if stream.fps else _FRAMES_WITHOUT_RATE
         self._waiting = _Waiting(max(2, most), drops=max_latency_sec is not None)
         self._thread = threading.Thread(target=self._read, daemon=True)
 
-    def __enter__(self) -> "BoundedStream":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
     @property
     def num_dropped(self) -> int:
         return self._waiting.num_dropped
 
     @property
-    def live(self) -> LiveStream:
-        """What is read, with its sound."""
-        return self._stream
-
-    @property
     def num_missing(self) -> int:
-        return self._stream.num_missing
+        return self.live.num_missing
 
     @property
     def num_broken(self) -> int:
-        return self._stream.num_broken
+        return self.live.num_broken
 
     @property
     def fault(self) -> str | None:
-        return self._stream.fault
+        return self.live.fault
 
     def __iter__(self) -> Iterator[StreamedFrame]:
         """Once. Raises DataError."""
@@ -152,13 +142,13 @@ class BoundedStream:
         if self._thread.is_alive():
             self._thread.join(_TIMEOUT_SEC)  # a read that waits ends by its own limit
         if not self._thread.is_alive():
-            self._stream.close()
+            self.live.close()
             if self._container is not None:
                 self._container.close()
 
     def _read(self) -> None:
         try:
-            for frame in steady_times(self._stream, self.fps, self.shifts):
+            for frame in steady_times(self.live, self.fps, self.shifts):
                 if not self._waiting.put(frame):
                     break
         except BaseException as fault:

@@ -18,7 +18,7 @@ import av
 import numpy as np
 
 from slowfast_gta.errors import DataError
-from slowfast_gta.video.containers import open_container_of, video_stream
+from slowfast_gta.video.containers import Closing, open_container_of, video_stream
 from slowfast_gta.video.frame_folders import FrameFolder
 from slowfast_gta.video.images import read_image
 from slowfast_gta.video.pixels import FrameConverter
@@ -33,7 +33,7 @@ class StreamedFrame(NamedTuple):
     image: np.ndarray  # uint8 (H, W, 3), RGB
 
 
-class VideoStream:
+class VideoStream(Closing):
     """The frames of a video file, one after the other. It can be run through again from its begin.
 
     `num_missing` frames did not decode, or not in the size of the first; `num_broken` packets were refused by the
@@ -46,12 +46,6 @@ class VideoStream:
         self.path, self.fps, self.num_frames = self._video.path, self._video.fps, self._video.num_frames
         self.fault = self._video.fault
         self.num_missing = self.num_broken = 0
-
-    def __enter__(self) -> "VideoStream":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     def close(self) -> None:
         self._video.close()
@@ -74,7 +68,7 @@ class VideoStream:
             )
 
 
-class FolderStream:
+class FolderStream(Closing):
     """The same of a folder of frames; `fps` is the rate at which they were extracted, where it is known."""
 
     num_broken = 0
@@ -84,12 +78,6 @@ class FolderStream:
         self._folder = FrameFolder(path, pattern=frame_pattern)
         self.path, self.fps, self.num_frames = self._folder.path, fps, self._folder.num_frames
         self.num_missing = 0
-
-    def __enter__(self) -> "FolderStream":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        pass
 
     def __iter__(self) -> Iterator[StreamedFrame]:
         """Raises DataError where not one frame can be read."""
@@ -108,7 +96,7 @@ class FolderStream:
             raise fault
 
 
-class LiveStream:
+class LiveStream(Closing):
     """The frames of what can only be read once, from front to back: a pipe, a socket, an open file.
 
     Nothing is known before it comes: `num_frames` is None, and frames are counted as they are decoded.
@@ -129,12 +117,6 @@ class LiveStream:
         self.sound = next(iter(self._container.streams.audio), None)
         self.on_sound: Callable[[av.Packet], None] | None = None  # is given the packets of the sound, as they come
         self.first_sec: float | None = None  # the time of the first frame by the source's own clock, once it is there
-
-    def __enter__(self) -> "LiveStream":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     def close(self) -> None:
         if self._is_ours:

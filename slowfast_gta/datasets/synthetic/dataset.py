@@ -43,6 +43,7 @@ PRETENDED = (
 )
 
 TEMPLATES = [name for _, *names in PAIRS for name in names] + [name for _, name in PRETENDED]
+_NAMES = [template.replace("[", "").replace("]", "") for template in TEMPLATES]  # of the classes
 
 TEST_ANSWERS = "test-answers"  # the list of the test videos with their labels, which the official one has not
 _VIDEOS = "20bn-something-something-v2"
@@ -96,7 +97,7 @@ class Synthetic(SSv2):
         return [(2 * number, 2 * number + 1) for number in range(len(PAIRS))]
 
     def class_names(self) -> list[str]:
-        return [template.replace("[", "").replace("]", "") for template in TEMPLATES]
+        return list(_NAMES)
 
     def prepare(self) -> None:
         """Make the videos and lists that are not there yet. Raises DataError."""
@@ -155,8 +156,8 @@ def render_video(settings: Settings, index: int) -> np.ndarray:
 
 def label_of_video(settings: Settings, index: int) -> int:
     """Labels take turns; anew from the first test video on."""
-    first_test = settings.num_train + settings.num_val
-    return (index - first_test if settings.num_test and index >= first_test else index) % len(TEMPLATES)
+    _, number, *_ = _seed(settings, index)
+    return number % len(TEMPLATES)
 
 
 def _seed(settings: Settings, index: int) -> list[int]:
@@ -240,8 +241,7 @@ def _make(job: Job) -> OSError | None:
 def _write_lists(data_dir: Path, settings: Settings) -> None:
     """labels, train, validation and test in Something-Something v2's json layout; with test videos of their own, the
     answers to those too."""
-    names = [template.replace("[", "").replace("]", "") for template in TEMPLATES]
-    _write_json(_json(data_dir, "labels"), {name: str(label) for label, name in enumerate(names)})
+    _write_json(_json(data_dir, "labels"), {name: str(label) for label, name in enumerate(_NAMES)})
     entries = []
     first_test = settings.num_train + settings.num_val
     for index in range(first_test + settings.num_test):

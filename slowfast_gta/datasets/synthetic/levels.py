@@ -40,7 +40,6 @@ LEVELS = {
     2: Level(length=1, shortest=0.4, noise=(10.0, 20.0), num_distractors=2, camera=0.12),
     3: Level(length=3, shortest=0.2, noise=(15.0, 30.0), num_distractors=3, camera=0.2),
 }
-HARDEST = max(LEVELS)
 
 
 def num_frames_at(level: int, num_frames: int) -> int:

@@ -70,13 +70,7 @@ class Scene:
         return self.center + self.unit * np.array([x, y])
 
     def shape(
-        self,
-        outline: np.ndarray,
-        at: np.ndarray,
-        which: int,
-        turn: float = 0.0,
-        scale: float = 1.0,
-        gain: float = 1.0,
+        self, outline: np.ndarray, at: np.ndarray, which: int, turn: float = 0.0, scale: float = 1.0, gain: float = 1.0
     ) -> None:
         """Paint the polygon `outline` (N, 2), in units around `at`, with the `which`-th texture times `gain`.
 

@@ -15,10 +15,7 @@ import numpy as np
 
 from slowfast_gta.video.output.writer import VideoWriter
 
-PLAYERS = {
-    "ffplay": ["-loglevel", "error", "-autoexit", "-i", "-"],
-    "mpv": ["--really-quiet", "-"],
-}
+PLAYERS = {"ffplay": ["-loglevel", "error", "-autoexit", "-i", "-"], "mpv": ["--really-quiet", "-"]}
 _BOUNDARY = "frame"
 _QUALITY = 80
 
@@ -57,14 +54,14 @@ class Page:
     from when somebody opens the page on.
     """
 
-    def __init__(self, paced: bool, port: int = 0):
+    def __init__(self, paced: bool):
         self._paced = paced
         self._newest: bytes = b""
         self._changed = threading.Condition()
         self._ended = False
         self._opened = threading.Event()
         self._begin: float | None = None
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.address = f"http://127.0.0.1:{self._server.server_address[1]}/"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
