@@ -9,7 +9,6 @@ reserved that is not in the file, and what is made out of it is a few times its 
 
 import math
 import pickle
-import pickletools
 import re
 from io import BufferedReader
 from pathlib import Path
@@ -19,10 +18,10 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from slowfast_gta.errors import DataError
+from slowfast_gta.plain_arrays import check_letters
 
 MAX_BYTES = 16 * 2**30  # of a file of object arrays
 MAX_DEPTH = 16  # of containers in containers
-MAX_TUPLES = 100  # of tuples in tuples, in a pickle that another program reads
 MOST_PER_BYTE = 4  # bytes that may be made for each byte of the file
 _PLAIN_TYPE = re.compile(r"[?]|[biufSU]\d{1,4}|[bhilqBHILQefd]")
 _OBJECTS = ("O", "O4", "O8")
@@ -75,7 +74,9 @@ def _read_npy(path: Path, file: BufferedReader, size: int) -> np.ndarray:
         shape, _, dtype = read_header(file)
         if not dtype.hasobject:
             file.seek(0)
-            return np.load(file, allow_pickle=False)
+            array = np.load(file, allow_pickle=False)
+            check_letters(array)
+            return array
         array = read_pickle(file, size - file.tell()) if dtype == np.dtype(object) else None
     except RefusedPickleError as fault:
         raise DataError(f"{path} is not a plain array file: {fault}. It is refused, since it could run code.") from None
@@ -84,47 +85,6 @@ def _read_npy(path: Path, file: BufferedReader, size: int) -> np.ndarray:
     if not isinstance(array, np.ndarray) or array.shape != tuple(shape):
         raise DataError(f"{path} does not contain the array that its header declares.")
     return array
-
-
-def check_tuples(file: BinaryIO) -> None:
-    """Refuse the next pickle of `file`, before another program reads it, where its tuples nest deeper than MAX_TUPLES.
-
-    As a key, a tower of them is hashed in C by recursion, which overflows the stack: Python is killed by SIGSEGV, in
-    torch.load with weights_only too. Runs nothing, follows what lies on the pickle's stack, and leaves `file` behind
-    the pickle. Raises RefusedPickleError, and TornPickleError where it is no whole pickle.
-    """
-    stack: list[int | None] = []  # of each item how deep its tuples nest; None is a mark
-    memo: dict[int, int | None] = {}
-    try:
-        for opcode, argument, _ in pickletools.genops(file):
-            if opcode.name == "MARK":
-                stack.append(None)
-            elif opcode.name.endswith("PUT"):
-                memo[int(argument or 0)] = stack[-1]
-            elif opcode.name == "MEMOIZE":
-                memo[len(memo)] = stack[-1]
-            elif opcode.name.endswith("GET"):
-                stack.append(memo[int(argument or 0)])
-            else:
-                depth = _deepest(stack, opcode) + (opcode.name in ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"))
-                if depth > MAX_TUPLES:
-                    raise RefusedPickleError(f"it contains tuples nested more than {MAX_TUPLES} deep")
-                stack += [depth] * len(opcode.stack_after)
-    except (ValueError, LookupError, TypeError) as fault:
-        raise TornPickleError(type(fault).__name__) from None
-
-
-def _deepest(stack: list[int | None], opcode: pickletools.OpcodeInfo) -> int:
-    """Take off what `opcode` takes; how deep the tuples in it nest."""
-    taken: list[int] = []
-    num = len(opcode.stack_before)
-    if pickletools.markobject in opcode.stack_before:  # and all above it
-        num = opcode.stack_before.index(pickletools.markobject)
-        while (item := stack.pop()) is not None:
-            taken.append(item)
-    for _ in range(num):
-        taken.append(stack.pop() or 0)  # POP takes a mark too
-    return max(taken, default=0)
 
 
 # --------------------------------------------------------------------------------------------------------- stand-ins
@@ -184,7 +144,10 @@ def _build(shape: Any, dtype: Any, fortran: bool, data: Any) -> np.ndarray:
     plain = dtype.value()
     if not isinstance(data, bytes | bytearray) or len(data) != num * plain.itemsize:
         raise RefusedPickleError(f"it declares an array of {num} values but contains another number of bytes")
+    if num > 1 and not plain.itemsize:  # U0: any number of values in no bytes
+        raise RefusedPickleError(f"it declares an array of {num} values of no size")
     flat = np.frombuffer(data, plain) if num and plain.itemsize else np.empty(num, plain)
+    check_letters(flat)
     return flat.reshape(shape, order=order).copy(order)  # type: ignore[call-overload]
 
 
@@ -227,8 +190,9 @@ def _ordered(items: Any = ()) -> dict:
 
 
 def _key(key: Any) -> Any:
-    """Keys are text or whole numbers: the hash of a tower of tuples would recurse deeper than any stack."""
-    if not isinstance(key, str | bytes | int):
+    """Keys are text or whole numbers: the hash of a tower of tuples would recurse deeper than any stack, and thousands
+    of very large numbers can be of one hash."""
+    if not isinstance(key, str | bytes | int) or (isinstance(key, int) and abs(key) >= 2**64):
         raise RefusedPickleError(f"it has a {type(key).__name__} as a key, where a string is expected")
     return key
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 import yaml
 
 from slowfast_gta.config.settings import COMMAND_LINE, OPTIONS, STAGES, Setting, flattened
+from slowfast_gta.plain_yaml import load_yaml
 
 NAME, LOCATION, REFINE = "ATTENTION.NAME", "ATTENTION.LOCATION", "ATTENTION.REFINE"
 
@@ -72,8 +73,8 @@ def _flat(keys: dict) -> dict[str, object]:
 def _mapping(value: object) -> dict | None:
     if isinstance(value, str):
         try:
-            value = yaml.safe_load(value)
-        except (yaml.YAMLError, RecursionError):
+            value = load_yaml(value)
+        except yaml.YAMLError:
             return None
     return value if isinstance(value, dict) else None
 

@@ -16,6 +16,7 @@ from slowfast_gta.config.plugins import expanded
 from slowfast_gta.config.settings import COMMAND_LINE, OPTIONS, STAGES, Fault, Setting
 from slowfast_gta.config.trust import RUN_CONFIG
 from slowfast_gta.errors import ConfigError
+from slowfast_gta.plain_yaml import PlainLoader
 
 _BASE = "_BASE_"
 _logger = logging.getLogger(__name__)
@@ -120,13 +121,13 @@ def _flat(key: str, value: object, schema: CfgNode) -> Iterator[Setting]:
         yield Setting(key, value, COMMAND_LINE, Path.cwd())
 
 
-def _compose(path: Path) -> tuple[yaml.Node | None, yaml.SafeLoader]:
-    loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+def _compose(path: Path) -> tuple[yaml.Node | None, PlainLoader]:
+    loader = PlainLoader(path.read_text(encoding="utf-8"))
     return loader.get_single_node(), loader
 
 
 def _walk(
-    loader: yaml.SafeLoader,
+    loader: PlainLoader,
     node: yaml.MappingNode,
     schema: CfgNode,
     prefix: str,
@@ -142,7 +143,12 @@ def _walk(
             text = f"{prefix}{name} is already set in line {lines[name]} of this file. Keep only one."
             faults.append(Fault(prefix + name, text, where=f"{shown(path)}:{line}"))
         lines[name] = line
-    loader.flatten_mapping(node)
+    try:
+        loader.flatten_mapping(node)
+    except yaml.constructor.ConstructorError as error:
+        text = f"{prefix}<<: {error.problem}. It takes in the keys of another part of this file: <<: *NAME."
+        faults.append(Fault(prefix, text, where=f"{shown(path)}:{node.start_mark.line + 1}"))
+        return
     for key_node, value_node in node.value:
         name = str(key_node.value)
         key, where = prefix + name, f"{shown(path)}:{key_node.start_mark.line + 1}"
@@ -174,7 +180,10 @@ def _base_files(base: Setting, faults: list[Fault]) -> Iterator[Path]:
             faults.append(Fault("", f"{_BASE} names a file or a list of files, not {name!r}.", where=base.where))
             continue
         try:
-            yield find_config(expanded(name), base.folder)
+            found = find_config(expanded(name), base.folder)
+            if not found.is_file():  # a device or a pipe, which may have no end
+                raise ConfigError(f"{name} is no file.")
+            yield found
         except ConfigError as error:
             faults.append(Fault("", f"{_BASE}: {error}", where=base.where))
 

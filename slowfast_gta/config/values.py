@@ -1,6 +1,7 @@
 """What type a key's value has, and how the text of a command line becomes one."""
 
 import ast
+import contextlib
 import math
 import numbers
 import os
@@ -12,6 +13,7 @@ from typing import Any
 import yaml
 
 from slowfast_gta.config.defaults import ANY_CASE, CHOICES, TYPES
+from slowfast_gta.plain_yaml import load_yaml
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,8 @@ def option_value(value: object, is_text: bool) -> object:
     """A block's option, whose type only the block knows: text (`is_text`) is read as YAML would read it."""
     if is_text and isinstance(value, str):
         try:
-            value = yaml.safe_load(value)
-        except (RecursionError, yaml.YAMLError):
+            value = load_yaml(value)
+        except yaml.YAMLError:
             return value
     return None if value == "None" else _plain(value)
 
@@ -99,8 +101,10 @@ def _fitted(value: object, types: tuple[type, ...]) -> object:
             return value
     elif isinstance(value, numbers.Integral) and int in types:
         return int(value)
-    elif isinstance(value, numbers.Real) and float in types and math.isfinite(value):
-        return float(value)
+    elif isinstance(value, numbers.Real) and float in types:
+        with contextlib.suppress(OverflowError):  # a whole number of 400 digits
+            if math.isfinite(value):
+                return float(value)
     raise TypeError
 
 
@@ -109,7 +113,7 @@ def _decoded(text: str) -> object:
     stripped = text.strip()
     if stripped.lower() in _WORDS:
         return _WORDS[stripped.lower()]
-    for read in (ast.literal_eval, yaml.safe_load):
+    for read in (ast.literal_eval, load_yaml):
         try:
             value = read(stripped)
         except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError, yaml.YAMLError):

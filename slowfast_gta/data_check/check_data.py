@@ -190,9 +190,9 @@ class _Journal:
             for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
                 try:
                     key, facts = json.loads(line)
-                except (ValueError, TypeError):  # the last line of a check that was killed
+                    self.facts[key] = facts
+                except (ValueError, TypeError, RecursionError):  # the last line of a check that was killed
                     break
-                self.facts[key] = facts
                 whole += len(line)
             self._file = path.open("ab")
             self._file.truncate(whole)

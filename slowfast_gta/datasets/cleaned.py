@@ -27,7 +27,7 @@ def read_mark(folder: Path) -> dict | None:
         mark = json.loads(read_text(path, "the mark of cleaned lists"))
         splits = {split: {key: part[key] for key in _NUMBERS} for split, part in mark["splits"].items()}
         return {"from": str(mark["from"]), "splits": splits}
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise DataError(f"{path} was not written by check_data --write-clean. Write the lists again.") from None
 
 

@@ -275,6 +275,8 @@ def _load_json(path: Path, kind: type, what: str) -> Any:
         content = json.loads(read_text(path, what))
     except json.JSONDecodeError as fault:
         raise DataError(f"{path}:{fault.lineno}: not valid JSON ({fault.msg}, column {fault.colno}).") from None
+    except (ValueError, RecursionError):  # numbers of thousands of digits, brackets nested too deep
+        raise DataError(f"{path}: not valid JSON: a number in it is too long, or it is nested too deep.") from None
     if not isinstance(content, kind):
         raise DataError(f"{path}: {what} must be a JSON {'list' if kind is list else 'object'}.")
     return content

@@ -165,14 +165,14 @@ def read_rows(path: Path) -> list[dict]:
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines(keepends=True) if path.exists() else []
+    return path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True) if path.exists() else []
 
 
 def _parse(line: str) -> dict | None:
     """The row of a line; None for one that was not finished."""
     try:
         return json.loads(line) if line.endswith("\n") else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -20,6 +20,7 @@ from slowfast_gta.errors import RunError
 from slowfast_gta.experiments.marks import load_marks
 from slowfast_gta.experiments.plan import PlannedRun, flat_defaults
 from slowfast_gta.files import write_whole
+from slowfast_gta.plain_yaml import load_yaml
 
 DEFAULTS = "defaults.json"
 TIMES = "seconds.json"  # beside the results of a run that compare made: what it took
@@ -59,7 +60,10 @@ def load_outcome(run: PlannedRun, kept: Path | None) -> Outcome | None:
             f"The results in {kept} were made when {', '.join(changed)} had other defaults than they have now. "
             "Keep results in another folder (--keep), or set the old value in the table."
         )
-    return Outcome(**record)
+    try:
+        return Outcome(**record)
+    except TypeError:
+        raise RunError(f"{kept}/{run.digest}.json is no record that compare --keep wrote. Remove it.") from None
 
 
 def keep_outcome(run: PlannedRun, outcome: Outcome, kept: Path) -> None:
@@ -76,15 +80,18 @@ def load_finished(folder: Path) -> Outcome:
     if results is None:
         raise RunError(f"{folder} has no readable results.json: it is not the folder of a tested run.")
     try:
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as fault:
+        config = load_yaml((folder / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as fault:
         raise RunError(f"{folder / 'config.yaml'} cannot be read: {fault}.") from None
     if not isinstance(config, dict):
         raise RunError(f"{folder / 'config.yaml'} contains no config.")
+    seed = config.get("RNG_SEED", 1)
+    if not isinstance(seed, int):
+        raise RunError(f"{folder / 'config.yaml'}: RNG_SEED is {seed!r:.40}; it must be a whole number.")
     defaults = flat_defaults()
     flat = {str(key): repr(value) for key, value in flattened(config).items()}
     keys = {key: value for key, value in flat.items() if value != defaults.get(key)}
-    return _outcome_in(folder, int(config.get("RNG_SEED", 1)), results, keys, _cost(_read_json(folder / COMPLEXITY)))
+    return _outcome_in(folder, seed, results, keys, _cost(_read_json(folder / COMPLEXITY)))
 
 
 def _outcome_in(folder: Path, seed: int, results: dict, keys: Mapping[str, str], cost: Mapping[str, float]) -> Outcome:
@@ -106,7 +113,7 @@ def _last_validation(metrics: Path) -> dict[str, float]:
     """{"top1", "loss"} of the last evaluation of the validation split; empty where there is none."""
     try:
         rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     found = [row for row in rows if isinstance(row, dict) and row.get("kind") == "val"]
     return {key: found[-1][key] for key in ("top1", "loss") if key in found[-1]} if found else {}
@@ -142,6 +149,6 @@ def _cost(complexity: Mapping | None) -> dict[str, float]:
 def _read_json(path: Path) -> dict | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None

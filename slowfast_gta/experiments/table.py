@@ -14,6 +14,7 @@ from fvcore.common.config import CfgNode
 from slowfast_gta.config.load import load_config
 from slowfast_gta.config.read import find_config, shown
 from slowfast_gta.errors import ConfigError
+from slowfast_gta.plain_yaml import PlainLoader
 
 MOST_SEEDS = 1000
 INTERVALS = ("t", "bootstrap")  # over seeds, by Student's t; over videos
@@ -172,7 +173,7 @@ def _rates(top: "_Mapping") -> Iterator[float]:
 
 def _composed(path: Path) -> yaml.MappingNode:
     try:
-        node = yaml.SafeLoader(path.read_text(encoding="utf-8")).get_single_node()
+        node = PlainLoader(path.read_text(encoding="utf-8")).get_single_node()
     except yaml.YAMLError as fault:
         mark = getattr(fault, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
@@ -233,7 +234,7 @@ class _Mapping:
 
     def _value(self, node: yaml.Node) -> Any:
         try:
-            return yaml.constructor.SafeConstructor().construct_document(node)
+            return PlainLoader("").construct_document(node)
         except yaml.constructor.ConstructorError as fault:
             raise ConfigError(
                 f"{self._at(node)}: {fault.problem}. A table may only contain numbers, text and lists."

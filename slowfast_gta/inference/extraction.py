@@ -238,7 +238,7 @@ def _read_json(path: Path) -> dict | None:
     """None where it is not there, or was torn by a loss of power."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
 

@@ -16,6 +16,7 @@ import torch
 from slowfast_gta.errors import ConfigError, DataError
 from slowfast_gta.files import whole_file
 from slowfast_gta.models.weights.safetensors import load_safetensors, write_safetensors
+from slowfast_gta.plain_arrays import MOST_PER_BYTE, UNASKED_BYTES, load_npz
 
 FORMATS = ("npz", "npy", "safetensors", "h5")
 DTYPES = {"float32": np.float32, "float16": np.float16}
@@ -47,15 +48,14 @@ def load_features(path: Path) -> tuple[dict[str, np.ndarray], dict]:
         if path.suffix == ".npy":
             return {"features": np.load(path, allow_pickle=False)}, {}
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as stored:
-                arrays = dict(stored)
+            arrays = load_npz(path)
             text = str(arrays.pop("meta"))
         elif path.suffix == ".safetensors":
             tensors, metadata = load_safetensors(path)
             arrays, text = {name: value.numpy() for name, value in tensors.items()}, metadata["meta"]
         else:
             with import_h5py().File(path, "r") as stored:
-                arrays = {name: stored[name][()] for name in ("features", "times", "frames")}
+                arrays = {name: _h5_array(stored, name) for name in ("features", "times", "frames")}
                 text = str(stored.attrs["meta"])
         return arrays, json.loads(text)
     except (ConfigError, FileNotFoundError):
@@ -74,6 +74,17 @@ def _h5(arrays: Mapping[str, np.ndarray], text: str) -> bytes:
             file.create_dataset(name, data=value, track_times=False)
         file.attrs["meta"] = text
     return content.getvalue()
+
+
+def _h5_array(file: Any, name: str) -> np.ndarray:
+    """An array in the file itself; of other files nothing is read, and nothing is filled in that is not there."""
+    h5py = import_h5py()
+    stored = file[name] if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
+    if not isinstance(stored, h5py.Dataset) or stored.is_virtual or stored.external or stored.dtype.kind not in "biuf":
+        raise ValueError(name)
+    if stored.nbytes > max(UNASKED_BYTES, MOST_PER_BYTE * stored.id.get_storage_size()):
+        raise ValueError(name)
+    return stored[()]
 
 
 def import_h5py() -> Any:

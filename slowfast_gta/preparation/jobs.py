@@ -120,7 +120,7 @@ def _check_settings(manifest: Path, text: str, settings: dict) -> None:
         return
     try:
         stored = dict(json.loads(text))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise DataError(f"{manifest} was not written by this command. Name a new folder.") from None
     changed = [key for key, value in settings.items() if stored.get(key) != value]
     differences = [f"{key} was {stored.get(key)} and is {settings[key]}" for key in changed]

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from slowfast_gta.engine.evaluation.metrics import confusion_matrix
-from slowfast_gta.errors import counted
+from slowfast_gta.errors import DataError, counted
+from slowfast_gta.plain_arrays import load_npz
 from slowfast_gta.reports.style import (
     Axes,
     Figure,
@@ -89,14 +90,20 @@ def order_of_classes(counts: np.ndarray) -> list[int]:
 
 
 def _load(folder: Path) -> list[Confusion]:
-    results = json.loads((folder / "results.json").read_text())
-    with np.load(folder / "scores.npz", allow_pickle=False) as stored:
+    """Raises DataError where there are no such files, or they are not what a test writes."""
+    try:
+        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        stored = load_npz(folder / "scores.npz")
         if "outputs" not in results:
             return [_confusion(stored["scores"], stored["label"], results, results)]
         return [
             _confusion(stored[f"scores_{output}"], stored[f"label_{output}"], values, results, f"{output}: ")
             for output, values in results["outputs"].items()
         ]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as fault:
+        raise DataError(
+            f"{folder}: its results.json and scores.npz are not what a test writes ({type(fault).__name__})."
+        ) from None
 
 
 def _confusion(scores: np.ndarray, labels: np.ndarray, values: dict, results: dict, prefix: str = "") -> Confusion:

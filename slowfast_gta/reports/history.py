@@ -17,6 +17,11 @@ import yaml
 
 from slowfast_gta.engine.writers import read_rows
 from slowfast_gta.errors import DataError, counted
+from slowfast_gta.plain_arrays import load_npz
+from slowfast_gta.plain_yaml import load_yaml
+
+# Of results.json, which are missing where there is nothing to say.
+_CONTAINERS = {"missing": dict, "rounding": dict, "environment": dict, "outputs": dict, "per_class": list}
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ def load_history(folder: Path, name: str = "") -> RunHistory:
         folder,
         _load_settings(folder / "config.yaml"),
         [row for row in read_rows(folder / "metrics.jsonl") if isinstance(row, dict) and "kind" in row],
-        _load_json(folder / "results.json"),
+        _load_results(folder / "results.json"),
         complexity=_load_json(folder / "complexity.json"),
     )
     if not (found.settings or found.rows or found.results):
@@ -98,8 +103,8 @@ def _load_settings(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as fault:
+        tree = load_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as fault:
         raise DataError(f"{path} cannot be read as a config: {type(fault).__name__}.") from None
     if not isinstance(tree, dict):
         raise DataError(f"{path} contains no keys and values.")
@@ -126,14 +131,26 @@ def _load_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def _load_results(path: Path) -> dict[str, Any]:
+    """results.json, whose containers are what a test writes. Raises DataError."""
+    results = _load_json(path)
+    for key, kind in _CONTAINERS.items():
+        if not isinstance(results.get(key) or kind(), kind):
+            raise DataError(f"{path} is not what a test writes: {key} is no {kind.__name__}.")
+    if rounding := results.get("rounding"):
+        numbers = [rounding.get(key) for key in ("num_clips", "largest_change", "num_changed_answers")]
+        if "precision" not in rounding or not all(isinstance(number, int | float) for number in numbers):
+            raise DataError(f"{path} is not what a test writes: rounding lacks some of its numbers.")
+    return results
+
+
 def _load_scores(found: RunHistory) -> None:
     path = found.folder / "scores.npz"
     if not path.is_file():
         found.notes.append("There is no scores.npz: intervals, confusions and wrong predictions are left out.")
         return
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        arrays = load_npz(path)
         if "video_id" not in arrays or ("scores" not in arrays and not _output_names(arrays)):
             found.notes.append("Its scores.npz is of another task than classification: only its numbers are shown.")
             return
@@ -144,7 +161,7 @@ def _load_scores(found: RunHistory) -> None:
         found.pairs = [(int(a), int(b)) for a, b in pairs if min(a, b) >= 0 and max(a, b) < num_classes]
         for output in found.outputs:
             _check_output(output, len(found.videos))
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as fault:
+    except (ValueError, LookupError, TypeError, ArithmeticError, AttributeError) as fault:
         raise DataError(f"{path} was not written by a test ({type(fault).__name__}: {fault}).") from None
     if found.videos and not any(video.path for video in found.videos):
         found.notes.append("The paths of its videos were not stored, so no clips are shown: test it again.")
@@ -157,6 +174,8 @@ def _output_names(arrays: dict[str, np.ndarray]) -> list[str]:
 def _output(arrays: dict[str, np.ndarray], name: str, results: dict[str, Any]) -> OutputScores:
     behind = f"_{name}" if name else ""
     scores, labels = arrays[f"scores{behind}"], arrays[f"label{behind}"]
+    if scores.dtype.kind != "f" or labels.dtype.kind not in "iu":
+        raise ValueError(f"scores are {scores.dtype}, labels {labels.dtype}")
     if f"class_names{behind}" in arrays:
         names = [str(one) for one in arrays[f"class_names{behind}"]]
     else:

@@ -159,7 +159,8 @@ def _render(page: dict[str, Any]) -> str:
     scripts = [charts.script_bundle(), (_PAGE / "report.js").read_text(encoding="utf-8")]
     policy = " ".join(["'unsafe-eval'", *map(_digest, scripts)])  # Vega compiles its expressions
     style = (_PAGE / "report.css").read_text(encoding="utf-8")
-    return environment.get_template("report.html.j2").render(page, scripts=scripts, policy=policy, style=style)
+    text = environment.get_template("report.html.j2").render(page, scripts=scripts, policy=policy, style=style)
+    return text.encode(errors="backslashreplace").decode()  # halves of letters (surrogates), which a file cannot hold
 
 
 def _digest(script: str) -> str:

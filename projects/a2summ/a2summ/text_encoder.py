@@ -101,7 +101,7 @@ def check_folder(folder: Path) -> None:
     try:
         modules = json.loads((folder / "modules.json").read_bytes())
         kinds = [module["type"] for module in modules]
-    except (OSError, ValueError, TypeError, KeyError) as fault:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as fault:
         raise WeightsError(f"{folder}: no valid modules.json of SentenceTransformer ({fault}).") from None
     foreign = [kind for kind in kinds if not str(kind).startswith("sentence_transformers.")]
     if foreign:

@@ -44,7 +44,7 @@ def read_json(path: Path) -> object:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path} does not exist.") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid JSON: {error}. Download or write it again.") from None
 
 
@@ -77,20 +77,25 @@ def _annotation(path: Path, video: str, entry: object) -> Annotation:
 def instance(path: Path, video: str, label: str, segment: object) -> Instance:
     """Of `segment`, [start, end] in seconds as numbers or text. Raises DataError, which names `path` and `video`."""
     if not isinstance(segment, list | tuple | np.ndarray) or len(segment) != 2:
-        raise DataError(f"{path}: a segment of {video} is {segment!r:.80} instead of a start and an end.")
+        raise DataError(f"{path}: a segment of {video} is {_shown(segment)} instead of a start and an end.")
     start, end = (_seconds(path, video, value) for value in segment)
     if end < start:
         raise DataError(f"{path}: a segment of {video} ends ({end}) before it starts ({start}).")
     return Instance(label, start, end)
 
 
+def _shown(value: object) -> str:
+    """The value, where it is one; of a container its kind, since a short list can stand for 10 ** 14 letters."""
+    return f"{value!r:.80}" if isinstance(value, str | bytes | int | float) else f"a {type(value).__name__}"
+
+
 def _seconds(where: object, video: str, value: object) -> float:
     try:
         seconds = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not math.isfinite(seconds):
-        raise DataError(f"{where}: a time of {video} is {value!r}, not a number of seconds.")
+        raise DataError(f"{where}: a time of {video} is {_shown(value)}, not a number of seconds.")
     return seconds
 
 

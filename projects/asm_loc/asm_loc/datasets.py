@@ -182,6 +182,7 @@ def acmnet_pack(
     return sets
 
 
+_LISTS = ("labels", "segments", "labels_all")  # of each video
 ANNOTATION_ARRAYS = ("classlist", "videoname", "subset", "labels", "labels_all", "segments")
 
 
@@ -194,11 +195,11 @@ def wtalc_pack(features: Path, folder: Path, sec_per_snippet: float, subsets: di
     text = {name: [_text(v) for v in arrays[name].reshape(-1)] for name in ("classlist", "videoname", "subset")}
     num = len(text["videoname"])
     for name in ("subset", "labels", "labels_all", "segments"):
-        if len(arrays[name]) != num:
-            raise DataError(f"{folder / name}.npy has length {len(arrays[name])} for {counted(num, 'video')}.")
+        if arrays[name].ndim == 0 or len(arrays[name]) != num:
+            raise DataError(f"{folder / name}.npy has the shape {arrays[name].shape}, for {counted(num, 'video')}.")
     annotations = []
     for i, video in enumerate(text["videoname"]):
-        names, segments = list(arrays["labels"][i]), list(arrays["segments"][i])
+        names, segments, all_names = (_listed(folder, name, arrays[name][i]) for name in _LISTS)
         if len(names) != len(segments):
             raise DataError(
                 f"{folder}: {video} has {counted(len(names), 'label')} for {counted(len(segments), 'segment')}."
@@ -206,7 +207,7 @@ def wtalc_pack(features: Path, folder: Path, sec_per_snippet: float, subsets: di
         instances = tuple(
             instance(folder / "segments.npy", video, _text(n), s) for n, s in zip(names, segments, strict=True)
         )
-        labels = tuple(dict.fromkeys(_text(n) for n in arrays["labels_all"][i]))
+        labels = tuple(dict.fromkeys(map(_text, all_names)))
         annotations.append(Annotation(video, text["subset"][i], labels, instances))
     source = ObjectArrayFeatures(features, text["videoname"], sec_per_snippet)
     classes = sorted(text["classlist"])
@@ -215,6 +216,18 @@ def wtalc_pack(features: Path, folder: Path, sec_per_snippet: float, subsets: di
     }
 
 
+def _listed(folder: Path, name: str, value: object) -> list:
+    """What an annotation array lists of one video."""
+    if not isinstance(value, list | tuple) and not (isinstance(value, np.ndarray) and value.ndim):
+        raise DataError(f"{folder / name}.npy: of each video there must be a list, not a {type(value).__name__}.")
+    return list(value)
+
+
 def _text(value: object) -> str:
-    """W-TALC's strings are bytes (S17)."""
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+    """W-TALC's strings are bytes (S17). Raises DataError for what is no text: a list can stand for 10 ** 14 letters."""
+    if not isinstance(value, bytes | str | int | float | np.generic):
+        raise DataError(f"W-TALC's names and labels must be text, not a {type(value).__name__}.")
+    try:
+        return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+    except ValueError as fault:
+        raise DataError(f"W-TALC's names and labels must be UTF-8 text ({fault}).") from None

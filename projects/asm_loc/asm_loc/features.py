@@ -108,7 +108,10 @@ class ObjectArrayFeatures:
     def load(self, video: str) -> Features:
         if video not in self._arrays:
             raise DataError(f"No features of {video} in {self.path}.")
-        rows = checked_rows(self._arrays[video], f"{self.path}, {video}")
+        rows = self._arrays[video]
+        if not isinstance(rows, np.ndarray):  # a list can be a hundred letters that stand for 10 ** 14 numbers
+            raise DataError(f"{self.path}, {video}: features must be an array (T, C), not a {type(rows).__name__}.")
+        rows = checked_rows(rows, f"{self.path}, {video}")
         return Features(rows, Timeline.uniform(len(rows), self.sec_per_snippet))
 
     def describe(self) -> dict[str, object]:
@@ -153,7 +156,7 @@ class ExtractedFeatures:
             raise DataError(f"No features of {video} in {self.folder}: {MANIFEST} does not list it.")
         record = self._records[video]
         path = self.folder / record["file"]
-        if not path.resolve().is_relative_to(self.folder.resolve()):
+        if not _is_inside(path, self.folder):
             raise DataError(f"{self.folder / MANIFEST}: the file of {video} is outside of the folder.")
         try:
             arrays, _ = load_features(path)
@@ -162,6 +165,13 @@ class ExtractedFeatures:
         if "features" not in arrays:
             raise DataError(f"{path} has no features: it is not a file of tools/extract_features.py.")
         return timed_features(arrays["features"], arrays.get("times", record.get("times")), path)
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except ValueError:  # a byte 0, or letters that no file has
+        return False
 
 
 def timed_features(rows: np.ndarray, times: object, where: object) -> Features:
@@ -190,7 +200,7 @@ def _read_manifest(path: Path) -> list[dict]:
         return records
     except FileNotFoundError:
         raise DataError(f"{path} does not exist: it is not a folder of tools/extract_features.py.") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, AttributeError, RecursionError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{path} is damaged ({error}): run tools/extract_features.py again, which completes it."
         ) from None

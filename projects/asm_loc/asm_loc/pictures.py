@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from slowfast_gta.files import write_whole
+from slowfast_gta.plain_arrays import load_npz
 
 from .average_precision import APResult
 from .detections import average_precision_csv, detections_csv, to_activitynet, to_json
@@ -29,8 +30,7 @@ MAX_ROWS = 200  # of a table
 def save_pages(output_dir: Path) -> None:
     """Everything above, from results.json and scores.npz of `output_dir`."""
     results = json.loads((output_dir / "results.json").read_text(encoding="utf-8"))
-    with np.load(output_dir / "scores.npz", allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
+    arrays = load_npz(output_dir / "scores.npz")
     names, classes = arrays["video_id"].tolist(), results["classes"]
     detections, truth = (_segments(arrays, kind, names) for kind in ("detection", "truth"))
     document = to_activitynet(detections, classes, "features as in config.yaml")

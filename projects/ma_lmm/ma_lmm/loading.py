@@ -65,12 +65,12 @@ def read_config(folder: Path) -> dict:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise WeightsError(f"{folder}: it has no config.json. It must be a model folder of transformers.") from None
-    except (OSError, ValueError) as fault:
+    except (OSError, ValueError, RecursionError) as fault:
         raise WeightsError(f"{folder / 'config.json'}: it cannot be read ({fault}).") from None
     kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind not in MODELS:
+    if not isinstance(kind, str) or kind not in MODELS:
         text_only = (
-            f"'{kind}' is a text-only model, which sees no frames" if kind in TEXT_MODELS else f"'{kind}' is not"
+            f"'{kind}' is a text-only model, which sees no frames" if str(kind) in TEXT_MODELS else f"'{kind}' is not"
         )
         raise WeightsError(f"{folder}: the model must be {' or '.join(MODELS)}; {text_only}.")
     if config.get("image_token_index") is None:
@@ -87,8 +87,10 @@ def weight_files(folder: Path) -> list[Path]:
     if index.is_file():
         try:
             names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (OSError, ValueError, KeyError, AttributeError, TypeError) as fault:
+        except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as fault:
             raise WeightsError(f"{index}: it cannot be read ({fault}).") from None
+        if foreign := [name for name in names if not isinstance(name, str) or Path(name).name != name or "\0" in name]:
+            raise WeightsError(f"{index}: {foreign[0]!r} is no file of this folder. Download the folder again.")
         files = [folder / name for name in names]
     else:
         files = [folder / _WHOLE]
@@ -213,8 +215,8 @@ def _num_bytes(file: Path, itemsize: int) -> int:
                 raise ValueError("its header is longer than the file")
             header = json.loads(stream.read(length))
         entries = [entry for name, entry in header.items() if name != "__metadata__"]
-        sizes = [(entry["dtype"], entry["data_offsets"][1] - entry["data_offsets"][0]) for entry in entries]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
+        sizes = [(str(entry["dtype"]), entry["data_offsets"][1] - entry["data_offsets"][0]) for entry in entries]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as fault:
         raise WeightsError(f"{file}: not a complete .safetensors file ({fault}). Download it again.") from None
     return sum(size * itemsize // _BYTES_OF.get(kind, itemsize) if "F" in kind else size for kind, size in sizes)
 

@@ -180,7 +180,7 @@ def _check_manifest(manifest: Path, wanted: dict) -> bool:
     try:
         stored = json.loads(manifest.read_text())
         settings, complete = dict(stored["settings"]), bool(stored["complete"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise DataError(
             f"{manifest} is not the settings file of a Synthetic data set. Remove the folder {folder}, "
             "or name another DATA.PATH_TO_DATA_DIR."

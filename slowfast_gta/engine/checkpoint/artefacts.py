@@ -56,7 +56,7 @@ def load_artefacts(output_dir: Path) -> tuple[dict[str, Path], str]:
     try:
         files = json.loads((folder / _LIST).read_text(encoding="utf-8"))["files"]
         names = {str(name): str(digest) for name, digest in files.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise RunError(f"There are no artefacts in {folder}. Train that stage to the end first.") from None
     for name, digest in names.items():
         path = folder / name
@@ -72,7 +72,7 @@ def load_artefacts(output_dir: Path) -> tuple[dict[str, Path], str]:
 def _are_of(folder: Path, position: Position) -> bool:
     try:
         return json.loads((folder / _LIST).read_text(encoding="utf-8"))["made_after"] == position.file_name
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 

@@ -57,6 +57,13 @@ def list_checkpoints(output_dir: str | Path) -> list[tuple[Position, Path]]:
     return sorted(found)
 
 
+# Of what a checkpoint holds, where it holds it.
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(("model_state", "optimizer_state", "ema_state", "origin", "builds_on"), dict),
+    **dict.fromkeys(("global_step", "ema_steps"), int),
+    "random_state": list,
+}
+
 # ------------------------------------------------------------------------------------------------------ writing
 
 
@@ -156,6 +163,8 @@ def _search(output_dir: str | Path) -> tuple[Position | None, dict | None]:
             missing = {"model_state", "optimizer_state"} - set(content)
             if missing:
                 raise WeightsError(f"{path} has no {' and no '.join(sorted(missing))}.")
+            if strange := [key for key, kind in _KINDS.items() if not isinstance(content.get(key, kind()), kind)]:
+                raise WeightsError(f"{path} is not what a training saves: see its {', '.join(strange)}.")
         except WeightsError as fault:
             logger.warning("%s Trying the previous checkpoint.", fault)
             continue

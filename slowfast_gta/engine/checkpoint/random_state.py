@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from slowfast_gta import distributed
+from slowfast_gta.errors import RunError
 
 
 def seed_process(seed: int) -> None:
@@ -42,11 +43,17 @@ def restore_random_state(states: list[dict]) -> None:
     if distributed.get_rank() >= len(states):
         return
     state = states[distributed.get_rank()]
-    random.setstate(_tuples(state["python"]))
-    np.random.set_state(_tuples(state["numpy"]))
-    torch.set_rng_state(state["torch"])
-    if "cuda" in state and torch.cuda.is_initialized():
-        torch.cuda.set_rng_state(state["cuda"])
+    try:
+        random.setstate(_tuples(state["python"]))
+        np.random.set_state(_tuples(state["numpy"]))
+        torch.set_rng_state(state["torch"])
+        if "cuda" in state and torch.cuda.is_initialized():
+            torch.cuda.set_rng_state(state["cuda"])
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError) as fault:
+        raise RunError(
+            f"The checkpoint in OUTPUT_DIR holds no random state that can be restored ({type(fault).__name__}). "
+            "Move it away to resume from the one before it."
+        ) from fault
 
 
 def _tuples(value: Any) -> Any:

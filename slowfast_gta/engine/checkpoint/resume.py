@@ -16,6 +16,7 @@ from slowfast_gta.engine.checkpoint.code_version import code_version
 from slowfast_gta.engine.task import Loader, Task
 from slowfast_gta.engine.writers import read_rows
 from slowfast_gta.errors import ConfigError, RunError, counted
+from slowfast_gta.plain_yaml import load_yaml
 
 logger = logging.getLogger("slowfast_gta")
 
@@ -74,7 +75,7 @@ def check_changed_keys(cfg: CfgNode, content: Mapping[str, Any]) -> None:
 def _saved_config(content: Mapping[str, Any]) -> dict[str, Any]:
     """Every key of the config that a checkpoint holds, which is text; nothing where it holds none that can be read."""
     try:
-        saved = yaml.safe_load(content.get("cfg") or "")
+        saved = load_yaml(content.get("cfg") or "")
     except (yaml.YAMLError, AttributeError, TypeError):
         return {}
     return flattened(saved) if isinstance(saved, dict) else {}

@@ -207,17 +207,17 @@ class Learner:
         try:
             self._load(self.network, state["model_state"])
             load_optimizer_state(self.optimizer, state["optimizer_state"])
+            if state.get("scaler_state"):
+                self.scaler.load_state_dict(state["scaler_state"])
+            if self.ema is not None and "ema_state" in state:
+                self._load(self.ema.module, state["ema_state"])
+                self.ema.restored(state["ema_steps"])
         except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as fault:  # torch checks little of it
             raise RunError(
                 "The checkpoint in OUTPUT_DIR is of another network or optimiser than the config describes: "
                 f"{' '.join(str(fault).split())[:300]} Choose another OUTPUT_DIR, or give the config it was "
                 "trained with."
             ) from fault
-        if state.get("scaler_state"):
-            self.scaler.load_state_dict(state["scaler_state"])
-        if self.ema is not None and "ema_state" in state:
-            self._load(self.ema.module, state["ema_state"])
-            self.ema.restored(state["ema_steps"])
 
     def _load(self, network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         """All that checkpoints hold of `network`, no more and no less."""

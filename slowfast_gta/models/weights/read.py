@@ -17,10 +17,12 @@ from slowfast_gta.class_names import ClassNames, plain_class_names
 from slowfast_gta.errors import WeightsError
 from slowfast_gta.models.weights.download import local_weights
 from slowfast_gta.models.weights.names import RENAMED, find_kind
+from slowfast_gta.models.weights.pickle_check import check_pickle
 from slowfast_gta.models.weights.pickled import load_pickled
 from slowfast_gta.models.weights.safetensors import load_safetensors
-from slowfast_gta.pickles import RefusedPickleError, TornPickleError, check_tuples
+from slowfast_gta.pickles import RefusedPickleError, TornPickleError
 
+MAX_DEPTH = 100  # of containers in containers
 # Dictionaries in which trainers wrap their state dict, the innermost name first.
 _WRAPPERS = ("model_state", "state_dict", "model")
 _NUM_PICKLES = 5  # at the start of a file of before torch 1.6: magic number, protocol, system, content, keys
@@ -52,9 +54,13 @@ def load_torch_file(path: Path) -> dict:
         if zipfile.is_zipfile(path):
             _check_archive(path)
         _check_pickles(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = _plain(torch.load(path, map_location="cpu", weights_only=True), {})
     except WeightsError:
         raise
+    except RefusedPickleError as fault:
+        raise WeightsError(
+            f"{path} was not read: {fault}, which would crash Python or fill the memory. No weights file needs that."
+        ) from None
     except Exception as fault:  # torch raises a dozen kinds, and every one means the same to the user
         asked = re.search(r"GLOBAL (\S+)", str(fault))
         raise WeightsError(
@@ -77,6 +83,8 @@ def _check_archive(path: Path) -> None:
         entries = archive.infolist()
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise WeightsError(f"{path} is a compressed archive. PyTorch does not compress its files.")
+        if sum(entry.file_size for entry in entries) > path.stat().st_size:  # to read them all could take for ever
+            raise WeightsError(f"{path} cannot be read: its parts lie on each other, or are not whole.")
         if any(entry.CRC for entry in entries) and (damaged := archive.testzip()) is not None:
             raise WeightsError(
                 f"{path} cannot be read: its part {damaged} does not have the checksum that the archive states. "
@@ -85,26 +93,38 @@ def _check_archive(path: Path) -> None:
 
 
 def _check_pickles(path: Path) -> None:
-    """Look through the pickles of a torch file for what crashes Python: weights_only keeps code out, but not that."""
+    """Look through the pickles of a torch file for what crashes Python or fills the memory: torch.load lets it pass."""
     try:
         with path.open("rb") as file:
             in_archive = file.read(4) == b"PK\x03\x04"  # what torch goes by
             file.seek(0)
             for _ in range(0 if in_archive else _NUM_PICKLES):
-                check_tuples(file)
-        if in_archive:
-            with zipfile.ZipFile(path) as archive:
-                for entry in archive.infolist():
-                    if entry.filename.endswith(".pkl"):
-                        if not entry.CRC:
-                            del entry.CRC  # not written, and so not compared
-                        check_tuples(io.BytesIO(archive.read(entry)))
-    except RefusedPickleError as fault:
-        raise WeightsError(
-            f"{path} was not read: {fault}, which would crash Python. No weights file needs that."
-        ) from None
+                check_pickle(file)
+        if in_archive:  # by torch's own reader: names that Python's finds equal or unequal are others to it
+            check_pickle(io.BytesIO(torch._C.PyTorchFileReader(str(path)).get_record("data.pkl")))
     except TornPickleError:
         pass  # torch.load stops there too, and says of what kind the file is
+
+
+def _plain(item: Any, done: dict[int, Any], depth: int = 0) -> Any:
+    """`item` in dicts, lists and tensors that have no attributes: what a file sets on an OrderedDict or a Parameter may
+    bear the name of a method, `items` or `is_complex`, and hides it. done: {id: what became of it}."""
+    if depth > MAX_DEPTH:
+        raise RefusedPickleError(f"it holds containers nested more than {MAX_DEPTH} deep")
+    if isinstance(item, Tensor):
+        return Tensor.detach(item)
+    if id(item) in done or not (isinstance(item, dict) or type(item) in (list, tuple)):
+        return done.get(id(item), item)
+    made: Any
+    if isinstance(item, dict):
+        done[id(item)] = made = {}  # before its content, in which it may be itself
+        made |= {key: _plain(value, done, depth + 1) for key, value in dict.items(item)}
+    elif isinstance(item, list):
+        done[id(item)] = made = []
+        made += [_plain(part, done, depth + 1) for part in item]
+    else:
+        done[id(item)] = made = tuple(_plain(part, done, depth + 1) for part in item)
+    return made
 
 
 def _check_present(path: Path) -> None:

@@ -275,3 +275,24 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "checkpoints").touch()
     with pytest.raises(RunError, match=r"checkpoint_epoch_00001.pyth could not be written: "):
         save_checkpoint(tmp_path, Position(1), state(1))
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"model_state": 3},
+        {"optimizer_state": []},
+        {"ema_state": [], "ema_steps": 1},
+        {"ema_steps": "x"},
+        {"origin": [1]},
+        {"builds_on": "x"},
+        {"global_step": [1]},
+        {"random_state": {"python": 1}},
+    ],
+    ids=str,
+)
+def test_a_checkpoint_whose_entries_are_of_other_kinds_is_not_taken(tmp_path, entry):
+    good = {"model_state": {}, "optimizer_state": {}}
+    save_checkpoint(tmp_path, Position(1), good)
+    save_checkpoint(tmp_path, Position(2), good | entry)
+    assert find_newest(tmp_path)[0] == Position(1)

@@ -8,6 +8,7 @@ import torch
 
 from slowfast_gta import distributed
 from slowfast_gta.engine.checkpoint.random_state import random_states, restore_random_state, seed_process, seed_step
+from slowfast_gta.errors import RunError
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +46,23 @@ def test_the_state_put_back_gives_the_same_numbers():
     first = torch.rand(4).tolist(), random.random(), np.random.rand()
     restore_random_state(states)
     assert (torch.rand(4).tolist(), random.random(), np.random.rand()) == first
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"python": 3},
+        {"numpy": ("MT19937", [1])},
+        {"torch": "x"},
+        {"torch": torch.zeros(3)},
+        {"python": (3, (10**30,), None)},
+    ],
+    ids=str,
+)
+def test_a_random_state_that_is_none(change):
+    (state,) = random_states()
+    with pytest.raises(RunError):
+        restore_random_state([state | change])
+    with pytest.raises(RunError):
+        restore_random_state([5])
+    restore_random_state([state])

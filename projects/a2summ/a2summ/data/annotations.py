@@ -10,6 +10,7 @@ import yaml
 from torch import Tensor
 
 from slowfast_gta.errors import DataError, counted
+from slowfast_gta.plain_yaml import load_yaml
 
 
 def read_json(path: str | Path) -> dict:
@@ -28,10 +29,10 @@ def read_json(path: str | Path) -> dict:
 def read_splits(path: str | Path) -> list[dict[str, list[str]]]:
     """splits.yml: a list of {train_keys, test_keys}; of each key what follows its last slash. Raises DataError."""
     try:
-        content = yaml.safe_load(Path(path).read_bytes())
+        content = load_yaml(Path(path).read_bytes())
     except OSError as fault:
         raise DataError(f"{path}: {fault.strerror or fault}.") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as fault:
+    except yaml.YAMLError as fault:
         raise DataError(f"{path}: not valid YAML ({str(fault).splitlines()[0]}).") from None
     splits = []
     for number, split in enumerate(content if isinstance(content, list) else []):

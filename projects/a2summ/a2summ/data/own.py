@@ -16,7 +16,6 @@ import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -32,10 +31,10 @@ from a2summ.transcript.read import read_transcript
 from a2summ.transcript.sentences import Sentence, spans_of
 from slowfast_gta.errors import DataError, counted
 from slowfast_gta.files import whole_file
+from slowfast_gta.plain_arrays import load_npz
 
 logger = logging.getLogger("slowfast_gta")
 
-_TORN = (OSError, ValueError, KeyError, EOFError, BadZipFile)  # what np.load and its keys raise of a file that is
 _VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".m4v", ".avi")
 
 
@@ -57,6 +56,8 @@ def read_annotations(path: Path) -> dict[str, list[Segment]]:
             out: dict[str, list[Segment]] = {}
             for row in rows:
                 segment = _segment(row, "importance" in names, f"{path}:{rows.line_num}")
+                if not (row["video"] or "").strip():
+                    raise DataError(f"{path}:{rows.line_num}: the row names no video.")
                 out.setdefault(row["video"].strip(), []).append(segment)
     except OSError as fault:
         raise DataError(f"{path}: {fault.strerror or fault}.") from None
@@ -133,9 +134,8 @@ def _made_of(*files: Path | None) -> str:
 def _stored_made_of(path: Path) -> str | None:
     """What the features in `path` were made of; None where they must be computed."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            return str(stored["made_of"])
-    except _TORN:
+        return str(load_npz(path)["made_of"])
+    except (DataError, KeyError):
         return None
 
 
@@ -204,9 +204,9 @@ def load_own(
 def _read_sample(folder: Path, name: str, segments: list[Segment], budget: float) -> Sample:
     path = folder / f"{name}.npz"
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            times_sec, frames, sentences, spans = (stored[key] for key in ("times_sec", "frames", "sentences", "spans"))
-    except _TORN as fault:
+        stored = load_npz(path)
+        times_sec, frames, sentences, spans = (stored[key] for key in ("times_sec", "frames", "sentences", "spans"))
+    except (DataError, KeyError) as fault:
         raise DataError(
             f"{path}: cannot be read ({fault}). Remove it, and the features will be computed again."
         ) from None
