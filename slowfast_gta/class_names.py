@@ -54,17 +54,20 @@ def check_classes(theirs: ClassNames | None, ours: ClassNames, policy: str, plac
     policy: TRAIN.CHECKPOINT_OTHER_CLASSES. Raises WeightsError where they differ, unless it is "keep".
     """
     if theirs is None:
-        return "it does not name its classes: that they are those of the data set, in its order, cannot be checked."
+        return (
+            "it does not name its classes, so it cannot be checked that they are those of the data set, in "
+            "the same order."
+        )
     found = difference(theirs, ours)
     if found is None:
         return None
     found = f"{found} (fingerprints {fingerprint(theirs)} and {fingerprint(ours)})"
     if policy == "keep":
-        return f"{found}; TRAIN.CHECKPOINT_OTHER_CLASSES keep takes the classifier as it is."
+        return f"{found}; TRAIN.CHECKPOINT_OTHER_CLASSES keep uses the classifier unchanged."
     raise WeightsError(
-        f"{place}: {found}. Its answers would be of the wrong classes. Check DATA.PATH_TO_DATA_DIR, for SSv1 "
-        "DATA.LABEL_ORDER too; TRAIN.CHECKPOINT_OTHER_CLASSES keep takes the classifier as it is, and renew starts a "
-        "training with a new one."
+        f"{place}: {found}. Its predictions would be of the wrong classes. Check DATA.PATH_TO_DATA_DIR, for SSv1 "
+        "DATA.LABEL_ORDER too; TRAIN.CHECKPOINT_OTHER_CLASSES keep uses the classifier unchanged, and renew "
+        "starts a training with a new one."
     )
 
 

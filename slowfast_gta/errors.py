@@ -6,12 +6,12 @@ its traceback.
 """
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
-def counted(number: int, noun: str) -> str:
-    """1 video, 2 videos; 1 class, 2 classes."""
-    return f"{number} {noun}" + ("" if number == 1 else "es" if noun.endswith(("s", "x", "ch")) else "s")
+def counted(number: float | Sequence[int], noun: str, form: str = "") -> str:
+    """1 video, 2 videos; 1 class, 2 classes. [3, 4] classes. `form`: the number's format, "," for 1,000 videos."""
+    return f"{number:{form}} {noun}" + ("" if number == 1 else "es" if noun.endswith(("s", "x", "ch")) else "s")
 
 
 class UserError(Exception):

@@ -58,7 +58,7 @@ def load_object_array(path: Path, max_bytes: int = MAX_BYTES) -> np.ndarray:
     try:
         size = path.stat().st_size
         if size > max_bytes:
-            raise DataError(f"{path} has {size} bytes, more than the {max_bytes} that are read of one file.")
+            raise DataError(f"{path} has {size} bytes, more than the limit of {max_bytes}.")
         with path.open("rb") as file:
             return _read_npy(path, file, size)
     except FileNotFoundError:
@@ -83,7 +83,7 @@ def _read_npy(path: Path, file: BufferedReader, size: int) -> np.ndarray:
     except Exception as fault:  # of the header; nothing was run
         raise DataError(f"{path} is damaged ({type(fault).__name__}): copy or download it again.") from None
     if not isinstance(array, np.ndarray) or array.shape != tuple(shape):
-        raise DataError(f"{path} does not hold the array that its header announces.")
+        raise DataError(f"{path} does not contain the array that its header declares.")
     return array
 
 
@@ -96,16 +96,18 @@ class _Dtype:
     def __init__(self, code: Any, align: Any = False, copy: Any = False) -> None:
         code = code.decode("latin1") if isinstance(code, bytes) else code
         if not isinstance(code, str) or not (code in _OBJECTS or _PLAIN_TYPE.fullmatch(code)):
-            raise RefusedPickleError(f"it holds an array of type {str(code)[:20]!r}, which is not one of plain values")
+            raise RefusedPickleError(
+                f"it contains an array of type {str(code)[:20]!r}, which is not one of plain values"
+            )
         self.code, self.order = "O" if code in _OBJECTS else code, "="
 
     def __setstate__(self, state: tuple) -> None:
         _, order, *about_records = state[:5]
         order = order.decode("latin1") if isinstance(order, bytes) else order
         if any(part is not None for part in about_records):
-            raise RefusedPickleError("it holds an array of records")
+            raise RefusedPickleError("it contains an array of records")
         if order not in ("<", ">", "|", "="):
-            raise RefusedPickleError(f"it holds an array with the byte order {str(order)[:20]!r}")
+            raise RefusedPickleError(f"it contains an array with the byte order {str(order)[:20]!r}")
         self.order = order
 
     def value(self) -> np.dtype:
@@ -127,13 +129,13 @@ class _Array:
 def _build(shape: Any, dtype: Any, fortran: bool, data: Any) -> np.ndarray:
     """An array of `data`: bytes for plain types, a list for objects; its size must be what the shape says."""
     if not (isinstance(shape, tuple) and all(isinstance(n, int) and n >= 0 for n in shape) and len(shape) <= 8):
-        raise RefusedPickleError(f"it holds an array whose shape is {str(shape)[:40]}")
+        raise RefusedPickleError(f"it contains an array whose shape is {str(shape)[:40]}")
     if not isinstance(dtype, _Dtype):
-        raise RefusedPickleError("it holds an array without a type")
+        raise RefusedPickleError("it contains an array without a type")
     num, order = math.prod(shape), "F" if fortran else "C"
     if dtype.code == "O":
         if not isinstance(data, list) or len(data) != num:
-            raise RefusedPickleError(f"it declares an array of {num} objects and holds something else")
+            raise RefusedPickleError(f"it declares an array of {num} objects but contains something else")
         flat = np.empty(num, object)
         for index, item in enumerate(data):
             flat[index] = item
@@ -141,7 +143,7 @@ def _build(shape: Any, dtype: Any, fortran: bool, data: Any) -> np.ndarray:
     data = data.encode("latin1") if isinstance(data, str) else data  # Python 2 wrote bytes as text
     plain = dtype.value()
     if not isinstance(data, bytes | bytearray) or len(data) != num * plain.itemsize:
-        raise RefusedPickleError(f"it declares an array of {num} values and holds another number of bytes")
+        raise RefusedPickleError(f"it declares an array of {num} values but contains another number of bytes")
     if num > 1 and not plain.itemsize:  # U0: any number of values in no bytes
         raise RefusedPickleError(f"it declares an array of {num} values of no size")
     flat = np.frombuffer(data, plain) if num and plain.itemsize else np.empty(num, plain)
@@ -152,14 +154,14 @@ def _build(shape: Any, dtype: Any, fortran: bool, data: Any) -> np.ndarray:
 def _reconstruct(kind: Any, shape: Any, code: Any) -> _Array:
     """numpy.core.multiarray._reconstruct: an empty array, whose state is to come."""
     if kind is not _Array:
-        raise RefusedPickleError("it holds an array of a class of its own")
+        raise RefusedPickleError("it contains an array of a class of its own")
     return _Array()
 
 
 def _scalar(dtype: Any, data: Any = None) -> Any:
     """numpy.core.multiarray.scalar: one number or text."""
     if not isinstance(dtype, _Dtype) or dtype.code == "O":
-        raise RefusedPickleError("it holds a scalar of objects")
+        raise RefusedPickleError("it contains a scalar of objects")
     return _build((), dtype, False, data)[()]
 
 
@@ -191,7 +193,7 @@ def _key(key: Any) -> Any:
     """Keys are text or whole numbers: the hash of a tower of tuples would recurse deeper than any stack, and thousands
     of very large numbers can be of one hash."""
     if not isinstance(key, str | bytes | int) or (isinstance(key, int) and abs(key) >= 2**64):
-        raise RefusedPickleError(f"it has a {type(key).__name__} as a key, where a text belongs")
+        raise RefusedPickleError(f"it has a {type(key).__name__} as a key, where a string is expected")
     return key
 
 
@@ -256,7 +258,7 @@ class _DataUnpickler(_InPython):
 
     def load_reduce(self) -> None:
         if self.stack[-2] not in _STAND_INS.values():
-            raise RefusedPickleError("it calls what is no function")
+            raise RefusedPickleError("it calls something that is not a function")
         super().load_reduce()
         self._count(self.stack[-1])
 
@@ -311,11 +313,11 @@ def _finished(item: Any, done: dict[int, tuple[Any, Any]], depth: int = 0) -> An
     `done`: {id: (what was there, which keeps its id taken; what it became)}, so that nothing is walked through twice.
     """
     if depth > MAX_DEPTH:
-        raise RefusedPickleError(f"it holds containers nested more than {MAX_DEPTH} deep")
+        raise RefusedPickleError(f"it contains containers nested more than {MAX_DEPTH} deep")
     if isinstance(item, _Array):
         item = item.value
         if item is None:
-            raise RefusedPickleError("it holds an array without content")
+            raise RefusedPickleError("it contains an array without content")
     if item is None or isinstance(item, str | bytes | int | float | np.generic):
         return item
     if id(item) not in done:
@@ -335,4 +337,4 @@ def _finished_container(item: Any, done: dict[int, tuple[Any, Any]], depth: int)
         return item
     if isinstance(item, bytearray):
         return bytes(item)
-    raise RefusedPickleError(f"it holds a {type(item).__name__.strip('_')}")
+    raise RefusedPickleError(f"it contains a {type(item).__name__.strip('_')}")

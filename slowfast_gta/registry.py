@@ -23,6 +23,6 @@ class Registry(_Registry):
         hint = f" Did you mean {near[0]}?" if near else ""
         raise ConfigError(
             f"{key}: nothing is registered as '{name}'.{hint} Known: {', '.join(self.known())}. "
-            "A module of your own is imported by PLUGINS.",
+            "PLUGINS imports a module of your own.",
             [key],
         )

@@ -64,7 +64,7 @@ def train_and_test(
 
 
 def load_published_weights(cfg: CfgNode, extra: Extra = None) -> None:
-    """Download what the run names by URL or name, before its processes meet and count how long one keeps them waiting.
+    """Download what the run names by URL or name, before the rendezvous, which has a time limit.
 
     One process of a machine downloads, the others wait for it. Raises WeightsError."""
     stages = build_stages(cfg, extra) if cfg.STAGES else []
@@ -224,17 +224,21 @@ def _arrangement(cfg: CfgNode, place: distributed.LaunchContext, terms: distribu
     batch, parts = cfg.TRAIN.BATCH_SIZE, cfg.SOLVER.ACCUMULATE_STEPS
     device = "a GPU" if terms.on_gpu else "a CPU"
     if processes == 1:
-        line = f"1 process on {device}: batches of {batch} clips"
+        line = f"1 process on {device}: batches of {counted(batch, 'clip')}"
     else:
         shares = sorted({(rank + 1) * batch // processes - rank * batch // processes for rank in range(processes)})
         line = (
             f"{processes} processes on {counted(machines, 'machine')} ({place.launcher}), {device} each, "
-            f"{terms.chosen_backend}: batches of {batch} clips in all, {' or '.join(map(str, shares))} for each process"
+            f"{terms.chosen_backend}: batches of {counted(batch, 'clip')} in all, "
+            f"{' or '.join(map(str, shares))} for each process"
         )
     line += f", computed in {parts} parts" * (parts > 1)
-    line += f"; in testing {cfg.TEST.BATCH_SIZE} views at a time."
+    line += f"; in testing {counted(cfg.TEST.BATCH_SIZE, 'view')} at a time."
     if terms.on_gpu and torch.cuda.device_count() > max(1, processes // machines):
-        line += f" {torch.cuda.device_count()} GPUs are here; NUM_GPUS, or the launcher, says how many are used."
+        line += (
+            f" This machine has {counted(torch.cuda.device_count(), 'GPU')}; NUM_GPUS, or the launcher, "
+            "sets how many are used."
+        )
     return line
 
 
@@ -297,7 +301,7 @@ def _difference(network: nn.Module, source: nn.Module, may_miss: tuple[str, ...]
     have = {key: tuple(value.shape) for key, value in source.state_dict().items()}
     for key, value in network.state_dict().items():
         if not key.startswith(may_miss) and have.get(key) != tuple(value.shape):
-            there = "is not there" if key not in have else f"is {have[key]} there"
+            there = "is missing there" if key not in have else f"is {have[key]} there"
             same = "backbones must be the same (MODEL, RESNET, SLOWFAST)" if may_miss else "networks must be the same"
             return f"{key} is {tuple(value.shape)} here and {there}. Their {same}."
     return ""

@@ -135,11 +135,11 @@ def test_the_teachers_loss_is_the_distance_of_features_and_teaches_only_the_stud
         ({**TWO, "gta": {"TRAIN": {"ENABLE": False}}}, "TRAIN.ENABLE is the same for all stages"),
         (
             {**TWO, "gta": {"START_FROM": "backbone", "TRAIN": {"CHECKPOINT_FILE_PATH": "w.pyth"}}},
-            "STAGES.gta: START_FROM and TRAIN.CHECKPOINT_FILE_PATH say the same of a stage; keep one of them.",
+            "STAGES.gta: START_FROM and TRAIN.CHECKPOINT_FILE_PATH set the same key of a stage; keep only one.",
         ),
         ({**TWO, "gta": {"WEIGHTS": "none.pyth"}}, "none.pyth, which is not a file"),
         ({**TWO, "gta": {"ATTENTION": {"OPTIONS": {"GROUPS": 5}}}}, "GROUPS is 5"),
-        ({**TWO, "gta": 3}, "STAGES.gta must hold keys"),
+        ({**TWO, "gta": 3}, "STAGES.gta must contain keys"),
     ],
 )
 def test_a_stage_that_cannot_be_is_refused_when_the_config_is_read(stages, said, tmp_path):
@@ -164,8 +164,8 @@ def test_a_stage_that_cannot_start_from_the_one_before_is_refused_before_anythin
         ({"WEIGHTS": "FILE"}, "STAGES.gta: WEIGHTS: FILE does not match the network"),
         (
             {"START_FROM": "backbone", "TEACHER": "backbone"},
-            "STAGES.gta: TEACHER is backbone, and s3.pathway0_attention0.spatial.query.weight is (16, 64, 1, 1, 1) "
-            "here and is not there. Their networks must be the same.",
+            "STAGES.gta: TEACHER is backbone, and s3.pathway0_attention0.spatial.query.weight is (16, 64, 1, 1, "
+            "1) here and is missing there. Their networks must be the same.",
         ),
     ],
 )

@@ -9,6 +9,6 @@ from ma_lmm.commands import run_project_command
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1] not in ("needle", "memory"):
-        print("usage: prove.py needle|memory ...   (prove.py needle --help tells more)", file=sys.stderr)
+        print("usage: prove.py needle|memory ...   (prove.py needle --help for details)", file=sys.stderr)
         sys.exit(2)
     sys.exit(run_project_command(f"prove_{sys.argv[1]}", sys.argv[2:]))

@@ -128,7 +128,7 @@ def _compare(other: Run, ours: Run, pairs: int, exact: bool) -> dict[str, float]
     theirs, wanted = np.asarray(other()), ours()
     difference = float(np.abs(theirs - wanted).max() / np.abs(wanted).max())
     if exact and not difference < _ALLOWED:
-        raise RunError(f"The other runtime does not answer as ours does: {difference:.2g} of the largest answer.")
+        raise RunError(f"The output of the other runtime differs from ours by {difference:.2g} of the largest value.")
     times = [(seconds_of(other), seconds_of(ours)) for _ in range(pairs)]
     return {
         "speedup": round(statistics.median(first / second for first, second in times), 3),

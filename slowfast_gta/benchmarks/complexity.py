@@ -158,7 +158,7 @@ def build_complexity_file(cfg: CfgNode, folder: Path) -> dict | None:
     try:
         found = build_complexity(cfg)
     except Exception as fault:  # a network of the user's own, on tensors without contents
-        logger.warning("What the network costs could not be counted (%s: %s).", type(fault).__name__, fault)
+        logger.warning("The complexity of the network could not be counted (%s: %s).", type(fault).__name__, fault)
         return None
     write_whole(folder / FILE, json.dumps(found, indent=2))
     return found

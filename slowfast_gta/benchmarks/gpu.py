@@ -57,7 +57,7 @@ def choose_parts(only: Sequence[str]) -> list[Part]:
     """Those named, or all. Raises ConfigError for a name that is none."""
     known = [part.name for part in PARTS]
     if unknown := [name for name in only if name not in known]:
-        raise ConfigError(f"--only names {', '.join(unknown)}; the parts are {', '.join(known)}.")
+        raise ConfigError(f"--only has no part {', '.join(unknown)}; the parts are {', '.join(known)}.")
     return [part for part in PARTS if not only or part.name in only]
 
 
@@ -83,7 +83,7 @@ def build_gpu_report(cfg: CfgNode, output: Path, only: Sequence[str] = (), limit
 def _run(part: Part, setting: Setting, left_sec: float) -> tuple[dict[str, Any], float]:
     """What it found, or why it found nothing; and the seconds it took."""
     if left_sec < 5:
-        return {"not_run": "the time of all parts was over; --only runs it by itself"}, 0.0
+        return {"not_run": "the time limit of all parts was reached; --only runs this part alone"}, 0.0
     begin, limit = time.monotonic(), min(part.limit_sec * (10 if setting.small else 1), left_sec)
     try:
         with _limited_to(limit):

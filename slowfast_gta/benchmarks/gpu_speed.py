@@ -162,7 +162,7 @@ def _answers(model: nn.Module, clips: Tensor, dtype: torch.dtype | None) -> Tens
 def measure_memory(setting: Setting) -> dict[str, Any]:
     """MiB of a non-local block, forward and backward, for 8, 16 and 32 frames: twice the frames, twice the memory."""
     if setting.device.type == "cpu":
-        return {"not_run": "only a GPU's allocator tells"}
+        return {"not_run": "known only on a GPU"}
     found: dict[str, Any] = {"wrong": []}
     for dtype in (torch.bfloat16, torch.float32):
         row = [_memory_of_nl(setting, frames, dtype) for frames in (8, 16, 32)]

@@ -108,7 +108,7 @@ def _images_between(container: av.container.InputContainer, first_pts: int, last
             if frame.pts > last_pts:
                 break
     if not frames:
-        raise DataError(f"{container.name}: the plain loading of the benchmark finds no frame in this video.")
+        raise DataError(f"{container.name}: the benchmark's reference loading finds no frame in this video.")
     images = [frames[pts].reformat(format="rgb24", threads=1).to_ndarray() for pts in sorted(frames)]
     return torch.from_numpy(np.stack(images))
 

@@ -28,22 +28,22 @@ COMMANDS = {
     "extract_features": "rows of features over time, with their times, of any number of videos",
     "export": "a network as one file (ONNX, torch.export) for people without this package",
     "report": "one HTML page of one or several runs",
-    "annotate": "a video or stream with its classes and their scores over time on it",
+    "annotate": "draw the classes and their scores over time on a video or stream",
     "ensemble": "average the scores of runs that tested the same videos",
-    "check_weights": "does a file of weights fit the network of a config",
-    "check_data": "what is wrong with a data set: lists, videos, splits",
+    "check_weights": "check whether a weights file fits the network of a config",
+    "check_data": "find what is wrong with a data set: lists, videos, splits",
     "complexity": "multiply-adds, parameters and memory of a config's network",
     "benchmark": "how fast a network is, and the reading of videos, against a reference implementation",
     "prepare_data": "lists from folders of videos, smaller videos, frames, lists for other codebases",
-    "compare": "run the rows of a table with several seeds, and say what can be told apart",
-    "submit": "hand a training to a SLURM cluster",
+    "compare": "run the rows of a table with several seeds, and report which differences are significant",
+    "submit": "submit a training to a SLURM cluster",
     "demo": "make videos, train R2D and R2D+GTA on them, compare",
 }
 
 _FLAGS = {"--list": "the configs that come with it", "--version": "which version this is"}
 
 _FREE_SPACE = "Free space, or choose another OUTPUT_DIR"
-_OTHER_NAME = "A file or folder of that name is in the way: choose another OUTPUT_DIR, or --output"
+_OTHER_NAME = "A file or folder of that name already exists: choose another OUTPUT_DIR, or --output"
 _NO_PLACE = "Nothing can be read or written there: choose another path"
 _CANNOT_BE_WRITTEN = {
     **dict.fromkeys(DISK_ERRNOS, _FREE_SPACE),
@@ -163,7 +163,7 @@ def main() -> int:
 def _without_command(name: str) -> int:
     if name in _FLAGS:
         return _answer(name)
-    usage = "usage: slowfast-gta COMMAND ...   (COMMAND --help tells more)\n\n"
+    usage = "usage: slowfast-gta COMMAND ...   (COMMAND --help for details)\n\n"
     usage += "\n".join(f"  {command:<18}{what}" for command, what in (*COMMANDS.items(), *_FLAGS.items()))
     if name in ("-h", "--help"):
         print(usage)

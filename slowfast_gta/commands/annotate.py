@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from slowfast_gta.config.arguments import CommandParser, add_network_arguments, check_output, split_sources
-from slowfast_gta.errors import ConfigError
+from slowfast_gta.errors import ConfigError, counted
 
 if TYPE_CHECKING:  # PyTorch is imported behind the reading of the command line
     from slowfast_gta.inference.annotation import AnnotatedFrame, Annotator
@@ -51,29 +51,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = CommandParser("annotate", description=__doc__, epilog=_EXAMPLES)
     add_network_arguments(parser)
-    parser.add_argument("--output", type=Path, metavar="FILE", help="where it is written: .mp4, .mov or .mkv")
-    parser.add_argument("--show", action="store_true", help="watch it: in ffplay or mpv, or on a page of this machine")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="output file: .mp4, .mov or .mkv")
+    parser.add_argument(
+        "--show", action="store_true", help="show it live: in ffplay or mpv, or on a web page of this machine"
+    )
     parser.add_argument("--overlay", default="none", metavar="WHAT", help="gradcam, attention or none (default: none)")
     parser.add_argument("--topk", type=int, default=3, metavar="K", help="how many classes, at most 5 (default: 3)")
     parser.add_argument(
-        "--window", metavar="FRAMES", help="its length, or seconds as 2s (default: the config's, or 2s)"
+        "--window",
+        metavar="FRAMES",
+        help="window length in frames, or in seconds such as 2s (default: the config's, or 2s)",
     )
     parser.add_argument("--stride", metavar="FRAMES", help="from one answer to the next (default: a quarter of it)")
     parser.add_argument("--fps", type=float, metavar="F", help="frames a second (default: config's or video's)")
     parser.add_argument(
-        "--max-latency", type=float, metavar="SEC", help="of a live source: frames that wait longer are dropped"
+        "--max-latency", type=float, metavar="SEC", help="live sources: drop frames that have waited longer"
     )
     parser.add_argument("sources", nargs="*", metavar="IN", help="a file, folder of frames, camera, URL, or -")
     args = parser.parse_intermixed_args(arguments)  # IN may stand before and behind flags
     args.cfg, behind = split_sources(args.cfg)
     sources = [*behind, *args.sources]
     if len(sources) != 1:
-        raise ConfigError(
-            f"annotate takes one IN, and {len(sources)} are named{': ' * bool(sources)}{', '.join(sources)}."
-        )
+        raise ConfigError(f"annotate takes one IN, not {len(sources)}{': ' * bool(sources)}{', '.join(sources)}.")
     args.source = sources[0]
     if not args.output and not args.show:
-        raise ConfigError("Say where it goes: --output FILE, --show, or both.")
+        raise ConfigError("No output was requested: give --output FILE, --show, or both.")
     if not 1 <= args.topk <= 5:
         raise ConfigError(f"--topk is {args.topk}; it must be from 1 to 5.")
     if args.max_latency is not None and args.max_latency < 0:
@@ -265,14 +267,14 @@ def _tell(annotator: "Annotator", stream: Any, cut: Any, done: _Done, weights: P
         return
     where = f"{args.output}: " if args.output else ""
     print(
-        f"{where}{done.num_frames} frames of {done.size[1]} x {done.size[0]} pixels, {done.end_sec:.2f} s; "
-        f"{cut.num_windows} answers, a window of {plan.length} every {plan.stride}"
+        f"{where}{counted(done.num_frames, 'frame')} of {done.size[1]} x {done.size[0]} pixels, {done.end_sec:.2f} s; "
+        f"{counted(cut.num_windows, 'answer')}, a window of {plan.length} every {plan.stride}"
         f"{'' if plan.length is not None and plan.length.in_seconds else ' frames'}; sound: {sound}."
     )
     if annotator.overlay:
-        print(f"On it: {annotator.overlay.what}.")
+        print(f"Overlay: {annotator.overlay.what}.")
     if cut.num_windows == 0:
-        print("It ended before the first answer: give a shorter --stride.", file=sys.stderr)
+        print("The video ended before the first answer: give a shorter --stride.", file=sys.stderr)
     if stream.fault:
         print(f"note: {stream.fault}", file=sys.stderr)
     if counts:

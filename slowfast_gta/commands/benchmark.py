@@ -9,7 +9,7 @@ from pathlib import Path
 from fvcore.common.config import CfgNode
 
 from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_one_config, parse_arguments
-from slowfast_gta.errors import ConfigError
+from slowfast_gta.errors import ConfigError, counted
 
 _EXAMPLES = """examples:
   python tools/benchmark.py model --cfg configs/SSv1/R2D50.yaml
@@ -23,7 +23,7 @@ _EXAMPLES = """examples:
 
 step: counted, not timed: bytes and kernels of a training step. gpu: five minutes on a GPU; on a CPU a dry run.
 model: attention blocks of the config are left out; GTA is put in by itself. loader: one thread, and without --files two
-videos that are made for it. docs/benchmarks.md tells what is timed.
+videos that are made for it. docs/benchmarks.md explains what is timed.
 """
 
 _MEANING = {
@@ -49,20 +49,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--batch", type=int, metavar="N", help="model, scaling: clips at a time (default: 1; model on a GPU: fill it)"
     )
-    parser.add_argument("--processes", type=int, metavar="N", help="scaling on CPUs: processes (default: one a core)")
+    parser.add_argument("--processes", type=int, metavar="N", help="scaling on CPUs: processes (default: one per core)")
     parser.add_argument("--files", nargs="+", default=[], metavar="VIDEO", help="loader: videos of your own")
     parser.add_argument(
-        "--feed", type=float, default=100, metavar="N", help="loader: clips/s that the workers are to feed"
+        "--feed", type=float, default=100, metavar="N", help="loader: clips/s that the workers must supply"
     )
     parser.add_argument("--output", default="runs/gpu", metavar="DIR", help="gpu: where gpu.jsonl goes (%(default)s)")
-    parser.add_argument("--only", default="", metavar="PARTS", help="gpu: names of parts, by commas")
-    parser.add_argument("--limit", type=float, default=300, metavar="SEC", help="gpu: of all parts (%(default)s)")
+    parser.add_argument("--only", default="", metavar="PARTS", help="gpu: names of parts, separated by commas")
+    parser.add_argument(
+        "--limit", type=float, default=300, metavar="SEC", help="gpu: time limit for all parts together (%(default)s)"
+    )
     parser.add_argument(
         "--against",
         nargs="+",
         default=[],
         metavar="NAME",
-        help="model: beside onnxruntime, openvino, with its attention",
+        help="model: compare with onnxruntime, openvino",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     args = parse_arguments(parser, arguments)
@@ -171,7 +173,7 @@ def _loader_table(answer: dict, feed: float) -> str:
     stages = list(answer["files"][0]["test"]["ms_per_clip"])
     lines = [f"{answer['machine']}; one thread; medians of {answer['pairs']} alternating pairs"]
     lines.append(f"{'ms a clip':<34}" + "".join(f"{word:>11}" for word in (*stages, "all", "clips/s", "speed-up")))
-    splits = {"test": f"test, {answer['num_views']} views", "train": "train"}
+    splits = {"test": f"test, {counted(answer['num_views'], 'view')}", "train": "train"}
     for of_file in answer["files"]:
         lines.append(of_file["file"])
         lines += [line for split, what in splits.items() for line in _loader_rows(what, of_file[split])]

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_one_config, parse_arguments
-from slowfast_gta.errors import ConfigError
+from slowfast_gta.errors import ConfigError, counted
 
 _EXAMPLES = """examples:
   python tools/check_data.py --cfg configs/SSv2/R2D50.yaml DATA.PATH_TO_DATA_DIR /data/ssv2
@@ -38,7 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--output", metavar="FILE.json", help="the report (default: check_data.json in OUTPUT_DIR)")
     parser.add_argument(
-        "--write-clean", metavar="DIR", type=Path, help="write lists without what was found, and a YAML that reads them"
+        "--write-clean",
+        metavar="DIR",
+        type=Path,
+        help="write lists without the faulty entries, and a YAML that reads them",
     )
     parser.add_argument("--json", action="store_true", help="print the report, one JSON document, and nothing else")
     args = parse_arguments(parser, arguments)
@@ -50,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     output = Path(args.output) if args.output else Path(cfg.OUTPUT_DIR) / "check_data.json"
     if output.is_dir():
-        raise ConfigError(f"{output} is a folder, and the report is a file: name it, as {output / 'check_data.json'}.")
+        raise ConfigError(
+            f"{output} is a folder, but the report is a file: name it, for example {output / 'check_data.json'}."
+        )
     say = partial(print, file=sys.stderr, flush=True)
     report = check_data(cfg, output, args.decode, args.workers, timeout_sec, say, clean_folder=args.write_clean)
     print(json.dumps(report, indent=1) if args.json else f"{_text(report)}\nAll findings: {output}")
@@ -60,7 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _text(report: dict) -> str:
     lines = []
     for split, found in report["splits"].items():
-        line = f"{found['dataset']}, {split}: {found['num_videos']:,} videos, {found['num_classes']} classes"
+        line = (
+            f"{found['dataset']}, {split}: {counted(found['num_videos'], 'video', ',')}, "
+            f"{counted(found['num_classes'], 'class')}"
+        )
         if frames := found["num_frames"]:
             line += f", {frames['min']} to {frames['max']} frames (median {frames['median']})"
         lines.append(line)

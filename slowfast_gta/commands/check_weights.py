@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from fvcore.common.config import CfgNode
 
 from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_one_config, parse_arguments
-from slowfast_gta.errors import ConfigError, WeightsError
+from slowfast_gta.errors import ConfigError, WeightsError, counted
 
 _EXAMPLES = """examples:
   python tools/check_weights.py SLOWFAST_8x8_R50.pkl --cfg configs/Kinetics/SLOWFAST_8x8_R50.yaml
   python tools/check_weights.py gta_8f.pyth --cfg configs/SSv1/R2D50_GTA.yaml DATA.NUM_FRAMES 16 --resample-time
   python tools/check_weights.py gta.pyth --cfg configs/SSv1/R2D50_GTA.yaml --save gta.safetensors
 
-docs/weights.md tells which files are read, and what the words of the table mean.
+docs/weights.md explains which files are read, and what the words of the table mean.
 """
 
 
@@ -24,7 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_config_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     parser.add_argument(
-        "--resample-time", action="store_true", help="as TRAIN.CHECKPOINT_RESAMPLE_TIME True: allow another NUM_FRAMES"
+        "--resample-time",
+        action="store_true",
+        help="like TRAIN.CHECKPOINT_RESAMPLE_TIME True: allow another NUM_FRAMES",
     )
     parser.add_argument("--save", metavar="OUT.safetensors", help="write the network with these weights, if they fit")
     args = parse_arguments(parser, arguments)
@@ -60,7 +62,10 @@ def _check(cfg: CfgNode, file: str, save: str | None) -> tuple[dict, str]:
         answer["error"] = report.fault()
         lines.append(f"does not fit: {report.fault()}")
     elif untrained := [name for name in report.new if not name.endswith("num_batches_tracked")]:
-        lines.append(f"fits, to train on from: {len(untrained)} tensors stay new. Testing needs all of them.")
+        lines.append(
+            "fits as a start for training: not in the file, and so newly initialised: "
+            f"{counted(len(untrained), 'tensor')}. Testing needs all of them."
+        )
     else:
         lines.append("fits: every tensor of the network has its weights.")
     if save and report.fits:

@@ -18,7 +18,7 @@ from slowfast_gta.commands.submit import (
     submit,
 )
 from slowfast_gta.config.arguments import CommandParser, add_trust_argument, as_called
-from slowfast_gta.errors import ConfigError, Interrupted
+from slowfast_gta.errors import ConfigError, Interrupted, counted
 from slowfast_gta.experiments.plan import PlannedRun, build_plan, unique_runs
 from slowfast_gta.experiments.table import Table, load_table, seeds_of
 
@@ -54,7 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep", metavar="DIR", help="copy finished results here; what is here is not run again")
     parser.add_argument("--no-run", action="store_true", help="run nothing: the tables of what is finished")
     add_trust_argument(parser)
-    parser.add_argument("--page", metavar="FILE", help="write the results into this page too, as docs/evidence.md")
+    parser.add_argument(
+        "--page", metavar="FILE", help="write the results into this page too, for example docs/evidence.md"
+    )
     parser.add_argument("--one-recipe", action="store_true", help="leave out the tables' LEARNING_RATES")
     parser.add_argument(
         "--intervals", choices=["t", "bootstrap"], help="over seeds, or over videos (default: the tables' own, t)"
@@ -154,7 +156,7 @@ class _Sweep:
                     self.missing[run.digest] = run
         missing = [run for run in runs if run.digest in self.missing]
         if runs:
-            logger.info("%s: %d runs, of which %d are finished.", what, len(runs), len(runs) - len(missing))
+            logger.info("%s: %s, finished: %d.", what, counted(len(runs), "run"), len(runs) - len(missing))
         if missing and not self._args.no_run and not self._args.slurm:
             self._total, self._ended = len(missing), 0
             _run(missing, self._runs_dir, self._args.jobs, self._on_end)
@@ -177,13 +179,15 @@ def _run(missing: Sequence[PlannedRun], runs_dir: Path, num_jobs: int, on_end: C
     from slowfast_gta.experiments.sweep import prepare_data, run_jobs, threads_of_each, write_jobs
 
     prepare_data(missing)
-    logger.info("Running %d, %d at a time, %d threads each.", len(missing), num_jobs, threads_of_each(num_jobs))
+    logger.info(
+        "Running %d, %d at a time, %s each.", len(missing), num_jobs, counted(threads_of_each(num_jobs), "thread")
+    )
     try:
         failed = run_jobs(write_jobs(missing, runs_dir), num_jobs, on_end)
     except KeyboardInterrupt:
         raise Interrupted("Stopped: what is finished stays, what was running is saved.") from None
     if failed:
-        logger.error("%d of %d runs failed; their last lines are above.", len(failed), len(missing))
+        logger.error("%d of %s failed; the last lines of each are above.", len(failed), counted(len(missing), "run"))
 
 
 def _result(
@@ -245,12 +249,20 @@ def _submit(args: argparse.Namespace, missing: Sequence[PlannedRun], runs_dir: P
     jobs = write_jobs(missing, runs_dir)
     if args.dry_run:
         told = dry_run(args, jobs[0].command, 1, minutes, log_dir)
-        print("\n".join([f"#SBATCH --array=0-{len(jobs) - 1}", *told, f"# one of {len(jobs)} runs; the others alike"]))
+        print(
+            "\n".join(
+                [
+                    f"#SBATCH --array=0-{len(jobs) - 1}",
+                    *told,
+                    f"# one of {counted(len(jobs), 'run')}; the others are alike",
+                ]
+            )
+        )
         return 0
     executor = build_executor(log_dir, args.max_restarts)
     executor.update_parameters(**slurm_parameters(args, 1, minutes), slurm_array_parallelism=args.jobs)
     folder = str(Path.cwd())
     job = submit(executor, *(Training(job.command, folder) for job in jobs))
-    print(f"{len(jobs)} runs are in the queue, {args.jobs} at a time; the first is job {job.job_id}.")
+    print(f"Queued {counted(len(jobs), 'run')}, {args.jobs} at a time; the first is job {job.job_id}.")
     print(as_called("When they are done: python tools/compare.py ... --no-run writes the tables."))
     return 0

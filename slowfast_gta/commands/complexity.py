@@ -20,7 +20,7 @@ _EXAMPLES = """examples:
   python tools/complexity.py --table paper
   python tools/complexity.py --train --cfg configs/SSv1/R2D50_GTA.yaml MODEL.ACT_CHECKPOINT True
 
-One clip at DATA.TEST_CROP_SIZE. docs/complexity.md tells what is counted, and what is not.
+One clip at DATA.TEST_CROP_SIZE. docs/complexity.md explains what is counted, and what is not.
 """
 
 

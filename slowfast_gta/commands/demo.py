@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast_gta.config.arguments import CommandParser
+from slowfast_gta.errors import counted
 
 logger = logging.getLogger("slowfast_gta")
 
@@ -73,7 +74,7 @@ def _table(rows: dict[str, dict]) -> str:
         line = f"{name:<12}{results['top1']:>7.1f}%{pairs['choice']:>13.1f}%{pairs['right_pair']:>11.1f}%"
         lines.append(f"{line}{results['total_seconds']:>9.0f}")
     count = next(iter(rows.values()))["num_videos"]
-    return "\n".join(["", *lines, f"{count} test videos.", _MEANING])
+    return "\n".join(["", *lines, f"{counted(count, 'test video')}.", _MEANING])
 
 
 def _draw(configs: dict, output: Path) -> dict[str, Path]:

@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when the average was written, 1 when the runs cannot be averaged, 2 for wrong usage."""
     parser = CommandParser("ensemble", description=__doc__, epilog=_EXAMPLES)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a test's scores.npz, or the OUTPUT_DIR it is in")
-    parser.add_argument("--weights", nargs="+", type=float, metavar="W", help="one for each run (default: all alike)")
+    parser.add_argument("--weights", nargs="+", type=float, metavar="W", help="one for each run (default: all equal)")
     parser.add_argument("--output", default="ensemble", metavar="DIR", help="where to write (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     args = parser.parse_args(arguments)

@@ -22,7 +22,7 @@ _EXAMPLES = """examples:
   python tools/explain.py --cfg runs/gta/config.yaml long.mp4 --window 2s --at 63.5 --video --output pictures
 
 VIDEO is a file or a folder of frames; --cfg also takes the folder of a run. Without --weights the newest checkpoint of
-the run in the config's folder, or in OUTPUT_DIR, is taken. docs/explain.md says what each picture can and cannot tell.
+the run in the config's folder, or in OUTPUT_DIR, is used. docs/explain.md explains what each picture shows.
 """
 
 
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = CommandParser("explain", description=__doc__, epilog=_EXAMPLES)
     add_network_arguments(parser)
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="where the pictures go")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the pictures")
     parser.add_argument(
         "--query",
         metavar="X,Y,FRAME",
@@ -67,7 +67,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "from 0 (default: of each block, the point of its largest activation)",
     )
     parser.add_argument(
-        "--block", nargs="+", default=[], metavar="NAME", help="as s4.1 or in full (default: every attention block)"
+        "--block",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="for example s4.1, or its full name (default: every attention block)",
     )
     parser.add_argument(
         "--class",
@@ -78,7 +82,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="of Grad-CAM: names, in any case, or numbers (default: the most likely one)",
     )
     parser.add_argument("--layer", default="s5", help="of Grad-CAM (default: %(default)s, what the head is given)")
-    parser.add_argument("--window", metavar="FRAMES", help="a clip's length, or seconds as 2s (default: the config's)")
+    parser.add_argument(
+        "--window", metavar="FRAMES", help="clip length in frames, or in seconds such as 2s (default: the config's)"
+    )
     parser.add_argument("--fps", type=float, metavar="F", help="frames a second (default: config's or video's)")
     parser.add_argument("--at", type=float, default=0.0, metavar="SEC", help="the window of this moment (default: 0)")
     parser.add_argument(
@@ -97,12 +103,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     args.classes, behind_classes = _without_videos(args.classes)
     videos += more + behind_classes
     if len(videos) != 1:
-        raise ConfigError(
-            f"explain takes one VIDEO, and {len(videos)} are named{': ' if videos else ''}{', '.join(videos)}."
-        )
+        raise ConfigError(f"explain takes one VIDEO, not {len(videos)}{': ' if videos else ''}{', '.join(videos)}.")
     args.source = videos[0]
     if not args.at >= 0:
-        raise ConfigError(f"--at is {args.at:g}; it must be a number of seconds from the begin of the video.")
+        raise ConfigError(f"--at is {args.at:g}; it must be a number of seconds from the start of the video.")
     return args
 
 

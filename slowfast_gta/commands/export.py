@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast_gta.config.arguments import CommandParser, add_network_arguments, check_output, parse_arguments
+from slowfast_gta.errors import counted
 
 _EXAMPLES = """examples:
   python tools/export.py --cfg runs/gta/config.yaml --format onnx --output gta.onnx
@@ -47,7 +48,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--format", choices=("onnx", "torch"), required=True, help="onnx: opset 20; torch: torch.export"
     )
-    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="where the network goes")
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="output file")
     parser.add_argument(
         "--dynamic", choices=("batch", "none"), default="batch", help="what may vary; none: one clip (default: batch)"
     )
@@ -61,6 +62,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _told(answer: dict) -> str:
     return (
         f"{answer['output']}: {answer['metadata']['network']}, {answer['bytes'] / 1e6:.1f} MB.\n"
-        f"Compared with PyTorch on {answer['num_clips']} clips ({answer['clips']}): the largest difference is "
+        f"Compared with PyTorch on {counted(answer['num_clips'], 'clip')} ({answer['clips']}): the largest "
+        "difference is "
         f"{answer['largest_difference']:.2g} of the largest answer ({answer['bound']:g} is allowed)."
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slowfast_gta.config.arguments import CommandParser, add_network_arguments, split_sources
-from slowfast_gta.errors import ConfigError
+from slowfast_gta.errors import ConfigError, counted
 
 if TYPE_CHECKING:  # PyTorch is imported behind the reading of the command line
     from slowfast_gta.engine.precision import Rounding
@@ -25,14 +25,14 @@ _EXAMPLES = """examples:
       --num_shards 4 --shard_id 0 --output features/s4 videos.txt
 
 Without --weights the newest checkpoint of the run in the config's folder, or in OUTPUT_DIR, is taken.
-The same command resumes where an earlier call ended. docs/features.md says what is in the files.
+The same command resumes where an earlier call ended. docs/features.md describes the files.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of this command alone."""
     parser.add_argument("videos", nargs="*", metavar="DIR | LIST | VIDEO", help="folders, lists (.txt, .csv), files")
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="where the features go")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the features")
     parser.add_argument(
         "--layer", default="s5", help="s5 (what the head is given), s4, head, or a part's name (default: %(default)s)"
     )
@@ -44,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "none: whole maps (default: %(default)s)",
     )
     parser.add_argument("--preset", choices=("i3d",), help="i3d: windows of 16 frames side by side, at 25 fps")
-    parser.add_argument("--window", metavar="FRAMES", help="its length, or seconds as 2s (default: the config's)")
+    parser.add_argument(
+        "--window", metavar="FRAMES", help="window length in frames, or in seconds such as 2s (default: the config's)"
+    )
     parser.add_argument("--stride", metavar="FRAMES", help="from one window to the next (default: the window)")
     parser.add_argument("--fps", type=float, metavar="F", help="frames a second (default: config's or video's)")
     parser.add_argument(
@@ -70,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args.cfg, behind = split_sources(args.cfg)
     args.videos = [*behind, *args.videos]
     if not args.videos:
-        raise ConfigError("Name what is to be extracted: folders, lists or files of videos.")
+        raise ConfigError("No input was given: name folders, lists or video files.")
     if not 0 <= args.shard_id < args.num_shards:
         raise ConfigError(
             f"--shard_id is {args.shard_id}; with --num_shards {args.num_shards} it is 0 to {args.num_shards - 1}."
@@ -137,17 +139,17 @@ def _tell(
         print(json.dumps(document, indent=2))
         return
     of = f", shard {shard[0]} of {shard[1]}" if shard[1] > 1 else ""
-    there = f", {outcome.num_there} were there already" if outcome.num_there else ""
-    print(f"{args.output}: {outcome.num_done} of {outcome.num_videos} videos done{there}{of}.")
+    there = f", {outcome.num_there} already there" if outcome.num_there else ""
+    print(f"{args.output}: {outcome.num_done} of {counted(outcome.num_videos, 'video')} done{there}{of}.")
     if outcome.num_done:
         print(
-            f"{outcome.num_windows} windows, {outcome.video_sec / 3600:.3f} hours of video in "
+            f"{counted(outcome.num_windows, 'window')}, {outcome.video_sec / 3600:.3f} hours of video in "
             f"{outcome.wall_sec:.1f} s: {speed['videos_per_hour']:.0f} videos, "
             f"{speed['windows_per_hour']:.0f} windows, {speed['video_hours_per_hour']:.2f} hours of video per hour."
         )
     for name, count in outcome.counts.items():
         print(f"{name}: {count}")
     if outcome.failed:
-        print(f"{len(outcome.failed)} could not be read, and are in failed.jsonl:", file=sys.stderr)
+        print(f"{counted(len(outcome.failed), 'video')} could not be read; listed in failed.jsonl:", file=sys.stderr)
         for reason in outcome.failed.values():
             print(f"error: {reason}", file=sys.stderr)

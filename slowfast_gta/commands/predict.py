@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 from fvcore.common.config import CfgNode
 
 from slowfast_gta.config.arguments import CommandParser, add_network_arguments, check_output, split_sources
-from slowfast_gta.errors import ConfigError, DataError
+from slowfast_gta.errors import ConfigError, DataError, counted
 
 if TYPE_CHECKING:  # PyTorch is imported behind the reading of the command line
     from slowfast_gta.inference.predictor import Predictor
@@ -60,19 +60,21 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add_network_arguments(parser)
     parser.add_argument("--topk", type=int, metavar="K", help=f"how many classes (default: {_TOPK})")
     parser.add_argument("--windows", action="store_true", help="an answer for each window along the video")
-    parser.add_argument("--window", metavar="FRAMES", help="its length, or seconds as 2s (default: the config's)")
+    parser.add_argument(
+        "--window", metavar="FRAMES", help="window length in frames, or in seconds such as 2s (default: the config's)"
+    )
     parser.add_argument("--stride", metavar="FRAMES", help="from one window to the next (default: the window)")
     parser.add_argument("--fps", type=float, metavar="F", help="frames a second (default: config's or video's)")
     parser.add_argument(
         "--tail", default="repeat", choices=("repeat", "drop"), help="a last window that is not full (default: repeat)"
     )
     parser.add_argument(
-        "--max-latency", type=float, metavar="SEC", help="of a live source: frames that wait longer are dropped"
+        "--max-latency", type=float, metavar="SEC", help="live sources: drop frames that have waited longer"
     )
     parser.add_argument("--batch-size", type=int, metavar="B", help="clips at a time (default: TEST.BATCH_SIZE)")
     parser.add_argument("--precision", choices=("float32", "bfloat16", "float16"), help="default: TEST.PRECISION")
     parser.add_argument("--format", choices=tuple(_WRITERS), help="default: text")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write there, not on standard output")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write to this file instead of standard output")
     parser.add_argument(
         "--submission",
         metavar="DIR",
@@ -103,8 +105,8 @@ def _check_submission(args: argparse.Namespace) -> None:
     flags = {"--topk": args.topk, "--windows": args.windows, "--output": args.output, "--format": args.format}
     if unused := [flag for flag, value in flags.items() if value]:
         raise ConfigError(
-            f"--submission answers with all classes, in the format of the server: {', '.join(unused)} cannot change "
-            "it. Leave that out; --json prints what was written."
+            f"--submission answers with all classes, in the format of the server: {', '.join(unused)} cannot "
+            "change it. Leave them out; --json prints what was written."
         )
 
 
@@ -232,7 +234,7 @@ def _without_counts(rows: Iterator[dict]) -> Iterator[dict]:
             print(f"note: {row['note']}", file=sys.stderr)
         if row["counts"]:
             counts = ", ".join(f"{name} {count}" for name, count in row["counts"].items())
-            print(f"{row['video']}: {row['num_windows']} windows; {counts}", file=sys.stderr)
+            print(f"{row['video']}: {counted(row['num_windows'], 'window')}; {counts}", file=sys.stderr)
 
 
 _WRITERS = {"text": _write_text, "json": _write_json, "jsonl": _write_jsonl, "csv": _write_csv}
@@ -246,9 +248,15 @@ def _submit(cfg: CfgNode, weights: Path, args: argparse.Namespace) -> int:
         print(json.dumps(found, indent=2))
     else:
         for path in found["files"]:
-            print(f"{path}: unscored, {found['num_videos']} videos without labels. Only the server can score it.")
+            print(
+                f"{path}: unscored, {counted(found['num_videos'], 'video')} without labels. Only the server "
+                "can score it."
+            )
         if found["missing"]:
-            print(f"NOT COMPLETE: {len(found['missing'])} videos could not be read and are not in it.", file=sys.stderr)
+            print(
+                f"NOT COMPLETE: left out since unreadable: {counted(len(found['missing']), 'video')}.",
+                file=sys.stderr,
+            )
             for video_id, reason in list(found["missing"].items())[:5]:
                 print(f"error: {video_id}: {reason}", file=sys.stderr)
     return int(bool(found["missing"]))

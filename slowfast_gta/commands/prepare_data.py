@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_one_config, parse_arguments
-from slowfast_gta.errors import ConfigError
+from slowfast_gta.errors import ConfigError, counted
 
 _EXAMPLES = """examples:
   python tools/prepare_data.py from-folders my_videos                        (opening/a.mp4, closing/b.mp4, ...)
@@ -49,11 +49,11 @@ def _add_from_folders(commands: Any) -> None:
             help=f"part of each class that is held out {purpose}, where DIR has no split folders (default: %(default)s)"
             + "; 0: test on the validation videos" * (split == "test"),
         )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, other parts")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random split")
     parser.add_argument(
         "--for", dest="machine", choices=("cpu", "gpu"), help="what will train (default: what this machine has)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="write over lists that are there")
+    parser.add_argument("--overwrite", action="store_true", help="overwrite lists that exist")
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     parser.set_defaults(run=_from_folders)
 
@@ -73,12 +73,13 @@ def _from_folders(args: argparse.Namespace) -> int:
         kind = {"for": kind_for(machine, args.machine)}
         print(json.dumps(configs | kind | {"classes": written.found.classes, **counts, "notes": written.notes}))
         return 0
-    held_out = "the split folders that are there"
+    held_out = "the existing split folders"
     if written.found.drawn:
         parts = " and ".join(f"{100 * fraction:g} %" for fraction in fractions if fraction)
         held_out = f"{parts} of each class held out, the same each time (seed {args.seed})"
     print(
-        f"{args.folder}: {len(written.found.classes)} classes; {counts['train']} videos to train with, {counts['val']} "
+        f"{args.folder}: {counted(len(written.found.classes), 'class')}; {counted(counts['train'], 'video')} to "
+        f"train with, {counts['val']} "
         f"for validation, {counts['test']} for testing: {held_out}."
     )
     for note in written.notes:
@@ -117,7 +118,10 @@ def _add_extract_frames(commands: Any) -> None:
     parser.add_argument("--fps", type=float, metavar="N", help="frames a second (default: each frame once)")
     parser.add_argument("--short-side", type=int, metavar="PX", help="of larger frames (default: their own size)")
     parser.add_argument(
-        "--name", default="{:05d}.jpg", metavar="NAME", help="of a frame, as {id}_{:06d}.jpg (default: %(default)s)"
+        "--name",
+        default="{:05d}.jpg",
+        metavar="NAME",
+        help="of a frame, for example {id}_{:06d}.jpg (default: %(default)s)",
     )
     parser.set_defaults(run=_extract_frames)
 
@@ -149,8 +153,8 @@ def _add_lists(commands: Any) -> None:
         default="kinetics",
         help="kinetics: path label (the default); frames: PySlowFast's, one line a frame; tsm: folder num_frames label",
     )
-    parser.add_argument("--skip-missing", action="store_true", help="leave out, and count, videos that are not there")
-    parser.add_argument("--overwrite", action="store_true", help="write over lists that are there")
+    parser.add_argument("--skip-missing", action="store_true", help="leave out, and count, videos that do not exist")
+    parser.add_argument("--overwrite", action="store_true", help="overwrite lists that exist")
     parser.set_defaults(run=_lists)
 
 
@@ -163,8 +167,10 @@ def _lists(args: argparse.Namespace) -> int:
     converted = build_lists(cfg, args.output, args.format, args.skip_missing, args.overwrite)
     for name, count in converted.num_videos.items():
         missing = converted.missing.get(name, [])
-        left_out = f"; {len(missing)} are not there and were left out, as {missing[0]}" if missing else ""
-        print(f"{args.output / name}: {count} videos{left_out}")
+        left_out = ""
+        if missing:
+            left_out = f"; left out since missing: {counted(len(missing), 'video')}, for example {missing[0]}"
+        print(f"{args.output / name}: {counted(count, 'video')}{left_out}")
     return 0
 
 
@@ -173,7 +179,7 @@ def _add_made_up(commands: Any) -> None:
     parser = commands.add_parser("made-up", help=text, description=text)
     parser.add_argument("folder", metavar="DIR", type=Path, help="a new folder")
     parser.add_argument("--num", type=int, default=40, metavar="N", help="videos in all (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, other videos")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random videos")
     parser.set_defaults(run=_made_up)
 
 
@@ -184,7 +190,7 @@ def _made_up(args: argparse.Namespace) -> int:
     _check_positive("--seed", args.seed, 0)
     counts = make_videos(args.folder, args.num, args.seed)
     parts = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
-    print(f"{args.folder}: {args.num} videos made: {parts}.")
+    print(f"{args.folder}: {counted(args.num, 'video')} made: {parts}.")
     return 0
 
 
@@ -215,23 +221,30 @@ def _report(args: argparse.Namespace, outcome: Any, others: Any) -> int:
     if args.json:
         print(json.dumps(answer | {"repeated_frames": outcome.repeated, "failed": outcome.failures}, indent=2))
         return int(bool(outcome.failures))
-    there = f", {outcome.num_there} were there already" if outcome.num_there else ""
-    print(f"{args.output}: {outcome.num_made} videos made{there}.")
+    there = f", {outcome.num_there} already there" if outcome.num_there else ""
+    print(f"{args.output}: {counted(outcome.num_made, 'video')} made{there}.")
     if outcome.repeated:
         print(
             "Frames that could not be decoded, replaced by the nearest decoded one: "
-            f"{sum(outcome.repeated.values())}, in {len(outcome.repeated)} videos, for example "
+            f"{sum(outcome.repeated.values())}, in {counted(len(outcome.repeated), 'video')}, for example "
             f"{next(iter(outcome.repeated))}."
         )
     if others:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
+        kinds = ", ".join(_kind_counted(kind, count) for kind, count in sorted(others.items()))
         print(f"Left out: {kinds}.")
     for fault in list(outcome.failures.values())[:5]:
         print(f"error: {fault}", file=sys.stderr)
     if outcome.failures:
         print(
-            f"error: {len(outcome.failures)} videos could not be made; {args.output / 'failed.txt'} lists them. "
+            f"error: {counted(len(outcome.failures), 'video')} could not be made; {args.output / 'failed.txt'} "
+            "lists them. "
             "The same command tries them again.",
             file=sys.stderr,
         )
     return int(bool(outcome.failures))
+
+
+def _kind_counted(kind: str, count: int) -> str:
+    """2 .txt; 1 folder of frames."""
+    noun, _, rest = kind.partition(" of ")
+    return f"{counted(count, noun.removesuffix('s'))} of {rest}" if rest else f"{count} {kind}"

@@ -12,8 +12,8 @@ _EXAMPLES = """examples:
   python tools/report.py runs/demo/R2D_GTA --output report.html
   python tools/report.py runs/demo/R2D runs/demo/R2D_GTA --output compared.html
 
-RUN: the OUTPUT_DIR of a training or test. Everything is read from its files; nothing is computed anew, and no code of a
-run is imported. TEST.REPORT writes the page of a run after each test. docs/report.md says what is on it.
+RUN: the OUTPUT_DIR of a training or test. Everything is read from its files; nothing is recomputed, and no code of a
+run is imported. TEST.REPORT writes the page of a run after each test. docs/report.md describes it.
 """
 
 
@@ -21,12 +21,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when the page is written."""
     parser = CommandParser("report", description=__doc__, epilog=_EXAMPLES)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of runs")
-    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="the page, as report.html")
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="the page, for example report.html")
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     args = parser.parse_args(arguments)
     if args.output.is_dir():
         raise ConfigError(
-            f"--output is {args.output}, which is a folder. Name a file, as {args.output / 'report.html'}."
+            f"--output is {args.output}, which is a folder. Name a file, for example {args.output / 'report.html'}."
         )
     from slowfast_gta.engine.logging import setup_logging
     from slowfast_gta.reports.report import write_report
@@ -37,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return 0
     print(
-        f"{args.output}: {counted(found['num_runs'], 'run')}, {found['num_clips']} of {found['num_wrong']} wrong "
-        f"predictions with a clip, {found['bytes'] / 1e6:.1f} MB."
+        f"{args.output}: {counted(found['num_runs'], 'run')}, {found['num_clips']} of "
+        f"{counted(found['num_wrong'], 'wrong prediction')} with a clip, {found['bytes'] / 1e6:.1f} MB."
     )
     for note in found["notes"]:
         print(note, file=sys.stderr)

@@ -41,13 +41,13 @@ def main(
     parser.add_argument(
         "--init_method",
         metavar="URL",
-        help="where the processes of several machines meet: tcp://HOST:PORT of machine 0 (torchrun and srun know)",
+        help="rendezvous address of several machines: tcp://HOST:PORT of machine 0 (torchrun and srun set it)",
     )
     parser.add_argument(
-        "--num_shards", type=int, metavar="N", help="machines that train together (else NUM_SHARDS of the YAML)"
+        "--num_shards", type=int, metavar="N", help="number of machines (default: NUM_SHARDS of the YAML)"
     )
     parser.add_argument(
-        "--shard_id", type=int, metavar="I", help="which of them this is, from 0 (else SHARD_ID of the YAML)"
+        "--shard_id", type=int, metavar="I", help="index of this machine, from 0 (default: SHARD_ID of the YAML)"
     )
     args = parse_arguments(parser, arguments)
     flags = {"NUM_SHARDS": args.num_shards, "SHARD_ID": args.shard_id}

@@ -21,7 +21,7 @@ from slowfast_gta.config.arguments import (
     split_sources,
 )
 from slowfast_gta.config.paths import check_separate_outputs
-from slowfast_gta.errors import ConfigError, Interrupted, RunError
+from slowfast_gta.errors import ConfigError, Interrupted, RunError, counted
 
 _EXAMPLES = """examples:
   python tools/submit.py --cfg configs/SSv1/R2D50_GTA.yaml --nodes 2 --gpus-per-node 8 --time 24:00:00 \\
@@ -52,7 +52,7 @@ class Training:
         if code in (-signal.SIGUSR2, Interrupted.exit_code):
             time.sleep(_ENDING_SEC)  # the warning reached the training first; queueing again interrupts this
         if code:
-            raise RunError(f"The training ended with exit code {code}; its own words are above.")
+            raise RunError(f"The training ended with exit code {code}; its output is above.")
 
     def checkpoint(self) -> Any:
         """What submitit asks for at the warning, once on the first node: this again, when the training has saved."""
@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     executor = build_executor(log_dir, args.max_restarts)
     executor.update_parameters(**slurm_parameters(args, num_tasks, minutes))
     job = submit(executor, Training(command, str(Path.cwd())))
-    print(f"Job {job.job_id} is in the queue. What it says: {job.paths.stdout}")
+    print(f"Job {job.job_id} is in the queue. Its log: {job.paths.stdout}")
     print(f"  squeue -j {job.job_id}     scancel {job.job_id}     results: {', '.join(c.OUTPUT_DIR for c in configs)}")
     return 0
 
@@ -125,21 +125,23 @@ def add_slurm_arguments(parser: argparse._ActionsContainer, time_required: bool)
         help="GPUs of each; 0 trains on CPUs (default: %(default)s)",
     )
     parser.add_argument("--cpus-per-node", type=int, metavar="C", help="CPU cores of each (default: the cluster's)")
-    parser.add_argument("--mem", metavar="SIZE", help="memory of each node, as 200GB (default: the cluster's)")
+    parser.add_argument("--mem", metavar="SIZE", help="memory of each node, for example 200GB (default: the cluster's)")
     parser.add_argument("--time", required=time_required, help="time limit: MINUTES, HH:MM:SS or D-HH:MM:SS")
-    parser.add_argument("--partition", help="where to queue (default: the cluster's)")
-    parser.add_argument("--account", help="who pays")
+    parser.add_argument("--partition", help="partition to queue in (default: the cluster's)")
+    parser.add_argument("--account", help="account to charge")
     parser.add_argument("--qos", help="quality of service (default: the cluster's)")
-    parser.add_argument("--constraint", metavar="FEATURES", help="which nodes, as 'a100|h100'")
+    parser.add_argument(
+        "--constraint", metavar="FEATURES", help="features that nodes must have, for example 'a100|h100'"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print what would be submitted, and submit nothing")
     parser.add_argument(
-        "--signal-sec", type=int, default=180, help="warn so long before the limit (default: %(default)s)"
+        "--signal-sec", type=int, default=180, help="how long before the limit the warning comes (default: %(default)s)"
     )
     parser.add_argument(
         "--max-restarts",
         type=int,
         default=100,
-        help="times the limit may end it and it queues again (default: %(default)s)",
+        help="how often it is queued again after the time limit (default: %(default)s)",
     )
     parser.add_argument("--job-name", default="slowfast_gta", help="default: %(default)s")
 
@@ -193,7 +195,8 @@ def dry_run(args: argparse.Namespace, command: Sequence[str], num_tasks: int, mi
     lines += ["#SBATCH --requeue", f"cd {shlex.quote(str(Path.cwd()))}", shlex.join(command)]
     return [
         *lines,
-        f"# submitit's files: {log_dir}; queued again {args.max_restarts} times at most. Nothing was submitted.",
+        f"# submitit's files: {log_dir}; queued again at most {counted(args.max_restarts, 'time')}. Nothing was "
+        "submitted.",
     ]
 
 
@@ -201,7 +204,7 @@ def minutes_of(text: str) -> int:
     """SLURM's way to give a time limit: 90, 1:30:00, 2-12:00:00 -> minutes, rounded up. Raises ConfigError."""
     match = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):(\d\d):(\d\d))|(\d+)", text)
     if not match:
-        raise ConfigError(f"--time is {text}; it must be MINUTES, HH:MM:SS or D-HH:MM:SS, as 1-12:00:00.")
+        raise ConfigError(f"--time is {text}; it must be MINUTES, HH:MM:SS or D-HH:MM:SS, for example 1-12:00:00.")
     if match[5]:
         return int(match[5])
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups()[:4])
@@ -243,4 +246,4 @@ def submit(executor: Any, *trainings: Training) -> Any:
             jobs = [executor.submit(training) for training in trainings]
         return jobs[0]
     except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError):
-        raise RunError("sbatch refused the job; its own words are above.") from None
+        raise RunError("sbatch refused the job; its output is above.") from None

@@ -72,7 +72,7 @@ def add_config_arguments(
         metavar="KEY VALUE",
         action="extend",
         default=[],
-        help="keys with new values, over the files'; the word --opts itself may be left out",
+        help="keys with new values, which override those of the files; the word --opts itself may be left out",
     )
     add_trust_argument(parser)
     if not parser.epilog:
@@ -83,7 +83,7 @@ def add_config_arguments(
 def add_trust_argument(parser: argparse.ArgumentParser) -> None:
     """Adds --trust-plugins: what `load_config` is given as trust_plugins."""
     parser.add_argument(
-        "--trust-plugins", action="store_true", help="import PLUGINS, which are code, of a run that is not yours"
+        "--trust-plugins", action="store_true", help="import PLUGINS (code) from a run that is not yours"
     )
 
 
@@ -92,9 +92,11 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
 
     `inference.run_folder.load_trained` reads them.
     """
-    add_config_arguments(parser, named="the folder of a run, the config in it, or another one")
+    add_config_arguments(parser, named="a run folder, its config, or another config")
     parser.add_argument(
-        "--weights", metavar="FILE", help="a checkpoint of ours or PySlowFast's (default: the newest of the run)"
+        "--weights",
+        metavar="FILE",
+        help="a checkpoint of this package or of PySlowFast (default: the newest of the run)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
 
@@ -125,7 +127,7 @@ def load_configs(args: argparse.Namespace, given: Sequence = (), extra: Extra = 
     files, overrides = split_tokens(args.cfg)
     more_files, more_overrides = split_tokens(args.opts)
     if more_files:
-        raise ConfigError(f"{more_files[0]} stands after --opts, where KEY VALUE pairs are. Name files after --cfg.")
+        raise ConfigError(f"{more_files[0]} follows --opts, which takes KEY VALUE pairs. Name files after --cfg.")
     if not files:
         raise ConfigError(f"--cfg names no file: {overrides[0]} is a KEY. Name a .yaml file before it.")
     configs, reports = [], []
@@ -144,7 +146,7 @@ def load_one_config(args: argparse.Namespace, command: str) -> CfgNode:
     """The config of --cfg, for a `command` that takes one. Raises ConfigError."""
     configs = load_configs(args)
     if len(configs) > 1:
-        raise ConfigError(f"{command} takes one config, and --cfg names {len(configs)} files.")
+        raise ConfigError(f"{command} takes one config, but --cfg names {len(configs)} files.")
     return configs[0]
 
 
@@ -154,7 +156,7 @@ def check_output(output: Path | None, inputs: Iterable[str | Path]) -> None:
         return
     for name in inputs:
         if Path(name).exists() and output.samefile(name):
-            raise ConfigError(f"{output} would be written over, and is what is read: name another --output.")
+            raise ConfigError(f"{output} is an input and would be overwritten: name another --output.")
 
 
 @contextlib.contextmanager

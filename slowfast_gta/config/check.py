@@ -113,7 +113,7 @@ def check_sizes(cfg: CfgNode) -> Iterator[Fault]:
     for key, value in flattened(cfg).items():
         largest = largest_of(key)
         if wrong := [number for number in numbers_in(value) if abs(number) > largest]:
-            yield Fault(key, f"{key} has {wrong[0]}, and numbers there are at most {largest}. Set a smaller one.")
+            yield Fault(key, f"{key} has {wrong[0]}; the largest number allowed is {largest}. Set a smaller one.")
 
 
 def check_outputs(cfg: CfgNode) -> Iterator[Fault]:
@@ -123,13 +123,13 @@ def check_outputs(cfg: CfgNode) -> Iterator[Fault]:
     if not _are_whole(classes if several else [classes]) or min(classes if several else [classes], default=0) < 1:
         yield Fault(
             "MODEL.NUM_CLASSES",
-            f"MODEL.NUM_CLASSES is {classes}; it must be 1 or more, or a list of such numbers, as [97, 300].",
+            f"MODEL.NUM_CLASSES is {classes}; it must be 1 or more, or a list of such numbers, for example [97, 300].",
         )
     are_words = all(isinstance(name, str) and name.isidentifier() for name in names)
     if several and not (are_words and len(set(names)) == len(names) == len(classes)):
         yield Fault(
             "MODEL.OUTPUTS",
-            f"MODEL.OUTPUTS is {names}; it must name each of the {len(classes)} outputs that MODEL.NUM_CLASSES has.",
+            f"MODEL.OUTPUTS is {names}; it must name each output of MODEL.NUM_CLASSES, {len(classes)} in all.",
             ("MODEL.NUM_CLASSES",),
         )
 
@@ -143,7 +143,7 @@ def check_data(cfg: CfgNode) -> Iterator[Fault]:
     for key, values in (("DATA.MEAN", data.MEAN), ("DATA.STD", data.STD)):
         if _are_numbers(values) and any(not 0 <= value <= 1 for value in values):
             hint = f" Divided by 255 they are {[round(value / 255, 4) for value in values]}." if max(values) > 1 else ""
-            yield Fault(key, f"{key} is {values}; pixels are from 0 to 1 here, not to 255, and so are these.{hint}")
+            yield Fault(key, f"{key} is {values}; pixels range from 0 to 1 here, not to 255, and so must these.{hint}")
     if _are_numbers(data.STD) and not all(value > 0 for value in data.STD):
         yield Fault("DATA.STD", f"DATA.STD is {data.STD}; frames are divided by it, so each must be more than 0.")
     if any(channels != 3 for channels in data.INPUT_CHANNEL_NUM):
@@ -158,7 +158,7 @@ def check_data(cfg: CfgNode) -> Iterator[Fault]:
         if not _are_numbers(data.MULTI_SCALES) or not data.MULTI_SCALES:
             yield Fault(
                 "DATA.MULTI_SCALES",
-                f"DATA.MULTI_SCALES is {data.MULTI_SCALES}; it must be a list of numbers, as [1.0, 0.875].",
+                f"DATA.MULTI_SCALES is {data.MULTI_SCALES}; it must be a list of numbers, for example [1.0, 0.875].",
             )
         elif not all(0 < scale <= 1 for scale in data.MULTI_SCALES):
             yield Fault(
@@ -183,7 +183,7 @@ def check_data(cfg: CfgNode) -> Iterator[Fault]:
 
 def _resize_faults(resize: list, train_crop: int, test_crop: int) -> Iterator[Fault]:
     if not _are_whole(resize) or len(resize) != 2:
-        yield Fault("DATA.RESIZE", f"DATA.RESIZE is {resize}; it must be [] or [H, W] in pixels, as [240, 320].")
+        yield Fault("DATA.RESIZE", f"DATA.RESIZE is {resize}; it must be [] or [H, W] in pixels, such as [240, 320].")
         return
     for key, crop in (("DATA.TRAIN_CROP_SIZE", train_crop), ("DATA.TEST_CROP_SIZE", test_crop)):
         if min(resize) < crop:
@@ -296,8 +296,8 @@ def check_processes(cfg: CfgNode) -> Iterator[Fault]:
     if max(1, cfg.TRAIN.BATCH_SIZE) < cfg.SOLVER.ACCUMULATE_STEPS:
         yield Fault(
             "SOLVER.ACCUMULATE_STEPS",
-            f"SOLVER.ACCUMULATE_STEPS is {cfg.SOLVER.ACCUMULATE_STEPS}, more parts than the {cfg.TRAIN.BATCH_SIZE} "
-            "clips that TRAIN.BATCH_SIZE has.",
+            f"SOLVER.ACCUMULATE_STEPS is {cfg.SOLVER.ACCUMULATE_STEPS}, more parts than TRAIN.BATCH_SIZE has "
+            f"clips, {cfg.TRAIN.BATCH_SIZE}.",
             ("TRAIN.BATCH_SIZE",),
         )
 
@@ -315,7 +315,7 @@ def check_data_paths(cfg: CfgNode, splits: Iterable[str]) -> None:
         faults += _data_folder_faults(cfg.DATA.PATH_TO_DATA_DIR, name, makes_itself)
     if cfg.DATA.PATH_PREFIX and not Path(cfg.DATA.PATH_PREFIX).is_dir():
         prefix = cfg.DATA.PATH_PREFIX
-        text = f"DATA.PATH_PREFIX is {prefix}, and there is no such folder.{_near(prefix)}"
+        text = f"DATA.PATH_PREFIX is {prefix}, which does not exist.{_near(prefix)}"
         faults.append(Fault("DATA.PATH_PREFIX", text))
     faults += _not_writable("OUTPUT_DIR", cfg.OUTPUT_DIR)
     faults += _missing_weights(cfg)
@@ -328,8 +328,8 @@ def _missing_weights(cfg: CfgNode) -> Iterator[Fault]:
         section, name = key.split(".")
         path = cfg[section][name] if cfg[section].ENABLE else ""
         if path and not is_reference(path) and not Path(path).is_file():
-            what = "a folder" if Path(path).is_dir() else "no file"
-            yield Fault(key, f"{key} is {path}, and there is {what} of that name. Name a file of weights.")
+            what = "is a folder" if Path(path).is_dir() else "does not exist"
+            yield Fault(key, f"{key} is {path}, which {what}. Name a weights file.")
 
 
 def check_weights_files(cfg: CfgNode) -> None:
@@ -351,25 +351,24 @@ def _data_folder_faults(folder: str, dataset: str, makes_itself: bool) -> Iterat
     key, path = "DATA.PATH_TO_DATA_DIR", Path(folder)
     if not folder:
         example = f"{key} /path/to/{dataset} on the command line"
-        yield Fault(key, f"{key} is not set: name the folder of {dataset}, as {example}.")
+        yield Fault(key, f"{key} is not set: name the folder of {dataset}: {example}.")
     elif path.exists() and not path.is_dir():
         yield Fault(key, f"{key} is {folder}, which is a file. Name the folder of {dataset}.")
     elif makes_itself and not path.exists():
         yield from _not_writable(key, folder)
     elif not path.exists():
-        wish = f"{_near(folder)} Name the folder of {dataset}."
-        yield Fault(key, f"{key} is {folder}, and there is no such folder.{wish}")
+        yield Fault(key, f"{key} is {folder}, which does not exist.{_near(folder)} Name the folder of {dataset}.")
     elif not os.access(path, os.R_OK | os.X_OK):
-        yield Fault(key, f"{key} is {folder}, which this user may not read.")
+        yield Fault(key, f"{key} is {folder}, which this user is not allowed to read.")
 
 
 def _not_writable(key: str, folder: str) -> Iterator[Fault]:
     path = Path(folder).absolute()
     existing = next(parent for parent in (path, *path.parents) if parent.exists())
     if not existing.is_dir():
-        yield Fault(key, f"{key} is {folder}, and {existing} is a file. Name a folder.")
+        yield Fault(key, f"{key} is {folder}, but {existing} is a file. Name a folder.")
     elif not os.access(existing, os.W_OK | os.X_OK):
-        yield Fault(key, f"{key} is {folder}, and nothing can be written in {existing}. Name another folder.")
+        yield Fault(key, f"{key} is {folder}, but {existing} is not writable. Name another folder.")
 
 
 def _near(folder: str) -> str:

@@ -20,7 +20,8 @@ def check_network(cfg: CfgNode) -> Iterator[Fault]:
     if cfg.MODEL.ACT_CHECKPOINT and cfg.COMPILE != "none":
         yield Fault(
             "MODEL.ACT_CHECKPOINT",
-            f"MODEL.ACT_CHECKPOINT does not go with COMPILE {cfg.COMPILE}: what torch.compile keeps is its own choice. "
+            f"MODEL.ACT_CHECKPOINT cannot be combined with COMPILE {cfg.COMPILE}: torch.compile decides itself "
+            "what to keep. "
             "Set COMPILE to none, or MODEL.ACT_CHECKPOINT to False.",
         )
     if cfg.MODEL.MODEL_NAME not in ("ResNet", "SlowFast"):
@@ -61,7 +62,7 @@ def check_attention_choice(cfg: CfgNode) -> Iterator[Fault]:
     if not placed:
         yield Fault(
             "ATTENTION.NAME",
-            f"ATTENTION.NAME is {node.NAME}, but ATTENTION.LOCATION names no place for it, as "
+            f"ATTENTION.NAME is {node.NAME}, but ATTENTION.LOCATION names no block to insert it after, for example "
             "[[[]], [[1, 3]], [[1, 3, 5]], [[]]] does for ResNet-50.",
             ("ATTENTION.LOCATION",),
         )
@@ -103,7 +104,7 @@ def check_arch(cfg: CfgNode) -> Iterator[Fault]:
         yield Fault(
             "DATA.NUM_FRAMES",
             f"DATA.NUM_FRAMES is {frames}; it must be a multiple of SLOWFAST.ALPHA, {cfg.SLOWFAST.ALPHA}: "
-            "the slow pathway takes one frame for each ALPHA.",
+            "the slow pathway takes every ALPHA-th frame.",
             ("SLOWFAST.ALPHA",),
         )
     elif frames // TEMPORAL_POOL[arch] < 1:
@@ -156,7 +157,7 @@ def check_lists(cfg: CfgNode) -> Iterator[Fault]:
     for key, value, least in lists:
         if _shape_fault(value, num_pathways):
             example = [[default] * num_pathways for default in _first_values(value)]
-            yield Fault(key, f"{key} is {value}; {_shape_fault(value, num_pathways)}, as {example}.")
+            yield Fault(key, f"{key} is {value}; {_shape_fault(value, num_pathways)}, for example {example}.")
         elif not all(_is_whole(number) and number >= least for stage in value for number in stage):
             yield Fault(key, f"{key} is {value}; each must be a whole number, {least} or more.")
         elif key == "RESNET.SPATIAL_STRIDES" and any(len(set(stage)) > 1 for stage in value):
@@ -174,7 +175,7 @@ def check_locations(cfg: CfgNode) -> Iterator[Fault]:
         fault = _shape_fault(location, num_pathways)
         if fault:
             example: list[list[list[int]]] = [[[]] * num_pathways] * 4
-            yield Fault(key, f"{key} is {location}; {fault}, as {example}.")
+            yield Fault(key, f"{key} is {location}; {fault}, for example {example}.")
             continue
         for stage, num_blocks, pathways in zip(_STAGES, BLOCKS[cfg.RESNET.DEPTH], location, strict=True):
             for indices in pathways:
@@ -194,12 +195,12 @@ def check_nonlocal(cfg: CfgNode) -> Iterator[Fault]:
                 try:
                     entry = value[number][pathway]
                 except (LookupError, TypeError):
-                    yield Fault(key, f"{key} is {value}; it has nothing for {_STAGES[number]}, pathway {pathway}.")
+                    yield Fault(key, f"{key} is {value}; it has no value for {_STAGES[number]}, pathway {pathway}.")
                     continue
                 if key == "NONLOCAL.GROUP" and not (_is_whole(entry) and entry >= 1):
                     yield Fault(key, f"{key} is {value}; each must be a whole number, 1 or more.")
                 if key == "NONLOCAL.POOL" and not (isinstance(entry, list) and len(entry) == 3):
-                    yield Fault(key, f"{key} is {value}; each must be three numbers [T, H, W], as [1, 2, 2].")
+                    yield Fault(key, f"{key} is {value}; each must be three numbers [T, H, W], for example [1, 2, 2].")
 
 
 def check_blocks(cfg: CfgNode) -> Iterator[Fault]:
@@ -262,7 +263,7 @@ def _first_values(value: list) -> list[int]:
 
 def _index_faults(key: str, stage: str, num_blocks: int, indices: object) -> Iterator[Fault]:
     if not isinstance(indices, list) or not all(_is_whole(index) for index in indices):
-        yield Fault(key, f"{key} has {indices!r} in {stage}; it must be a list of block numbers, as [1, 3].")
+        yield Fault(key, f"{key} has {indices!r} in {stage}; it must be a list of block numbers, for example [1, 3].")
         return
     allowed = f"{num_blocks} blocks: 0 to {num_blocks - 1} are" if num_blocks > 1 else "1 block: only 0 is"
     for index in indices:

@@ -47,7 +47,7 @@ def extension_of(extra: Extra) -> ConfigExtension:
     for name, section in extension.defaults.items():
         if name in taken or name in SECTIONS:
             owner = "slowfast_gta" if name in taken else "PySlowFast"
-            raise ConfigError(f"extra: {name} is already a key of {owner}'s. Choose another name.", (name,))
+            raise ConfigError(f"extra: {name} is already a key of {owner}. Choose another name.", (name,))
         if not isinstance(section, Mapping):
             raise ConfigError(f"extra: {name} must be a section, {{key: default}}, not {section!r}.", (name,))
     return extension

@@ -111,8 +111,9 @@ def _strangers_plugins(settings: Sequence[Setting], trusted: bool) -> list[Fault
     return [
         Fault(
             "PLUGINS",
-            f"PLUGINS are code ({setting.value}), and this user has not trained the run of {shown(setting.run_config)} "
-            "here. Read them, and where you trust them, give --trust-plugins (trust_plugins=True in Python).",
+            f"PLUGINS are code ({setting.value}), and the run of {shown(setting.run_config)} was not trained by "
+            "this user on this machine. Read them, and if you trust them, give --trust-plugins "
+            "(trust_plugins=True in Python).",
             _NAMES,
         )
         for setting in named
@@ -135,7 +136,9 @@ def _unused_rates(steps: list, rates: list, set_at: dict[str, str]) -> list[str]
         return []
     unused = ", ".join(map(str, rates[len(steps) :]))
     where = set_at.get("SOLVER.LRS")
-    return [f"{where}: SOLVER.LRS has {len(rates)} values for {len(steps)} SOLVER.STEPS; not used: {unused}."]
+    return [
+        f"{where}: SOLVER.LRS has {counted(len(rates), 'value')} for {len(steps)} SOLVER.STEPS; not used: {unused}."
+    ]
 
 
 def _unexplained(found: list[Fault], faults: list[Fault]) -> list[Fault]:

@@ -37,7 +37,7 @@ def resolve_paths(cfg: CfgNode, config_name: str, set_at: Mapping[str, str]) -> 
         if is_weights and is_reference(value):
             if not os.path.lexists(value):
                 continue
-            notices.append(f"{key} is {value}: the file of that name here is taken, not the published weights.")
+            notices.append(f"{key} is {value}: using the file of that name here, not the published weights.")
         try:
             node[name] = resolved_path(value)
         except ValueError as error:
@@ -48,17 +48,17 @@ def resolve_paths(cfg: CfgNode, config_name: str, set_at: Mapping[str, str]) -> 
 def resolved_path(path: str) -> str:
     """The absolute path that `path` means here; links stay. Raises ValueError with half a sentence."""
     if "\0" in path:
-        raise ValueError("a path holds no NUL character. Type it again.")
+        raise ValueError("a path cannot contain a NUL character. Type it again.")
     if variable := _VARIABLE.search(path):
         raise ValueError(
-            f"variables such as {variable[0]} are not replaced in a config. Write the folder itself, or give the key "
-            "on the command line, where the shell replaces them."
+            f"variables such as {variable[0]} are not expanded in a config. Write the folder itself, or give the key "
+            "on the command line, where the shell expands them."
         )
     expanded = os.path.expanduser(path)  # noqa: PTH111 - Path would raise for users that are not there
     if expanded.startswith("~"):
         user = expanded.split("/", maxsplit=1)[0]
         raise ValueError(
-            f"there is no home folder of a user {user[1:] or 'here'}. Write ./{user} where a folder has that name."
+            f"there is no home folder of a user {user[1:] or 'here'}. Write ./{user} if a folder has that name."
         )
     return os.path.abspath(expanded)  # noqa: PTH100 - resolve() would follow links that the user did not name
 
@@ -70,8 +70,9 @@ def check_separate_outputs(configs: Sequence[CfgNode]) -> None:
         for folder in [cfg.OUTPUT_DIR, *(str(Path(cfg.OUTPUT_DIR) / stage) for stage in cfg.STAGES)]:
             if other := writers.get(folder):
                 raise ConfigError(
-                    f"Config {other} and config {number} of --cfg would both be run in OUTPUT_DIR {folder}, the second "
-                    "over the first. Give each its own OUTPUT_DIR in its YAML, or run them by two commands.",
+                    f"Config {other} and config {number} of --cfg would both write to OUTPUT_DIR {folder}, and "
+                    "the second would overwrite the first. Give each its own OUTPUT_DIR in its YAML, or run "
+                    "them in two commands.",
                     ["OUTPUT_DIR"],
                 )
             writers[folder] = number
@@ -132,11 +133,11 @@ def _choose_output_dir(cfg: CfgNode, config_name: str, set_at: Mapping[str, str]
         return
     here = Path.cwd()
     if where and any(here.glob("checkpoints/checkpoint_epoch_*.pyth")):
-        notices.append(f"{where}: OUTPUT_DIR . holds the checkpoints of a run: it resumes here, in {here}.")
+        notices.append(f"{where}: OUTPUT_DIR . contains the checkpoints of a run: it resumes here, in {here}.")
         return
     cfg.OUTPUT_DIR = str(Path("runs", config_name))
     if where:
         notices.append(
-            f"{where}: OUTPUT_DIR . would mix a run's files with everything else here: {cfg.OUTPUT_DIR} is used. "
-            "OUTPUT_DIR . on the command line, or a full path, is taken as it stands."
+            f"{where}: OUTPUT_DIR . would mix a run's files with everything else here: using {cfg.OUTPUT_DIR}. "
+            "OUTPUT_DIR . on the command line, or a full path, is used unchanged."
         )

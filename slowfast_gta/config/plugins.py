@@ -15,7 +15,7 @@ def expanded(path: str | Path) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise ConfigError(f"{path}: there is no home folder of that user. Write the path without ~.") from None
+        raise ConfigError(f"{path}: that user has no home folder. Write the path without ~.") from None
 
 
 def plugin_name(name: str, folder: Path) -> str:
@@ -39,7 +39,7 @@ def import_plugin(name: str) -> None:
         if isinstance(error, ModuleNotFoundError) and error.name in (name, name.split(".", maxsplit=1)[0]):
             raise ConfigError(
                 f"there is no module {name}. A plugin is a module that Python finds (in {Path.cwd()}, on PYTHONPATH or "
-                "installed) or a file, as ./my_block.py."
+                "installed) or a file such as ./my_block.py."
             ) from error
         raise ConfigError(f"the plugin {name} could not be imported: {_told(error)}") from error
 
@@ -52,7 +52,7 @@ def _import_file(path: Path) -> None:
         raise ConfigError(f"there is no plugin file {path}. A relative one is relative to the YAML that names it.")
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
-        raise ImportError("a plugin file's name ends with .py")
+        raise ImportError("the name of a plugin file must end with .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:

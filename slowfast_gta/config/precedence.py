@@ -99,8 +99,9 @@ def _without_stages_own(settled: list[Setting], given: Setting, notices: list[st
             kept.append(setting)
         elif str(setting.value) != str(given.value):
             notices.append(
-                f"{COMMAND_LINE}: {key} {given.value} is for every stage, for {stage} too, which has {setting.value}. "
-                f"{STAGES}.{stage}.{key} on the command line is for that stage alone."
+                f"{COMMAND_LINE}: {key} {given.value} applies to every stage, also to {stage}, which has "
+                f"{setting.value}. "
+                f"{STAGES}.{stage}.{key} on the command line applies to that stage alone."
             )
     return kept
 

@@ -167,7 +167,7 @@ def _rename_datasets(settings: list[Setting], notices: list[str]) -> list[Settin
         if setting.key in ("TRAIN.DATASET", "TEST.DATASET") and str(setting.value) in _DATASETS:
             name = _DATASETS[str(setting.value)]
             ssv2 = setting if name == "SSv2" else ssv2
-            notices.append(f"{setting.where}: {setting.key} {setting.value} is PySlowFast's word, read as {name}.")
+            notices.append(f"{setting.where}: {setting.key} {setting.value} is PySlowFast's name, read as {name}.")
             setting = setting._replace(value=name)
         renamed.append(setting)
     if ssv2 and not any(setting.key == "DATA.SAMPLING" for setting in settings):
@@ -182,8 +182,8 @@ def _keep_rgb(settings: list[Setting], notices: list[str]) -> list[Setting]:
     for setting in settings:
         if setting.key == "DATA.REVERSE_INPUT_CHANNEL" and setting.value in (True, "True"):
             notices.append(
-                f"{setting.where}: {setting.key} True makes RGB of PySlowFast's BGR frames of ssv2. Ours are RGB: "
-                "it is False here, where True would give the network BGR."
+                f"{setting.where}: {setting.key} True turns PySlowFast's BGR frames of ssv2 into RGB. Frames "
+                "are RGB here already: set to False, since True would give the network BGR."
             )
             setting = setting._replace(value=False)
         kept.append(setting)
@@ -196,7 +196,7 @@ def _rename_nopool(settings: list[Setting], notices: list[str], faults: list[Fau
     if not name or name.value != "ResNet_nopool":
         return settings
     if not arch or arch.value not in ("c2d", "2d"):
-        text = "MODEL.MODEL_NAME ResNet_nopool is read as ResNet with MODEL.ARCH 2d, and MODEL.ARCH is not c2d."
+        text = "MODEL.MODEL_NAME ResNet_nopool is read as ResNet with MODEL.ARCH 2d, but only where MODEL.ARCH is c2d."
         faults.append(Fault(name.key, text, ("MODEL.ARCH",), (arch or name).where))
         return settings
     notices.append(

@@ -69,11 +69,13 @@ def read_file(path: Path, schema: CfgNode, chain: tuple[Path, ...] = ()) -> tupl
     except OSError as error:
         return [], [_unreadable(path, f"the file cannot be read: {error.strerror}.")]
     except RecursionError:
-        return [], [_unreadable(path, "brackets in it are nested too deep to be read.")]
+        return [], [_unreadable(path, "its brackets are nested too deeply to be read.")]
     except UnicodeDecodeError as error:
-        return [], [_unreadable(path, f"this is no text file: byte {error.start} is not UTF-8.")]
+        return [], [_unreadable(path, f"this is not a text file: byte {error.start} is not UTF-8.")]
     if not isinstance(top, yaml.MappingNode):
-        return [], [_unreadable(path, "a config holds keys and values (TRAIN: and so on), and here are none.")]
+        return [], [
+            _unreadable(path, "a config consists of keys and values (TRAIN: and so on), but there are none here.")
+        ]
     faults: list[Fault] = []
     own = list(_walk(loader, top, schema, "", path, faults, schema))
     settings: list[Setting] = []
@@ -101,7 +103,7 @@ def read_overrides(overrides: Sequence | Mapping[str, object], schema: CfgNode) 
     for index in range(0, len(overrides), 2):
         key, *value = overrides[index : index + 2]
         if not isinstance(key, str):
-            faults.append(Fault("", f"overrides are KEY, VALUE pairs, and {key!r} is no key.", where=COMMAND_LINE))
+            faults.append(Fault("", f"overrides are KEY, VALUE pairs, but {key!r} is not a key.", where=COMMAND_LINE))
         elif not value:
             faults.append(Fault(key, f"{key} has no value. Overrides are KEY VALUE pairs.", where=COMMAND_LINE))
         else:
@@ -134,7 +136,7 @@ def _walk(
     for key_node, _ in node.value:
         name, line = str(key_node.value), key_node.start_mark.line + 1
         if name in lines and name != "<<":
-            text = f"{prefix}{name} is already set in line {lines[name]} of this file. Keep one of the two."
+            text = f"{prefix}{name} is already set in line {lines[name]} of this file. Keep only one."
             faults.append(Fault(prefix + name, text, where=f"{shown(path)}:{line}"))
         lines[name] = line
     try:
@@ -158,7 +160,9 @@ def _walk(
         try:
             value = loader.construct_object(value_node, deep=True)
         except yaml.constructor.ConstructorError as error:
-            text = f"{key}: {error.problem}. A config holds plain numbers, text and lists, and runs nothing."
+            text = (
+                f"{key}: {error.problem}. A config may only contain plain numbers, text and lists, and never runs code."
+            )
             faults.append(Fault(key, text, where=f"{shown(path)}:{value_node.start_mark.line + 1}"))
             continue
         if not (isinstance(section, CfgNode) and value is None):  # a section whose lines are all commented out
@@ -182,7 +186,7 @@ def _base_files(base: Setting, faults: list[Fault]) -> Iterator[Path]:
 
 def _syntax_fault(path: Path, error: yaml.YAMLError) -> Fault:
     if isinstance(error, yaml.reader.ReaderError):
-        return _unreadable(path, f"this is no text file: character {error.position} is not one that text has.")
+        return _unreadable(path, f"this is not a text file: character {error.position} cannot occur in text.")
     problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
     return _unreadable(path, f"this is not YAML: {problem or error}.", mark.line + 1 if mark else None)
 

@@ -86,7 +86,9 @@ def put_setting(cfg: CfgNode, setting: Setting, key_types: KeyTypes = CORE) -> F
     except ConfigError as error:  # a plugin's path
         return Fault(setting.key, f"{setting.key}: {error}", where=setting.where)
     except RecursionError:
-        return Fault(setting.key, f"{setting.key}: its value is nested too deep, or in itself.", where=setting.where)
+        return Fault(
+            setting.key, f"{setting.key}: its value is nested too deeply, or contains itself.", where=setting.where
+        )
 
 
 def _put(cfg: CfgNode, setting: Setting, key_types: KeyTypes) -> Fault | None:
@@ -119,7 +121,7 @@ def _put_into_stage(cfg: CfgNode, setting: Setting) -> Fault | None:
     """STAGES.name.KEY, or STAGES.name with a mapping of sections and keys: kept as they are, by their dotted names."""
     _, name, *rest = setting.key.split(".", 2)
     if not rest and not isinstance(setting.value, dict | None):
-        text = f"STAGES.{name} must hold keys, as START_FROM or SOLVER, not {setting.value!r}."
+        text = f"STAGES.{name} must contain keys, for example START_FROM or SOLVER, not {setting.value!r}."
         return Fault(setting.key, text, (STAGES,), setting.where)
     keys = {rest[0]: setting.value} if rest else setting.value
     stage = cfg.STAGES.setdefault(name, CfgNode())

@@ -133,7 +133,7 @@ def _stage_cfg(cfg: CfgNode, name: str, settings: CfgNode, is_last: bool, extra:
         if key in _NOT_OF_A_STAGE or key.split(".")[0] in _NOT_OF_A_STAGE:
             faults.append(Fault(key, f"{key} is the same for all stages; set it outside of STAGES."))
         elif value and (same := _SAID_TWICE.get(key)) and settings.get(same):
-            faults.append(Fault(same, f"{same} and {key} say the same of a stage; keep one of them.", (key,)))
+            faults.append(Fault(same, f"{same} and {key} set the same key of a stage; keep only one.", (key,)))
         elif fault := put_setting(stage, Setting(key, value, name, Path.cwd()), extended_types(extension)):
             faults.append(fault)
     if not faults:

@@ -34,7 +34,7 @@ _TYPE_NAMES = {
     list: "a list",
     type(None): "None",
 }
-_TYPE_HINTS: dict[type, str] = {str: " Put it in quotes.", list: " Write it in brackets, as [1, 2]."}
+_TYPE_HINTS: dict[type, str] = {str: " Put it in quotes.", list: " Write it in brackets, for example [1, 2]."}
 _WORDS = {"none": None, "null": None, "true": True, "false": False}
 # What YAML 1.1 takes for text, and people for a number: it wants 1.0e-4.
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")

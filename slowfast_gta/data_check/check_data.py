@@ -29,7 +29,7 @@ from slowfast_gta.data_check.rules import (
 )
 from slowfast_gta.datasets.build import DATASET_REGISTRY
 from slowfast_gta.datasets.records import ListError, VideoDataset, VideoRecord
-from slowfast_gta.errors import DataError, Interrupted, RunError
+from slowfast_gta.errors import DataError, Interrupted, RunError, counted
 from slowfast_gta.files import write_whole
 from slowfast_gta.processes.isolated import Lost, in_isolation
 
@@ -103,7 +103,7 @@ def _load_splits(cfg: CfgNode, findings: list[Finding]) -> tuple[dict[str, Video
                 findings += _check_classes(cfg, dataset)
             records = dataset.records(split)
         except DataError as fault:
-            made = " This data set makes itself when a training on it starts." if dataset.creates_itself else ""
+            made = " This data set is generated when a training on it starts." if dataset.creates_itself else ""
             sentences = fault.sentences if isinstance(fault, ListError) else [f"{fault}{made}"]
             known = {one.sentence for one in findings}  # val and test may be one list
             findings += [Finding("list", split, sentence) for sentence in sentences if sentence not in known]
@@ -123,7 +123,9 @@ def _check_classes(cfg: CfgNode, dataset: VideoDataset) -> list[Finding]:
     wanted = cfg.MODEL.NUM_CLASSES
     if count != (tuple(wanted) if isinstance(wanted, list) else wanted):
         name = type(dataset).__name__
-        findings.append(Finding("classes", "", f"{name} has {count} classes, and MODEL.NUM_CLASSES is {wanted}."))
+        findings.append(
+            Finding("classes", "", f"{name} has {counted(count, 'class')}, but MODEL.NUM_CLASSES is {wanted}.")
+        )
     return findings
 
 
@@ -147,7 +149,7 @@ def _examine(
     todo = [one for one in looks if not journal.knows(one)]
     num_known = len(looks) - len(todo)
     if num_known:
-        say(f"{num_known} of {len(looks)} videos are as they were when they were last checked.")
+        say(f"Unchanged since they were last checked: {num_known} of {counted(len(looks), 'video')}.")
     begin = last = time.monotonic()
     num_faults = 0
     try:
@@ -161,9 +163,12 @@ def _examine(
             if now - last > _REPORT_EVERY_SEC:
                 last, rate = now, done / (now - begin)
                 left = (len(todo) - done) / rate
-                say(f"{done} of {len(todo)} videos, {num_faults} bad, {rate:.0f} a second, {_minutes(left)} left")
+                say(
+                    f"{done} of {counted(len(todo), 'video')}, {num_faults} bad, {rate:.0f} a second, "
+                    f"{_minutes(left)} left"
+                )
     except KeyboardInterrupt:
-        raise Interrupted(f"{journal.num_added} of {len(todo)} videos are checked.") from None
+        raise Interrupted(f"Stopped: {journal.num_added} of {counted(len(todo), 'video')} checked.") from None
     finally:
         journal.close()
     return num_known

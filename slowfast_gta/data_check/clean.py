@@ -28,18 +28,20 @@ class Cleaned:
         return self.folder / "clean.yaml"
 
     def __str__(self) -> str:
-        left = "".join(f" {count} of the kind '{kind}' stay as they are." for kind, count in self.unsolved.items())
-        return f"{self.folder}: {sentence(self.mark)}.{left} They are read by {self.config}."
+        left = "".join(f" Left unchanged, of the kind '{kind}': {count}." for kind, count in self.unsolved.items())
+        return f"{self.folder}: {sentence(self.mark)}.{left} The config that reads them: {self.config}."
 
 
 def check_target(output: Path, lists: str | Path) -> None:
     """Raises DataError unless the folder is new, empty, or one of an earlier call, and not that of the `lists`."""
     if output.resolve() == Path(lists).resolve():
-        raise DataError(f"{output} is the folder that the lists are read from. Name another for the cleaned ones.")
+        raise DataError(
+            f"{output} is the folder that the lists are read from. Name another folder for the cleaned ones."
+        )
     if output.exists() and not output.is_dir():
         raise DataError(f"{output} is not a folder. Name a new one for the cleaned lists.")
     if output.is_dir() and any(output.iterdir()) and not (output / MARK).exists():
-        raise DataError(f"{output} is not empty, and no cleaned lists are in it. Name a new folder.")
+        raise DataError(f"{output} is not empty and contains no cleaned lists. Name a new folder.")
 
 
 def left_out_by(findings: Sequence[Finding], splits: Records) -> dict[str, set[str]]:
@@ -65,7 +67,7 @@ def build_clean(
             f"No cleaned lists are written, since a list cannot be read: {broken[0].sentence} Correct it first."
         )
     if len({type(dataset) for dataset in datasets.values()}) != 1:
-        raise DataError("No cleaned lists are written: TRAIN.DATASET and TEST.DATASET differ. Set both to one of them.")
+        raise DataError("No cleaned lists are written: TRAIN.DATASET and TEST.DATASET differ. Set both to the same.")
     dataset, left_out = next(iter(datasets.values())), left_out_by(findings, splits)
     check_target(output, dataset.data_dir)
     counts = {split: len(records) for name, records in splits.items() for split in name.split(", ")}

@@ -10,6 +10,7 @@ from itertools import combinations
 from typing import Any
 
 from slowfast_gta.datasets.records import VideoDataset, VideoRecord
+from slowfast_gta.errors import counted
 
 Records = dict[str, Sequence[VideoRecord]]  # by split
 Facts = Callable[[VideoRecord], dict]  # what `examine` found out about its video
@@ -30,23 +31,21 @@ class Kind:
 
 
 KINDS = {
-    "list": Kind(True, "Correct the list, or the key that says how to read it; its videos are not checked before."),
+    "list": Kind(True, "Correct the list, or the key that says how to read it; until then its videos are not checked."),
     "classes": Kind(True, "Set MODEL.NUM_CLASSES to the number of classes of the data set."),
     "label": Kind(True, "Correct the list, or MODEL.NUM_CLASSES."),
-    "missing": Kind(True, "Fetch the videos, or take their lines out; DATA.PATH_PREFIX says where they are."),
-    "unreadable": Kind(
-        True, "Fetch or convert them again, or take their lines out; DATA.ON_ERROR skip leaves them out."
-    ),
+    "missing": Kind(True, "Fetch the videos, or remove their lines; DATA.PATH_PREFIX says where they are."),
+    "unreadable": Kind(True, "Fetch or convert them again, or remove their lines; DATA.ON_ERROR skip leaves them out."),
     "hangs or crashes": Kind(
-        True, "Convert them again or take their lines out: they would hang or crash a training too."
+        True, "Convert them again or remove their lines: they would hang or crash a training too."
     ),
     "frame sizes": Kind(True, "Extract or convert them again."),
     "frame count": Kind(True, "Correct the list, or extract the frames again: another FFmpeg may give other counts."),
-    "in two splits": Kind(True, "Take them out of one of the splits: they would be tested on what was trained on."),
+    "in two splits": Kind(True, "Remove them from one of the splits: they would be tested on what was trained on."),
     "two labels": Kind(True, "Keep the right one of the lines."),
     "label order": Kind(True, "Weights trained on the official order would score near zero: see DATA.LABEL_ORDER."),
     "class without videos": Kind(False, "Such a class cannot be learned, or not be tested."),
-    "twice": Kind(False, "They count twice; take one of the lines out."),
+    "twice": Kind(False, "They count twice; remove one of the lines."),
     "replaced frames": Kind(False, "Frames that are missing or do not decode; the nearest one is used."),
     "short": Kind(
         False, "Frames are repeated to fill the clip: fewer DATA.NUM_FRAMES, or a smaller DATA.SAMPLING_RATE."
@@ -96,12 +95,16 @@ def label_findings(dataset: VideoDataset, split: str, records: Sequence[VideoRec
             record.label[output] if isinstance(record.label, tuple) else record.label for record in records
         )
         for label in sorted(set(counts) - set(range(size))):
-            sentence = f"the label {label}{name} of {counts[label]} videos is outside 0..{size - 1}."
+            sentence = f"the label {label}{name} of {counted(counts[label], 'video')} is outside 0..{size - 1}."
             yield Finding("label", split, sentence)
         empty = [label for label in range(size) if label not in counts]
         if empty:
             some = ", ".join(map(str, empty[:5])) + (" ..." if len(empty) > 5 else "")
-            yield Finding("class without videos", split, f"{len(empty)} of {size} classes{name} have no video: {some}.")
+            yield Finding(
+                "class without videos",
+                split,
+                f"{len(empty)} of {counted(size, 'class')}{name} without a video: {some}.",
+            )
 
 
 def size_findings(dataset: VideoDataset, split: str, records: Sequence[VideoRecord]) -> Iterator[Finding]:
@@ -109,7 +112,11 @@ def size_findings(dataset: VideoDataset, split: str, records: Sequence[VideoReco
     official = official_size(dataset, split)
     if official and official != len(records):
         share = 100 * len(records) / official
-        yield Finding("official size", split, f"{len(records):,} videos of {official:,} as published ({share:.1f} %).")
+        yield Finding(
+            "official size",
+            split,
+            f"{counted(len(records), 'video', ',')} of {official:,} as published ({share:.1f} %).",
+        )
 
 
 def order_findings(dataset: VideoDataset) -> Iterator[Finding]:
@@ -177,16 +184,16 @@ def video_findings(
         if "num_frames" not in found:
             continue
         sizes.update(map(tuple, found["sizes"]))
-        listed, counted = record.num_frames, found["num_frames"]
-        if listed is not None and listed != counted:
-            message = f"{record.path}: {counted} frames; the list says {listed}."
+        listed, num_frames = record.num_frames, found["num_frames"]
+        if listed is not None and listed != num_frames:
+            message = f"{record.path}: {counted(num_frames, 'frame')}; the list says {listed}."
             yield Finding("frame count", split, message, ((split, record.video_id),))
         if found["num_repeated"]:
             yield Finding("replaced frames", split, f"{record.path}: {found['num_repeated']} of the frames read.")
         if gaps := found.get("num_gaps"):
             yield Finding("numbers left out", split, f"{record.path}: {gaps} between the first and the last frame's.")
-        if counted < (needed := clip_frames(found["fps"])):
-            yield Finding("short", split, f"{record.path}: {counted} frames; a clip spans {needed}.")
+        if num_frames < (needed := clip_frames(found["fps"])):
+            yield Finding("short", split, f"{record.path}: {counted(num_frames, 'frame')}; a clip spans {needed}.")
     if len(sizes) > 1:
         most = ", ".join(f"{width} x {height} ({count})" for (height, width), count in sizes.most_common(3))
         yield Finding("sizes of videos", split, f"{len(sizes)} sizes, most often {most}.")

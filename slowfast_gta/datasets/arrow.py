@@ -14,7 +14,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast_gta.datasets.build import DATASET_REGISTRY
 from slowfast_gta.datasets.records import VideoDataset, VideoRecord
-from slowfast_gta.errors import ConfigError, DataError
+from slowfast_gta.errors import ConfigError, DataError, counted
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,9 @@ class ArrowOfTime(VideoDataset):
         """Raises ConfigError for an unknown data set, for itself, and for classes of one with several outputs."""
         name, classes = cfg.ARROW.DATASET, cfg.ARROW.CLASSES
         if name == cls.__name__:
-            raise ConfigError(f"ARROW.DATASET is {name}, itself. Name the data set of the videos.", ["ARROW.DATASET"])
+            raise ConfigError(
+                f"ARROW.DATASET is {name}, which refers to itself. Name the data set of the videos.", ["ARROW.DATASET"]
+            )
         source = DATASET_REGISTRY.find(name, "ARROW.DATASET").from_cfg(cfg)
         if not all(isinstance(label, int) and label >= 0 for label in classes) or (classes and source.outputs):
             text = f"ARROW.CLASSES is {classes}; it must be labels (whole numbers) of a data set with one output."
@@ -62,13 +64,13 @@ class ArrowOfTime(VideoDataset):
             apart = [video for video in videos if video.path not in trained]
             if len(apart) < len(videos):
                 logger.warning(
-                    f"ArrowOfTime: {len(videos) - len(apart)} of {len(videos)} videos of {split} are parts of files "
-                    "that train too, and are left out."
+                    f"ArrowOfTime: left out of {split}: {len(videos) - len(apart)} of "
+                    f"{counted(len(videos), 'video')}, parts of files that are also trained on."
                 )
             videos = apart
         if not videos:
-            raise DataError(f"ArrowOfTime: no video of {split} is left. ARROW.CLASSES must name labels that have some.")
-        logger.info(f"ArrowOfTime: {split} is {len(videos)} videos, each forwards and backwards.")
+            raise DataError(f"ArrowOfTime: {split} has no videos left. ARROW.CLASSES must name labels that have some.")
+        logger.info(f"ArrowOfTime: {split} has {counted(len(videos), 'video')}, each forwards and backwards.")
         return [
             replace(video, label=label, video_id=f"{video.video_id}.{direction}", backwards=direction == "backwards")
             for video in videos

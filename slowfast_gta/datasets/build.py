@@ -16,7 +16,7 @@ A data set that can make its own files says `creates_itself = True` and does so 
 from fvcore.common.config import CfgNode
 
 from slowfast_gta.datasets.records import VideoDataset
-from slowfast_gta.errors import ConfigError
+from slowfast_gta.errors import ConfigError, counted
 from slowfast_gta.registry import Registry
 
 DATASET_REGISTRY = Registry("DATASET")
@@ -37,7 +37,7 @@ def build_dataset(cfg: CfgNode, split: str) -> VideoDataset:
     num_classes = [len(of_output) for of_output in names.values()] if isinstance(names, dict) else len(names)
     if num_classes != cfg.MODEL.NUM_CLASSES:
         raise ConfigError(
-            f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}, and {name} has {num_classes} classes.", [_CLASSES]
+            f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}, but {name} has {counted(num_classes, 'class')}.", [_CLASSES]
         )
     return dataset
 
@@ -49,6 +49,6 @@ def check_outputs(cfg: CfgNode, name: str, outputs: tuple[str, ...]) -> None:
         have = f"has the outputs {', '.join(outputs)}" if outputs else "has one output"
         need = f"a list of {len(outputs)} and MODEL.OUTPUTS {list(outputs)}" if outputs else "one number"
         raise ConfigError(
-            f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}, and {name} {have}: it must be {need}.",
+            f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}, but {name} {have}: it must be {need}.",
             [_CLASSES, "MODEL.OUTPUTS"],
         )

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 
 from slowfast_gta.datasets.records import LeftOut, read_text
-from slowfast_gta.errors import DataError
+from slowfast_gta.errors import DataError, counted
 from slowfast_gta.files import write_whole
 
 MARK = "cleaned.json"
@@ -28,7 +28,7 @@ def read_mark(folder: Path) -> dict | None:
         splits = {split: {key: part[key] for key in _NUMBERS} for split, part in mark["splits"].items()}
         return {"from": str(mark["from"]), "splits": splits}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise DataError(f"{path} is not what check_data --write-clean left there. Write the lists again.") from None
+        raise DataError(f"{path} was not written by check_data --write-clean. Write the lists again.") from None
 
 
 def write_mark(folder: Path, source: Path, num_videos: Mapping[str, int], left_out: LeftOut) -> dict:
@@ -46,7 +46,8 @@ def write_mark(folder: Path, source: Path, num_videos: Mapping[str, int], left_o
 def sentence(mark: Mapping) -> str:
     """What share of which split is left."""
     parts = [
-        f"{split} {part['num_left']:,} of {part['num_videos']:,} videos ({100 * part['share_left']:.2f} %)"
+        f"{split} {part['num_left']:,} of {counted(part['num_videos'], 'video', ',')} "
+        f"({100 * part['share_left']:.2f} %)"
         for split, part in mark["splits"].items()
     ]
     return f"cleaned lists, from {mark['from']}: {', '.join(parts)}"

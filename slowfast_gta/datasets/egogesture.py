@@ -75,9 +75,9 @@ class EgoGesture(VideoDataset):
             )
         if not records:
             numbers = ", ".join(map(str, SUBJECTS[split]))
-            raise DataError(f"{labels}: there is no gesture of the subjects of {split}, which are {numbers}.")
+            raise DataError(f"{labels}: it contains no gesture of the subjects of {split}, which are {numbers}.")
         if not any(Path(folder).is_dir() for folder in {record.path for record in records}):
-            raise DataError(f"{frames[0]}: not one folder of the lists is there, as {records[0].path}.")
+            raise DataError(f"{frames[0]}: none of the folders in the lists exists, for example {records[0].path}.")
         return records
 
     def videos_root(self) -> Path:
@@ -114,11 +114,11 @@ def _find_lists(labels: Path) -> list[tuple[tuple[int, int, int], Path]]:
         match = _LIST.fullmatch(path.relative_to(labels).as_posix())
         if match is None:
             if path.suffix.lower() == ".csv":
-                raise DataError(f"{path}: a list of gestures must be named as subject02/Scene1/Group3.csv.")
+                raise DataError(f"{path}: a list of gestures must be named like subject02/Scene1/Group3.csv.")
             continue
         key = (int(match[1]), int(match[2]), int(match[3]))
         if key in found:
-            raise DataError(f"{path}: {found[key]} is the list of the same frames. Remove one of the two.")
+            raise DataError(f"{path}: {found[key]} lists the same frames. Remove one of the two.")
         found[key] = path
     return list(found.items())
 

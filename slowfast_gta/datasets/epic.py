@@ -101,7 +101,7 @@ class EPIC(VideoDataset):
         records = _actions(read_rows(path, "the list of actions", columns), release.id_column, root, labels_of)
         if not records:
             whose = f" of the participants {_part(split)}" if release is _EPIC_55 else ""
-            raise DataError(f"{path}: there is no action{whose} in the list, for {split}.")
+            raise DataError(f"{path}: the list contains no action{whose}, for {split}.")
         self._say(release, split)
         return records
 
@@ -116,10 +116,10 @@ class EPIC(VideoDataset):
                 rows = read_rows(path, "the list of test actions", columns)
                 parts[part] = _actions(rows, release.id_column, root, lambda row, place: unknown)
                 if not parts[part]:
-                    raise DataError(f"{path}: there is no action in the list.")
+                    raise DataError(f"{path}: the list contains no action.")
         if not parts:
             names = " and ".join(name for _, name in release.tests)
-            raise DataError(f"{self.data_dir}: the list of the test set, {names}, is not there. Fetch it.")
+            raise DataError(f"{self.data_dir}: the list of the test set, {names}, is missing. Download it.")
         return parts
 
     def submission_files(self, parts: Mapping[str, Scores]) -> dict[str, bytes]:
@@ -150,12 +150,12 @@ class EPIC(VideoDataset):
             return found[0]
         names = f"{_EPIC_100.train} (EPIC-Kitchens 100) or {_EPIC_55.train} (55)"
         if found:
-            raise DataError(f"{self.data_dir}: there are both {names}; give each release a folder of its own.")
+            raise DataError(f"{self.data_dir}: it contains both {names}; give each release its own folder.")
         pickles = sorted(path.name for path in self.data_dir.glob("EPIC_*.pkl"))
         hint = (
-            f" {pickles[0]} is not read, since a pickle can run anything: take the .csv beside it." if pickles else ""
+            f" {pickles[0]} is not read, since a pickle can run code: use the .csv of the same name." if pickles else ""
         )
-        raise DataError(f"{self.data_dir}: there must be {names} in it.{hint}")
+        raise DataError(f"{self.data_dir}: it must contain {names}.{hint}")
 
     def _say(self, release: _Release, split: str) -> None:
         if release is _EPIC_100 and split == "test":
@@ -210,7 +210,7 @@ def _class_names(path: Path) -> list[str]:
 
 def _is_held_out(participant: str, place: str) -> bool:
     if not re.fullmatch(r"P\d+", participant):
-        raise DataError(f"{place}: a participant_id must be as P01; it is '{participant}'.")
+        raise DataError(f"{place}: a participant_id must have the form P01; it is '{participant}'.")
     return int(participant[1:]) >= _FIRST_HELD_OUT
 
 
@@ -224,7 +224,9 @@ def _label(row: dict[str, str], output: str, num_classes: int, place: str) -> in
 def _frames(row: dict[str, str], place: str) -> tuple[int, int]:
     first, last = row["start_frame"], row["stop_frame"]
     if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
-        raise DataError(f"{place}: start_frame and stop_frame must be growing numbers; they are '{first}', '{last}'.")
+        raise DataError(
+            f"{place}: start_frame and stop_frame must be increasing numbers; they are '{first}', '{last}'."
+        )
     return int(first), int(last)
 
 
@@ -233,7 +235,7 @@ def _seconds(row: dict[str, str], place: str) -> tuple[float, float]:
     start, stop = (parse_time(text) for text in texts)
     if start is None or stop is None or not start < stop:
         raise DataError(
-            f"{place}: start_timestamp and stop_timestamp must be growing times as 00:01:05.23; "
+            f"{place}: start_timestamp and stop_timestamp must be increasing times such as 00:01:05.23; "
             f"they are '{texts[0]}', '{texts[1]}'."
         )
     return start, stop
@@ -257,7 +259,7 @@ def _check_found(paths: dict[str, Path | None], root: Path) -> None:
         participant = missing[0].partition("_")[0]
         tried = ", ".join(place.format(p=participant, v=missing[0]) for place in _PLACES)
         raise DataError(
-            f"{root}: not one of the {len(paths)} videos of the list is there. {missing[0]} may be {tried}. "
+            f"{root}: none of the {counted(len(paths), 'video')} of the list was found. {missing[0]} may be {tried}. "
             "DATA.PATH_PREFIX can name another folder."
         )
     if missing:

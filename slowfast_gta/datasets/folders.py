@@ -109,17 +109,16 @@ def find_classes(root: Path, val_fraction: float = 0.1, test_fraction: float = 0
             if found.videos:
                 splits[split][class_folder.name] = [str(inside / video) for video in found.videos]
             elif not FRAME_SUFFIXES.isdisjoint(found.others):
-                raise DataError(f"{class_folder} holds images; each video needs a folder of its own in it.")
+                raise DataError(f"{class_folder} contains images; each video needs its own folder in it.")
             else:
                 unused.append(str(inside))
     classes = sorted(splits["train"])
     if not classes:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
         raise DataError(
-            f"{root}: there is no video in a folder of a class. It must hold one folder for each class, with videos "
-            "or folders of frames in it, as opening/a.mp4 and closing/b.mp4, or such folders in train/ and val/."
-            + f" Files that are no videos, by their names: {kinds}."
-            * bool(kinds)
+            f"{root}: no class folder contains a video. It must contain one folder for each class, with videos "
+            "or folders of frames in it, for example opening/a.mp4 and closing/b.mp4, or such folders in train/ "
+            "and val/." + f" Files that are not videos, by their names: {kinds}." * bool(kinds)
         )
     for split, found in splits.items():
         if unknown := sorted(set(found) - set(classes)):
@@ -145,7 +144,7 @@ def _split_folders(root: Path) -> tuple[dict[str, Path], list[str]]:
     if found and "train" not in found and not names and all(class_folders(folder) for folder in found.values()):
         there = " and ".join(folder.name for folder in found.values())
         raise DataError(
-            f"{root}: there is {there}, and no train. A folder train must hold the class folders to train on."
+            f"{root}: there is {there}, but no train. A folder train must contain the class folders to train on."
         )
     if "train" not in found or (len(found) == 1 and names):
         return {}, []

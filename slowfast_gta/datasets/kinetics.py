@@ -156,16 +156,16 @@ class Kinetics(VideoDataset):
             )
         if found.others:
             kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(found.others.items()))
-            logger.warning(f"Kinetics: files in the class folders that are no videos, by their names: {kinds}.")
+            logger.warning(f"Kinetics: files in the class folders that are not videos, by their names: {kinds}.")
         if found.drawn:
             logger.info(
                 f"Kinetics: {self.root} has no folders train and val: a tenth of each class is held out for "
-                "validation, another tenth for testing, always the same. tools/prepare_data.py from-folders writes "
-                "lists of other parts."
+                "validation, another tenth for testing, always the same. tools/prepare_data.py from-folders "
+                "writes lists with other splits."
             )
             if empty := [name for name, videos in found.splits[split].items() if not videos]:
                 logger.warning(
-                    f"Kinetics: {len(empty)} classes have too few videos for {split}, for example '{empty[0]}'."
+                    f"Kinetics: classes with too few videos for {split}: {len(empty)}, for example '{empty[0]}'."
                 )
         elif split == "test" and found.tested_on != "test":
             logger.info(f"Kinetics: {self.root} has no folder test: testing on the validation videos.")
@@ -194,8 +194,8 @@ class Kinetics(VideoDataset):
             yield ListedVideo(place, files.get(name, f"{name}.mp4"), label_of(row["label"], labels, place, path))
         if missing and not files:
             raise DataError(
-                f"{self.root}: not one video of {path} is there, as {missing[0]}.mp4. DATA.PATH_PREFIX can name "
-                "another folder; below it the videos may be in folders of any kind."
+                f"{self.root}: no video of {path} was found, for example {missing[0]}.mp4. DATA.PATH_PREFIX can name "
+                "another folder; below it the videos may be in any folders."
             )
         if missing:
             logger.warning(

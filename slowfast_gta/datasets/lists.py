@@ -83,9 +83,7 @@ def find_format(folder: Path, formats: dict[str, ListFormat], wanted: str) -> st
     """
     if wanted != "auto":
         if wanted not in formats:
-            raise DataError(
-                f"DATA.LIST_FORMAT is {wanted}, and this data set is read from {', '.join(formats)} (or auto)."
-            )
+            raise DataError(f"DATA.LIST_FORMAT is {wanted}; for this data set it must be {', '.join(formats)} or auto.")
         return wanted
     found = {
         name: path for name, one in formats.items() for split in reversed(WORDS) for path in one.find(folder, split)
@@ -94,7 +92,7 @@ def find_format(folder: Path, formats: dict[str, ListFormat], wanted: str) -> st
         found.pop(formats[name].beside, None)
     if len(found) > 1:
         raise DataError(
-            f"{folder} holds lists of several formats: "
+            f"{folder} contains lists of several formats: "
             + ", ".join(f"{path.relative_to(folder)} ({name})" for name, path in found.items())
             + ". DATA.LIST_FORMAT says which of them to read."
         )
@@ -108,7 +106,9 @@ def find_list(folder: Path, name: str, one: ListFormat, split: str) -> Path:
         return found[0]
     if found:
         names = ", ".join(str(path.relative_to(folder)) for path in found)
-        raise DataError(f"{folder} holds {len(found)} lists of {split} videos: {names}. Keep one of them there.")
+        raise DataError(
+            f"{folder} contains {len(found)} lists of {split} videos: {names}. Keep only one of them there."
+        )
     if other := one.called(folder, split):
         raise DataError(
             f"{other[0]}: its first line is not that of a list of the format {name}. DATA.LIST_FORMAT says whose "
@@ -116,8 +116,8 @@ def find_list(folder: Path, name: str, one: ListFormat, split: str) -> Path:
         )
     names = " or ".join(name.format(split=WORDS[split][0]) for name in one.names)
     raise DataError(
-        f"{folder}: there is no such file as {names}, the list of {split} videos ({name}). DATA.PATH_TO_DATA_DIR must "
-        "be the folder that holds it."
+        f"{folder}: no such file: {names}, the list of {split} videos ({name}). DATA.PATH_TO_DATA_DIR must "
+        "be the folder that contains it."
     )
 
 
@@ -125,7 +125,7 @@ def to_records(videos: Sequence[ListedVideo], root: Path, num_classes: int, sour
     """The records of a list, whose paths start at `root`. Raises DataError for labels and videos that cannot be."""
     outside = [
         f"{video.place}: the label {video.label} is outside 0..{num_classes - 1}; "
-        f"there are {num_classes} classes (MODEL.NUM_CLASSES, or the lines of classes.txt)."
+        f"the number of classes is {num_classes} (MODEL.NUM_CLASSES, or the lines of classes.txt)."
         for video in videos
         if not 0 <= video.label < num_classes
     ]
@@ -162,14 +162,14 @@ def read_paths(path: Path, separator: str = "auto") -> Iterator[ListedVideo]:
                     separator, first_place = _separator_of(line, place), place
                 elif first_place and (other := _separator_of(line, place)) != separator:
                     raise DataError(
-                        f"{place}: before the label stands {_SEPARATORS[other]}, and at {first_place} "
+                        f"{place}: the label is preceded by {_SEPARATORS[other]}, but at {first_place} by "
                         f"{_SEPARATORS[separator]}. A list has one separator; DATA.PATH_LABEL_SEPARATOR can name it."
                     )
                 name, count, label = split_path_line(line, separator)
                 if not name or label is None:
                     raise DataError(
                         f"{place}: a line must be 'path{separator}label' with a number as label; it is '{line}'. "
-                        f"DATA.PATH_LABEL_SEPARATOR says what stands between the two, and is now {separator!r}."
+                        f"DATA.PATH_LABEL_SEPARATOR names the separator, and is now {separator!r}."
                     )
                 yield ListedVideo(place, name, label, count)
 
@@ -216,8 +216,8 @@ def _separator_of(line: str, place: str) -> str:
     match = _LAST_NUMBER.fullmatch(line)
     if match is None:
         raise DataError(
-            f"{place}: a line must be 'path label' with a number as label; it is '{line}'. Between the two stands a "
-            "space, a comma or a tab, the same in the whole list."
+            f"{place}: a line must be 'path label' with a number as label; it is '{line}'. They are separated "
+            "by a space, a comma or a tab, the same in the whole list."
         )
     return next(separator for separator in (",", "\t", " ") if separator in match[2] or separator == " ")
 
@@ -228,7 +228,9 @@ def read_mmaction2(path: Path) -> Iterator[ListedVideo]:
         for place, line in numbered_lines(path):
             name, label = _fields(line, 1, place, "path label")
             if (before := name.rpartition(" ")[2]).isdecimal() and name != before:
-                raise DataError(f"{place}: '{line}' has several labels, or a number of frames; one label can be read.")
+                raise DataError(
+                    f"{place}: '{line}' has several labels, or a number of frames; only one label is supported."
+                )
             yield ListedVideo(place, name, label)
         return
     lines = list(numbered_lines(path))
@@ -293,13 +295,14 @@ def _first_frame(fields: list[str], place: str, frames: dict) -> tuple[str, str,
     match = _FRAME_PATH.fullmatch(fields[3]) if len(fields) == 5 else None
     if match is None:
         raise DataError(
-            f"{place}: a line must be 'original_vido_id video_id frame_id path labels', five fields without spaces in "
-            f"them, the path ending with the number of the frame, as 7/7_000001.jpg; it is '{' '.join(fields)}'."
+            f"{place}: a line must be 'original_vido_id video_id frame_id path labels', five fields without "
+            "spaces in them, the path ending with the number of the frame, for example 7/7_000001.jpg; it is "
+            f"'{' '.join(fields)}'."
         )
     if fields[0] in frames:
         folder, (_, last) = frames[fields[0]]
         raise DataError(
-            f"{place}: the frames of a video must follow one another, in one folder and numbered one by one; video "
+            f"{place}: the frames of a video must follow one another, in one folder and numbered consecutively; video "
             f"{fields[0]} comes to frame {last} of {folder}, and then to {fields[3]}."
         )
     before, digits, after = (part.replace("{", "{{").replace("}", "}}") for part in match.groups())

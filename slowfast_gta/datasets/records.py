@@ -13,7 +13,7 @@ from pathlib import Path
 from fvcore.common.config import CfgNode
 
 from slowfast_gta.datasets.mirror import mirror_labels
-from slowfast_gta.errors import DataError
+from slowfast_gta.errors import DataError, counted
 
 Scores = Mapping[str, Sequence[float]]  # video id -> the probability of each class, all outputs side by side
 LeftOut = Mapping[str, Set[str]]  # split ("train", "val", "test") -> video ids
@@ -80,11 +80,11 @@ class VideoDataset:
 
         `submission_files` says what the server takes for them.
         """
-        raise DataError(f"{type(self).__name__} has no official test list without labels that is known here.")
+        raise DataError(f"{type(self).__name__} has no known official test list without labels.")
 
     def submission_files(self, parts: Mapping[str, Scores]) -> dict[str, bytes]:
         """{file name: content} of what is handed in for {part: {video id: its scores (K,)}}."""
-        raise DataError(f"{type(self).__name__} has no format of submissions that is known here.")
+        raise DataError(f"{type(self).__name__} has no known submission format.")
 
     def videos_root(self) -> Path:
         """The folder that DATA.PATH_PREFIX would name for lists that stand elsewhere."""
@@ -94,7 +94,7 @@ class VideoDataset:
         """Write the annotation files into the folder `output`, in the format that they have, without the videos of
         these ids, by split ("train", "val", "test"). Raises DataError where this data set cannot."""
         raise DataError(
-            f"{type(self).__name__} does not say how its lists are written: it has no method write_without "
+            f"{type(self).__name__} does not define how its lists are written: it has no method write_without "
             "(docs/lists.md, A layout of your own)."
         )
 
@@ -112,7 +112,8 @@ def read_text(path: Path, what: str) -> str:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(
-            f"{path}: there is no such file, and it is {what}. DATA.PATH_TO_DATA_DIR must be the folder that holds it."
+            f"{path}: there is no such file; it would be {what}. DATA.PATH_TO_DATA_DIR must be the folder that "
+            "contains it."
         ) from None
     except UnicodeDecodeError as fault:
         raise DataError(f"{path}: {what} must be UTF-8 text, and byte {fault.start} of it is not.") from None
@@ -120,7 +121,7 @@ def read_text(path: Path, what: str) -> str:
         raise DataError(f"{path}: {what} cannot be read ({fault.strerror}).") from None
     before, zero, _ = text.partition("\0")
     if zero:  # as a crash leaves them
-        raise DataError(f"{path}:{before.count(chr(10)) + 1}: there is a byte 0 in the text. Fetch or write it again.")
+        raise DataError(f"{path}:{before.count(chr(10)) + 1}: the text contains a byte 0. Fetch or write it again.")
     return text
 
 
@@ -128,7 +129,7 @@ def check_folder(path: Path, what: str) -> Path:
     """`path`, when it is a folder. Raises DataError that says `what` was to be in it."""
     if not path.is_dir():
         state = "is not a folder" if path.exists() else "does not exist"
-        raise DataError(f"{path} {state}, and {what} are expected in it. DATA.PATH_PREFIX can name another folder.")
+        raise DataError(f"{path} {state}, but {what} are expected in it. DATA.PATH_PREFIX can name another folder.")
     return path
 
 
@@ -140,7 +141,7 @@ class ListError(DataError):
 
     def __init__(self, sentences: Sequence[str]):
         at_least = "At least " * (len(sentences) == _MOST_FAULTS)
-        others = f" {at_least}{len(sentences) - 1} more lines are wrong: tools/check_data.py names them."
+        others = f" {at_least}{counted(len(sentences) - 1, 'more wrong line')}: tools/check_data.py lists them all."
         super().__init__(sentences[0] + others * (len(sentences) > 1))
         self.sentences = sentences
 
@@ -194,4 +195,6 @@ def label_of(name: str, labels: dict[str, int], place: str, labels_file: Path) -
         return labels[name]
     near = difflib.get_close_matches(name, labels, n=1, cutoff=0.5)
     hint = f" The nearest is '{near[0]}'." if near else ""
-    raise DataError(f"{place}: the label '{name}' is not among the {len(labels)} classes of {labels_file}.{hint}")
+    raise DataError(
+        f"{place}: the label '{name}' is not one of the {counted(len(labels), 'class')} of {labels_file}.{hint}"
+    )

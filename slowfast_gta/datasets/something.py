@@ -223,9 +223,13 @@ class SSv2(_Something):
         try:
             labels = {name: int(label) for name, label in given.items()}
         except (TypeError, ValueError):
-            raise DataError(f'{path}: every class must have a number, as in {{"Closing something": "0"}}.') from None
+            raise DataError(
+                f'{path}: every class must have a number, for example {{"Closing something": "0"}}.'
+            ) from None
         if not labels or sorted(labels.values()) != list(range(len(labels))):
-            raise DataError(f"{path}: the {len(labels)} labels must be the numbers from 0 on, each once.")
+            raise DataError(
+                f"{path}: the {counted(len(labels), 'label')} must be the numbers from 0 on, each exactly once."
+            )
         return dict(sorted(labels.items(), key=lambda item: item[1]))
 
 
@@ -239,7 +243,7 @@ def _with_suffix(videos: list[ListedVideo], root: Path, suffixes: tuple[str, ...
         found = [suffix for suffix in suffixes if (root / (video.name + suffix)).exists()]
         if len(found) > 1:
             names = " and ".join(video.name + suffix for suffix in found)
-            raise DataError(f"{root}: there are {names}. Give each kind its own folder, named by DATA.PATH_PREFIX.")
+            raise DataError(f"{root} contains {names}. Give each kind its own folder, named by DATA.PATH_PREFIX.")
         if found:
             suffix = found[0]
             break
@@ -251,11 +255,12 @@ def _with_frames(videos: list[ListedVideo], source: Path) -> list[ListedVideo]:
     frames = read_frame_list(source)
     missing = [video.name for video in videos if video.name not in frames]
     if len(missing) == len(videos):
-        raise DataError(f"{source}: there are no frames of any video of the json list, as of {missing[:1]}.")
-    if missing:  # they stay in the list: what is not tested must be said
-        logger.warning(
-            f"{source}: no frames here for {counted(len(missing), 'video')} of the json list: {missing[0]} ..."
+        raise DataError(
+            f"{source}: there are no frames of any video of the json list, for example of "
+            f"{', '.join(map(repr, missing[:1]))}."
         )
+    if missing:  # they stay in the list: what is not tested must be said
+        logger.warning(f"{source}: no frames of {counted(len(missing), 'video')} of the json list: {missing[0]} ...")
     located = []
     for video in videos:
         folder, span = frames.get(video.name, (video.name, None))
@@ -309,8 +314,8 @@ class SSv1(_Something):
         theirs = "alphabetical" if chosen == "tsm" else "file"
         if self.label_order != theirs:
             raise DataError(
-                f"{source}: the labels of this list ({chosen}) are numbers in {theirs} order, and DATA.LABEL_ORDER is "
-                f"{self.label_order}. Set it to {theirs}."
+                f"{source}: the labels of this list ({chosen}) are numbers in {theirs} order, but "
+                f"DATA.LABEL_ORDER is {self.label_order}. Set it to {theirs}."
             )
         return super()._videos(chosen, source, root)
 

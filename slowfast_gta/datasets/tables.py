@@ -19,14 +19,12 @@ def read_fields(path: Path, what: str) -> Iterator[tuple[str, list[str]]]:
     try:
         for fields in reader:
             if reader.line_num > number:
-                raise DataError(f"{path}:{number}: a quote in this line is not closed in it. Close it, or remove it.")
+                raise DataError(f"{path}:{number}: a quote is not closed in this line. Close it, or remove it.")
             if fields:
                 yield f"{path}:{number}", fields
             number = reader.line_num + 1
     except csv.Error as fault:
-        raise DataError(
-            f"{path}:{number}: this is not a line of csv ({fault}); is there a quote that is not closed?"
-        ) from None
+        raise DataError(f"{path}:{number}: this is not a line of CSV ({fault}); is a quote not closed?") from None
 
 
 def read_rows(path: Path, what: str, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
@@ -35,11 +33,11 @@ def read_rows(path: Path, what: str, columns: Sequence[str]) -> Iterator[tuple[s
     lines = read_fields(path, what)
     _, head = next(lines, ("", []))
     if absent := [column for column in columns if column not in head]:
-        raise DataError(f"{path}:1: the columns {', '.join(absent)} are missing from the head of the list.")
+        raise DataError(f"{path}:1: the columns {', '.join(absent)} are missing from the header of the list.")
     for place, fields in lines:
         row = dict(zip(head, fields, strict=False))
         if any(column not in row for column in columns):
-            raise DataError(f"{place}: the line has fewer fields than the head of the list.")
+            raise DataError(f"{place}: the line has fewer fields than the header of the list.")
         yield place, row
 
 

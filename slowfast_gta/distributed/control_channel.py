@@ -133,8 +133,8 @@ class ControlChannel:
             if connection.silent_sec <= self.limit_sec:
                 return None
             reason = (
-                f"it has not answered for {self.limit_sec:.0f} s (DIST_TIMEOUT_SEC): it is stopped, its machine is "
-                "overloaded, or the network between them is gone"
+                f"it has not answered for {self.limit_sec:.0f} s (DIST_TIMEOUT_SEC): it is stopped, its machine "
+                "is overloaded, or the network connection is lost"
             )
         return {"rank": rank, "reason": reason, "exit_code": 1}
 

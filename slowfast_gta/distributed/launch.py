@@ -21,10 +21,10 @@ logger = logging.getLogger("slowfast_gta")
 _ENDING_SEC = 30.0  # that the processes of a machine have to end when one has failed
 
 _KILLED_BY = {
-    signal.SIGKILL: ", mostly because the memory was full",
+    signal.SIGKILL: ", usually because the memory was full",
     # NCCL's own thread ends its process so: no Python of ours runs any more.
-    signal.SIGABRT: ", as NCCL does where one process waits longer than DIST_WAIT_SEC for another, or a GPU fails; its "
-    "reason is above",
+    signal.SIGABRT: ", as NCCL does when a process waits longer than DIST_WAIT_SEC for another, or a GPU fails; "
+    "the reason is above",
 }
 
 _launches = itertools.count()
@@ -64,7 +64,7 @@ def _spawn(contexts: list[LaunchContext], job: Callable, args: tuple, config: La
         number = signal.Signals(-code)
         raise RunError(f"{name} was killed by {number.name}{_KILLED_BY.get(number, '')}.")
     kind = ConfigError if code == ConfigError.exit_code else RunError
-    raise kind(f"{name} ended with exit code {code}; its reason is above.")
+    raise kind(f"{name} ended with exit code {code}; the reason is above.")
 
 
 def _child(context: LaunchContext, job: Callable, args: tuple, config: LaunchConfig) -> None:

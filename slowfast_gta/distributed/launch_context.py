@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from slowfast_gta.errors import ConfigError
+from slowfast_gta.errors import ConfigError, counted
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 _LOOPBACK = re.compile(r"localhost|127\.0\.\d+\.\d+|::1|ip6-localhost")
@@ -28,7 +28,7 @@ class LaunchContext:
     local_size: int = 1
     machine: int = 0
     num_machines: int = 1
-    host: str = "127.0.0.1"  # where all meet: the machine of process 0
+    host: str = "127.0.0.1"  # of the rendezvous: the machine of process 0
     port: int = 0  # 0: any, on one machine; learned from torchrun's own store, where that has the port
     agent_port: int = 0  # torchrun's own store
     is_machine: bool = True  # this task starts the processes of its machine
@@ -45,7 +45,7 @@ class LaunchContext:
 
     @property
     def address(self) -> str:
-        """HOST:PORT, where all meet."""
+        """HOST:PORT of the rendezvous."""
         return f"{self.host}:{self.port}"
 
     def processes(self, num_local: int) -> list["LaunchContext"]:
@@ -78,22 +78,22 @@ class LaunchConfig:
 def find_launch_context(
     environment: Mapping[str, str], num_shards: int = 1, shard_id: int = 0, init_method: str | None = None
 ) -> LaunchContext:
-    """What `environment` says; where it names no launcher, shard `shard_id` of `num_shards`, which meet at init_method.
+    """What `environment` says; without a launcher, shard `shard_id` of `num_shards` with the rendezvous init_method.
 
-    Raises ConfigError where the launcher and num_shards contradict, or where several machines would meet at localhost.
+    Raises ConfigError where the launcher and num_shards contradict, or where several machines would use localhost.
     """
     context = _of_torchrun(environment) or _of_srun(environment, init_method) or LaunchContext()
     if context.launcher == "alone" and num_shards > 1:
         return _of_shards(num_shards, shard_id, init_method)
     if num_shards not in (1, context.num_machines):
         raise ConfigError(
-            f"NUM_SHARDS is {num_shards}, but {context.launcher} started this run on {context.num_machines} machines. "
-            "Leave NUM_SHARDS out: the launcher knows."
+            f"NUM_SHARDS is {num_shards}, but {context.launcher} started this run on "
+            f"{counted(context.num_machines, 'machine')}. Leave NUM_SHARDS out: the launcher sets it."
         )
     if context.num_machines > 1 and _LOOPBACK.fullmatch(context.host):
         raise ConfigError(
-            f"MASTER_ADDR is {context.host}, which on each of the {context.num_machines} machines is itself. Set it to "
-            "the name or address of the first one."
+            f"MASTER_ADDR is {context.host}, which on each of the {context.num_machines} machines refers to "
+            "that machine itself. Set it to the name or address of the first one."
         )
     return context
 
@@ -101,7 +101,7 @@ def find_launch_context(
 def _of_shards(num_shards: int, shard_id: int, url: str | None) -> LaunchContext:
     if url is None:
         raise ConfigError(
-            f"NUM_SHARDS is {num_shards}: the machines must know where to meet. Give every one of them "
+            f"NUM_SHARDS is {num_shards}: the machines need a rendezvous address. Give each of them "
             "--init_method tcp://HOST:PORT of machine 0, and its own --shard_id; or start them with torchrun or srun."
         )
     host, port = split_address(url)
@@ -187,5 +187,5 @@ def free_port() -> int:
 def _number(environment: Mapping[str, str], name: str, default: int | None = None) -> int:
     text = environment.get(name, "" if default is None else str(default))
     if not text.isdecimal():
-        raise ConfigError(f"The environment variable {name} is {text!r}; it must be a number. Its launcher sets it.")
+        raise ConfigError(f"The environment variable {name} is {text!r}; it must be a number. The launcher sets it.")
     return int(text)

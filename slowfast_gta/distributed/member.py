@@ -1,4 +1,4 @@
-"""One process of a training: it meets the others, joins the process group, does its job, and ends with all of them."""
+"""One process of a training: rendezvous, process group, its job, and an end together with all the others."""
 
 import atexit
 import logging
@@ -16,7 +16,7 @@ from slowfast_gta.distributed.control_channel import BEAT_SEC, ControlChannel
 from slowfast_gta.distributed.launch_context import LaunchConfig, LaunchContext
 from slowfast_gta.distributed.process_group import join_group, unconnected
 from slowfast_gta.distributed.rendezvous import GroupStore, RendezvousError, rendezvous
-from slowfast_gta.errors import DISK_ERRNOS, Interrupted, RunError, UserError
+from slowfast_gta.errors import DISK_ERRNOS, Interrupted, RunError, UserError, counted
 
 logger = logging.getLogger("slowfast_gta")
 
@@ -57,8 +57,8 @@ def _gpu_of(context: LaunchContext) -> int:
     present = torch.cuda.device_count()
     if 1 < present <= context.local_rank:
         raise RunError(
-            f"Process {context.rank} is number {context.local_rank} on its machine, where PyTorch sees {present} GPUs. "
-            "Start one process for each GPU."
+            f"Process {context.rank} is number {context.local_rank} on its machine, where PyTorch sees "
+            f"{counted(present, 'GPU')}. Start one process for each GPU."
         )
     return context.local_rank if present > 1 else 0
 
@@ -133,7 +133,7 @@ def _reason(fault: BaseException) -> tuple[str, int, BaseException | None]:
         return str(fault), fault.exit_code, None
     if isinstance(fault, RuntimeError):
         if _LOST_PEER.search(str(fault)):
-            return "The connection to another process broke.", 1, None
+            return "The connection to another process was lost.", 1, None
         if _TOO_LATE.search(str(fault)):
             return "Timed out (DIST_WAIT_SEC) in a collective: another rank did not reach it.", 1, None
     if isinstance(fault, OSError) and fault.strerror:

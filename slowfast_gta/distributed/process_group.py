@@ -40,16 +40,17 @@ def join_group(context: LaunchContext, store: GroupStore, backend: str, wait_sec
 
 def unconnected(context: LaunchContext, backend: str, detail: str) -> RunError:
     """What to say where `join_group` fails, or does not end."""
-    interface = os.environ.get("GLOO_SOCKET_IFNAME", "of its own choice")
+    interface = os.environ.get("GLOO_SOCKET_IFNAME", "chosen by gloo")
     return RunError(
-        f"The processes met at {context.host}, but {backend} could not connect them ({detail}). All machines must "
-        "reach one another, at any port. Name the network interface between them in GLOO_SOCKET_IFNAME (now "
+        f"The rendezvous at {context.host} succeeded, but {backend} could not connect the processes ({detail}). "
+        "All machines must be able to reach one another on any port. Name the network interface between them in "
+        "GLOO_SOCKET_IFNAME (now "
         f"{interface}) or NCCL_SOCKET_IFNAME."
     )
 
 
 def _choose_interface(address: str) -> None:
-    """Have gloo use the interface over which the processes met, unless the user named one.
+    """Have gloo use the interface of the rendezvous, unless the user named one.
 
     By itself it takes the one that the host's name resolves to, which many systems say is the loopback one.
     """

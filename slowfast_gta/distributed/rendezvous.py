@@ -62,8 +62,8 @@ def _ask_torchrun(context: LaunchContext, config: LaunchConfig) -> LaunchContext
         host, port = store.get(key).decode().split()
     except RuntimeError as fault:
         raise RunError(
-            f"After {limit_sec:.0f} s (DIST_TIMEOUT_SEC) {context.name} has not learned from torchrun, at "
-            f"{context.host}:{context.agent_port}, where process 0 is: {str(fault).strip().splitlines()[0][:200]}"
+            f"After {limit_sec:.0f} s (DIST_TIMEOUT_SEC) {context.name} has not received the address of process "
+            f"0 from torchrun, at {context.host}:{context.agent_port}: {str(fault).strip().splitlines()[0][:200]}"
         ) from None
     return replace(context, host=host, port=int(port))
 
@@ -116,9 +116,9 @@ def _listen(context: LaunchContext) -> socket.socket:
         return socket.create_server(("", context.port), backlog=1024)
     except OSError as fault:
         raise RendezvousError(
-            f"Port {context.port} of {socket.gethostname()}, where the {context.world_size} processes are to meet, "
-            f"cannot be opened: {fault.strerror}. If another program has it, or another process with --shard_id 0 runs "
-            "here, end that one, or choose another port (--init_method, MASTER_PORT)."
+            f"Port {context.port} of {socket.gethostname()}, the rendezvous port of the {context.world_size} "
+            f"processes, cannot be opened: {fault.strerror}. If another program uses it, or another process "
+            "with --shard_id 0 runs here, end that one, or choose another port (--init_method, MASTER_PORT)."
         ) from None
 
 
@@ -148,9 +148,9 @@ def _accept_all(
         if len(arrived) == context.world_size:
             return None
     return (
-        f"After {limit_sec:.0f} s (DIST_TIMEOUT_SEC) only {len(arrived)} of {context.world_size} processes have come "
-        f"to {context.address} on {arrived[0]['host']}; not here: {_absent(arrived)}. Start them all, with one address "
-        f"and a number each, and see that they can reach it.{_not_mine(context)}"
+        f"After {limit_sec:.0f} s (DIST_TIMEOUT_SEC) only {len(arrived)} of {context.world_size} processes have "
+        f"connected to {context.address} on {arrived[0]['host']}; missing: {_absent(arrived)}. Start them all, "
+        f"with one address and a number each, and check that they can reach it.{_not_mine(context)}"
     )
 
 
@@ -165,7 +165,8 @@ def _hello(connection: Connection) -> dict | None:
 
 def _absent(arrived: dict[int, dict]) -> str:
     ranks = sorted(set(range(arrived[0]["world_size"])) - set(arrived))
-    return f"process{'es' * (len(ranks) > 1)} {', '.join(map(str, ranks[:8]))}" + ", ..." * (len(ranks) > 8)
+    noun = "process" if len(ranks) == 1 else "processes"
+    return f"{noun} {', '.join(map(str, ranks[:8]))}" + ", ..." * (len(ranks) > 8)
 
 
 def _reject_reason(hello: dict, arrived: dict[int, dict]) -> str | None:
@@ -173,8 +174,8 @@ def _reject_reason(hello: dict, arrived: dict[int, dict]) -> str | None:
     rank, world_size = hello["rank"], arrived[0]["world_size"]
     if hello["world_size"] != world_size:
         return (
-            f"On {hello['host']} {hello['world_size']} processes train together, on {arrived[0]['host']} {world_size}. "
-            "Give all the same --num_shards and NUM_GPUS."
+            f"On {hello['host']} {hello['world_size']} processes are to train together, on {arrived[0]['host']} "
+            f"{world_size}. Give all of them the same --num_shards and NUM_GPUS."
         )
     if rank not in arrived:
         return None
@@ -213,8 +214,9 @@ def _shared_gpu(arrived: dict[int, dict]) -> str | None:
         gpu = hello["gpu"]
         if gpu and gpu in first:
             return (
-                f"Processes {first[gpu]} and {rank} on {hello['host']} have the same GPU ({gpu}), and NCCL takes one "
-                "process for each. Start one process for each GPU (NUM_GPUS; CUDA_VISIBLE_DEVICES shows each its own), "
+                f"Processes {first[gpu]} and {rank} on {hello['host']} have the same GPU ({gpu}), but NCCL "
+                "supports one process for each. Start one process for each GPU (NUM_GPUS; CUDA_VISIBLE_DEVICES "
+                "shows each its own), "
                 "or let them share it with DIST_BACKEND gloo, which is slow."
             )
         first[gpu] = rank
@@ -236,7 +238,8 @@ def _look_for_file(
             if not answer["seen"]:
                 return (
                     f"OUTPUT_DIR {folder} on {arrived[rank]['host']} is not the folder of that name on "
-                    f"{arrived[0]['host']}: a file written there is not seen. Choose one that all machines share (NFS, "
+                    f"{arrived[0]['host']}: a file written there is not visible. Choose one that all machines "
+                    "share (NFS, "
                     "Lustre ...)."
                 )
     finally:
@@ -256,9 +259,9 @@ def _not_mine(context: LaunchContext) -> str:
         with socket.socket() as probe:
             probe.bind((socket.gethostbyname(context.host), 0))
     except socket.gaierror:
-        return f" {context.host} is a name that this machine does not know."
+        return f" {context.host} is a name that this machine cannot resolve."
     except OSError:
-        return f" {context.host} is not an address of this machine, and process 0 must be where it is."
+        return f" {context.host} is not an address of this machine, where process 0 must run."
     return ""
 
 
@@ -285,7 +288,7 @@ def _attend(context: LaunchContext, config: LaunchConfig, hello: dict) -> tuple[
 
 def _connect(context: LaunchContext, hello: dict, limit_sec: float) -> tuple[Connection, dict]:
     """A connection to process 0 and its first message, as soon as it listens."""
-    problem = "it does not answer"
+    problem = "no answer"
     for _ in _waiting(context, limit_sec, lambda: f"process 0 at {context.address} ({problem})"):  # noqa: B023 - newest
         time.sleep(0.2)
         try:
@@ -298,9 +301,9 @@ def _connect(context: LaunchContext, hello: dict, limit_sec: float) -> tuple[Con
         except TimeoutError:
             problem = "no answer: a firewall, no route, or that machine is down"
         except socket.gaierror:
-            problem = "the name is not known here"
+            problem = "the name cannot be resolved here"
         except ConnectionRefusedError:
-            problem = "nobody listens there"
+            problem = "connection refused"
         except OSError as fault:
             problem = fault.strerror or str(fault)
     raise RendezvousError(

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from slowfast_gta import distributed
+from slowfast_gta.errors import counted
 from slowfast_gta.files import write_whole
 from slowfast_gta.loading.batch import BadVideo
 
@@ -63,10 +64,11 @@ def counts_sentence(counts: Mapping[str, float]) -> str | None:
     parts = []
     if skipped or replaced or timed_out:
         parts.append(
-            f"of {counts['num_requested']} videos {counts.get('num_decoded', 0)} decoded, {skipped} skipped, "
-            f"{replaced} replaced by another of the class; {timed_out} timed out; bad_files.txt has the reasons"
+            f"{counted(counts['num_requested'], 'video')}: {counts.get('num_decoded', 0)} decoded, {skipped} "
+            f"skipped, {replaced} replaced by another of the class; {timed_out} timed out; bad_files.txt has "
+            "the reasons"
         )
     if repeated_frames := counts.get("repeated_frames", 0):
-        frames = f"{repeated_frames} frame{'s' * (repeated_frames != 1)}"
+        frames = counted(repeated_frames, "frame")
         parts.append(f"{frames} could not be decoded; the nearest decoded frame was used")
     return "; ".join(parts) or None

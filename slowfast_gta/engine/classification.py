@@ -222,10 +222,12 @@ class Classification(Task):
             arrays |= place_arrays(found.video_ids, self.dataset.records("test"))
         remarks = []
         if alike := found.counts.get("num_alike_clips"):
-            remarks.append(f"{alike} clips are the same as another: their videos are too short for so many.")
+            remarks.append(f"Clips identical to another: {alike}; their videos are too short for so many.")
         if mark := read_mark(self.dataset.data_dir):  # on lists that check_data has shortened
             results["cleaned"] = mark
-            remarks.append(f"Tested on {sentence_of_mark(mark)}: no figure of the data set as published.")
+            remarks.append(
+                f"Tested on {sentence_of_mark(mark)}: not comparable with figures on the published data set."
+            )
         return Evaluation(
             {"dataset": self.dataset_name} | results,
             arrays,

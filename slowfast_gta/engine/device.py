@@ -13,7 +13,7 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
-from slowfast_gta.errors import RunError
+from slowfast_gta.errors import RunError, counted
 
 logger = logging.getLogger("slowfast_gta")
 
@@ -25,7 +25,7 @@ def num_gpus_from_cfg(cfg: CfgNode) -> int:
         return min(present, 1)
     if present < cfg.NUM_GPUS:
         raise RunError(
-            f"NUM_GPUS is {cfg.NUM_GPUS}, but PyTorch sees {present} CUDA GPUs here"
+            f"NUM_GPUS is {cfg.NUM_GPUS}, but PyTorch sees {counted(present, 'CUDA GPU')} here"
             + ("" if torch.version.cuda else " (this PyTorch is a CPU build)")
             + ". Set NUM_GPUS to 0 for the CPU or to auto, or install a CUDA build of PyTorch (README, Install)."
         )
@@ -71,8 +71,8 @@ def set_tf32(cfg: CfgNode) -> str:
     torch.set_float32_matmul_precision("high" if cfg.TF32 else "highest")
     torch.backends.cudnn.allow_tf32 = cfg.TF32
     if cfg.TF32:
-        return "float32 products on the GPU are in TF32 (10 bits of what they multiply; TF32 False: all 23)"
-    return "float32 products on the GPU are exact (TF32 False)"
+        return "float32 matrix products on the GPU use TF32 (10 mantissa bits; TF32 False: all 23)"
+    return "float32 matrix products on the GPU use full precision (TF32 False)"
 
 
 def settle_determinism(inexact: Sequence[str] | None) -> None:
@@ -89,7 +89,7 @@ def settle_determinism(inexact: Sequence[str] | None) -> None:
     which = ", ".join(inexact) if inexact else "not known"
     logger.warning(
         "DETERMINISTIC: on a GPU the gradients of these operations may differ in their last bits from run to run: %s. "
-        "Everything else is exact; attention is computed by matrix products for that.",
+        "Everything else is deterministic; attention uses explicit matrix products for that.",
         which,
     )
 

@@ -29,7 +29,7 @@ def lock_output(
     path = output_dir / "run.lock"
 
     def say() -> None:
-        logger.info("Waiting for %s, which is using %s, to end.", _holder(path), output_dir)
+        logger.info("Waiting for %s to end, which is using %s.", _holder(path), output_dir)
 
     with contextlib.ExitStack() as stack:
         try:

@@ -29,7 +29,7 @@ def setup_logging(log_file: Path | None = None, is_main: bool = True, held: bool
     """Plain sentences on stderr, the same with times in `log_file`, on the main process only.
 
     The others write what goes wrong, and nothing else, into log_rank3.txt beside it. is_main: False where this process
-    is to be another one, and they have not met yet. held: nothing goes into files before `release_log_file`.
+    is to be another one, before the rendezvous. held: nothing goes into files before `release_log_file`.
     """
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -181,7 +181,7 @@ class Progress:
 
     def _say_slow_start(self) -> None:
         what = "waiting for its data" if self._waiting else "computing"
-        logger.info("%s: the first of %d steps is not complete yet (%s).", self.title, self.total - self.start, what)
+        logger.info("%s: step 1 of %d is not complete yet (%s).", self.title, self.total - self.start, what)
 
     def _state(self) -> str:
         speed = f"{self.clips_per_sec:.1f} clips/s, {100 * self.data_share:.0f} % waiting for data"

@@ -23,6 +23,6 @@ def told_when_full() -> Iterator[None]:
         where = "The GPU" if isinstance(fault, torch.cuda.OutOfMemoryError) else "This machine"
         wanted = re.search(r"tried to allocate [\d.]+ \w+", str(fault), re.I)
         raise RunError(
-            f"{where} has no memory left for this step{f' ({wanted[0].lower()})' if wanted else ''}. Lower "
+            f"{where} ran out of memory in this step{f' ({wanted[0].lower()})' if wanted else ''}. Lower "
             "TRAIN.BATCH_SIZE, or compute it in parts (SOLVER.ACCUMULATE_STEPS); in testing, lower TEST.BATCH_SIZE."
         ) from None

@@ -12,7 +12,7 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast_gta.engine.device import device_of
-from slowfast_gta.errors import ConfigError, RunError
+from slowfast_gta.errors import ConfigError, RunError, counted
 
 logger = logging.getLogger("slowfast_gta")
 
@@ -101,8 +101,9 @@ class Rounding:
         """What was found, for people."""
         found = self.found
         return (
-            f"In {found['precision']}, the scores of the first {found['num_clips']} clips differ from float32 by "
-            f"{found['largest_change']:.2g} at most; {found['num_changed_answers']} of the answers changed."
+            f"In {found['precision']}, the scores of the first {counted(found['num_clips'], 'clip')} differ "
+            f"from float32 by {found['largest_change']:.2g} at most; changed predictions: "
+            f"{found['num_changed_answers']}."
         )
 
 

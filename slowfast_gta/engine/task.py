@@ -1,4 +1,4 @@
-"""What is learned. Training, checkpoints and testing know no classification of their own: a Task brings all of it.
+"""What is learned. Training, checkpoints and testing are independent of classification: a Task brings all of it.
 
 Classification is the first one (engine/classification.py); projects bring theirs. The engine gives every Task exact
 resume, seeds, several processes, gradient accumulation, mixed precision, EMA, schedules, writers, progress, counts of

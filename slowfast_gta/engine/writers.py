@@ -84,8 +84,8 @@ def _make(name: str, output_dir: Path, config: str) -> Any:
         return own(output_dir, config)
     except Exception as fault:
         raise RunError(
-            f"METRICS_WRITERS: {name} could not be made ({type(fault).__name__}: {fault}). Take it out of the list to "
-            "train without it."
+            f"METRICS_WRITERS: {name} could not be created ({type(fault).__name__}: {fault}). Remove it from "
+            "the list to train without it."
         ) from fault
 
 
@@ -99,7 +99,7 @@ class MetricsWriter:
             return
         self._path.touch()
         if after_step is not None:
-            _take_back(self._path, after_step)
+            _truncate_after(self._path, after_step)
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -171,7 +171,7 @@ def _parse(line: str) -> dict | None:
         return None
 
 
-def _take_back(path: Path, after_step: int) -> None:
+def _truncate_after(path: Path, after_step: int) -> None:
     """Leave the rows of training up to `after_step`, and the tests'."""
     lines = _lines(path)
     rows = zip(lines, map(_parse, lines), strict=True)

@@ -57,8 +57,8 @@ def load_outcome(run: PlannedRun, kept: Path | None) -> Outcome | None:
     changed = [key for key, was in (then or {}).items() if key not in run.keys and now.get(key, was) != was]
     if changed:
         raise RunError(
-            f"The results in {kept} were made when {', '.join(changed)} had another default, which runs of now do not "
-            "have. Keep results in another folder (--keep), or set the old value in the table."
+            f"The results in {kept} were made when {', '.join(changed)} had other defaults than they have now. "
+            "Keep results in another folder (--keep), or set the old value in the table."
         )
     try:
         return Outcome(**record)
@@ -78,13 +78,13 @@ def load_finished(folder: Path) -> Outcome:
     """That of any finished run, from its OUTPUT_DIR: nothing of its config is run or imported. Raises RunError."""
     results = _read_json(folder / "results.json")
     if results is None:
-        raise RunError(f"{folder} has no results.json that can be read: it is no folder of a tested run.")
+        raise RunError(f"{folder} has no readable results.json: it is not the folder of a tested run.")
     try:
         config = load_yaml((folder / "config.yaml").read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as fault:
         raise RunError(f"{folder / 'config.yaml'} cannot be read: {fault}.") from None
     if not isinstance(config, dict):
-        raise RunError(f"{folder / 'config.yaml'} holds no config.")
+        raise RunError(f"{folder / 'config.yaml'} contains no config.")
     seed = config.get("RNG_SEED", 1)
     if not isinstance(seed, int):
         raise RunError(f"{folder / 'config.yaml'}: RNG_SEED is {seed!r:.40}; it must be a whole number.")

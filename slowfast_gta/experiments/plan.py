@@ -66,7 +66,7 @@ def build_plan(
                 run = _planned_from_cfg(cfg_of_row, row.name, seed, rate, runs_dir)
                 if (other := rows.setdefault(run.digest, row.name)) != row.name:
                     raise ConfigError(
-                        f"{row.where}: row {row.name!r} is the config of row {other!r} again. Remove one."
+                        f"{row.where}: row {row.name!r} has the same config as row {other!r}. Remove one."
                     )
                 planned.append(run)
     return planned

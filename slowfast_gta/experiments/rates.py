@@ -43,7 +43,8 @@ def choose_rates(trials: Sequence[PlannedRun], outcomes: Mapping[str, Outcome]) 
 def _validation_top1(run: PlannedRun, outcome: Outcome) -> float:
     if "top1" not in outcome.validation:
         raise RunError(
-            f"{run.row}, seed {run.seed}, was never evaluated on validation, and no learning rate can be chosen by it. "
+            f"{run.row}, seed {run.seed}, was never evaluated on the validation split, so no learning rate can "
+            "be chosen by it. "
             "Set TRAIN.EVAL_PERIOD so that its last epoch is evaluated, or leave LEARNING_RATES out."
         )
     return float(outcome.validation["top1"])

@@ -101,11 +101,11 @@ def _rows(top: "_Mapping", default: str, common: Mapping[str, object]) -> Iterat
     found: dict[str, Path] = {}  # looked for once: where a packaged one is used is said
     for inner in node.value:
         if not isinstance(inner, yaml.MappingNode):
-            top.refuse("ROWS", "a row must have a NAME, as {NAME: GTA, SET: {ATTENTION.NAME: GTA}}.", inner)
+            top.refuse("ROWS", "a row must have a NAME, for example {NAME: GTA, SET: {ATTENTION.NAME: GTA}}.", inner)
         row = _Mapping(top.path, inner, "a row")
         name, cfg, paper = row.take("NAME", str, ""), row.take("CFG", str, default), row.take("PAPER", float, None)
         if not name or name in names:
-            row.refuse("NAME", f"NAME is {name!r}; every row must have one of its own.")
+            row.refuse("NAME", f"NAME is {name!r}; every row must have its own.")
         if not cfg:
             row.refuse("NAME", f"row {name!r} has no config: give it, or the whole table, a CFG.")
         names.add(name)
@@ -142,7 +142,7 @@ def seeds_of(given: object, key: str = "SEEDS") -> tuple[int, ...]:
 def _strings(top: "_Mapping", key: str, default: list[str]) -> list[str]:
     values = top.take(key, list, default)
     if not values or not all(isinstance(value, str) for value in values):
-        top.refuse(key, f"{key} is {values}; it must be a list of names, as [top1, pairs.choice].")
+        top.refuse(key, f"{key} is {values}; it must be a list of names, for example [top1, pairs.choice].")
     return values
 
 
@@ -150,14 +150,16 @@ def _claims(top: "_Mapping", names: list[str]) -> Iterator[tuple[str, str]]:
     for claim in top.take("CLAIMS", list, []):
         if not isinstance(claim, list) or len(claim) != 2 or not set(map(str, claim)) <= set(names):
             message = ", ".join(names)
-            top.refuse("CLAIMS", f"{claim!r} is no claim: [A, B] says that A is above B, both rows of: {message}.")
+            top.refuse(
+                "CLAIMS", f"{claim!r} is not a claim: [A, B] claims that A is above B, both of them rows of: {message}."
+            )
         yield str(claim[0]), str(claim[1])
 
 
 def _blind(top: "_Mapping", names: list[str]) -> Iterator[str]:
     for name in top.take("BLIND", list, []):
         if name not in names:
-            top.refuse("BLIND", f"BLIND names {name!r}, which is no row. Rows are: {', '.join(names)}.")
+            top.refuse("BLIND", f"BLIND names {name!r}, which is not a row. Rows are: {', '.join(names)}.")
         yield name
 
 
@@ -180,7 +182,7 @@ def _composed(path: Path) -> yaml.MappingNode:
     except (OSError, UnicodeDecodeError, RecursionError) as fault:
         raise ConfigError(f"{shown(path)}: the file cannot be read: {fault}.") from None
     if not isinstance(node, yaml.MappingNode):
-        raise ConfigError(f"{shown(path)}: a table holds keys (ROWS, CFG, SEEDS), and here are none.")
+        raise ConfigError(f"{shown(path)}: a table consists of keys (ROWS, CFG, SEEDS), but there are none here.")
     return node
 
 
@@ -194,7 +196,7 @@ class _Mapping:
         for key_node, value in node.value:
             key = str(key_node.value)
             if key in self._nodes:
-                raise ConfigError(f"{self._at(key_node)}: {key} stands twice in {what}. Keep one of the two.")
+                raise ConfigError(f"{self._at(key_node)}: {key} occurs twice in {what}. Keep only one.")
             self._nodes[key] = value
 
     def where(self) -> str:
@@ -227,20 +229,24 @@ class _Mapping:
         node = self.node_of(key)
         value = {} if node is None else self._value(node)
         if not isinstance(value, dict):
-            self.refuse(key, f"{key} is {value!r}; it must hold config keys, as {{SOLVER.MAX_EPOCH: 3}}.")
+            self.refuse(key, f"{key} is {value!r}; it must contain config keys, for example {{SOLVER.MAX_EPOCH: 3}}.")
         return {str(name): one for name, one in value.items()}
 
     def _value(self, node: yaml.Node) -> Any:
         try:
             return PlainLoader("").construct_document(node)
         except yaml.constructor.ConstructorError as fault:
-            raise ConfigError(f"{self._at(node)}: {fault.problem}. A table holds numbers, text and lists.") from None
+            raise ConfigError(
+                f"{self._at(node)}: {fault.problem}. A table may only contain numbers, text and lists."
+            ) from None
 
     def check_all_taken(self) -> None:
         for key, node in self._nodes.items():
             if key not in self._taken:
                 message = ", ".join(self._taken)
-                raise ConfigError(f"{self._at(node)}: {key} is no key of {self._what}. It has: {message}.", [key])
+                raise ConfigError(
+                    f"{self._at(node)}: {key} is not a key of {self._what}. The keys are: {message}.", [key]
+                )
 
     def refuse(self, key: str, text: str, node: yaml.Node | None = None) -> NoReturn:
         raise ConfigError(f"{self._at(node or self._nodes.get(key) or self._node)}: {text}", [key])

@@ -1,4 +1,4 @@
-"""A video or stream, frame by frame, with what a network says of what it has seen up to there.
+"""A video or stream, frame by frame, with the predictions of a network from what it has seen up to there.
 
 At each stride along the video the network is asked about the last window, or, as long as there is less, about all there
 was so far: nothing of what comes later is needed, so that it runs along with a stream, in memory that does not grow.
@@ -38,7 +38,7 @@ _STRIDES_A_WINDOW = 4
 
 
 class Answer(NamedTuple):
-    """What the network says at `time_sec` of the window that ends there."""
+    """The prediction at `time_sec`, for the window that ends there."""
 
     start_sec: float
     time_sec: float

@@ -15,7 +15,7 @@ Item = TypeVar("Item")
 Source = TypeVar("Source")
 
 _END = object()
-_LOOK_SEC = 0.2  # between two looks whether nobody listens any more
+_LOOK_SEC = 0.2  # between two checks whether the reader has ended
 
 
 class _Asked:

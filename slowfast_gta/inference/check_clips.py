@@ -34,7 +34,7 @@ def build_check_clips(cfg: CfgNode, videos: Sequence[str]) -> tuple[np.ndarray, 
             continue  # of a data set, others will do
         if len(found) == NUM_CLIPS:
             return np.concatenate(found), f"videos of {cfg.TEST.DATASET}"
-    return build_drawn_clips(cfg), "clips drawn for it: no --check VIDEO, and the data set is not here"
+    return build_drawn_clips(cfg), "generated clips: no --check VIDEO was given, and the data set was not found"
 
 
 def build_test_records(cfg: CfgNode) -> list[VideoRecord]:

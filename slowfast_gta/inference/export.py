@@ -122,7 +122,7 @@ def check_format(file_format: str, dynamic: str, output: Path) -> None:
         raise ConfigError(f"--dynamic is {dynamic}; it must be one of {', '.join(DYNAMIC)}.")
     if output.is_dir():
         raise ConfigError(
-            f"--output is {output}, which is a folder. Name a file, as {output / f'network.{file_format}'}."
+            f"--output is {output}, which is a folder. Name a file, for example {output / f'network.{file_format}'}."
         )
     if file_format == "onnx":
         for package in ("onnx", "onnxscript", "onnxruntime"):
@@ -157,8 +157,8 @@ def export_to_file(
         bound = BOUNDS[export.precision]
         if not difference <= bound:
             raise RunError(
-                f"The exported network does not answer as the network does: the largest difference is {difference:.2g} "
-                f"of the largest answer, and {bound:g} is allowed in {export.precision}. No file was left. "
+                f"The exported network differs from the original: the largest difference is {difference:.2g} of "
+                f"the largest score, but {bound:g} is allowed in {export.precision}. No file was written. "
                 + ("Try --precision float32." if export.precision != "float32" else "This is a bug: please report it.")
             )
         size = temporary.stat().st_size

@@ -129,7 +129,7 @@ class FeatureFolder:
             key = other[0]
             raise ConfigError(
                 f"{self.folder} was filled with other settings: {', '.join(other)} ({key} was {there.get(key)!r}, now "
-                f"{settings.get(key)!r}). Features of one folder belong together: name another --output."
+                f"{settings.get(key)!r}). All features of a folder must be extracted alike: name another --output."
             )
 
     def write_manifest(self) -> None:
@@ -184,7 +184,9 @@ def extract_folder(
             try:
                 folder.save(video, found, settings)
             except FileExistsError as fault:
-                raise ConfigError(f"{fault.filename}: a file is in the way of a folder of features.") from None
+                raise ConfigError(
+                    f"{fault.filename}: this is a file, where a folder of features must be created."
+                ) from None
             _count(outcome, found)
     outcome.wall_sec = time.perf_counter() - begin
     folder.write_manifest()

@@ -61,7 +61,9 @@ def load_features(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     except (ConfigError, FileNotFoundError):
         raise
     except Exception as fault:  # zip, NumPy and HDF5 raise many types for a damaged file
-        raise DataError(f"{path} is no whole file of features ({type(fault).__name__}). Extract them again.") from None
+        raise DataError(
+            f"{path} is not a complete file of features ({type(fault).__name__}). Extract them again."
+        ) from None
 
 
 def _h5(arrays: Mapping[str, np.ndarray], text: str) -> bytes:
@@ -90,5 +92,5 @@ def import_h5py() -> Any:
     try:
         import h5py
     except ImportError:
-        raise ConfigError("--format h5 needs h5py, which is not installed: pip install h5py. Or take npz.") from None
+        raise ConfigError("--format h5 needs h5py, which is not installed: pip install h5py. Or use npz.") from None
     return h5py

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from fvcore.common.config import CfgNode
 
-from slowfast_gta.errors import ConfigError, DataError
+from slowfast_gta.errors import ConfigError, DataError, counted
 from slowfast_gta.inference.batches import answer_all, read_ahead
 from slowfast_gta.inference.network import FEATURES, HEAD, POOLS, EvalNetwork, Wanted, build_eval_network, layer_modules
 from slowfast_gta.inference.reading import Ending, WindowReader
@@ -127,8 +127,9 @@ class FeatureExtractor:
         num_frames, num_steps = len(window.frames), len(features)
         if self.pool == "space" and num_steps != num_frames:
             raise ConfigError(
-                f"--pool space gives a row for each frame, and {self.layer} of this network has {num_steps} steps for "
-                f"{num_frames} frames. Take --pool spatial, which gives a row for each step."
+                f"--pool space gives a row for each frame, and {self.layer} of this network has "
+                f"{counted(num_steps, 'step')} for {counted(num_frames, 'frame')}. Use --pool spatial, which "
+                "gives a row for each step."
             )
         first = [step * num_frames // num_steps for step in range(num_steps)]
         starts = [window.start_sec, *(window.times[place] for place in first[1:])]
@@ -165,11 +166,11 @@ def build_feature_extractor(
     if pool not in POOLS:
         raise ConfigError(f"pool is {pool!r}; it must be one of {', '.join(POOLS)}.")
     if num_crops not in (1, 3, 5, 10):
-        raise ConfigError(f"There are 1, 3, 5 or 10 crops, not {num_crops}.")
+        raise ConfigError(f"The number of crops must be 1, 3, 5 or 10, not {num_crops}.")
     if mirror and num_crops == 10:
-        raise ConfigError("The ten crops hold the mirrored ones already: leave --mirror out.")
+        raise ConfigError("The ten crops include the mirrored ones: leave --mirror out.")
     if layer == HEAD and pool != "avg":
-        raise ConfigError("The head gives one answer for each window: --layer head goes with --pool avg alone.")
+        raise ConfigError("The head gives one answer for each window: --layer head needs --pool avg.")
     if pool == "none" and keep_views:
         raise ConfigError("With --pool none there are maps for each window, of one view: leave --keep-views out.")
     if pool == "space" and window is None and fps is None:
@@ -182,7 +183,7 @@ def build_feature_extractor(
         network = build_eval_network(cfg, weights, batch_size, precision)
     layer_modules(network.model, layer)
     if not hasattr(network.model, "features"):
-        raise ConfigError(f"{type(network.model).__name__} has no features(clip), which extraction asks for.")
+        raise ConfigError(f"{type(network.model).__name__} has no features(clip), which extraction needs.")
     crops = Crops(TestTransform.from_cfg(cfg, num_crops), mirror)
     return FeatureExtractor(
         network,
@@ -200,11 +201,12 @@ def _check_frame_rows(plan: WindowPlan, pool: str) -> None:
         return
     if plan.stride not in (None, plan.length):
         raise ConfigError(
-            f"--pool {pool} gives rows in the order of time, so windows stand side by side: leave --stride "
+            f"--pool {pool} gives rows in the order of time, so windows must not overlap: leave --stride "
             f"{plan.stride} out, or make it the window, {plan.length}."
         )
     if pool == "space" and plan.length != Span(plan.num_frames):
         raise ConfigError(
-            f"--pool space: a row for each frame needs windows of the network's {plan.num_frames} frames, not of "
-            f"{plan.length}. Leave --window out; --fps says how many frames a second."
+            "--pool space: a row for each frame needs windows of the network's "
+            f"{counted(plan.num_frames, 'frame')}, not of "
+            f"{plan.length}. Leave --window out; --fps sets how many frames a second."
         )

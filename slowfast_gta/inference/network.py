@@ -184,7 +184,9 @@ def pooled(out: Tensor | list[Tensor], pool: str, layer: str) -> list[Tensor]:
     pathways = list(out) if isinstance(out, list | tuple) else [out]
     for x in pathways:
         if not isinstance(x, Tensor) or x.ndim != 5:
-            raise ConfigError(f"--layer {layer} gives no maps (B, C, T, H, W). Name a stage or a block of one, as s4.")
+            raise ConfigError(
+                f"--layer {layer} gives no maps (B, C, T, H, W). Name a stage, or a block of one, for example s4."
+            )
     if pool == "avg":
         return [x.mean((2, 3, 4)) for x in pathways]
     if pool in ("spatial", "space"):
@@ -199,8 +201,8 @@ def joined_pathways(found: list[list[Tensor]], pool: str, layer: str) -> Tensor:
         return pathways[0]
     if pool == "none":
         raise ConfigError(
-            f"--pool none: {layer} of this network has {len(pathways)} pathways of different shapes. Take avg or "
-            "spatial, or name one pathway's last block as --layer, as s5.pathway0_res2."
+            f"--pool none: {layer} of this network has {len(pathways)} pathways of different shapes. Use avg or "
+            "spatial, or set --layer to the last block of one pathway, for example s5.pathway0_res2."
         )
     if pool != "avg":
         fewest = min(x.shape[1] for x in pathways)

@@ -37,7 +37,7 @@ _MAX_READERS = 8
 
 @dataclass(frozen=True)
 class PredictedWindow:
-    """One window of a video, and what the network says of it."""
+    """One window of a video, and the predictions for it."""
 
     video: str
     number: int

@@ -42,7 +42,7 @@ class WindowReader:
                 for window in iterate_windows(stream, self.plan, self.crops, cut):
                     yield window, window.clips
                 if not cut.num_windows:
-                    raise DataError(f"{video}: there is not one frame in this video.")
+                    raise DataError(f"{video}: the video contains no frames.")
                 ending = _ending(video, stream, cut)
         except DataError as fault:
             ending = Ending(video, fault)

@@ -35,7 +35,7 @@ def config_of_run(folder: Path) -> Path:
     path = folder / RUN_CONFIG
     if not path.is_file():
         raise ConfigError(
-            f"{folder} is no run folder: there is no {RUN_CONFIG} in it. Name the OUTPUT_DIR of a training."
+            f"{folder} is not a run folder: it contains no {RUN_CONFIG}. Name the OUTPUT_DIR of a training."
         )
     return path
 
@@ -50,7 +50,7 @@ def find_weights(weights: str | Path | None, files: Sequence[str], output_dir: s
         folders, output_dir = [Path(weights).expanduser()], str(weights)
     for folder in (*folders, Path(output_dir)):
         if found := list_checkpoints(folder):
-            logger.info("Weights: %s, the newest of its run.", found[-1][1])
+            logger.info("Weights: %s, the newest of the run.", found[-1][1])
             return found[-1][1]
     raise WeightsError(
         f"There is no checkpoint in {checkpoint_dir((*folders, Path(output_dir))[0])}. Name a file with --weights."

@@ -37,7 +37,7 @@ def named_videos(sources: Sequence[str], is_live: Callable[[str], bool] = lambda
         elif os.path.isdir(source) and not _has_frames(source):  # noqa: PTH112
             inside = find_videos(Path(source)).videos
             if not inside:
-                raise DataError(f"{source}: there is no video in this folder, and no images.")
+                raise DataError(f"{source}: this folder contains neither videos nor images.")
             for name in inside:
                 found.setdefault(str(Path(source, name)), name)
         else:
@@ -99,7 +99,8 @@ def _with_names(found: dict[str, str]) -> list[NamedVideo]:
         if count > 1:
             both = [path for path in found if names[path] == name]
             raise ConfigError(
-                f"{both[0]} and {both[1]} would both be called {name}. Name the folder that holds them, or rename one."
+                f"{both[0]} and {both[1]} would both be called {name}. Name the folder that contains them, or "
+                "rename one."
             )
     return [NamedVideo(names[path], path) for path in found]
 

@@ -56,7 +56,9 @@ def parse_span(value: int | float | str | Span | None, name: str) -> Span | None
     except ValueError:
         found = float("nan")
     if not 0 < found < 1e9 or not (in_seconds or found.is_integer()):
-        raise ConfigError(f"{name} is {value!r}; it must be a number of frames, as 16, or of seconds, as 0.5s.")
+        raise ConfigError(
+            f"{name} is {value!r}; it must be a number of frames, for example 16, or of seconds, for example 0.5s."
+        )
     return Span(found, in_seconds)
 
 
@@ -93,7 +95,7 @@ def plan_windows(
     """
     length, step = parse_span(window, "window"), parse_span(stride, "stride")
     if fps is not None and not 0 < fps < 1000:
-        raise ConfigError(f"fps is {fps}; it must be a rate in frames per second, as 25.")
+        raise ConfigError(f"fps is {fps}; it must be a rate in frames per second, for example 25.")
     if tail not in TAILS:
         raise ConfigError(f"tail is {tail!r}; it must be one of {', '.join(TAILS)}.")
     spread = "dense" if sampling.kind == "dense" else "segment"
@@ -152,7 +154,9 @@ def iterate_windows(
     if plan.length is None:
         whole = stream.num_frames
         if whole is None:
-            raise DataError(f"{stream.path}: how long a stream will be is not known. Give a window, as --window 2s.")
+            raise DataError(
+                f"{stream.path}: the length of a stream is not known. Give a window, for example --window 2s."
+            )
         length = stride = whole
     else:
         length = plan.length.positions(rate, stream.path)
@@ -190,7 +194,7 @@ def grid_positions(stream: Stream, fps: float, cut: Cut) -> Iterator[Position]:
     for frame in stream:
         if np.isnan(frame.time_sec):
             raise DataError(
-                f"{stream.path}: when its frames are shown is not known. Leave fps out: every frame counts."
+                f"{stream.path}: the times of its frames are not known. Leave fps out: every frame is used."
             )
         while last is not None and number / fps + _ROUNDING_SEC < frame.time_sec:
             yield Position(number / fps, last)

@@ -8,7 +8,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast_gta.datasets.build import build_dataset
 from slowfast_gta.datasets.records import VideoDataset, VideoRecord
-from slowfast_gta.errors import ConfigError, DataError
+from slowfast_gta.errors import ConfigError, DataError, counted
 from slowfast_gta.video.readers import open_video
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,8 @@ def check_labels(dataset: VideoDataset, records: Sequence[VideoRecord]) -> None:
     if len(labels) == 1 and max(map(len, outputs)) > 1:
         (label,) = labels
         raise DataError(
-            f"All {len(records)} training videos have the label {label}. A network that sees one class learns nothing: "
+            f"All training videos ({len(records)}) have the label {label}. A network that sees one class learns "
+            "nothing: "
             "check the labels in the training list."
         )
     if isinstance(names, dict):
@@ -51,13 +52,14 @@ def check_labels(dataset: VideoDataset, records: Sequence[VideoRecord]) -> None:
     if not dataset.knows_its_classes and len(unused) > len(names) / 2:
         largest = max(label for label in range(len(names)) if label in labels)
         raise ConfigError(
-            f"MODEL.NUM_CLASSES is {len(names)}, and the training list uses {len(labels)} labels, up to {largest}. "
-            f"Set MODEL.NUM_CLASSES {largest + 1}, or write the names of all classes into classes.txt, "
-            "a line each, beside the lists."
+            f"MODEL.NUM_CLASSES is {len(names)}, but the training list uses {counted(len(labels), 'label')}, up "
+            f"to {largest}. "
+            f"Set MODEL.NUM_CLASSES {largest + 1}, or write the names of all classes into classes.txt, one per "
+            "line, in the folder of the lists."
         )
     if unused:
         some = ", ".join(f"{label} ({names[label]})" for label in unused[:_SHOWN]) + " ..." * (len(unused) > _SHOWN)
-        logger.warning(f"{len(unused)} of {len(names)} classes have no training video: {some}.")
+        logger.warning(f"Without a training video: {len(unused)} of {counted(len(names), 'class')}: {some}.")
 
 
 def _check_one_is_readable(split: str, records: Sequence[VideoRecord], how: Mapping) -> None:
@@ -71,6 +73,6 @@ def _check_one_is_readable(split: str, records: Sequence[VideoRecord], how: Mapp
         except DataError as fault:
             reasons.append(str(fault))
     raise DataError(
-        f"Not one of the {len(records)} videos of the split {split} can be read. {' '.join(reasons[:_SHOWN])} "
-        "DATA.PATH_PREFIX says where the videos are; tools/check_data.py names all that is wrong."
+        f"None of the {counted(len(records), 'video')} of the split {split} can be read. {' '.join(reasons[:_SHOWN])} "
+        "DATA.PATH_PREFIX says where the videos are; tools/check_data.py lists everything that is wrong."
     )

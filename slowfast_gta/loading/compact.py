@@ -40,7 +40,7 @@ class VideoRecords(Sequence[VideoRecord]):
 
     def __getitem__(self, index: int) -> VideoRecord:  # type: ignore[override]  # no slices: nobody asks for them
         if not 0 <= index < len(self):
-            raise IndexError(f"There is no record {index}; there are {len(self)}.")
+            raise IndexError(f"There is no record {index}; the number of records is {len(self)}.")
         label = self._labels[index].tolist()
         count = int(self._num_frames[index])
         span = None if self._spans is None else tuple(self._spans[index].tolist())

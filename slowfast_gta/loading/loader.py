@@ -19,7 +19,7 @@ from slowfast_gta.datasets.build import build_dataset
 from slowfast_gta.datasets.mirror import directed_names, exchanged_names, without_exchange
 from slowfast_gta.datasets.records import VideoDataset
 from slowfast_gta.distributed import get_rank, get_world_size
-from slowfast_gta.errors import ConfigError, DataError, RunError
+from slowfast_gta.errors import ConfigError, DataError, RunError, counted
 from slowfast_gta.loading.batch import Batch
 from slowfast_gta.loading.clips import TestViews, TrainClips, collate
 from slowfast_gta.loading.compact import VideoRecords
@@ -159,8 +159,8 @@ class ClipLoader:
                 raise lost_batch_fault(self.num_workers, watch.lost_after_sec) from None
             if len(watch.given_up) == num_given_up:
                 raise RunError(
-                    "A process that reads videos was killed. Most often the memory, or /dev/shm, was full: give "
-                    f"DATA_LOADER.NUM_WORKERS (now {self.num_workers}) or the batch size a smaller value."
+                    "A process that reads videos was killed. Usually the memory, or /dev/shm, was full: lower "
+                    f"DATA_LOADER.NUM_WORKERS (now {self.num_workers}) or the batch size."
                 ) from None
 
     def _next(self, batches: Iterator[Batch]) -> Batch | None:
@@ -213,11 +213,11 @@ def build_train_loader(cfg: CfgNode, dataset: VideoDataset | None = None) -> Cli
     records = VideoRecords(dataset.records("train"))
     batch_size, world_size = cfg.TRAIN.BATCH_SIZE, get_world_size()
     if batch_size < world_size:
-        raise ConfigError(f"TRAIN.BATCH_SIZE is {batch_size}, fewer clips than there are processes, {world_size}.")
+        raise ConfigError(f"TRAIN.BATCH_SIZE is {batch_size}, less than the number of processes, {world_size}.")
     if len(records) < batch_size and cfg.TRAIN.DROP_LAST:
         raise DataError(
-            f"There are {len(records)} training videos, fewer than TRAIN.BATCH_SIZE {batch_size}: "
-            f"an epoch would have no step. Set TRAIN.BATCH_SIZE to {len(records)} at most, or TRAIN.DROP_LAST False."
+            f"The training list has {counted(len(records), 'video')}, fewer than TRAIN.BATCH_SIZE {batch_size}: "
+            f"an epoch would have no steps. Set TRAIN.BATCH_SIZE to {len(records)} at most, or TRAIN.DROP_LAST False."
         )
     transform = TrainTransform.from_cfg(cfg)
     mirror_labels = build_mirror_labels(cfg, dataset)
@@ -229,12 +229,12 @@ def build_train_loader(cfg: CfgNode, dataset: VideoDataset | None = None) -> Cli
     if num_left := len(records) % batch_size:
         if cfg.TRAIN.DROP_LAST:
             logger.info(
-                f"Dropping the incomplete last batch: {num_left} of {len(records)} videos, different ones each "
-                f"epoch (TRAIN.BATCH_SIZE {batch_size}, TRAIN.DROP_LAST True)."
+                f"Dropping the incomplete last batch: {num_left} of {counted(len(records), 'video')}, different "
+                f"ones each epoch (TRAIN.BATCH_SIZE {batch_size}, TRAIN.DROP_LAST True)."
             )
         else:
             logger.info(
-                f"The last batch of an epoch has {num_left} video{'s' * (num_left > 1)} instead of {batch_size} "
+                f"The last batch of an epoch has {counted(num_left, 'video')} instead of {batch_size} "
                 "(TRAIN.DROP_LAST False)."
             )
     order = TrainBatchSampler(len(records), batch_size, cfg.RNG_SEED, get_rank(), world_size, cfg.TRAIN.DROP_LAST)
@@ -248,8 +248,8 @@ def build_test_loader(cfg: CfgNode, split: str, dataset: VideoDataset | None = N
     num_clips, num_crops = (cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS) if split == "test" else (1, 1)
     if num_crops == 10 and (names := directed_classes(dataset)):
         raise ConfigError(
-            "TEST.NUM_SPATIAL_CROPS 10 has mirrored crops, which would make other classes of "
-            f"{len(names)} ({'; '.join(names[:3])} ...). It must be 1 or 3."
+            f"TEST.NUM_SPATIAL_CROPS 10 has mirrored crops, which would change the class of {len(names)} "
+            f"({'; '.join(names[:3])} ...). It must be 1 or 3."
         )
     sampling = ClipSampling.from_cfg(cfg)
     if split != "test":
@@ -266,7 +266,7 @@ def build_test_loader(cfg: CfgNode, split: str, dataset: VideoDataset | None = N
 def build_frame_pattern(cfg: CfgNode) -> str:
     """DATA.FRAME_PATTERN, which is logged. Raises ConfigError where it is none."""
     if pattern := parse_pattern(cfg.DATA.FRAME_PATTERN):
-        logger.info(f"Frames of folders are {pattern} (DATA.FRAME_PATTERN); other files in them are passed over.")
+        logger.info(f"Frames of folders are {pattern} (DATA.FRAME_PATTERN); other files in them are ignored.")
     return cfg.DATA.FRAME_PATTERN
 
 

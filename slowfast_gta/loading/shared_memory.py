@@ -29,7 +29,7 @@ def check_shared_memory(cfg: CfgNode, splits: Sequence[str]) -> None:
     if batches * batch_bytes + _FOR_OTHERS <= free:
         return
     raise RunError(
-        f"/dev/shm has {_mb(free)} free, and the batches that wait there need {_mb(batches * batch_bytes)}: "
+        f"/dev/shm has {_mb(free)} free, but the batches that wait there need {_mb(batches * batch_bytes)}: "
         f"{processes} x ({_BATCHES_AHEAD} x DATA_LOADER.NUM_WORKERS {workers} + 1) of {_mb(batch_bytes)} each ({key}). "
         f"{_remedy(key)}"
     )
@@ -40,8 +40,8 @@ def lost_batch_fault(num_workers: int, seconds: float) -> RunError:
     free = free_bytes()
     state = "" if free is None else f" ({_mb(free)} are free there now)"
     return RunError(
-        f"A batch is lost: it was asked for, but no process of DATA_LOADER.NUM_WORKERS ({num_workers}) has read "
-        f"anything for {seconds:g} s. Most often /dev/shm was full{state}. {_remedy('the batch size')}"
+        f"A batch was lost: it was requested, but no process of DATA_LOADER.NUM_WORKERS ({num_workers}) has "
+        f"read anything for {seconds:g} s. Usually /dev/shm was full{state}. {_remedy('the batch size')}"
     )
 
 

@@ -113,6 +113,6 @@ class StuckWorkerWatchdog:
 
     def _give_up(self, index: int, path: str) -> None:
         self.given_up[index] = (
-            f"{path}: reading it did not come to an end in {_MORE_THAN_THE_LIMIT * self.limit_sec:g} s, and the worker "
-            f"that waited for it was ended (DATA_LOADER.SAMPLE_TIMEOUT_SEC is {self.limit_sec:g})."
+            f"{path}: reading it did not finish within {_MORE_THAN_THE_LIMIT * self.limit_sec:g} s, and the "
+            f"stuck worker was killed (DATA_LOADER.SAMPLE_TIMEOUT_SEC is {self.limit_sec:g})."
         )

@@ -143,7 +143,7 @@ class BatchNorm3d(nn.BatchNorm3d):
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.ndim not in (4, 5):
-            raise ValueError(f"BatchNorm3d takes (B, C, T, H, W); it was given {tuple(input.shape)}.")
+            raise ValueError(f"BatchNorm3d expects (B, C, T, H, W); it was given {tuple(input.shape)}.")
 
 
 class OptionError(ValueError):

@@ -223,16 +223,16 @@ def as_clip(clip: Tensor | Sequence[Tensor], num_frames: int) -> Tensor:
         clip = clip[0]
     if not isinstance(clip, Tensor):
         given = f"a list of {len(clip)}" if isinstance(clip, list | tuple) else f"a {type(clip).__name__}"
-        raise ValueError(f"The network takes one clip, a tensor (B, 3, {num_frames}, H, W); it was given {given}.")
+        raise ValueError(f"The network expects one clip, a tensor (B, 3, {num_frames}, H, W); it was given {given}.")
     if clip.ndim != 5 or clip.shape[1] != 3 or clip.shape[2] != num_frames:
         raise ValueError(
-            f"The network takes a clip (B, 3, {num_frames}, H, W), normalised; it was given {tuple(clip.shape)}. "
+            f"The network expects a clip (B, 3, {num_frames}, H, W), normalised; it was given {tuple(clip.shape)}. "
             "The number of frames is DATA.NUM_FRAMES."
         )
     if not clip.is_floating_point():
         raise ValueError(
-            f"The network takes a normalised clip of floats; it was given {clip.dtype}. Of 0..255 it is "
-            "(clip / 255 - DATA.MEAN) / DATA.STD, channel by channel; slowfast_gta.load_clip gives it so."
+            f"The network expects a normalised clip of floats; it was given {clip.dtype}. From 0..255 it is "
+            "(clip / 255 - DATA.MEAN) / DATA.STD, channel by channel; slowfast_gta.load_clip returns it like that."
         )
     return clip
 

@@ -36,7 +36,7 @@ def build_lists(cfg: CfgNode, output: Path, list_format: str, skip_missing: bool
     name, lines_of = FORMATS[list_format]
     converted = Converted()
     if output.resolve() == Path(cfg.DATA.PATH_TO_DATA_DIR).resolve():
-        raise DataError(f"{output} holds the lists that are read (DATA.PATH_TO_DATA_DIR). Name another --output.")
+        raise DataError(f"{output} contains the lists that are read (DATA.PATH_TO_DATA_DIR). Name another --output.")
     names = None
     for split in ("train", "val", "test"):
         dataset = build_dataset(cfg, split)
@@ -58,7 +58,7 @@ def build_lists(cfg: CfgNode, output: Path, list_format: str, skip_missing: bool
 
 def _check_free(path: Path, overwrite: bool) -> None:
     if path.exists() and not overwrite:
-        raise DataError(f"{path} is there already. Name another --output, or say --overwrite.")
+        raise DataError(f"{path} already exists. Name another --output, or give --overwrite.")
 
 
 def _write(path: Path, lines: Iterator[str] | list[str]) -> None:
@@ -77,7 +77,7 @@ def _kinetics(records: list[VideoRecord]) -> Iterator[str]:
             )
     separator = "\t" if any(" " in record.path for record in records) else " "
     if lost := not_listable([str(Path(record.path).absolute()) for record in records], separator):
-        raise DataError(f"{os.fsencode(lost[0])!r}: this path does not come out of a list as it went in. Rename it.")
+        raise DataError(f"{os.fsencode(lost[0])!r}: this path would be read back differently from a list. Rename it.")
     for record in records:
         yield f"{Path(record.path).absolute()}{separator}{record.label}"
 
@@ -89,11 +89,12 @@ def _frames(records: list[VideoRecord]) -> Iterator[str]:
         with open_video(record.path, record.span) as video:
             if not isinstance(video, FrameFolder):
                 raise DataError(
-                    f"{record.path}: a file, and what is listed are frames. prepare_data.py extract-frames makes them."
+                    f"{record.path}: this is a video file, but the format lists frames. Extract them with "
+                    "prepare_data.py extract-frames."
                 )
             for place, file in enumerate(video.files):
                 if " " in f"{record.video_id}{file}":
-                    raise DataError(f"{file}: a list of frames cannot hold names with spaces. Rename it.")
+                    raise DataError(f"{file}: a list of frames cannot contain names with spaces. Rename it.")
                 yield f'{record.video_id} {number} {place} {file.absolute()} "{label}"'
 
 

@@ -60,7 +60,7 @@ def check_name(name: str) -> None:
     good = len(numbers) == 1 and re.fullmatch(r"(0?\d{0,2}d)?", numbers[0] or "") and known.issuperset(fields)
     if not good or "/" in name or Path(name).suffix.lower() not in FRAME_SUFFIXES:
         raise ConfigError(
-            f"--name {name} must have the frame's number once and end with .jpg or .png, as {{:05d}}.jpg, "
+            f"--name {name} must have the frame's number once and end with .jpg or .png, for example {{:05d}}.jpg, "
             "img_{:05d}.jpg or {id}_{:06d}.jpg, where id is the video's name."
         )
 

@@ -10,7 +10,7 @@ import av
 import cv2
 import numpy as np
 
-from slowfast_gta.errors import DataError
+from slowfast_gta.errors import DataError, counted
 from slowfast_gta.preparation.jobs import in_processes
 from slowfast_gta.processes.isolated import Lost
 
@@ -40,16 +40,16 @@ class SizeEstimate:
     def sentence(self) -> str:
         """For people."""
         if not self.num_measured:
-            return "How large the frames will be is not known: none of the videos tried could be read."
+            return "The size of the frames cannot be estimated: none of the videos tried could be read."
         message = (
-            f"The frames of {self.num_videos} video{'s' * (self.num_videos != 1)} will take about "
-            f"{self.num_bytes / _GB:.3g} GB ({self.bytes_a_frame / 1e3:.3g} kB a frame, seen in {self.num_measured} of "
-            f"the videos); {self.free_bytes / _GB:.3g} GB are free there."
+            f"The frames of {counted(self.num_videos, 'video')} will take about "
+            f"{self.num_bytes / _GB:.3g} GB ({self.bytes_a_frame / 1e3:.3g} kB a frame, measured on "
+            f"{counted(self.num_measured, 'video')}); {self.free_bytes / _GB:.3g} GB are free there."
         )
         if self.fits:
             return message
         return (
-            f"{message} They will not fit. Free space, or stop this and give --short-side or --fps, or a folder on "
+            f"{message} They will not fit. Free space, or stop and give --short-side or --fps, or a folder on "
             "another disk."
         )
 

@@ -10,7 +10,7 @@ from slowfast_gta.datasets.lists import not_listable
 from slowfast_gta.datasets.mirror import directed_labels, labels_with
 from slowfast_gta.datasets.splits import source_of
 from slowfast_gta.datasets.tables import class_name_of
-from slowfast_gta.errors import ConfigError, DataError
+from slowfast_gta.errors import ConfigError, DataError, counted
 from slowfast_gta.files import write_whole
 from slowfast_gta.preparation.machine import Machine
 from slowfast_gta.preparation.recipe import Videos, kind_for, recipes
@@ -62,7 +62,7 @@ def write_lists(
     _check_fractions(val_fraction, test_fraction)
     if not root.is_dir():
         state = "is not a folder" if root.exists() else "does not exist"
-        raise DataError(f"{root} {state}; name the folder that holds one folder for each class.")
+        raise DataError(f"{root} {state}; name the folder that contains one folder for each class.")
     found = find_classes(root, val_fraction, test_fraction, seed)
     written = WrittenLists(found, output, notes := [])
     _check_enough(root, found)
@@ -120,11 +120,13 @@ def _check_enough(root: Path, found: ClassFolders) -> None:
     if not short:
         return
     name, (count, sources) = next(iter(short.items()))
-    cut = f", cut from {sources} source{'s' * (sources > 1)} by their names" if sources < count else ""
-    others = f" So have {len(short) - 1} other classes: {', '.join(list(short)[1:6])}." if len(short) > 1 else ""
+    cut = f", by their names cut from {counted(sources, 'source')}" if sources < count else ""
+    others = ""
+    if len(short) > 1:
+        others = f" The same is true of {counted(len(short) - 1, 'other class')}: {', '.join(list(short)[1:6])}."
     instead = " --test-fraction 0 tests on the validation videos instead." if needed == 3 and sources > 1 else ""
     raise DataError(
-        f"{root}: the class '{name}' has {count} video{'s' * (count > 1)}{cut}: too few for the {needed} splits, which "
+        f"{root}: the class '{name}' has {counted(count, 'video')}{cut}: too few for the {needed} splits, which "
         f"share no source.{others} Add videos, or move such folders elsewhere.{instead}"
     )
 
@@ -140,9 +142,9 @@ def _separator(found: ClassFolders) -> str:
     lost += [f"{name}/" for name in found.classes if class_name_of(name) != name or not_listable([f"{name}/x"], "\t")]
     if lost:
         raise DataError(
-            f"{os.fsencode(lost[0])!r}: this name does not come out of a list as it went in: it has a line break or a "
-            "tab in it, a space at an end, quotes round it, or is not UTF-8. Rename it."
-            + f" {len(lost) - 1} more names are like that."
+            f"{os.fsencode(lost[0])!r}: this name would be read back differently from a list: it has a line "
+            "break or a tab in it, a space at an end, quotes around it, or is not UTF-8. Rename it."
+            + f" The same is true of {counted(len(lost) - 1, 'more name')}."
             * (len(lost) > 1)
         )
     return separator
@@ -153,7 +155,7 @@ def _write(output: Path, contents: dict[str, str], overwrite: bool) -> None:
     for name, content in contents.items():
         path = output / name
         if path.exists() and not overwrite and path.read_text(encoding="utf-8", errors="replace") != content:
-            raise DataError(f"{path} is there, with other content. Name another --output, or say --overwrite.")
+            raise DataError(f"{path} already exists with other content. Name another --output, or give --overwrite.")
     output.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         write_whole(output / name, content)
@@ -166,11 +168,11 @@ def _notes(found: ClassFolders, separator: str, directed: list[str]) -> list[str
         notes.append(f"{sources} By their names; no source is in two splits.")
     if found.tested_on != "test":
         notes.append(
-            "Testing uses the validation videos: a number on videos that were also used to choose epochs or settings "
-            "flatters. A folder test, or --test-fraction, gives videos of its own."
+            "Testing uses the validation videos: a result on videos that were also used to choose epochs or "
+            "settings is too optimistic. A folder test, or --test-fraction, gives separate videos."
         )
     elif found.splits["val"] is found.splits["test"]:
-        notes.append("Validation uses the test videos: whoever chooses by validation chooses by the test.")
+        notes.append("Validation uses the test videos: choosing by validation is choosing by the test.")
     for split in () if found.drawn else ("val", "test"):
         if empty := [name for name in found.classes if not found.splits[split].get(name)]:
             notes.append(f"Classes without a video {_NAMES[split]}: {len(empty)}, for example '{empty[0]}'.")
@@ -179,17 +181,17 @@ def _notes(found: ClassFolders, separator: str, directed: list[str]) -> list[str
             f"Classes with a direction in their name: {len(directed)}, for example '{directed[0]}'; no clip is flipped."
         )
     if found.unused:
-        notes.append(f"Folders that are no classes: {len(found.unused)}, for example '{found.unused[0]}'.")
+        notes.append(f"Folders that are not classes: {len(found.unused)}, for example '{found.unused[0]}'.")
     if found.others:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(found.others.items()))
         notes.append(f"Other files, left out: {kinds}.")
     if mixed := _frames_among_files(found):
         notes.append(
-            f"Taken for videos, beside files: {len(mixed)} folder{'s' * (len(mixed) > 1)} of images, for example "
-            f"'{mixed[0]}'. Move away those that are no frames of a video."
+            f"Taken for videos, beside files: {counted(len(mixed), 'folder')} of images, for example "
+            f"'{mixed[0]}'. Move away those that are not frames of a video."
         )
     if separator == "\t":
-        notes.append("Paths have spaces in them, so a tab stands before the label.")
+        notes.append("Paths have spaces in them, so a tab precedes the label.")
     return notes
 
 

@@ -84,7 +84,7 @@ def make_all(
                         repeated[str(job.source)] = result
                     bar.update()
         except KeyboardInterrupt:
-            raise Interrupted(f"Stopped: {bar.n} of {len(targets)} are done in {output}.") from None
+            raise Interrupted(f"Stopped: {bar.n} of {len(targets)} done in {output}.") from None
         finally:
             _write_failures(output / "failed.txt", failures)
     return Outcome(len(jobs) - len(failures) + len(clashes), num_there, failures, repeated)
@@ -101,7 +101,7 @@ def _claimed(output: Path, settings: dict) -> Iterator[Path]:
         try:
             stack.enter_context(file_lock(manifest, wait_sec=0))
         except TimeoutError:
-            raise DataError(f"{output}: another prepare_data is at work there. Wait for its end.") from None
+            raise DataError(f"{output}: another prepare_data is writing there. Wait until it ends.") from None
         text = manifest.read_text(encoding="utf-8") if manifest.exists() else ""  # without locks it was not made
         _check_settings(manifest, text, settings)
         manifest.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")  # in place: it is what is locked
@@ -121,7 +121,7 @@ def _check_settings(manifest: Path, text: str, settings: dict) -> None:
     try:
         stored = dict(json.loads(text))
     except (ValueError, TypeError, RecursionError):
-        raise DataError(f"{manifest} is not what this command left there. Name a new folder.") from None
+        raise DataError(f"{manifest} was not written by this command. Name a new folder.") from None
     changed = [key for key, value in settings.items() if stored.get(key) != value]
     differences = [f"{key} was {stored.get(key)} and is {settings[key]}" for key in changed]
     if differences:
@@ -171,7 +171,7 @@ def find_files(source: Path, output: Path) -> tuple[list[str], Counter]:
     """
     if not source.is_dir():
         state = "is not a folder" if source.exists() else "does not exist"
-        raise DataError(f"{source} {state}; name the folder that holds the videos.")
+        raise DataError(f"{source} {state}; name the folder with the videos.")
     here, there = source.resolve(), output.resolve()
     if here == there or here in there.parents or there in here.parents:
         raise DataError(f"{output} and {source} must be two folders, neither inside the other.")

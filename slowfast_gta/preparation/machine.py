@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from slowfast_gta.errors import counted
 from slowfast_gta.processes.parallel import num_cores
 
 _GIB = 2**30
@@ -24,7 +25,7 @@ class Machine:
     def __str__(self) -> str:
         memory = "an unknown amount of" if self.memory_gib is None else f"{self.memory_gib:.0f} GiB of"
         gpu = f"a GPU ({self.gpu}, {self.gpu_memory_gib:.0f} GiB)" if self.gpu else "no GPU"
-        return f"{self.num_cores} core{'s' * (self.num_cores > 1)}, {memory} memory, {gpu}"
+        return f"{counted(self.num_cores, 'core')}, {memory} memory, {gpu}"
 
 
 def this_machine() -> Machine:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from slowfast_gta.errors import counted
 from slowfast_gta.preparation.machine import Machine
 
 _BASES = {
@@ -63,8 +64,8 @@ def recipes(videos: Videos, machine: Machine, wanted: str | None) -> dict[str, s
 
 
 def _facts(videos: Videos, machine: Machine, wanted: str | None, kind: str) -> list[str]:
-    counts = [f"{count} videos {what}" for count, what in zip(videos.num_videos.values(), _FOR, strict=True)]
-    lines = [f"Counted: {videos.num_classes} classes; {', '.join(counts)}.", f"Measured: {machine}."]
+    counts = [f"{counted(count, 'video')} {what}" for count, what in zip(videos.num_videos.values(), _FOR, strict=True)]
+    lines = [f"Counted: {counted(videos.num_classes, 'class')}; {', '.join(counts)}.", f"Measured: {machine}."]
     if wanted:
         missing = f"; its GPU is assumed to have {_ASSUMED_GPU_GIB} GiB" if kind == "gpu" and not machine.gpu else ""
         lines.append(f"Asked for: --for {wanted}{missing}.")
@@ -83,7 +84,9 @@ def _settings(videos: Videos, machine: Machine, kind: str) -> tuple[dict, list[s
         batch_size = num_train
         reasons.append(f"Batches of {batch_size}: there are no more videos to train with.")
     epochs = num_epochs(num_train, kind)
-    reasons.append(f"{epochs} epochs of {num_train} videos are {epochs * num_train:,} clips.")
+    reasons.append(
+        f"{counted(epochs, 'epoch')} of {counted(num_train, 'video')}: {counted(epochs * num_train, 'clip', ',')}."
+    )
     data: dict[str, object] = {
         "PATH_TO_DATA_DIR": str(videos.lists.resolve()),
         "PATH_PREFIX": str(videos.root.resolve()),
@@ -95,7 +98,7 @@ def _settings(videos: Videos, machine: Machine, kind: str) -> tuple[dict, list[s
         data["CHANNEL_PERMUTE_PROB"] = 0.0
         reasons.append("CHANNEL_PERMUTE_PROB: class names have a colour in them, which other colours would change.")
     workers = max(1, min(_MOST_WORKERS, machine.num_cores // 2 if kind == "cpu" else machine.num_cores - 1))
-    reasons.append(f"{workers} process{'es' * (workers > 1)} to read videos, for {machine.num_cores} cores.")
+    reasons.append(f"{counted(workers, 'process')} to read videos, for {counted(machine.num_cores, 'core')}.")
     keys = {
         "MODEL": {"NUM_CLASSES": videos.num_classes},
         "DATA": data,

@@ -53,7 +53,7 @@ def resize_video(source: Path, target: Path, short_side: int) -> int:
             container.mux(stream.encode(None))
         expected, num_repeated = video.num_frames, video.num_repeated
     if (made := count_frames(target)) != expected:
-        raise DataError(f"{source}: {made} of its {expected} frames came through. Its times are out of order.")
+        raise DataError(f"{source}: {made} of its {expected} frames were written. Its times are out of order.")
     return num_repeated
 
 
@@ -62,7 +62,7 @@ def times_of(video: VideoFile) -> np.ndarray:
     if (times_sec := video.times_sec) is not None:
         return times_sec
     if not video.fps:
-        raise DataError(f"{video.path}: the file says neither its frame rate nor the times of its frames.")
+        raise DataError(f"{video.path}: the file gives neither its frame rate nor the times of its frames.")
     return np.arange(video.num_frames) / video.fps
 
 

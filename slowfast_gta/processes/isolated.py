@@ -30,7 +30,7 @@ class Lost:
             return f"the process that read it ended with exit code {self.exit_code}"
         names = {int(one): one.name for one in signal.Signals}
         name = names.get(-self.exit_code, f"signal {-self.exit_code}")
-        return f"the process that read it was ended by {name}" + (", mostly: out of memory" * (name == "SIGKILL"))
+        return f"the process that read it was ended by {name}" + (", usually out of memory" * (name == "SIGKILL"))
 
 
 def in_isolation(function: Callable, jobs: Iterable, num_processes: int, timeout_sec: float) -> Iterator[tuple]:

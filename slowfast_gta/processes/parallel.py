@@ -28,5 +28,5 @@ def num_cores() -> int:
 def _in_processes(function: Callable, jobs: Sequence, num_processes: int) -> Iterator:
     for _, result in in_isolation(function, jobs, num_processes, timeout_sec=math.inf):
         if isinstance(result, Lost):
-            raise DataError(f"Some of the work was not done: {result}. The same command resumes from what is done.")
+            raise DataError(f"Some of the work failed: {result}. The same command resumes it.")
         yield result

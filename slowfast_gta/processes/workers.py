@@ -74,7 +74,11 @@ def _on_fault_of_a_thread(kind: type[BaseException], fault: BaseException, trace
 def _end_at_lost_batch(fault: Exception, batch: object) -> None:
     """A thread of the queue could not hand `batch` over (/dev/shm is full, mostly). It would print a traceback, and the
     main process would wait for ever: it does notice the end of a worker."""
-    print(f"A batch could not be handed over: {' '.join(str(fault).split())[:300]}", file=sys.stderr, flush=True)
+    print(
+        f"A batch could not be transferred to the main process: {' '.join(str(fault).split())[:300]}",
+        file=sys.stderr,
+        flush=True,
+    )
     os._exit(1)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 
 from slowfast_gta.engine.writers import read_rows
-from slowfast_gta.errors import DataError
+from slowfast_gta.errors import DataError, counted
 from slowfast_gta.plain_arrays import load_npz
 from slowfast_gta.plain_yaml import load_yaml
 
@@ -75,7 +75,7 @@ def load_histories(folders: Sequence[Path]) -> list[RunHistory]:
 def load_history(folder: Path, name: str = "") -> RunHistory:
     """Raises DataError for a folder that is none, holds no run, or holds files that are not what a run writes."""
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder. Name the OUTPUT_DIR of a run.")
+        raise DataError(f"{folder} is not a folder. Name the OUTPUT_DIR of a run.")
     found = RunHistory(
         name or folder.name,
         folder,
@@ -85,13 +85,13 @@ def load_history(folder: Path, name: str = "") -> RunHistory:
         complexity=_load_json(folder / "complexity.json"),
     )
     if not (found.settings or found.rows or found.results):
-        raise DataError(f"{folder} holds no run: no config.yaml, metrics.jsonl or results.json is in it.")
+        raise DataError(f"{folder} contains no run: neither config.yaml, metrics.jsonl nor results.json.")
     if found.results:
         _load_scores(found)
     else:
         found.notes.append("This run was not tested: there is no results.json.")
     if not found.rows:
-        found.notes.append("There is no metrics.jsonl: the curves of its training are not here.")
+        found.notes.append("There is no metrics.jsonl: the curves of its training are missing.")
     if not found.complexity:
         found.notes.append("Its complexity was not stored: python tools/complexity.py --cfg RUN/config.yaml counts it.")
     if found.results and "environment" not in found.results:
@@ -107,7 +107,7 @@ def _load_settings(path: Path) -> dict[str, str]:
     except (OSError, ValueError, yaml.YAMLError) as fault:
         raise DataError(f"{path} cannot be read as a config: {type(fault).__name__}.") from None
     if not isinstance(tree, dict):
-        raise DataError(f"{path} holds no keys and values.")
+        raise DataError(f"{path} contains no keys and values.")
     return dict(_flat(tree))
 
 
@@ -127,7 +127,7 @@ def _load_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as fault:
         raise DataError(f"{path} cannot be read as JSON: {type(fault).__name__}.") from None
     if not isinstance(content, dict):
-        raise DataError(f"{path} holds no JSON object.")
+        raise DataError(f"{path} contains no JSON object.")
     return content
 
 
@@ -152,7 +152,7 @@ def _load_scores(found: RunHistory) -> None:
     try:
         arrays = load_npz(path)
         if "video_id" not in arrays or ("scores" not in arrays and not _output_names(arrays)):
-            found.notes.append("Its scores.npz is of another task than classification: its numbers are shown alone.")
+            found.notes.append("Its scores.npz is of another task than classification: only its numbers are shown.")
             return
         found.outputs = [_output(arrays, name, found.results) for name in _output_names(arrays) or [""]]
         found.videos = _videos(arrays)
@@ -162,7 +162,7 @@ def _load_scores(found: RunHistory) -> None:
         for output in found.outputs:
             _check_output(output, len(found.videos))
     except (ValueError, LookupError, TypeError, ArithmeticError, AttributeError) as fault:
-        raise DataError(f"{path} is not what a test writes ({type(fault).__name__}: {fault}).") from None
+        raise DataError(f"{path} was not written by a test ({type(fault).__name__}: {fault}).") from None
     if found.videos and not any(video.path for video in found.videos):
         found.notes.append("The paths of its videos were not stored, so no clips are shown: test it again.")
 
@@ -187,7 +187,9 @@ def _output(arrays: dict[str, np.ndarray], name: str, results: dict[str, Any]) -
 def _check_output(output: OutputScores, num_videos: int) -> None:
     """Raises ValueError."""
     if output.scores.shape != (num_videos, len(output.class_names)) or output.labels.shape != (num_videos,):
-        raise ValueError(f"{num_videos} videos, {len(output.class_names)} classes, scores {output.scores.shape}")
+        raise ValueError(
+            f"{counted(num_videos, 'video')}, {counted(len(output.class_names), 'class')}, scores {output.scores.shape}"
+        )
     if num_videos and not (output.labels.min() >= 0 and output.labels.max() < len(output.class_names)):
         raise ValueError("a label that no class has")
 

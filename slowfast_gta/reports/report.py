@@ -63,7 +63,7 @@ def write_report_of_run(output_dir: Path) -> None:
     try:
         write_report([output_dir], output_dir / NAME)
     except RunError as fault:
-        logger.info("No %s was written. %s TEST.REPORT False asks for none.", NAME, fault)
+        logger.info("No %s was written. %s TEST.REPORT False switches it off.", NAME, fault)
 
 
 def build_page(histories: Sequence[RunHistory]) -> dict[str, Any]:

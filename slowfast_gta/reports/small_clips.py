@@ -35,7 +35,7 @@ def build_small_clip(video: TestedVideo) -> SmallClip:
     if not video.path:
         return SmallClip(fault="Its path was not stored.")
     if not Path(video.path).exists():
-        return SmallClip(fault=f"{video.path} is not there any more.")
+        return SmallClip(fault=f"{video.path} no longer exists.")
     try:
         with open_video(video.path, video.span, _TIMEOUT_SEC) as opened:
             count = opened.num_frames

@@ -116,7 +116,7 @@ def fonts_for(text: str) -> tuple[str, ...]:
     if missing:
         example = "".join(map(chr, sorted(missing)[:5]))
         logger.warning(
-            "No font on this machine has %d letters of the names in a picture (%s ...): they are drawn as boxes. "
+            "Characters in a picture that no font on this machine has: %d (%s ...); they are drawn as boxes. "
             "For Chinese, Japanese and Korean: apt install fonts-noto-cjk.",
             len(missing),
             example,

@@ -61,10 +61,10 @@ def video_stream(container: av.container.InputContainer, path: str) -> av.VideoS
     streams = [stream for stream in container.streams.video if not stream.disposition & _PICTURES]
     if not streams:
         pictures = ", only a cover picture" if container.streams.video else ""
-        raise DataError(f"{path}: there is no video in this file{pictures}.")
+        raise DataError(f"{path}: this file contains no video{pictures}.")
     context = streams[0].codec_context
     if context is None:
-        raise DataError(f"{path}: nothing here decodes its kind of video. Convert it to H.264 (.mp4).")
+        raise DataError(f"{path}: no decoder is installed for its video codec. Convert it to H.264 (.mp4).")
     check_frame_size(path, context.width, context.height)
     context.thread_count = 1
     context.options = {"max_pixels": str(MAX_PIXELS)}

@@ -88,7 +88,9 @@ class FrameDecoder:
         """The frames from `rank` on, until one comes that is not the next."""
         start = self._index.start_of(rank)
         is_first = start > 0
-        with suppress(av.error.FFmpegError):  # it comes again when the group is decoded by itself, and is told then
+        with suppress(
+            av.error.FFmpegError
+        ):  # it is raised again when the group is decoded by itself, and is reported then
             for frame in self._frames_from(start, None):
                 found = self._rank_of(frame)
                 if is_first and found >= self._index.first_rank(start):
@@ -177,7 +179,9 @@ class FrameDecoder:
         """The packets of the frames first..stop-1, in the order in which they are decoded from `start`."""
         packets: dict[int, None] = {}
         begun = start == 0
-        with suppress(av.error.FFmpegError):  # it comes again when the frames themselves are decoded, and is told then
+        with suppress(
+            av.error.FFmpegError
+        ):  # it is raised again when the frames themselves are decoded, and is reported then
             for frame in self._frames_from(start, None, stop_packet):
                 begun = begun or frame.key_frame
                 if begun and first <= self._rank_of(frame) < stop and frame.pts is not None:

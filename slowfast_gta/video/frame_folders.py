@@ -101,7 +101,8 @@ class FrameRange(FrameFolder):
                 self.num_repeated += 1
                 return self._path(number)
         raise DataError(
-            f"{wanted}: there is no such frame, nor one near it; the list wants frames {self._first} to {self._last}."
+            f"{wanted}: neither this frame nor one near it exists; the list asks for frames {self._first} to "
+            f"{self._last}."
         )
 
     def _path(self, number: int) -> Path:
@@ -133,8 +134,8 @@ def _pattern_at(path: str, changed_ns: int, pattern: str) -> FramePattern:
     sequence = _list_frames(path, parse_pattern(pattern))
     if sequence.pattern is None:
         raise DataError(
-            f"{path}: more than one number changes in the names of the frames, as in {sequence}, so that none can "
-            f"be found by its number. Rename them 00001.jpg, 00002.jpg, ..."
+            f"{path}: more than one number changes in the names of the frames, as in {sequence}, so that a "
+            "frame cannot be found by its number. Rename them 00001.jpg, 00002.jpg, ..."
         )
     return sequence.pattern
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from slowfast_gta.errors import ConfigError, DataError
+from slowfast_gta.errors import ConfigError, DataError, counted
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -80,7 +80,7 @@ def find_sequence(path: str | Path, names: Iterable[str], pattern: FramePattern 
     if not sequences:
         some = f", only {images[0]}" if images else ""
         raise DataError(
-            f"{path}: there are no frames in this folder{some}. They are called 00001.jpg, 00002.jpg, ..., or "
+            f"{path}: there are no frames in this folder{some}. Frames are named 00001.jpg, 00002.jpg, ..., or "
             f"otherwise with a number of digits 0 to 9 ({', '.join(SUFFIXES)})."
         )
     if pattern or len(sequences) > 1:
@@ -90,14 +90,14 @@ def find_sequence(path: str | Path, names: Iterable[str], pattern: FramePattern 
 
 def _refusal(path: str | Path, sequences: Sequence[FrameSequence], pattern: FramePattern | None) -> str:
     sequences = sorted(sequences, key=lambda sequence: -len(sequence.names))
-    listed = ", ".join(f"{sequence} ({len(sequence.names)} files)" for sequence in sequences[:_MOST_NAMED])
+    listed = ", ".join(f"{sequence} ({counted(len(sequence.names), 'file')})" for sequence in sequences[:_MOST_NAMED])
     more = ", ..." if len(sequences) > _MOST_NAMED else ""
     if pattern:
-        return f"{path}: no file is named as DATA.FRAME_PATTERN {pattern} says; there are {listed}{more}."
+        return f"{path}: no file name matches DATA.FRAME_PATTERN {pattern}; there are {listed}{more}."
     likely = next((sequence for sequence in sequences if re.match("img|frame|rgb|image", str(sequence))), sequences[0])
     return (
         f"{path}: the images in this folder are named in {len(sequences)} ways, {listed}{more}, and only one of them "
-        f"can be its frames. Set DATA.FRAME_PATTERN to it, for example {likely}, or take the others out."
+        f"can be its frames. Set DATA.FRAME_PATTERN to it, for example {likely}, or remove the others."
     )
 
 
@@ -149,7 +149,7 @@ def _by_number(path: str | Path, numbered: list[tuple[int, str]]) -> dict[int, s
     if len(names) < len(numbered):
         twice = next(name for number, name in sorted(numbered) if names[number] != name)
         other = names[next(number for number, name in numbered if name == twice)]
-        raise DataError(f"{path}: {twice} and {other} have the same number. Take one of them out.")
+        raise DataError(f"{path}: {twice} and {other} have the same number. Remove one of them.")
     return names
 
 

@@ -32,7 +32,7 @@ def read_image(path: str | Path) -> np.ndarray:
         raise DataError(f"{path}: this is not an image that can be read (JPEG or PNG).") from None
     check_frame_size(path, width, height)
     if not is_whole:
-        raise DataError(f"{path}: the image is cut off. Fetch or extract it again.")
+        raise DataError(f"{path}: the image is truncated. Fetch or extract it again.")
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     if image is None:
         raise DataError(f"{path}: this is not an image that can be read (JPEG or PNG).")

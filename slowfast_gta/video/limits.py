@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from slowfast_gta.errors import DataError, ReadTimeoutError
+from slowfast_gta.errors import DataError, ReadTimeoutError, counted
 
 MAX_PIXELS = 4096 * 4096  # of one frame
 MAX_FRAMES_BYTES = 4 * 2**30  # of the RGB frames that are read at once
@@ -34,7 +34,7 @@ class Deadline:
         """What to raise then."""
         return ReadTimeoutError(
             f"{self.path}: reading it took longer than {self.limit_sec:g} s (DATA_LOADER.SAMPLE_TIMEOUT_SEC). "
-            f"Make the video smaller, put it on a faster disk, or raise the limit."
+            "Make the video smaller, put it on a faster disk, or raise the limit."
         )
 
 
@@ -43,7 +43,7 @@ def check_frame_size(path: str | Path, width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise DataError(
             f"{path}: its frames are {width} x {height} pixels; up to {MAX_PIXELS / 1e6:.0f} million pixels are read. "
-            f"Resize it first (ffmpeg -i IN -vf scale=-2:480 OUT)."
+            "Resize it first (ffmpeg -i IN -vf scale=-2:480 OUT)."
         )
 
 
@@ -52,7 +52,7 @@ def check_part_size(path: str | Path, num_bytes: int) -> None:
     if num_bytes > MAX_PART_BYTES:
         raise DataError(
             f"{path}: a part of this video in the list is larger than {MAX_PART_BYTES // 2**30} GiB. List shorter "
-            f"parts, or make the video smaller (ffmpeg -i IN -vf scale=-2:480 OUT)."
+            "parts, or make the video smaller (ffmpeg -i IN -vf scale=-2:480 OUT)."
         )
 
 
@@ -74,7 +74,7 @@ def _empty_frames(path: str | Path, num_frames: int, height: int, width: int) ->
     size = (num_frames, height, width, 3)
     if np.prod(size, dtype=float) > MAX_FRAMES_BYTES:
         raise DataError(
-            f"{path}: {num_frames} frames of {width} x {height} pixels take more than "
+            f"{path}: {counted(num_frames, 'frame')} of {width} x {height} pixels would take more than "
             f"{MAX_FRAMES_BYTES // 2**30} GiB of memory. Resize it first (tools/prepare_data.py resize)."
         )
     return np.empty(size, np.uint8)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from slowfast_gta.errors import DataError, ReadTimeoutError
+from slowfast_gta.errors import DataError, ReadTimeoutError, counted
 from slowfast_gta.video import index_cache
 from slowfast_gta.video.containers import open_container, video_stream
 from slowfast_gta.video.limits import MAX_KEPT_BYTES, MAX_KEPT_PACKETS, Deadline, check_part_size
@@ -93,7 +93,7 @@ class PacketReader:
         except av.error.FFmpegError as fault:
             self._pass_over(self._fault(fault, writer.num_frames))
         if not writer.num_frames:
-            raise DataError(f"{self._path}: there is not one frame in this video.")
+            raise DataError(f"{self._path}: the video contains no frames.")
         ends_sec = (float(end * stream.time_base) for stream, end in ends.items())  # type: ignore[operator]  # all have one
         end_sec = max(ends_sec, default=0.0)
         self._check_not_truncated(end_sec, writer.num_frames)
@@ -105,7 +105,7 @@ class PacketReader:
         """What the frames between two times need, of a file that may be hours long. Raises DataError."""
         if not self._timed:
             raise DataError(
-                f"{self._path}: a part of a video is found by the times of its frames, and this kind of file "
+                f"{self._path}: a part of a video is found by the times of its frames, but this kind of file "
                 f"({self._container.format.name}) has none. Convert it to .mp4 or .webm, or extract its frames."
             )
         begin, tick_sec = self._stream.start_time or 0, self._stream.time_base
@@ -124,7 +124,7 @@ class PacketReader:
         if writer.num_frames and not len(times):
             raise DataError(
                 f"{self._path}: some of its frames have no time, by which a part of a video is found. "
-                f"Convert it to .mp4 or .webm, or extract its frames."
+                "Convert it to .mp4 or .webm, or extract its frames."
             )
         first = bisect_left(times, start)
         num_frames = bisect_left(times, stop) - first
@@ -132,7 +132,7 @@ class PacketReader:
         if num_frames < 1 or end_sec < stop_sec - max(0.1 * (stop_sec - start_sec), self._slack_sec):
             raise DataError(
                 f"{self._path}: the part from {start_sec:.2f} s to {stop_sec:.2f} s is not in this video, "
-                f"which has frames until {end_sec:.2f} s. The file is cut off, or the list is not of this video."
+                f"which has frames until {end_sec:.2f} s. The file is truncated, or the list is not of this video."
             )
         return Part(self._index, first, num_frames)
 
@@ -239,7 +239,7 @@ class PacketReader:
     def _fault(self, fault: av.error.FFmpegError, num_frames: int) -> DataError:
         if isinstance(fault, av.error.ExitError):  # FFmpeg itself noticed that the time is over
             return self._deadline.passed()
-        return DataError(f"{self._path}: after {num_frames} frames, {fault.strerror}.")
+        return DataError(f"{self._path}: after {counted(num_frames, 'frame')}: {fault.strerror}.")
 
     def _check_not_truncated(self, end_sec: float, num_frames: int) -> None:
         """Raises DataError when the packets of all streams end well before the header says that the file does."""
@@ -249,8 +249,8 @@ class PacketReader:
         if announced_sec - end_sec > max(0.1 * announced_sec, self._slack_sec):
             self._pass_over(
                 DataError(
-                    f"{self._path}: the file is cut off: its header says {announced_sec:.2f} s, and it ends after "
-                    f"{end_sec:.2f} s, {num_frames} frames. Fetch or convert it again."
+                    f"{self._path}: the file is truncated: its header says {announced_sec:.2f} s, but it ends after "
+                    f"{end_sec:.2f} s, {counted(num_frames, 'frame')}. Fetch or convert it again."
                 )
             )
 

@@ -42,7 +42,8 @@ class FrameConverter:
             image = self._reformatter.reformat(frame, frame.width, frame.height, "rgb24", threads=1).to_ndarray()
         except (av.error.FFmpegError, ValueError):
             raise DataError(
-                f"{self._path}: its frames ({frame.format.name}) cannot be made RGB. Convert it to H.264 (.mp4)."
+                f"{self._path}: its frames ({frame.format.name}) cannot be converted to RGB. Convert it to "
+                "H.264 (.mp4)."
             ) from None
         return np.ascontiguousarray(upright(image, self._matrix))
 

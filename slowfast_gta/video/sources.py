@@ -201,7 +201,7 @@ def _open_url(url: str) -> av.container.InputContainer:
     try:
         return av.open(url, options=options, timeout=_TIMEOUT_SEC)
     except (av.error.FFmpegError, OSError, ValueError) as fault:
-        raise DataError(f"{url}: no video comes from there ({getattr(fault, 'strerror', None) or fault}).") from None
+        raise DataError(f"{url}: no video was received ({getattr(fault, 'strerror', None) or fault}).") from None
 
 
 def _open_camera(number: int) -> av.container.InputContainer:

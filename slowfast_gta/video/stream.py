@@ -63,7 +63,9 @@ class VideoStream(Closing):
             yield StreamedFrame(index, _time(index, times, self.fps), converter.upright_rgb(frame))
         self.num_broken = self._video.num_broken
         if self.num_missing == self.num_frames:
-            raise DataError(f"{self.path}: none of its {self.num_frames} frames can be decoded. The file is damaged.")
+            raise DataError(
+                f"{self.path}: none of its frames can be decoded (of {self.num_frames}). The file is damaged."
+            )
 
 
 class FolderStream(Closing):
@@ -135,7 +137,7 @@ class LiveStream(Closing):
                 time_sec = float((frame.pts - first_pts) * self._stream.time_base)  # type: ignore[operator]  # an open stream has one
             yield StreamedFrame(index, time_sec, converter.upright_rgb(frame))
         if index < 0:
-            raise DataError(f"{self.path}: there is not one frame in this video.")
+            raise DataError(f"{self.path}: the video contains no frames.")
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         heard = [self.sound] if self.sound is not None and self.on_sound is not None else []
@@ -144,7 +146,7 @@ class LiveStream(Closing):
             try:
                 packet = next(packets, None)
             except av.error.FFmpegError as fault:  # what came is what there is
-                self.fault, packet = f"{self.path}: it broke off ({fault.strerror}).", None
+                self.fault, packet = f"{self.path}: the stream was interrupted ({fault.strerror}).", None
             if packet is not None and self.on_sound is not None and packet.stream in heard:
                 self.on_sound(packet)
                 continue

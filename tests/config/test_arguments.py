@@ -68,7 +68,7 @@ def test_flags_of_the_tool_come_last(parser):
         ("--cfg a.yaml TRAIN.BATCH_SIZE", "TRAIN.BATCH_SIZE has no VALUE"),
         ("--cfg a.yaml TRAIN.BATCH_SIZE=8", "TRAIN.BATCH_SIZE 8"),
         ("--cfg TRAIN.BATCH_SIZE 8", "--cfg names no file"),
-        ("--cfg a.yaml --opts TRAIN.BATCH_SIZE 8 b.yaml", "b.yaml stands after --opts"),
+        ("--cfg a.yaml --opts TRAIN.BATCH_SIZE 8 b.yaml", "b.yaml follows --opts"),
         ("--cfg none.yaml", "There is no config none.yaml"),
         ("--cfg a.yaml TRAIN.BATCHSIZE 8", "TRAIN.BATCHSIZE is not a key. Did you mean TRAIN.BATCH_SIZE?"),
     ],

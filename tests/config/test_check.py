@@ -75,14 +75,14 @@ def test_right_configs_have_no_faults(changes):
         ({**GTA, "ATTENTION.LOCATION": [[[1]], [[1]]]}, "each of the 4 stages res2 to res5, each with 1 pathway"),
         ({**GTA, "ATTENTION.LOCATION": [[1], [1], [1], [1]]}, "list of block numbers"),
         ({**GTA, "ATTENTION.LOCATION": [1, 2, 3, 4]}, "each of the 4 stages"),
-        ({**SLOWFAST, **GTA}, "each with 2 pathways, as [[[], []], [[], []], [[], []], [[], []]]"),
+        ({**SLOWFAST, **GTA}, "each with 2 pathways, for example [[[], []], [[], []], [[], []], [[], []]]"),
         ({"NONLOCAL.LOCATION": [[[3]], [[]], [[]], [[]]]}, "NONLOCAL.LOCATION names block 3 of res2"),
         ({"NONLOCAL.LOCATION": [[[1]]] * 5}, "NONLOCAL.LOCATION is"),
         ({"NONLOCAL.LOCATION": [[[1]], [[]], [[]], [[]]], "NONLOCAL.POOL": [[2]]}, "NONLOCAL.POOL is [[2]]"),
-        ({"NONLOCAL.LOCATION": [[[]], [[1]], [[]], [[]]], "NONLOCAL.GROUP": [[1]]}, "nothing for res3, pathway 0"),
+        ({"NONLOCAL.LOCATION": [[[]], [[1]], [[]], [[]]], "NONLOCAL.GROUP": [[1]]}, "no value for res3, pathway 0"),
         ({"NONLOCAL.LOCATION": [[[]], [[1]], [[]], [[]]], "NONLOCAL.GROUP": [[3]] * 4}, "NONLOCAL at res3, block 1"),
         # the block
-        ({"ATTENTION.NAME": "GTA"}, "ATTENTION.LOCATION names no place"),
+        ({"ATTENTION.NAME": "GTA"}, "ATTENTION.LOCATION names no block"),
         ({"ATTENTION.LOCATION": [[[]], [[1]], [[]], [[]]]}, "ATTENTION.NAME is none"),
         ({"ATTENTION.OPTIONS.GROUPS": 8}, "ATTENTION.OPTIONS has GROUPS, but ATTENTION.NAME is none"),
         ({**GTA, "ATTENTION.OPTIONS.GROUP": 8}, "ATTENTION.OPTIONS.GROUP: GTA has no option GROUP. It accepts"),
@@ -99,7 +99,7 @@ def test_right_configs_have_no_faults(changes):
             {**SLOWFAST, "RESNET.STRIDE_1X1": True},
             "RESNET.STRIDE_1X1 is True, which PySlowFast's SlowFast does not read",
         ),
-        ({**SLOWFAST, "RESNET.SPATIAL_STRIDES": [[1], [2], [2], [2]]}, f"each with 2 pathways, as {TWO}"),
+        ({**SLOWFAST, "RESNET.SPATIAL_STRIDES": [[1], [2], [2], [2]]}, f"each with 2 pathways, for example {TWO}"),
         ({**SLOWFAST, "RESNET.SPATIAL_STRIDES": [[1, 1], [2, 1], [2, 2], [2, 2]]}, "must have the same stride"),
         ({"RESNET.SPATIAL_DILATIONS": [[0], [1], [1], [1]]}, "a whole number, 1 or more"),
         ({"RESNET.SPATIAL_STRIDES": [[[1]], [2], [2], [2]]}, "a whole number, 1 or more"),
@@ -113,7 +113,10 @@ def test_right_configs_have_no_faults(changes):
         ({"NUM_GPUS": "all"}, "NUM_GPUS is all; it must be auto, 0 for the CPU"),
         ({"SYNTHETIC.HEIGHT": 71}, "SYNTHETIC.HEIGHT is 71; it must be an even number"),
         ({"NUM_SHARDS": 2, "SHARD_ID": 2}, "SHARD_ID is 2; with NUM_SHARDS 2 it must be 0 to 1."),
-        ({"SOLVER.ACCUMULATE_STEPS": 65}, "SOLVER.ACCUMULATE_STEPS is 65, more parts than the 64 clips"),
+        (
+            {"SOLVER.ACCUMULATE_STEPS": 65},
+            "SOLVER.ACCUMULATE_STEPS is 65, more parts than TRAIN.BATCH_SIZE has clips, 64",
+        ),
         ({"DIST_TIMEOUT_SEC": 0}, "DIST_TIMEOUT_SEC is 0; it must be 1 or more."),
         # frames
         ({"DATA.MEAN": [0.45]}, "DATA.MEAN is [0.45]; it must be three numbers"),
@@ -176,7 +179,7 @@ def test_missing_folders_are_reported_together(tmp_path):
     missing, output = path_faults(
         {"DATA.PATH_TO_DATA_DIR": str(tmp_path / "somthing"), "OUTPUT_DIR": str(tmp_path / "file" / "run")}
     )
-    assert "there is no such folder" in missing and f"Did you mean {tmp_path / 'something'}?" in missing
+    assert "which does not exist" in missing and f"Did you mean {tmp_path / 'something'}?" in missing
     assert output.startswith("OUTPUT_DIR is") and f"{tmp_path / 'file'} is a file" in output
     [prefix] = path_faults(
         {"DATA.PATH_TO_DATA_DIR": str(tmp_path), "DATA.PATH_PREFIX": "/no/where", "OUTPUT_DIR": str(tmp_path)}
@@ -196,14 +199,14 @@ def test_folders_that_are_there_pass_and_output_need_not_exist(tmp_path):
 def test_output_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
     [fault] = path_faults({"DATA.PATH_TO_DATA_DIR": str(tmp_path), "OUTPUT_DIR": str(tmp_path / "run")})
-    assert f"nothing can be written in {tmp_path}" in fault
+    assert f"{tmp_path} is not writable" in fault
 
 
 def test_a_data_set_that_makes_itself_needs_no_folder_yet(tmp_path, monkeypatch):
     from slowfast_gta.datasets.build import DATASET_REGISTRY
 
     folders = {"DATA.PATH_TO_DATA_DIR": str(tmp_path / "new"), "OUTPUT_DIR": str(tmp_path)}
-    assert "there is no such folder" in path_faults(folders)[0]
+    assert "which does not exist" in path_faults(folders)[0]
     monkeypatch.setattr(DATASET_REGISTRY.get("Kinetics"), "creates_itself", True)
     check_data_paths(config(folders), ["train"])
     assert "DATA.PATH_TO_DATA_DIR is not set" in path_faults({"OUTPUT_DIR": str(tmp_path)})[0]

@@ -216,8 +216,8 @@ def test_a_fault_is_not_explained_twice(write):
     [
         ("TRAIN:\n\tENABLE: True\n", "bad.yaml:2: this is not YAML"),
         ("TRAIN: [1\n", "bad.yaml:2: this is not YAML"),
-        ("- TRAIN\n", "bad.yaml: a config holds keys and values"),
-        ("", "bad.yaml: a config holds keys and values"),
+        ("- TRAIN\n", "bad.yaml: a config consists of keys and values"),
+        ("", "bad.yaml: a config consists of keys and values"),
         ("TRAIN: 3\n", "bad.yaml:1: TRAIN is a section of keys"),
         ("LOG_PERIOD:\n  A: 1\n", "bad.yaml:1: LOG_PERIOD must be a whole number"),
         ("LOG_PERIOD: 1\nLOG_PERIOD: 2\n", "bad.yaml:2: LOG_PERIOD is already set in line 1 of this file"),
@@ -230,13 +230,13 @@ def test_malformed_yaml_is_refused(write, text, told):
 @pytest.mark.parametrize("content", [b"\x1a\x45\xdf\xa3", b"\xff\xd8\xff"])
 def test_a_file_that_is_no_text_is_refused(write, tmp_path, content):
     (tmp_path / "video.yaml").write_bytes(content)
-    assert faults_of("video.yaml")[0].startswith("video.yaml: this is no text file")
+    assert faults_of("video.yaml")[0].startswith("video.yaml: this is not a text file")
 
 
 def test_python_tags_are_never_executed(write, tmp_path):
     path = write("bad.yaml", f"_BASE_: base.yaml\nOUTPUT_DIR: !!python/object/apply:os.mkdir [{tmp_path}/made]\n")
     [fault] = faults_of(path)
-    assert fault.startswith("bad.yaml:2: OUTPUT_DIR:") and "runs nothing" in fault
+    assert fault.startswith("bad.yaml:2: OUTPUT_DIR:") and "never runs code" in fault
     assert not (tmp_path / "made").exists()
 
 

@@ -108,7 +108,7 @@ def test_wrong_labels_of_a_list_are_all_found(doctor, ssv2, tmp_path):
 
 def test_a_data_set_that_makes_itself_is_not_made_here(doctor, tmp_path):
     _, report = doctor(ROOT / "configs" / "Synthetic" / "R2D.yaml", tmp_path / "not_there")
-    assert str(tmp_path / "not_there") in sentences(report, "list") and "makes itself" in sentences(report, "list")
+    assert str(tmp_path / "not_there") in sentences(report, "list") and "is generated" in sentences(report, "list")
     assert not (tmp_path / "not_there").exists()
 
 
@@ -302,7 +302,7 @@ def test_a_report_that_cannot_be_written_is_reported(ssv2, tmp_path, capsys):
     assert f"{output.with_suffix('.videos.jsonl')}: " in capsys.readouterr().err
     arguments[3] = str(tmp_path)
     assert run_command("check_data", arguments) == 2
-    assert f"error: {tmp_path} is a folder, and the report is a file" in capsys.readouterr().err
+    assert f"error: {tmp_path} is a folder, but the report is a file" in capsys.readouterr().err
 
 
 def test_copies_with_two_labels_are_shown_by_one_of_each_label():

@@ -75,7 +75,7 @@ def test_the_test_clip_backwards_is_the_clip_in_reverse(tmp_path):
 
 def test_what_it_cannot_wrap_is_refused(tmp_path):
     keys = SMALL | {"DATA.PATH_TO_DATA_DIR": str(tmp_path)}
-    with pytest.raises(ConfigError, match=r"ARROW\.DATASET is ArrowOfTime, itself"):
+    with pytest.raises(ConfigError, match=r"ARROW\.DATASET is ArrowOfTime, which refers to itself"):
         build_dataset(load_config("configs/Synthetic/R2D.yaml", keys | {"ARROW.DATASET": "ArrowOfTime"}), "train")
     with pytest.raises(ConfigError, match=r"ARROW\.DATASET"):
         build_dataset(load_config("configs/Synthetic/R2D.yaml", keys | {"ARROW.DATASET": "Nothing"}), "train")

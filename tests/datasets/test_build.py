@@ -143,7 +143,7 @@ CLOSING = {"id": "1", "template": "Closing [something]"}
         (
             "train",
             [CLOSING, {"id": "9", "template": "Closng [something]"}],
-            r"entry 1 \(id 9\): the label 'Closng something' is not among the 5 .* nearest is 'Closing something'",
+            r"entry 1 \(id 9\): the label 'Closng something' is not one of the 5 .* nearest is 'Closing something'",
         ),
         ("labels", {"Closing something": "1"}, "must be the numbers from 0 on"),
         ("labels", {"Closing something": "one"}, "every class must have a number"),
@@ -161,7 +161,7 @@ def test_faults_of_ssv2_files(tmp_path, word, content, sentence):
     ("line", "sentence"),
     [
         ("3", r"train\.csv:2: a line must be 'id;label'"),
-        ("3;Closing something;x", r"train\.csv:2: the label 'Closing something;x' is not among the 5 classes"),
+        ("3;Closing something;x", r"train\.csv:2: the label 'Closing something;x' is not one of the 5 classes"),
         ("24413;Closing something", r"train\.csv:2: the video id '24413' was already given at .*train\.csv:1"),
     ],
 )
@@ -176,9 +176,9 @@ def test_faults_of_ssv1_files(tmp_path, line, sentence):
     ("line", "sentence"),
     [
         ("b.mp4", r"val\.csv:2: a line must be 'path label' with a number as label; it is 'b\.mp4'"),
-        ("b.mp4,1", r"val\.csv:2: before the label stands a comma, and at .*val\.csv:1 a space"),
+        ("b.mp4,1", r"val\.csv:2: the label is preceded by a comma, but at .*val\.csv:1 by a space"),
         ("b.mp4 x", "with a number as label"),
-        ("b\0.mp4 1", r"val\.csv:2: there is a byte 0 in the text"),
+        ("b\0.mp4 1", r"val\.csv:2: the text contains a byte 0"),
         ("b.mp4 4", r"val\.csv:2: the label 4 is outside 0\.\.3"),
         ("b.mp4 -1", r"the label -1 is outside 0\.\.3"),
         ("a.mp4 2", r"val\.csv:2: the video id 'a\.mp4' was already given at .*val\.csv:1"),

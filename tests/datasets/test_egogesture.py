@@ -111,7 +111,7 @@ def test_frames_in_several_folders_as_downloaded(egogesture, tmp_path):
         ("4,3", r"Group1.csv:2: a line must be 'class,first frame,last frame'"),
         ("4,x,9", r"Group1.csv:2: a line must be 'class,first frame,last frame'"),
         ("4,3.5,9", r"Group1.csv:2: a line must be 'class,first frame,last frame'"),
-        ('4,3,"9\n4,10,12', r"Group1.csv:2: a quote in this line is not closed"),
+        ('4,3,"9\n4,10,12', r"Group1.csv:2: a quote is not closed in this line"),
         ("4,3,inf", r"Group1.csv:2: a line must be 'class,first frame,last frame'"),
     ],
 )

@@ -107,7 +107,11 @@ def test_both_releases_in_one_folder_are_ambiguous(tmp_path):
         ({"verb_class": 3}, r"train.csv:3: verb_class must be a number from 0 to 2; it is '3'"),
         ({"noun_class": -1}, r"train.csv:3: noun_class must be a number from 0 to 3; it is '-1'"),
         ({"noun_class": ""}, r"train.csv:3: noun_class must be a number from 0 to 3; it is ''"),
-        ({"stop_timestamp": "00:00:00.40"}, r"train.csv:3: start_timestamp and stop_timestamp must be growing times"),
+        (
+            {"stop_timestamp": "00:00:00.40"},
+            r"train.csv:3: start_timestamp and stop_timestamp must be "
+            "increasing times",
+        ),
         ({"start_timestamp": "0.5"}, r"train.csv:3: start_timestamp .* they are '0.5', '00:00:03.50'"),
         ({"narration_id": "P01_01_0"}, r"train.csv:3: the video id 'P01_01_0' was already given at .*train.csv:2"),
     ],
@@ -161,9 +165,9 @@ def test_the_participants_that_epic_55_holds_out(tmp_path):
     [
         (
             ["MODEL.NUM_CLASSES", 3],
-            r"is 3, and EPIC has the outputs verb, noun: it must be a list of 2 and",
+            r"is 3, but EPIC has the outputs verb, noun: it must be a list of 2 and",
         ),
-        (["MODEL.NUM_CLASSES", [3, 5]], r"MODEL.NUM_CLASSES is \[3, 5\], and EPIC has \[3, 4\] classes"),
+        (["MODEL.NUM_CLASSES", [3, 5]], r"MODEL.NUM_CLASSES is \[3, 5\], but EPIC has \[3, 4\] classes"),
         (["MODEL.NUM_CLASSES", [3, 4], "MODEL.OUTPUTS", ["noun", "verb"]], r"it must be a list of 2 and MODEL.OUTPUTS"),
         (["MODEL.NUM_CLASSES", [3, 4], "TRAIN.DATASET", "Kinetics"], r"Kinetics has one output: it must be one number"),
     ],

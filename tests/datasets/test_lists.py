@@ -117,12 +117,12 @@ def test_the_published_csv_finds_its_videos_in_folders_of_any_kind(tmp_path, cap
     [
         ("zumba,abc,ten,20,train", r"train.csv:2: time_start and time_end must be seconds"),
         ("zumba,abc,inf,20,train", r"train.csv:2: time_start and time_end must be seconds"),
-        ("zumba,abc", r"train.csv:2: the line has fewer fields than the head"),
+        ("zumba,abc", r"train.csv:2: the line has fewer fields than the header"),
         (
             'zumba,"abc,0,10,train\nzumba,abd,0,10,train\nzumba,"abe,0,10,train',
-            r"train.csv:2: a quote in this line is not",
+            r"train.csv:2: a quote is not closed in this line",
         ),
-        ('"zumba' + ",abc,0,10,train\n" * 9000, r"train.csv:2: this is not a line of csv .*limit"),
+        ('"zumba' + ",abc,0,10,train\n" * 9000, r"train.csv:2: this is not a line of CSV .*limit"),
     ],
 )
 def test_faults_of_the_published_csv(tmp_path, line, sentence):
@@ -255,7 +255,7 @@ def test_ssv2_as_files_or_as_frames(tmp_path, suffix, newer):
     assert [record.video_id for record in records] == ["7", "8", "9"]
     write(videos / "8.avi", "")
     (videos / ("8" if suffix else "8.webm")).mkdir()
-    with pytest.raises(DataError, match=r"there are 8(\.\w+)? and 8(\.\w+)?\b"):
+    with pytest.raises(DataError, match=r"contains 8(\.\w+)? and 8(\.\w+)?\b"):
         SSv2(tmp_path).records("train")
 
 

@@ -68,7 +68,7 @@ def test_a_synchronized_norm_is_a_plain_one_on_one_process():
         pytest.param("sentence", ConfigError, "There is no such word.", marks=pytest.mark.slow),
         ("bug", RunError, "KeyError: 'a bug of ours'"),
         pytest.param("disk", RunError, "Not a directory: run/log.txt.", marks=pytest.mark.slow),
-        pytest.param("memory", RunError, "This machine has no memory left", marks=pytest.mark.slow),
+        pytest.param("memory", RunError, "This machine ran out of memory", marks=pytest.mark.slow),
         ("killed", RunError, "exited without reporting an error"),
     ],
 )

@@ -124,7 +124,7 @@ def test_an_absent_rank_is_named_on_every_rank_and_waiting_is_logged(tmp_path, c
 def test_without_rank_0_the_others_report_that_nothing_listens(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(rendezvous_module, "_REPORT_SEC", 0.3)
     (said,) = texts(meet_all(2, tmp_path, limit_sec=1.0, rank0=None))
-    assert "process 1 of 2 on" in said and "nobody listens there" in said
+    assert "process 1 of 2 on" in said and "connection refused" in said
     assert re.search(r"\bprocess 1 of 2 waits\b.*\bprocess 0 at 127\.0\.0\.1\b", capsys.readouterr().err)
 
 
@@ -150,7 +150,7 @@ def test_two_with_the_same_number(tmp_path):
 
 def test_two_worlds(tmp_path):
     said = texts(meet_all(2, tmp_path, rank1={"world_size": 4}))
-    assert len(set(said)) == 1 and " 4 processes train together, on " in said[0]
+    assert len(set(said)) == 1 and " 4 processes are to train together, on " in said[0]
 
 
 @pytest.mark.parametrize(
@@ -174,13 +174,13 @@ def test_a_folder_of_the_same_name_that_is_another(tmp_path, monkeypatch):
     (tmp_path / "a").mkdir()
     for other in ("b", "never made"):
         found = texts(meet_all(2, tmp_path / "a", rank1={"folder": tmp_path / other}))
-        assert len(set(found)) == 1 and f"OUTPUT_DIR {tmp_path / 'a'} on" in found[0] and "not seen" in found[0]
+        assert len(set(found)) == 1 and f"OUTPUT_DIR {tmp_path / 'a'} on" in found[0] and "not visible" in found[0]
     assert list((tmp_path / "a").iterdir()) == []
 
 
 def test_who_comes_to_an_earlier_meeting_tries_again(tmp_path):
     said = texts(meet_all(2, tmp_path, limit_sec=1.0, rank1={"launch": 1}))
-    assert "not here: process 1." in said[0] and "has not reached process 0" in said[1]
+    assert "missing: process 1." in said[0] and "has not reached process 0" in said[1]
 
 
 def test_strangers_at_the_door_change_nothing(tmp_path):

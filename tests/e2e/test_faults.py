@@ -231,7 +231,7 @@ def test_a_full_disk_while_training_leaves_the_earlier_checkpoints(ssv2, small_d
     result = run(command("--cfg", CFG, *keys(*TINY, *where)))
     assert result.returncode == 1, result.stderr
     assert "Traceback" not in result.stderr, result.stderr
-    assert "could not be written" in result.stderr and "Earlier checkpoints are whole" in result.stderr
+    assert "could not be written" in result.stderr and "Earlier checkpoints are intact" in result.stderr
     whole = checkpoint.list_checkpoints(small_disk / "run")
     assert whole and all(torch.load(path, weights_only=True)["model_state"] for _, path in whole)
     assert not list((small_disk / "run" / "checkpoints").glob("*.tmp"))

@@ -195,7 +195,7 @@ def test_what_one_rank_cannot_do_is_reported_once_per_rank(ssv2, tmp_path, monke
     """Machines that met, and that gloo cannot connect: here, over an interface that there is not."""
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "nope")
     for code, said in ends(start_shards(2, ssv2, tmp_path)):
-        assert code == 1 and said.count("but gloo could not connect them") == 1, said
+        assert code == 1 and said.count("but gloo could not connect the processes") == 1, said
         assert "GLOO_SOCKET_IFNAME (now nope)" in said and len(said.splitlines()) == 1, said
 
 

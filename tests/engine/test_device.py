@@ -170,7 +170,7 @@ def test_auto_is_one_gpu_and_more_must_be_asked_for(monkeypatch, present):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: present)
     assert num_gpus_from_cfg(load_config(CFG, TINY)) == min(present, 1)
     assert num_gpus_from_cfg(load_config(CFG, [*TINY, "NUM_GPUS", present])) == present
-    with pytest.raises(RunError, match=f"NUM_GPUS is {present + 1}, but PyTorch sees {present} CUDA GPUs"):
+    with pytest.raises(RunError, match=f"NUM_GPUS is {present + 1}, but PyTorch sees {present} CUDA GPU"):
         num_gpus_from_cfg(load_config(CFG, [*TINY, "NUM_GPUS", present + 1]))
 
 

@@ -80,7 +80,7 @@ def test_the_first_line_does_not_wait_for_the_first_step(monkeypatch, tmp_path):
         until = time.monotonic() + 30
         while not said.read_text() and time.monotonic() < until:
             time.sleep(0.01)
-    assert said.read_text().count("epoch 1/5: the first of 1 steps is not complete yet (computing)") == 1
+    assert said.read_text().count("epoch 1/5: step 1 of 1 is not complete yet (computing)") == 1
 
 
 class Terminal(io.StringIO):

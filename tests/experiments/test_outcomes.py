@@ -53,5 +53,5 @@ def test_finished_runs_are_rows_by_their_configs(tmp_path):
     made_run(tmp_path / "again", 2)
     with pytest.raises(RunError, match="one config with one seed"):
         group_runs([tmp_path / "plain_seed2", tmp_path / "again"])
-    with pytest.raises(RunError, match=r"no results\.json"):
+    with pytest.raises(RunError, match=r"no readable results\.json"):
         group_runs([tmp_path])

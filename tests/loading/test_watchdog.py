@@ -70,7 +70,7 @@ def test_an_epoch_continues_without_the_video_that_a_worker_is_stuck_in(loader_o
     assert_same(found, list(loader_of([4], 0, on_error).epoch(1)))
     (bad,) = [bad for batch in found for bad in batch.errors]
     assert bad.video_id == "4" and bad.timed_out
-    assert f"{bad.path}: reading it did not come to an end in 0.75 s" in bad.reason
+    assert f"{bad.path}: reading it did not finish within 0.75 s" in bad.reason
     counts = {name: sum(batch.video_counts[name] for batch in found) for name in found[0].video_counts}
     counts_of_bad = {"num_skipped": on_error == "skip", "num_replaced": on_error == "replace"}
     assert counts == {"num_requested": 12, "num_decoded": 11, "num_timed_out": 1} | counts_of_bad
@@ -98,7 +98,7 @@ def test_without_workers_nobody_looks(monkeypatch):
         assert looking.wait(60)
 
 
-@pytest.mark.parametrize(("collate", "told"), [(lose, "was killed"), (lose_in_silence, "A batch is lost")])
+@pytest.mark.parametrize(("collate", "told"), [(lose, "was killed"), (lose_in_silence, "A batch was lost")])
 def test_a_batch_that_is_lost_on_its_way_is_not_waited_for(loader_of, monkeypatch, collate, told):
     """What a full /dev/shm does: the worker lives, and reads on."""
     monkeypatch.setattr(loader_module, "collate", collate)

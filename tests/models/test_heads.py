@@ -94,7 +94,7 @@ def test_a_network_gives_logits_in_training_and_probabilities_in_eval(keys):
 @pytest.mark.parametrize("shape", [(1, 3, 7, 64, 64), (1, 1, 4, 64, 64), (3, 4, 64, 64)])
 def test_a_wrong_clip_is_refused_with_both_shapes(keys, shape):
     network = small_network(keys)
-    with pytest.raises(ValueError, match=r"takes a clip \(B, 3, ") as fault:
+    with pytest.raises(ValueError, match=r"expects a clip \(B, 3, ") as fault:
         network(torch.zeros(shape, dtype=torch.float64))
     message = str(fault.value)
     assert f"(B, 3, {network.num_frames}, H, W)" in message

@@ -67,7 +67,7 @@ def test_parts_of_long_videos_are_frames_with_both_labels(tmp_path, capsys):
 
 def test_files_have_no_frames_to_list(tmp_path, ssv2, capsys):
     assert lists(CONFIGS["SSv2"], ssv2, tmp_path / "out", "--format", "frames") == 1
-    assert re.search(r"\b1000\.webm: a file\b.*\bframes\b", capsys.readouterr().err)
+    assert re.search(r"\b1000\.webm: this is a video file\b.*\bframes\b", capsys.readouterr().err)
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -75,7 +75,7 @@ def test_videos_that_are_not_there_can_be_left_out(tmp_path, capsys):
     data = make_ssv2(tmp_path / "ssv2", num_train=3, num_val=3)
     (data / "20bn-something-something-v2" / "1001.webm").unlink()
     assert lists(CONFIGS["SSv2"], data, tmp_path / "out", "--skip-missing") == 0
-    assert re.search(r"\btrain\.csv: 2 videos\b.*\b1\b.*\bleft out\b.*\b1001\.webm\b", capsys.readouterr().out)
+    assert re.search(r"\btrain\.csv: 2 videos\b.*\bleft out\b.*\b1 video\b.*\b1001\.webm\b", capsys.readouterr().out)
     assert len(Kinetics(tmp_path / "out").records("train")) == 2
 
 
@@ -89,7 +89,7 @@ def test_lists_are_not_written_over(tmp_path, ssv2, capsys):
     (tmp_path / "file").touch()
     for output in (tmp_path / "file", tmp_path / "file" / "lists"):
         assert lists(CONFIGS["SSv2"], ssv2, output) == 1
-        assert re.search(rf"{tmp_path / 'file'}\b.*\bin the way\b.* --output\b", capsys.readouterr().err)
+        assert re.search(rf"{tmp_path / 'file'}\b.*\balready exists\b.* --output\b", capsys.readouterr().err)
 
 
 def test_class_folders_of_names_with_spaces(tmp_path):
@@ -107,8 +107,8 @@ def test_class_folders_of_names_with_spaces(tmp_path):
     [
         (["--format", "xml"], 2, "invalid choice: 'xml'"),
         (["--flag"], 2, "there is no flag --flag"),
-        ([str(ROOT / "configs/SSv1/R2D50.yaml")], 2, "takes one config, and --cfg names 2 files"),
-        (["MODEL.NUM_CLASSES", "7"], 2, "MODEL.NUM_CLASSES is 7, and SSv2 has 3 classes"),
+        ([str(ROOT / "configs/SSv1/R2D50.yaml")], 2, "takes one config, but --cfg names 2 files"),
+        (["MODEL.NUM_CLASSES", "7"], 2, "MODEL.NUM_CLASSES is 7, but SSv2 has 3 classes"),
         (["DATA.PATH_TO_DATA_DIR", "/nowhere"], 1, "there is no such file"),
     ],
 )

@@ -75,4 +75,4 @@ def test_what_cannot_be_read_is_no_part_of_it(tmp_path):
     estimate = estimate_size(measure, videos, tmp_path, 1)
     assert (estimate.num_measured, estimate.num_bytes) == (2, 3 * 10 * 4096)
     none = estimate_size(measure, videos[1:2], tmp_path, 1)
-    assert none.num_measured == none.num_bytes == 0 and "not known" in none.sentence()
+    assert none.num_measured == none.num_bytes == 0 and "cannot be estimated" in none.sentence()

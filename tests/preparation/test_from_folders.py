@@ -44,7 +44,8 @@ def test_lists_of_class_folders(tmp_path, capsys):
     out = capsys.readouterr().out
     assert re.search(r"\b2 classes\b.*\b25 videos\b.*\b3 for validation\b.*\b3 for testing\b.*\b10 % and 10 %", out)
     assert (
-        "Folders that are no classes: 1, for example 'empty'." in out and "Other files, left out: 1 .db, 1 .txt." in out
+        "Folders that are not classes: 1, for example 'empty'." in out
+        and "Other files, left out: 1 .db, 1 .txt." in out
     )
     assert lines(tmp_path / "lists" / "classes.txt") == ["closing", "opening"]
     train, val = lines(tmp_path / "lists" / "train.csv"), lines(tmp_path / "lists" / "val.csv")
@@ -67,8 +68,8 @@ def test_splits_that_are_there_are_kept(tmp_path, capsys, names):
         make_folders(tmp_path / "mine" / split, {"a": 3, "b": 2})
     (tmp_path / "mine" / "annotations").mkdir()
     assert prepare(tmp_path / "mine", "--output", tmp_path / "lists") == 0
-    assert "the split folders that are there" in (out := capsys.readouterr().out)
-    assert "Folders that are no classes: 1, for example 'annotations'." in out
+    assert "the existing split folders" in (out := capsys.readouterr().out)
+    assert "Folders that are not classes: 1, for example 'annotations'." in out
     expected = [f"a/{n}.mp4 0" for n in range(3)] + [f"b/{n}.mp4 1" for n in range(2)]
     for split, folder in (("train", names[0]), ("val", names[1]), ("test", names[-1])):
         assert lines(tmp_path / "lists" / f"{split}.csv") == [f"{folder}/{line}" for line in expected]
@@ -114,15 +115,23 @@ def test_the_same_again_changes_nothing_and_other_lists_are_not_written_over(tmp
         (lambda root: root.write_text("x"), r"mine is not a folder; name the folder"),
         (
             lambda root: root.mkdir(),
-            r"there is no video in a folder of a class. It must hold one folder for",
+            r"no class folder contains a video. It must contain one folder for",
         ),
         (lambda root: make_folders(root, {"a": 1, "b": 1}), r"the class 'a' has 1 video: too few for the 3 splits"),
         (
             lambda root: make_folders(root, {"train/a": 2, "val/b": 2}),
             r"mine/val: the class 'b' has no videos in",
         ),
-        (lambda root: write_frames(make_folders(root, {"b": 2}) / "a", 2), r"mine/a holds images; each video needs a"),
-        (lambda root: make_folders(root, {"a": 3, "line\nbreak": 3}), r"line\\nbreak.* does not come out of a list"),
+        (
+            lambda root: write_frames(make_folders(root, {"b": 2}) / "a", 2),
+            r"mine/a contains images; each video "
+            "needs its",
+        ),
+        (
+            lambda root: make_folders(root, {"a": 3, "line\nbreak": 3}),
+            r"line\\nbreak.* would be read back "
+            "differently from a list",
+        ),
     ],
 )
 def test_what_is_no_folder_of_classes_is_refused(tmp_path, capsys, make, sentence):

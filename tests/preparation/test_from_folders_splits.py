@@ -118,9 +118,14 @@ def test_sources_that_file_names_say(first, second, same):
     [
         ({"a": clips(2), "b": clips(9)}, {}, r"'a' has 2 videos: too few for the 3 splits.*--test-fraction 0"),
         ({"a": clips(1), "b": clips(9)}, {"test": 0.0}, r"'a' has 1 video: too few for the 2 splits"),
-        ({"a": [f"v_a_g01_c{n}.avi" for n in range(9)], "b": clips(9)}, {}, r"'a' has 9 videos, cut from 1 source"),
+        (
+            {"a": [f"v_a_g01_c{n}.avi" for n in range(9)], "b": clips(9)},
+            {},
+            r"'a' has 9 videos, by their names "
+            "cut from 1 source",
+        ),
         ({"a": clips(9)}, {}, r"'a' is the only class"),
-        ({"a": ["notes.txt"], "b": ["x.doc", "y.doc"]}, {}, r"no video in a folder of a class.*2 \.doc, 1 \.txt"),
+        ({"a": ["notes.txt"], "b": ["x.doc", "y.doc"]}, {}, r"no class folder contains a video.*2 \.doc, 1 \.txt"),
     ],
 )
 def test_too_little_is_refused(tmp_path, classes, options, sentence):

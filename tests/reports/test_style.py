@@ -42,7 +42,7 @@ def test_names_that_are_not_ascii_are_drawn(caplog):
         picture = text_picture(text)
         assert (picture.min(2) < 128).sum() > 100
         assert not np.array_equal(picture, text_picture("?" * len(text)))
-    assert not [record for record in caplog.records if "No font" in record.message]
+    assert not [record for record in caplog.records if "no font" in record.message]
 
 
 def test_letters_that_no_font_has_are_reported(caplog):

@@ -185,7 +185,9 @@ def test_scancel_saves_and_does_not_come_back(cluster, train, tmp_path):
 def test_localhost_is_not_the_other_node(train, tmp_path):
     job = train(tmp_path, environment={"MASTER_ADDR": "localhost"})
     assert job.end()["JobState"] == "FAILED"
-    assert job.says().count("MASTER_ADDR is localhost, which on each of the 2 machines is itself") == 2
+    assert (
+        job.says().count("MASTER_ADDR is localhost, which on each of the 2 machines refers to that machine itself") == 2
+    )
     assert "Traceback" not in job.says()
 
 
@@ -224,7 +226,7 @@ def test_submit_hands_it_over_and_it_queues_itself_again(cluster, keys_of, undis
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    number, log = re.match(r"Job (\d+) is in the queue. What it says: (\S+)", done.stdout).groups()
+    number, log = re.match(r"Job (\d+) is in the queue. Its log: (\S+)", done.stdout).groups()
     job = Job(cluster, number, tmp_path / "run", Path(log))
     job.wait_for_steps()
     cluster.call(["scancel", "--signal=USR2", number])
@@ -236,7 +238,7 @@ def test_submit_reports_the_error_of_sbatch(cluster, keys_of, tmp_path):
     given = command("--time", 10, "--partition", "nowhere", *keys_of(tmp_path / "run"), tool="submit")
     done = subprocess.run(given, env=cluster.environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and "invalid partition specified: nowhere" in done.stderr
-    assert done.stderr.splitlines()[-1] == "error: sbatch refused the job; its own words are above."
+    assert done.stderr.splitlines()[-1] == "error: sbatch refused the job; its output is above."
 
 
 # ------------------------------------------------------------------------------------------------ features, shared out
@@ -285,7 +287,7 @@ def test_submit_shares_the_videos_between_the_nodes(cluster, features, tmp_path)
     given = command("extract_features", *own, *words, "--output", tmp_path / "out", tool="submit")
     done = subprocess.run(given, env=cluster.environment | QUICK, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    number, log = re.match(r"Job (\d+) is in the queue. What it says: (\S+)", done.stdout).groups()
+    number, log = re.match(r"Job (\d+) is in the queue. Its log: (\S+)", done.stdout).groups()
     job = Job(cluster, number, tmp_path / "out", Path(log))
     ended = job.end()
     said = "".join(path.read_text() for path in (tmp_path / "logs").glob("*.out"))

@@ -31,7 +31,7 @@ def damaged(data: bytes, others: list[bytes], generator: np.random.Generator) ->
     yield "swapped_halves", data[size // 2 :] + data[: size // 2]
     yield "doubled", data + data
     for number, other in enumerate(others):
-        yield f"begin_of_another_{number}", other[: size // 2] + data[size // 2 :]
+        yield f"start_of_another_{number}", other[: size // 2] + data[size // 2 :]
     for count in (1, 2, 4, 8, 32, 128, 1024):
         for where, end in (("header", min(size, 800)), ("all", size)):
             yield f"flipped_{count}_{where}", _flipped(data, end, count, generator)

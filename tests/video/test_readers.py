@@ -164,9 +164,9 @@ def _damaged(tmp_path: Path, kind: str) -> Path:
         ("folder", "no frames"),
         ("pipe", "not a regular file"),
         ("loop", "cannot be reached"),
-        ("sound", "no video in this file"),
-        ("cut", "cut off"),
-        ("header only", "not a video|not one frame"),
+        ("sound", "this file contains no video"),
+        ("cut", "truncated"),
+        ("header only", "not a video|contains no frames"),
     ],
 )
 def test_what_is_no_video_is_refused(tmp_path, kind, reason):

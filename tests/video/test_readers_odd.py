@@ -97,7 +97,9 @@ def test_no_frame(tmp_path, suffix):
         stream = container.add_stream("libx264", rate=12)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         container.start_encoding()
-    with pytest.raises(DataError, match=f"a{suffix}: (there is not one frame|this is not a video|there is no video)"):
+    with pytest.raises(
+        DataError, match=f"a{suffix}: (the video contains no frames|this is not a video|this file contains no video)"
+    ):
         count_frames(path)
 
 
@@ -112,7 +114,7 @@ def test_a_wrong_number_of_frames_in_the_header(tmp_path):
         if number == 3:
             assert count_frames(path) == 20 and numbers(path, [0, 19]) == [0, 19]
         else:
-            with pytest.raises(DataError, match=rf"{path}: .*\bcut off\b.*\b416\b"):
+            with pytest.raises(DataError, match=rf"{path}: .*\btruncated\b.*\b416\b"):
                 count_frames(path)
 
 
@@ -366,7 +368,7 @@ def test_frames_of_a_folder_are_whole_images(tmp_path):
     folder = write_frames(tmp_path / "17", 3)
     data = (folder / "00002.jpg").read_bytes()
     (folder / "00002.jpg").write_bytes(data[:-200])
-    with pytest.raises(DataError, match=r"/17/00002\.jpg: .*\bcut off\b"):
+    with pytest.raises(DataError, match=r"/17/00002\.jpg: .*\btruncated\b"):
         read_frames(folder, [0, 1])
     (folder / "00002.jpg").write_bytes(data + b"\0" * 1000)  # some writers fill up blocks
     assert len(read_frames(folder, [0, 1])) == 2

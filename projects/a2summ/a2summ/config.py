@@ -77,7 +77,7 @@ def _faults(cfg: CfgNode) -> Iterator[Fault]:
     if node.SELECT_ON_TEST and node.VAL_SHARE:
         yield Fault("A2SUMM.VAL_SHARE", "A2SUMM.SELECT_ON_TEST and A2SUMM.VAL_SHARE exclude each other.")
     if bool(node.NETWORK_CFG) != bool(node.NETWORK_WEIGHTS):
-        yield Fault("A2SUMM.NETWORK_CFG", "A2SUMM.NETWORK_CFG and A2SUMM.NETWORK_WEIGHTS go together.")
+        yield Fault("A2SUMM.NETWORK_CFG", "A2SUMM.NETWORK_CFG and A2SUMM.NETWORK_WEIGHTS must be set together.")
 
 
 def model_options(cfg: CfgNode, dim_video: int, dim_text: int) -> dict:

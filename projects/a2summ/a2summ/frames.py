@@ -48,7 +48,7 @@ def read_times(path: str | Path) -> VideoTimes:
     """The times of all frames of a video file, and whether it has sound. Raises DataError."""
     path = str(path)
     if Path(path).is_dir():
-        raise DataError(f"{path}: is a folder. A summary is made of a video file, with times and sound.")
+        raise DataError(f"{path}: this is a folder. Summaries need a video file, with times and sound.")
     with open_container(path, Deadline(path)) as container:
         stream = video_stream(container, path)
         start_sec = float((stream.start_time or 0) * stream.time_base)

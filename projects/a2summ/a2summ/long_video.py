@@ -66,7 +66,7 @@ def check_flat(rows: Sequence[dict[str, float]]) -> None:
     peaks = [row["peak_mib"] for row in rows]
     if max(peaks) > (1 + TOLERANCE) * min(peaks):
         raise RunError(
-            f"Memory is not flat: {min(peaks):.0f} to {max(peaks):.0f} MiB, more than {TOLERANCE:.0%} apart."
+            f"Memory is not constant: {min(peaks):.0f} to {max(peaks):.0f} MiB, more than {TOLERANCE:.0%} apart."
         )
 
 

@@ -22,7 +22,7 @@ Head = Literal["anchor_free", "logit"]
 
 @dataclass
 class Scores:
-    """What the network says of one modality. N is T or M; rows of padding are meaningless."""
+    """The outputs of the network for one modality. N is T or M; rows of padding are meaningless."""
 
     logits: Tensor  # (B, N)
     embeddings: Tensor  # (B, N, C), what the intra-sample loss compares
@@ -129,13 +129,13 @@ class A2Summ(nn.Module):
         for number, limit, what in limits:
             if number > limit:
                 raise DataError(
-                    f"{', '.join(batch.ids[:3])}: {number} {what}, and this network's tables end at {limit}. "
-                    f"Cut the video into pieces."
+                    f"{', '.join(batch.ids[:3])}: {number} {what}, but the positional tables of this network "
+                    f"end at {limit}. Cut the video into pieces."
                 )
         if batch.alignment is None and (self.use_mask or self.segments is not None):
             raise DataError(
-                f"{', '.join(batch.ids[:3])}: the sentences have no times, and this network aligns by them. "
-                f"Use a network without alignment (A2SUMM.USE_MASK False, A2SUMM.USE_SEGMENTS False)."
+                f"{', '.join(batch.ids[:3])}: the sentences have no times, but this network aligns by them. "
+                "Use a network without alignment (A2SUMM.USE_MASK False, A2SUMM.USE_SEGMENTS False)."
             )
 
 

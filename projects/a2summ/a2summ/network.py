@@ -10,7 +10,7 @@ import numpy as np
 from fvcore.common.config import CfgNode
 
 from a2summ.frames import RATE, VideoTimes
-from slowfast_gta.errors import ConfigError
+from slowfast_gta.errors import ConfigError, counted
 from slowfast_gta.inference.features import FeatureExtractor, build_feature_extractor
 from slowfast_gta.inference.network import FEATURES, EvalNetwork, Wanted
 
@@ -48,8 +48,9 @@ def _dim_of(network: EvalNetwork, num_frames: int, side: int) -> int:
     _, num_steps, dim = network(clip, Wanted(probabilities=False, layer=FEATURES, pool=_POOL))["features"].shape
     if num_steps != num_frames:
         raise ConfigError(
-            f"{network.name}: has features for {num_steps} steps of its {num_frames} frames, and a summary needs them "
-            f"of every frame. Take a network that keeps all frames, such as those of configs/SSv2/R2D50*.yaml."
+            f"{network.name}: has features for {counted(num_steps, 'step')} of its "
+            f"{counted(num_frames, 'frame')}, but a summary needs them for every frame. Use a network that "
+            "keeps all frames, such as those of configs/SSv2/R2D50*.yaml."
         )
     return dim
 

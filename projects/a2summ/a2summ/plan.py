@@ -33,7 +33,7 @@ def budget_seconds(text: str, duration_sec: float) -> float:
     """ "15%" of the duration, or "90s". Raises ConfigError."""
     match = _BUDGET.fullmatch(text)
     if match is None or float(match[1]) <= 0 or (match[2] == "%" and float(match[1]) > 100):
-        raise ConfigError(f"--budget {text}: wanted a share such as 15% (up to 100%), or seconds such as 90s.")
+        raise ConfigError(f"--budget is {text}; it must be a share such as 15% (up to 100%), or seconds such as 90s.")
     return min(duration_sec, float(match[1]) / 100 * duration_sec if match[2] == "%" else float(match[1]))
 
 

@@ -64,7 +64,7 @@ def read_released_state(path: Path) -> dict[str, Tensor]:
     with torch.serialization.safe_globals([*numbers, np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType]):
         state = load_torch_file(path).get("model_state_dict")
     if not isinstance(state, dict):
-        raise WeightsError(f"{path}: there is no model_state_dict in it. Wanted: one of the authors' .pt files.")
+        raise WeightsError(f"{path}: it has no model_state_dict. Expected: one of the authors' .pt files.")
     return state
 
 
@@ -111,16 +111,16 @@ def _split_layers(state: dict[str, Tensor], where: str) -> tuple[list[dict[str, 
             continue
         begin = next((begin for begin in _IN_A_LAYER if match[2].startswith(begin)), None)
         if begin is None:
-            raise WeightsError(f"{where}: {name} is no weight of the authors' network.")
+            raise WeightsError(f"{where}: {name} is not a weight of the authors' network.")
         layers.setdefault(int(match[1]), {})[_IN_A_LAYER[begin] + match[2].removeprefix(begin)] = value
     if sorted(layers) != list(range(len(layers))) or not layers:
-        raise WeightsError(f"{where}: there must be layers multiway_list.0, 1, ...; there are {sorted(layers)}.")
+        raise WeightsError(f"{where}: it must have the layers multiway_list.0, 1, ..., but has {sorted(layers)}.")
     for index in range(1, len(layers)):
         same = layers[index].keys() == layers[0].keys()
         if not same or not all(torch.equal(layers[index][name], value) for name, value in layers[0].items()):
             raise WeightsError(
-                f"{where}: layer {index} differs from layer 0. In the authors' files all layers are one; "
-                f"this file is from other code."
+                f"{where}: layer {index} differs from layer 0. In the authors' files all layers share their "
+                "weights; this file is from other code."
             )
     return [layers[index] for index in range(len(layers))], others
 
@@ -136,5 +136,5 @@ def _renamed(name: str, state: dict[str, Tensor], where: str) -> str:
         return f"head_{modality}.{_SCORES.get(score, score)}.{kind}"
     begin = next((begin for begin in _NAMES if name.startswith(begin)), None)
     if begin is None:
-        raise WeightsError(f"{where}: {name} is no weight of the authors' network.")
+        raise WeightsError(f"{where}: {name} is not a weight of the authors' network.")
     return _NAMES[begin] + name.removeprefix(begin)

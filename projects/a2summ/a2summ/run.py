@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast_gta.config.arguments import CommandParser, add_config_arguments, load_configs, parse_arguments
-from slowfast_gta.errors import ConfigError
+from slowfast_gta.errors import ConfigError, counted
 
 logger = logging.getLogger("slowfast_gta")
 
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     setup_logging()
     configs = load_configs(args, extra=extension())
     if len(configs) > 1:
-        raise ConfigError(f"run takes one config, and --cfg names {len(configs)} files.")
+        raise ConfigError(f"run takes one config, but --cfg names {len(configs)} files.")
     run_splits(configs[0])
     return 0
 
@@ -62,7 +62,9 @@ def run_splits(cfg) -> dict:
 
         write_whole(Path(cfg.OUTPUT_DIR) / "splits.json", json.dumps(found, indent=1) + "\n")
         for name, row in found.items():
-            logger.info("%-32s %7.3f ± %.3f over %d splits", name, row["mean"], row["std"] or 0.0, len(row["splits"]))
+            logger.info(
+                "%-32s %7.3f ± %.3f over %s", name, row["mean"], row["std"] or 0.0, counted(len(row["splits"]), "split")
+            )
     logger.info("Run outputs: %s", ", ".join(str(folder) for folder in folders))
     return found
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from slowfast_gta.errors import DataError
+from slowfast_gta.errors import DataError, counted
 
 
 @dataclass(frozen=True)
@@ -34,18 +34,20 @@ def check_sample(sample: Sample) -> None:
     """Raises DataError where lengths or values do not fit together."""
     num_frames, num_sentences = len(sample.frames), len(sample.sentences)
     if num_frames == 0:
-        raise DataError(f"{sample.id}: there is not one frame. A sample needs at least one; its text may be empty.")
+        raise DataError(f"{sample.id}: the sample has no frames. It needs at least one; its text may be empty.")
     for name, values in (("frames", sample.frames), ("sentences", sample.sentences)):
         if values.ndim != 2:
-            raise DataError(f"{sample.id}: {name} must be (number, channels), and is {tuple(values.shape)}.")
+            raise DataError(f"{sample.id}: {name} must be (number, channels), not {tuple(values.shape)}.")
         if not torch.isfinite(values).all():
-            raise DataError(f"{sample.id}: the features of its {name} hold non-finite values (NaN or Inf).")
+            raise DataError(f"{sample.id}: the features of its {name} contain non-finite values (NaN or Inf).")
     for name, labels, length in (
         ("frame_labels", sample.frame_labels, num_frames),
         ("sentence_labels", sample.sentence_labels, num_sentences),
     ):
         if labels is not None and tuple(labels.shape) != (length,):
-            raise DataError(f"{sample.id}: {name} must have {length} values, and has shape {tuple(labels.shape)}.")
+            raise DataError(
+                f"{sample.id}: {name} must have {counted(length, 'value')}, but has shape {tuple(labels.shape)}."
+            )
     if sample.spans is not None:
         _check_spans(sample.id, sample.spans, num_sentences)
 
@@ -53,12 +55,14 @@ def check_sample(sample: Sample) -> None:
 def _check_spans(sample_id: str, spans: np.ndarray, num_sentences: int) -> None:
     if spans.shape != (num_sentences, 2):
         raise DataError(
-            f"{sample_id}: {num_sentences} sentences need {num_sentences} pairs (start, stop), "
-            f"and there are {spans.shape}."
+            f"{sample_id}: {counted(num_sentences, 'sentence')} must have as many pairs (start, stop), but "
+            f"their shape is {spans.shape}."
         )
     if num_sentences and (spans.min() < 0 or (spans[:, 0] > spans[:, 1]).any()):
         row = int(np.flatnonzero((spans < 0).any(1) | (spans[:, 0] > spans[:, 1]))[0])
-        raise DataError(f"{sample_id}: sentence {row} spans frames {spans[row].tolist()}; need 0 <= start <= stop.")
+        raise DataError(
+            f"{sample_id}: sentence {row} spans frames {spans[row].tolist()}; it must be 0 <= start <= stop."
+        )
 
 
 @dataclass
@@ -116,7 +120,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     if len(dims) != 1:
         raise DataError(
             f"{samples[0].id} and {len(samples) - 1} more: features of several widths (frame, sentence): "
-            f"{sorted(dims)}. One network takes one."
+            f"{sorted(dims)}. A network supports only one."
         )
     lengths = torch.tensor([len(sample.frames) for sample in samples])
     num_sentences = torch.tensor([len(sample.sentences) for sample in samples])

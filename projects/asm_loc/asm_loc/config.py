@@ -134,7 +134,7 @@ def check_data_keys(cfg: CfgNode) -> None:
         faults.append("ASM_LOC.ANNOTATIONS is empty; it must name the folder with classlist.npy, videoname.npy, ...")
     if node.FORMAT != "extracted" and not node.SEC_PER_SNIPPET > 0:
         faults.append(
-            f"ASM_LOC.SEC_PER_SNIPPET is {node.SEC_PER_SNIPPET}; a pack does not say it, so it must be given."
+            f"ASM_LOC.SEC_PER_SNIPPET is {node.SEC_PER_SNIPPET}; a pack does not record it, so it must be given."
         )
     if faults:
         raise ConfigError("\n".join(faults))

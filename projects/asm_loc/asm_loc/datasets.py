@@ -58,16 +58,16 @@ class VideoSet:
     def summary(self) -> str:
         """`counts` as a sentence."""
         n = self.counts()
-        text = f"{self.name}: {n['num_videos']} videos"
+        text = f"{self.name}: {counted(n['num_videos'], 'video')}"
         if n["num_instances"]:
-            text += f", {n['num_instances']} instances"
+            text += f", {counted(n['num_instances'], 'instance')}"
         if self.missing:
             named = ", ".join(a.video for a in self.missing[:3]) + (", ..." if len(self.missing) > 3 else "")
             lacking, more = n["num_videos_without_features"], n["num_instances_without_features"]
             text += f"; {counted(lacking, 'annotated video')} without features ({named})"
             total = n["num_instances"] + more
             text += (
-                f" with {more} more: mAP is given over {n['num_instances']} and over {total} instances"
+                f" with {more} more: mAP is reported over {n['num_instances']} and over {counted(total, 'instance')}"
                 if more
                 else ", left out"
             )
@@ -101,12 +101,13 @@ def join(
         unknown = [label for label in annotation.labels if label not in known]
         if unknown:
             raise DataError(
-                f'{name}: {annotation.video} has the label "{unknown[0]}", which is none of the {len(known)} classes.'
+                f'{name}: {annotation.video} has the label "{unknown[0]}", not one of the classes ({len(known)}).'
             )
     missing = [a for a in annotations if a.video not in chosen and set(a.labels) <= known]
     if not order:
         raise DataError(
-            f"{name}: not one of the {len(annotations)} annotated videos has features. Annotated is, for example, "
+            f"{name}: none of the {counted(len(annotations), 'annotated video')} has features. Annotated is, "
+            "for example, "
             f"{next(iter(by_name), 'nothing')}; there are features of {next(iter(sorted(have)), 'nothing')}."
         )
     return VideoSet(name, classes, order, source, missing)
@@ -139,7 +140,9 @@ def split_off(videos: VideoSet, share: float, seed: int) -> tuple[VideoSet, Vide
     """(rest, held out): `share` of the videos, drawn by `seed`, for choosing a model without the test set."""
     num = round(share * len(videos))
     if not 0 < num < len(videos):
-        raise DataError(f"{videos.name}: a share of {share} of {len(videos)} videos leaves nothing on one side.")
+        raise DataError(
+            f"{videos.name}: a share of {share} of {counted(len(videos), 'video')} leaves one of the two parts empty."
+        )
     drawn = set(np.random.default_rng(seed).permutation(len(videos))[:num].tolist())
     parts = [[a for i, a in enumerate(videos.videos) if (i in drawn) == out] for out in (False, True)]
     rest = VideoSet(videos.name, videos.classes, parts[0], videos.source, videos.missing)
@@ -153,10 +156,12 @@ def read_list(path: Path) -> list[str]:
     except FileNotFoundError:
         raise DataError(f"{path} does not exist.") from None
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not a text file in UTF-8: {error}. It should name one video a line.") from None
+        raise DataError(f"{path} is not a text file in UTF-8: {error}. It must name one video per line.") from None
     twice = next((video for video, num in Counter(videos).items() if num > 1), None)
     if twice is not None:
-        raise DataError(f"{path} lists {twice} more than once: it would count more than others. Remove the repetition.")
+        raise DataError(
+            f"{path} lists {twice} more than once, so it would count more than others. Remove the repetition."
+        )
     return videos
 
 
@@ -191,12 +196,14 @@ def wtalc_pack(features: Path, folder: Path, sec_per_snippet: float, subsets: di
     num = len(text["videoname"])
     for name in ("subset", "labels", "labels_all", "segments"):
         if arrays[name].ndim == 0 or len(arrays[name]) != num:
-            raise DataError(f"{folder / name}.npy has the shape {arrays[name].shape}, for {num} videos.")
+            raise DataError(f"{folder / name}.npy has the shape {arrays[name].shape}, for {counted(num, 'video')}.")
     annotations = []
     for i, video in enumerate(text["videoname"]):
         names, segments, all_names = (_listed(folder, name, arrays[name][i]) for name in _LISTS)
         if len(names) != len(segments):
-            raise DataError(f"{folder}: {video} has {len(names)} labels for {len(segments)} segments.")
+            raise DataError(
+                f"{folder}: {video} has {counted(len(names), 'label')} for {counted(len(segments), 'segment')}."
+            )
         instances = tuple(
             instance(folder / "segments.npy", video, _text(n), s) for n, s in zip(names, segments, strict=True)
         )

@@ -38,7 +38,9 @@ def from_activitynet(document: object, classes: list[str], where: object = "dete
             rows = []
             for entry in entries:
                 if entry["label"] not in index:
-                    raise DataError(f'{where}: {video} has the label "{entry["label"]}", which is no class of the run.')
+                    raise DataError(
+                        f'{where}: {video} has the label "{entry["label"]}", which is not a class of the run.'
+                    )
                 start, end = (float(t) for t in entry["segment"])
                 rows.append([index[entry["label"]], start, end, float(entry["score"])])
             if not all(math.isfinite(v) for row in rows for v in row):

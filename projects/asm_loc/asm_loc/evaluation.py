@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from slowfast_gta.engine.task import Evaluation
-from slowfast_gta.errors import DataError
+from slowfast_gta.errors import DataError, counted
 from slowfast_gta.loading.batch import BadVideo
 
 from .average_precision import APResult, mean_average_precision
@@ -124,13 +124,13 @@ def video_accuracy(found: Found, videos: VideoSet, threshold: float) -> float:
 
 
 def _summary(results: dict, have_truth: bool) -> str:
-    text = f"all labels right in {results['video_accuracy']:.1f} % of {results['num_videos']} videos"
+    text = f"all labels right in {results['video_accuracy']:.1f} % of {counted(results['num_videos'], 'video')}"
     if not have_truth:
         return text
     at = {t: f"{v:.1f}" for t, v in results["mAP_per_tiou"].items()}
     middle = f", {at['0.5']} at tIoU 0.5" if "0.5" in at else ""
     over = results["mAP_averaged_over"]
-    return f"mAP {results['mAP']:.2f} % in the mean over tIoU {over[0]:g} to {over[-1]:g}{middle}, {text}"
+    return f"mAP {results['mAP']:.2f} % averaged over tIoU {over[0]:g} to {over[-1]:g}{middle}, {text}"
 
 
 def arrays_of(found: Found, videos: VideoSet, result: APResult) -> dict[str, np.ndarray]:

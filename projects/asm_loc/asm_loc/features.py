@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from slowfast_gta.errors import ConfigError, DataError
+from slowfast_gta.errors import ConfigError, DataError, counted
 from slowfast_gta.inference.feature_files import load_features
 from slowfast_gta.pickles import load_object_array
 
@@ -55,7 +55,8 @@ def checked_rows(rows: np.ndarray, where: object) -> np.ndarray:
     bad = np.flatnonzero(~np.isfinite(rows).all(1))
     if len(bad):
         raise DataError(
-            f"{where}: {len(bad)} of {len(rows)} rows hold NaN or Inf (the first is row {bad[0]}); extract them again."
+            f"{where}: NaN or Inf in {len(bad)} of {counted(len(rows), 'row')} (the first is row {bad[0]}); "
+            "extract them again."
         )
     return rows
 
@@ -74,7 +75,7 @@ class NpyFolders:
             )
         for folder in self.folders:
             if not folder.is_dir():
-                raise DataError(f"{folder} is not a folder; it should hold one .npy file a video.")
+                raise DataError(f"{folder} is not a folder; it must contain one .npy file per video.")
 
     def videos(self) -> list[str]:
         return sorted({path.stem for folder in self.folders for path in folder.glob("*.npy")})
@@ -98,9 +99,7 @@ class ObjectArrayFeatures:
         self.path, self.sec_per_snippet = path, sec_per_snippet
         arrays = load_object_array(path)
         if arrays.ndim != 1 or len(arrays) != len(names):
-            raise DataError(
-                f"{path} holds {arrays.shape} arrays, and videoname.npy {len(names)} names: they do not match."
-            )
+            raise DataError(f"{path} contains {arrays.shape} arrays, but videoname.npy {counted(len(names), 'name')}.")
         self._arrays = dict(zip(names, arrays, strict=True))
 
     def videos(self) -> list[str]:
@@ -158,7 +157,7 @@ class ExtractedFeatures:
         record = self._records[video]
         path = self.folder / record["file"]
         if not _is_inside(path, self.folder):
-            raise DataError(f"{self.folder / MANIFEST}: the file of {video} lies outside of the folder.")
+            raise DataError(f"{self.folder / MANIFEST}: the file of {video} is outside of the folder.")
         try:
             arrays, _ = load_features(path)
         except FileNotFoundError:
@@ -184,7 +183,7 @@ def timed_features(rows: np.ndarray, times: object, where: object) -> Features:
         raise DataError(f"{where}: the times of its rows are not numbers.") from None
     if windows.shape != (len(rows), 2):
         raise DataError(
-            f"{where}: {len(rows)} rows, but times of shape {windows.shape}; each needs a start and an end."
+            f"{where}: {counted(len(rows), 'row')}, but times of shape {windows.shape}; each needs a start and an end."
         )
     try:
         return Features(rows, Timeline.from_windows(windows[:, 0], windows[:, 1]))

@@ -25,7 +25,7 @@ from .settings import Settings
 
 @dataclass(frozen=True)
 class Localized:
-    """What the last network says of a video: all detections, and what led to them."""
+    """The outputs of the last network for a video: all detections, and what led to them."""
 
     detections: Segments
     answer: Answer
@@ -45,7 +45,7 @@ class Chain:
         """Detections in one video. Raises DataError where its features have other channels."""
         dim = self.networks[0].embed.weight.shape[1]
         if features.rows.shape[1] != dim:
-            raise DataError(f"The features have {features.rows.shape[1]} channels, and the run was trained on {dim}.")
+            raise DataError(f"The features have {features.rows.shape[1]} channels, but the run was trained on {dim}.")
         proposals = None
         for network in self.networks[:-1]:
             proposals = propose(network, features, proposals, self.settings)
@@ -70,7 +70,7 @@ def load_run(folder: Path, trust_plugins: bool = False) -> Chain:
                 steps.setdefault(step, (path, content))
     if sorted(steps) != list(range(len(steps))) or not steps:
         raise WeightsError(
-            f"{folder} is no run of ASM-Loc with all of its steps (found: {sorted(steps) or 'none'}). Name the "
+            f"{folder} is not a run of ASM-Loc with all of its steps (found: {sorted(steps) or 'none'}). Name the "
             "OUTPUT_DIR of a training."
         )
     config = steps[len(steps) - 1][0].parent.parent / "config.yaml"
@@ -110,8 +110,8 @@ def build_extractor(cfg: CfgNode, weights: Path, made_by: dict[str, str]) -> Fea
     """
     if "network" not in made_by:
         raise ConfigError(
-            "The run was trained on a pack of features, which does not say what made them: only runs on features of "
-            "tools/extract_features.py (ASM_LOC.FORMAT extracted) can be asked about new videos."
+            "The run was trained on a pack of features, which does not record how they were made: only runs on "
+            "features of tools/extract_features.py (ASM_LOC.FORMAT extracted) can localize in new videos."
         )
     fps = made_by.get("fps", "None")
     extractor = build_feature_extractor(

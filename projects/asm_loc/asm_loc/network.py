@@ -5,14 +5,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from slowfast_gta.errors import ConfigError
+from slowfast_gta.errors import ConfigError, counted
 
 from .attention import InterAttention, IntraAttention, Proposals
 from .settings import NetworkSettings
 
 
 class Outputs(NamedTuple):
-    """What the network says of B videos of R rows; class K is the background."""
+    """The outputs of the network for B videos of R rows; class K is the background."""
 
     foreground: Tensor  # p_f (B, K + 1): which classes the video shows
     background: Tensor  # p_b (B, K + 1): the same, of its background rows
@@ -32,8 +32,9 @@ class ASMLoc(nn.Module):
         self.settings = settings = settings or NetworkSettings()
         if dim % settings.num_heads:
             raise ConfigError(
-                f"Features of {dim} channels cannot be split among {settings.num_heads} attention heads: "
-                "set the number of heads to a divisor of the number of channels."
+                f"Features of {counted(dim, 'channel')} cannot be split among "
+                f"{counted(settings.num_heads, 'attention head')}: set the number of heads to a divisor of the "
+                "number of channels."
             )
         self.num_classes, self.with_segments = num_classes, with_segments
         self.embed = nn.Conv1d(dim, dim, 3, padding=1)

@@ -176,6 +176,6 @@ def _table(title: str, classes: list[str], segments: Segments, with_score: bool 
     for label, start, end, score in segments[np.arange(min(len(segments), MAX_ROWS))].to_rows():
         last = f"<td>{score:.3f}" if with_score else ""
         rows.append(f"<tr><td>{html.escape(classes[int(label)])}<td>{start:.2f}<td>{end:.2f}{last}</tr>")
-    more = f"<p>{len(segments) - MAX_ROWS} more are in detections.csv.</p>" if len(segments) > MAX_ROWS else ""
+    more = f"<p>{len(segments) - MAX_ROWS} more in detections.csv.</p>" if len(segments) > MAX_ROWS else ""
     head = "<tr><th>class<th>start (s)<th>end (s)" + "<th>score" * with_score
     return f"<h2>{title}</h2><table>{head}</tr>{''.join(rows)}</table>{more}"

@@ -35,7 +35,7 @@ def upsample(signal: np.ndarray, scale: int, centred: bool) -> np.ndarray:
     """Signal over rows (R, ...) -> (R * scale, ...), linear.
 
     Point i stands for [i, i + 1] / scale in row coordinates. Centred: a row's value lies at its centre, and beyond the
-    outermost centres it stays. Else, as released, at its start, and the last points go on with the last slope.
+    outermost centres it stays. Else, as released, at its start, and the last points continue the last slope.
     """
     num = len(signal)
     if centred:

@@ -18,7 +18,7 @@ from .settings import Settings, Sweep
 
 @dataclass(frozen=True)
 class Answer:
-    """What one network says of one video."""
+    """The outputs of one network for one video."""
 
     scores: VideoScores
     example: Example

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slowfast_gta.errors import WeightsError
+from slowfast_gta.errors import WeightsError, counted
 from slowfast_gta.models.weights.read import load_torch_file
 
 from .network import ASMLoc
@@ -58,7 +58,7 @@ def released_state(network: ASMLoc, found: dict[str, Tensor], path: Path) -> dic
         ours = from_released_name(name.removeprefix("module."))
         if ours is None or ours not in expected:
             raise WeightsError(
-                f"{path}: the weight {name} has no place in this network ({_kind(network)}): check that the step and "
+                f"{path}: this network ({_kind(network)}) has no weight {name}: check that the step and "
                 "the parts switched off are those of the file."
             )
         if tensor.shape != expected[ours].shape:
@@ -70,7 +70,8 @@ def released_state(network: ASMLoc, found: dict[str, Tensor], path: Path) -> dic
     missing = sorted(set(expected) - set(state))
     if missing:
         raise WeightsError(
-            f"{path} lacks {len(missing)} weights of the network ({_kind(network)}), first {missing[0]}."
+            f"{path} lacks {counted(len(missing), 'weight')} of the network ({_kind(network)}), for example "
+            f"{missing[0]}."
         )
     return state
 

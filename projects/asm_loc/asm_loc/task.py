@@ -15,7 +15,7 @@ from torch import nn
 from slowfast_gta import distributed
 from slowfast_gta.engine.checkpoint.artefacts import load_artefacts
 from slowfast_gta.engine.task import Evaluation, Losses, Task
-from slowfast_gta.errors import DataError, RunError, WeightsError
+from slowfast_gta.errors import DataError, RunError, WeightsError, counted
 
 from .annotations import read_json
 from .attention import Proposals
@@ -81,7 +81,7 @@ class AsmLocTask(Task):
         if self._given is None:
             files, digest = load_artefacts(self.previous)
             if PROPOSALS not in files:
-                raise RunError(f"{self.previous} left no {PROPOSALS}: it is not a step of ASM-Loc.")
+                raise RunError(f"{self.previous} has no {PROPOSALS}: it is not a step of ASM-Loc.")
             document = read_json(files[PROPOSALS])
             if document["classes"] != self.sets()["train"].classes:
                 raise DataError(f"The proposals of {self.previous} are for other classes than those of the data.")
@@ -89,8 +89,8 @@ class AsmLocTask(Task):
             needed = {a.video for part in self.sets().values() for a in part.videos}
             if lacking := sorted(needed - set(found)):
                 raise DataError(
-                    f"The proposals of {self.previous} lack {len(lacking)} videos of the data, {lacking[0]} first: "
-                    "the data have changed since; train again in another OUTPUT_DIR."
+                    f"The proposals of {self.previous} lack {counted(len(lacking), 'video')} of the data, for "
+                    f"example {lacking[0]}: the data have changed since; train again in another OUTPUT_DIR."
                 )
             self._given = found, digest
         return self._given
@@ -108,7 +108,9 @@ class AsmLocTask(Task):
             logger.info("%s", told)
         dims = {split: sets[split].features(0).rows.shape[1] for split in ("train", "test")}
         if len(set(dims.values())) > 1:
-            raise DataError(f"Features of training have {dims['train']} channels, those of testing {dims['test']}.")
+            raise DataError(
+                f"Training features have {counted(dims['train'], 'channel')}, but test features {dims['test']}."
+            )
 
     def build_loader(self, cfg: CfgNode, split: str) -> TrainLoader | TestLoader:
         rank, world_size = distributed.get_rank(), distributed.get_world_size()
@@ -140,7 +142,7 @@ class AsmLocTask(Task):
         return Losses(terms["total"].mean(), {**sums, "accuracy": 100 * float(right.sum())})
 
     def _blank(self, model: nn.Module) -> torch.Tensor:
-        """The sum of what the network says of one row of zeros, all of its parameters taking part."""
+        """The sum of the outputs for one row of zeros, all of its parameters taking part."""
         weight = next(model.parameters())
         rows = torch.zeros(1, 2, weight.shape[1], device=weight.device)
         empty = torch.zeros(1, 1, dtype=torch.long, device=weight.device)
@@ -189,7 +191,7 @@ class AsmLocTask(Task):
         for name, value in self.entries().items():
             if content.get(name) != value:
                 raise WeightsError(
-                    f'The newest checkpoint in {cfg.OUTPUT_DIR} has "{name}" {content.get(name)}, and this run '
+                    f'The newest checkpoint in {cfg.OUTPUT_DIR} has "{name}" {content.get(name)}, but this run '
                     f"{value}. Choose another OUTPUT_DIR, or give the data that it was trained on."
                 )
 

@@ -16,9 +16,7 @@ class Timeline:
     def __post_init__(self) -> None:
         edges = np.asarray(self.edges, np.float64)
         if edges.ndim != 1 or len(edges) < 2 or not np.isfinite(edges).all() or (np.diff(edges) <= 0).any():
-            raise DataError(
-                "The times of the snippets are no timeline: they must be finite and increase from snippet to snippet."
-            )
+            raise DataError("The times of the snippets must be finite and increase from snippet to snippet.")
         object.__setattr__(self, "edges", edges)
 
     @classmethod

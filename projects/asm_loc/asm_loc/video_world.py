@@ -155,7 +155,7 @@ def make_video_world(root: Path, number: int, sizes: VideoSizes) -> None:
     """Write the world's files into `root`; videos that are there already are kept. Raises DataError, RunError."""
     manifest, wanted = root / "world.json", json.loads(json.dumps({"number": number, **asdict(sizes)}))
     if manifest.exists() and json.loads(manifest.read_text(encoding="utf-8")) != wanted:
-        raise DataError(f"{root} holds the videos of another world or of other sizes: name another folder.")
+        raise DataError(f"{root} contains the videos of another world or of other sizes: name another folder.")
     root.mkdir(parents=True, exist_ok=True)
     write_whole(manifest, json.dumps(wanted, indent=1))
     learned, localised = (half[: sizes.num_classes] for half in halves())

@@ -113,5 +113,5 @@ def test_the_benchmarked_attention_is_the_network_s(capsys):
     line = ["step", "--dim", "16", "--batch", "2", "--rows", "60", "--pairs", "1", "--threads", "1"]
     assert run_command("benchmark", line, package="asm_loc.commands") == 0
     found = json.loads(capsys.readouterr().out)
-    # Nothing of heads x rows x rows is kept; the plain way keeps it.
+    # Nothing of heads x rows x rows is kept; the reference implementation keeps it.
     assert found["plain_largest_kept_mib"] > found["ours_largest_kept_mib"]

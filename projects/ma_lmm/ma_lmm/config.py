@@ -61,13 +61,15 @@ def ma_lmm_faults(cfg: CfgNode) -> Iterator[Fault]:
         if section[name] < 1:
             yield Fault(f"MA_LMM.{name}", f"MA_LMM.{name} is {section[name]}; it must be 1 or more.")
     if section.DTYPE != "float32" and not cfg.TRAIN.MIXED_PRECISION:
-        text = f"MA_LMM.DTYPE {section.DTYPE} needs TRAIN.MIXED_PRECISION True: what learns is float32."
+        text = f"MA_LMM.DTYPE {section.DTYPE} needs TRAIN.MIXED_PRECISION True: the trained parameters are float32."
         yield Fault("MA_LMM.DTYPE", text, ("TRAIN.MIXED_PRECISION",))
     if cfg.EMA.ENABLE:
-        text = "EMA.ENABLE would hold the whole frozen model a second time; MA-LMM has no running average."
+        text = "EMA.ENABLE would copy the whole frozen model; MA-LMM does not support it."
         yield Fault("EMA.ENABLE", text)
     if cfg.DATA.ON_ERROR == "replace":
-        text = "DATA.ON_ERROR replace has no meaning for MA-LMM, whose samples are no classes; it may be error or skip."
+        text = (
+            "DATA.ON_ERROR replace has no meaning for MA-LMM, whose samples have no classes; it must be error or skip."
+        )
         yield Fault("DATA.ON_ERROR", text)
     keys = ("MA_LMM.TASK",)
     task = TASKS.get(section.TASK)

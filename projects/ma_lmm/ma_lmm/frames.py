@@ -46,7 +46,7 @@ def frame_times(video, path: str | Path, folder_fps: float | None = None) -> np.
         return times
     fps = folder_fps or video.fps
     if not fps:
-        raise ConfigError(f"{path}: nothing here says when its frames are shown. Use --frames N instead of --fps.")
+        raise ConfigError(f"{path}: the times of its frames are not known. Use --frames N instead of --fps.")
     return np.arange(video.num_frames) / fps
 
 
@@ -105,4 +105,4 @@ def random_box(height: int, width: int, generator: np.random.Generator) -> tuple
 
 
 def no_frames(path: str | Path) -> DataError:
-    return DataError(f"{path}: it has no frames; there is nothing to ask about.")
+    return DataError(f"{path}: the video contains no frames.")

@@ -16,7 +16,7 @@ from ma_lmm.frames import FrameTransform
 from ma_lmm.memory.rules import MemoryRule
 from ma_lmm.models import Blip2ForVideo, InstructBlipForVideo, VideoModel
 from ma_lmm.prompts import MAX_PROMPT_TOKENS, PromptBuilder
-from slowfast_gta.errors import RunError, WeightsError
+from slowfast_gta.errors import RunError, WeightsError, counted
 
 MODELS = {"instructblip": InstructBlipForVideo, "blip-2": Blip2ForVideo}
 _INDEX, _WHOLE = "model.safetensors.index.json", "model.safetensors"
@@ -59,14 +59,12 @@ def read_config(folder: Path) -> dict:
     """config.json of `folder`, of a model that can watch videos."""
     if not folder.is_dir():
         raise WeightsError(
-            f"{folder}: there is no such folder. Give one that was downloaded before; nothing is fetched."
+            f"{folder}: there is no such folder. Give one that has been downloaded; nothing is downloaded here."
         )
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise WeightsError(
-            f"{folder}: there is no config.json in it. It must be a model folder of transformers."
-        ) from None
+        raise WeightsError(f"{folder}: it has no config.json. It must be a model folder of transformers.") from None
     except (OSError, ValueError, RecursionError) as fault:
         raise WeightsError(f"{folder / 'config.json'}: it cannot be read ({fault}).") from None
     kind = config.get("model_type") if isinstance(config, dict) else None
@@ -102,9 +100,7 @@ def weight_files(folder: Path) -> list[Path]:
         reason = f"only {pickled[0]}, which can run code when read; convert it" if pickled else "no weights in it"
         raise WeightsError(f"{folder}: there is no {_WHOLE} or {_INDEX}: {reason}.")
     if missing:
-        raise WeightsError(
-            f"{folder}: {len(missing)} of {len(files)} weight files are missing, the first: {missing[0]}."
-        )
+        raise WeightsError(f"{folder}: missing weight files: {len(missing)} of {len(files)}, for example {missing[0]}.")
     return files
 
 
@@ -159,14 +155,14 @@ def load_processor(folder: Path, config: dict):
     if told != expected:
         raise WeightsError(
             f"{folder}: processor_config.json says num_query_tokens {told}, config.json {expected}. They must be "
-            "equal: with fewer places some of the visual tokens would be dropped silently."
+            "equal: with fewer positions some of the visual tokens would be dropped silently."
         )
     token = str(processor.image_token)
     number = processor.tokenizer.convert_tokens_to_ids(token)
     if number != config["image_token_index"]:
         raise WeightsError(
             f"{folder}: the tokenizer's {token} has the id {number}, but config.json says image_token_index "
-            f"{config['image_token_index']}. Tokenizer and model are not of one folder."
+            f"{config['image_token_index']}. Tokenizer and model are from different folders."
         )
     return processor
 
@@ -190,11 +186,11 @@ def _load_model(folder: Path, config: dict, dtype: torch.dtype) -> tuple[VideoMo
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise WeightsError(
-            f"{folder}: {len(missing)} tensors of the model are not in its weights, the first: {missing[0]}. "
-            "They would be random numbers."
+            f"{folder}: its weights lack {counted(len(missing), 'tensor')} of the model, for example "
+            f"{missing[0]}. They would be random numbers."
         )
     unused = sorted(report["unexpected_keys"])
-    notes = [f"{len(unused)} tensors of {folder} are not used, the first: {unused[0]}."] if unused else []
+    notes = [f"Tensors of {folder} that are not used: {len(unused)}, for example {unused[0]}."] if unused else []
     return model.eval(), notes
 
 
@@ -206,7 +202,7 @@ def _first_token_notes(config: dict, prompts: PromptBuilder) -> list[str]:
         return []
     return [
         f"The prompt begins with {first}. InstructBLIP with Vicuna was trained with </s> there (LAVIS sets Vicuna's "
-        "BOS to it); with another token its answers were reported to be much worse."
+        "BOS to it); with another token, its answers have been reported to be much worse."
     ]
 
 
@@ -221,7 +217,7 @@ def _num_bytes(file: Path, itemsize: int) -> int:
         entries = [entry for name, entry in header.items() if name != "__metadata__"]
         sizes = [(str(entry["dtype"]), entry["data_offsets"][1] - entry["data_offsets"][0]) for entry in entries]
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as fault:
-        raise WeightsError(f"{file}: it is no whole .safetensors file ({fault}). Fetch it again.") from None
+        raise WeightsError(f"{file}: not a complete .safetensors file ({fault}). Download it again.") from None
     return sum(size * itemsize // _BYTES_OF.get(kind, itemsize) if "F" in kind else size for kind, size in sizes)
 
 

@@ -79,7 +79,7 @@ class _WatchesVideos:
             raise ConfigError("the query banks were detached from this model; load it again, or use query=False.")
         if self.training and any(getattr(module, "gradient_checkpointing", False) for module in self.qformer.modules()):
             raise ConfigError(
-                "gradient checkpointing runs a layer twice, and its query bank would take in a frame twice: "
+                "gradient checkpointing runs a layer twice, and its query bank would receive a frame twice: "
                 "switch it off for the Q-Former."
             )
         return VideoMemory(self.memory_rule, len(self.qformer.encoder.layer), self.query_tokens.shape[1])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from slowfast_gta.errors import ConfigError, DataError
+from slowfast_gta.errors import ConfigError, DataError, counted
 
 IGNORED = -100  # labels that are no targets
 MAX_WORDS = 50
@@ -38,7 +38,7 @@ def check_image_tokens(input_ids: Tensor, image_token: int | None, num_tokens: i
     counts = (input_ids == image_token).sum(dim=1).tolist()
     if wrong := [count for count in counts if count != num_tokens]:
         raise PromptError(
-            f"A prompt has {wrong[0]} image tokens (id {image_token}), but the model fills {num_tokens}. "
+            f"A prompt has {counted(wrong[0], 'image token')} (id {image_token}), but the model fills {num_tokens}. "
             "Processor and model disagree: num_query_tokens must be the same in processor_config.json and config.json."
         )
 
@@ -70,7 +70,7 @@ class PromptBuilder:
         self._is_encoder_decoder = is_encoder_decoder
         self._max_prompt_tokens = max_prompt_tokens
         if self.tokenizer.eos_token_id is None:
-            raise ConfigError("The folder's tokenizer has no end-of-sentence token; an answer could never end.")
+            raise ConfigError("The folder's tokenizer has no end-of-sentence token, so an answer would never end.")
 
     def questions(self, prompts: list[str], num_visual_tokens: int) -> Prompts:
         """For generation. Padded on the left for a decoder, which goes on where the prompt ends; else on the right."""
@@ -96,8 +96,8 @@ class PromptBuilder:
         for tokenizer in filter(None, (self.tokenizer, self._qformer_tokenizer)):
             if (number := len(tokenizer(prompt)["input_ids"])) > self._max_prompt_tokens:
                 raise PromptError(
-                    f"The question {prompt[:40]!r}... has {number} tokens, and {self._max_prompt_tokens} are read at "
-                    "most: shorten it."
+                    f"The question {prompt[:40]!r}... has {counted(number, 'token')}, more than the limit of "
+                    f"{self._max_prompt_tokens}: shorten it."
                 )
 
     def text(self, ids: Tensor) -> list[str]:
@@ -112,7 +112,7 @@ class PromptBuilder:
     def _prompt_ids(self, prompt: str, num_visual_tokens: int) -> list[int]:
         ids = self.tokenizer(prompt, truncation=True, max_length=self._max_prompt_tokens)["input_ids"]
         if self._image_token in ids:
-            raise PromptError(f"The prompt {prompt!r} holds the image token itself; leave it out.")
+            raise PromptError(f"The prompt {prompt!r} contains the image token itself; leave it out.")
         return [self._image_token] * num_visual_tokens + ids
 
     def _answer_ids(self, answer: str) -> list[int]:

@@ -32,7 +32,7 @@ from ma_lmm.trained import freeze_base, is_trained, load_trained
 from slowfast_gta import distributed
 from slowfast_gta.engine.logging import Progress
 from slowfast_gta.engine.task import Evaluation, Losses, Task
-from slowfast_gta.errors import ConfigError, DataError
+from slowfast_gta.errors import ConfigError, DataError, counted
 from slowfast_gta.loading.loader import TestBatchSampler, TrainBatchSampler
 
 
@@ -163,7 +163,10 @@ class MaLmmTask(Task):
         return str(path)
 
     def describe(self, cfg: CfgNode) -> str:
-        return f"MA-LMM on {self.model_dir.name}, {self.task_name}, {self.num_frames} frames, memory {self.rule.length}"
+        return (
+            f"MA-LMM on {self.model_dir.name}, {self.task_name}, {counted(self.num_frames, 'frame')}, "
+            f"memory {self.rule.length}"
+        )
 
     # -------------------------------------------------------------------------------------------------- evaluation
 
@@ -247,7 +250,7 @@ def load_samples(cfg: CfgNode, split: str) -> tuple[list[Sample], list[str]]:
     source = Source(Path(file), videos, references)
     samples = task.read(source, split)
     if not samples:
-        raise DataError(f"{file}: there is no sample of {section.TASK} in it for {split}.")
+        raise DataError(f"{file}: it contains no sample of {section.TASK} for {split}.")
     videos.check_found()
     names = task.class_names(source) if task.class_names else []
     if task.class_names and section.TRAIN_ANNOTATIONS and split != "train":

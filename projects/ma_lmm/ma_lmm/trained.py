@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ma_lmm.loading import folder_digest
 from ma_lmm.models import VideoModel
-from slowfast_gta.errors import WeightsError
+from slowfast_gta.errors import WeightsError, counted
 from slowfast_gta.models.weights.read import load_torch_file
 
 TRAINED = ("qformer.", "query_tokens", "language_projection.", "frame_positions.", "vision_model.post_layernorm.")
@@ -56,15 +56,17 @@ def load_trained(model: VideoModel, file: str | Path, base: Path | None = None) 
     own = trained_state(model)
     unknown, missing = sorted(state.keys() - own.keys()), sorted(own.keys() - state.keys())
     if unknown:
-        raise WeightsError(f"{file}: {len(unknown)} tensors are not of this model, the first: {unknown[0]}.")
+        raise WeightsError(
+            f"{file}: {counted(len(unknown), 'tensor')} unknown to this model, for example {unknown[0]}."
+        )
     if missing:
-        raise WeightsError(f"{file}: {len(missing)} learned tensors are missing in it, the first: {missing[0]}.")
+        raise WeightsError(f"{file}: {counted(len(missing), 'learned tensor')} missing, for example {missing[0]}.")
     for name, value in state.items():
         if value.shape != own[name].shape:
             shapes = f"{tuple(value.shape)} there, {tuple(own[name].shape)} in the model"
-            raise WeightsError(f"{file}: {name} has another shape: {shapes}. Is it of another base model?")
+            raise WeightsError(f"{file}: {name} has another shape: {shapes}. Was it trained on another base model?")
     model.load_state_dict(state, strict=False)
-    return [f"{len(unused)} tensors of {file} are not used, the first: {unused[0]}."] if unused else []
+    return [f"Tensors of {file} that are not used: {len(unused)}, for example {unused[0]}."] if unused else []
 
 
 def convert_authors(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
@@ -87,8 +89,8 @@ def _check_base(content: object, file: Path, base: Path) -> None:
     trained_on = content.get("builds_on") if isinstance(content, dict) else None
     if isinstance(trained_on, dict) and trained_on and folder_digest(base) not in trained_on.values():
         raise WeightsError(
-            f"{file}: it was trained on the base {', '.join(map(str, trained_on))}, and {base} has other weights or "
-            "another config.json. Name that folder."
+            f"{file}: it was trained on the base {', '.join(map(str, trained_on))}, and {base} has other "
+            "weights or another config.json. Name the folder of the right base."
         )
 
 
@@ -98,5 +100,5 @@ def state_in(content: object, file: Path) -> dict[str, Tensor]:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise WeightsError(f"{file}: it holds no table of tensors.")
+        raise WeightsError(f"{file}: it contains no table of tensors.")
     return content

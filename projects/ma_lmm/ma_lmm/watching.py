@@ -24,7 +24,7 @@ class Watcher:
         self, model: VideoModel, num_frames: int, input_ids: Tensor | None = None, attention_mask: Tensor | None = None
     ):
         if num_frames < 1:
-            raise DataError("A video without frames: there is nothing to watch.")
+            raise DataError("The video contains no frames.")
         self._model = model
         self._prompt = (input_ids, attention_mask) if model.reads_prompt else ()
         self._num_frames = num_frames

@@ -362,5 +362,5 @@ def test_memory_is_measured_and_drawn():
     assert picture.shape == (400, 1040) and (picture[:, :520] < 200).any() and (picture[:, 520:] < 200).any()
     flat = [{"way": "memory", "num_frames": number, "peak_mib": peak} for number, peak in ((20, 100), (2000, 101))]
     check_flat(flat)
-    with pytest.raises(RunError, match="not flat"):
+    with pytest.raises(RunError, match="not constant"):
         check_flat([*flat, {"way": "memory", "num_frames": 9, "peak_mib": 110}])

@@ -395,7 +395,7 @@ def test_a_wrong_number_of_image_tokens_is_refused_for_videos():
 
 def test_a_video_without_frames_is_refused():
     model = model_of()
-    with pytest.raises(DataError, match="without frames"):
+    with pytest.raises(DataError, match="contains no frames"):
         model.get_image_features(video(0), **text(model))
 
 

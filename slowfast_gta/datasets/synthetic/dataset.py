@@ -20,7 +20,7 @@ from slowfast_gta.datasets.something import SSv2
 from slowfast_gta.datasets.synthetic import rendering
 from slowfast_gta.datasets.synthetic.encoding import CODECS, encode_video
 from slowfast_gta.datasets.synthetic.levels import num_frames_at, render_at
-from slowfast_gta.errors import DataError, Interrupted
+from slowfast_gta.errors import DataError, Interrupted, counted
 from slowfast_gta.files import write_whole
 from slowfast_gta.processes.parallel import on_all_cores
 
@@ -106,7 +106,7 @@ class Synthetic(SSv2):
         except OSError as fault:
             raise DataError(
                 f"The Synthetic videos could not be made in {self.data_dir}: {fault.strerror or fault}. "
-                "Free space there, or name another folder with DATA.PATH_TO_DATA_DIR; what is made is kept."
+                "Free space there, or name another folder with DATA.PATH_TO_DATA_DIR; finished videos are kept."
             ) from fault
 
 
@@ -173,7 +173,7 @@ def _check_manifest(manifest: Path, wanted: dict) -> bool:
     if not manifest.exists():
         if (lists := sorted(folder.glob("something-something-v2-*.json"))) != []:
             raise DataError(
-                f"{lists[0]} belongs to a data set that is not Synthetic, and its folder was to be filled with "
+                f"{lists[0]} belongs to a data set that is not Synthetic, but its folder was to be filled with "
                 "Synthetic videos. Name another DATA.PATH_TO_DATA_DIR, or set TRAIN.DATASET and TEST.DATASET to SSv2."
             )
         return False
@@ -187,7 +187,7 @@ def _check_manifest(manifest: Path, wanted: dict) -> bool:
         ) from None
     if settings != wanted:
         raise DataError(
-            f"{folder} holds Synthetic videos of other settings: {'; '.join(_differences(settings, wanted))}. "
+            f"{folder} contains Synthetic videos of other settings: {'; '.join(_differences(settings, wanted))}. "
             "Name another DATA.PATH_TO_DATA_DIR, or remove that folder."
         )
     return complete
@@ -200,7 +200,7 @@ def _differences(stored: dict, wanted: dict) -> Iterator[str]:
         if there == value:
             continue
         if key == "drawing":
-            yield f"they were drawn by version {there} of the drawings, now there is version {value}"
+            yield f"they were drawn by version {there} of the drawing code, which is now version {value}"
         else:
             yield f"SYNTHETIC.{key.upper()} is {value}, there it is {there}"
 
@@ -221,7 +221,7 @@ def _make_all(jobs: list[Job], title: str, total: int) -> None:
                     raise fault
                 bar.update()
         except KeyboardInterrupt:
-            raise Interrupted(f"Stopped: {bar.n} of {total} videos are made.") from None
+            raise Interrupted(f"Stopped: {bar.n} of {counted(total, 'video')} made.") from None
 
 
 def _make(job: Job) -> OSError | None:

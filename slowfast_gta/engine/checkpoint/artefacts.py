@@ -59,13 +59,13 @@ def load_artefacts(output_dir: Path) -> tuple[dict[str, Path], str]:
         files = json.loads((folder / _LIST).read_text(encoding="utf-8"))["files"]
         names = {str(name): str(digest) for name, digest in files.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise RunError(f"There are no artefacts in {folder}. Train that stage to its end first.") from None
+        raise RunError(f"There are no artefacts in {folder}. Train that stage to the end first.") from None
     for name, digest in names.items():
         path = folder / name
         if ".." in Path(name).parts or not path.is_file() or sha256_of(path) != digest:
             raise RunError(
                 f"{path} is missing or not the file that was saved there. Remove {folder} and give the same command "
-                "again: the stage makes it anew from its last checkpoint."
+                "again: the stage creates it again from its last checkpoint."
             )
     everything = json.dumps(names, sort_keys=True).encode()
     return {name: folder / name for name in names}, hashlib.sha256(everything).hexdigest()

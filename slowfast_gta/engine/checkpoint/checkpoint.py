@@ -77,7 +77,7 @@ def save_checkpoint(output_dir: str | Path, position: Position, state: dict) -> 
             torch.save({"epoch": position.epoch - (position.step == 0), "step": position.step, **state}, file)
     except (OSError, RuntimeError) as fault:  # torch.save reports a full disk as a RuntimeError
         raise RunError(
-            f"The checkpoint {path} could not be written: {_reason(fault, path.parent)} Earlier checkpoints are whole."
+            f"The checkpoint {path} could not be written: {_reason(fault, path.parent)} Earlier checkpoints are intact."
         ) from fault
     return path
 
@@ -86,7 +86,7 @@ def _reason(fault: Exception, folder: Path) -> str:
     if isinstance(fault, OSError) and fault.strerror:
         return f"{fault.strerror}."
     if not folder.is_dir():
-        return "its folder is gone."
+        return "its folder no longer exists."
     free = os.statvfs(folder)
     return f"{free.f_bavail * free.f_frsize / 2**20:.0f} MiB are free there ({str(fault).splitlines()[0]})."
 
@@ -114,7 +114,7 @@ def remove_leftovers(output_dir: str | Path) -> None:
     """Delete what a run that was killed while it wrote has left under temporary names."""
     for path in checkpoint_dir(output_dir).glob(f"checkpoint_*{UNFINISHED}"):
         path.unlink(missing_ok=True)
-        logger.info("Removed %s, which was never finished.", path)
+        logger.info("Removed the incomplete file %s.", path)
 
 
 def keep_best(path: Path) -> None:
@@ -124,7 +124,7 @@ def keep_best(path: Path) -> None:
     try:
         os.link(path, temporary)
     except FileNotFoundError:
-        logger.warning("%s is not there, so it does not become %s.", path, BEST)
+        logger.warning("%s does not exist, so it cannot become %s.", path, BEST)
         return
     except OSError:
         shutil.copyfile(path, temporary)
@@ -152,7 +152,7 @@ def set_aside_unreadable(output_dir: str | Path, newest: Position) -> None:
     for position, path in list_checkpoints(output_dir):
         if position > newest:
             path.replace(path.with_suffix(".unreadable"))
-            logger.warning("%s is now called %s.", path, path.with_suffix(".unreadable").name)
+            logger.warning("Renamed %s to %s.", path, path.with_suffix(".unreadable").name)
 
 
 def _search(output_dir: str | Path) -> tuple[Position | None, dict | None]:
@@ -165,12 +165,12 @@ def _search(output_dir: str | Path) -> tuple[Position | None, dict | None]:
             if strange := [key for key, kind in _KINDS.items() if not isinstance(content.get(key, kind()), kind)]:
                 raise WeightsError(f"{path} is not what a training saves: see its {', '.join(strange)}.")
         except WeightsError as fault:
-            logger.warning("%s Trying the checkpoint before it.", fault)
+            logger.warning("%s Trying the previous checkpoint.", fault)
             continue
         return position, content
     if found:
         raise WeightsError(
-            f"None of the {len(found)} checkpoints in {checkpoint_dir(output_dir)} can be read. Move them away to "
-            "start anew."
+            f"No checkpoint in {checkpoint_dir(output_dir)} can be read (of {len(found)}). Move them away to "
+            "start from scratch."
         )
     return None, None

@@ -15,7 +15,7 @@ from slowfast_gta.engine.checkpoint.checkpoint import Position, list_checkpoints
 from slowfast_gta.engine.checkpoint.code_version import code_version
 from slowfast_gta.engine.task import Loader, Task
 from slowfast_gta.engine.writers import read_rows
-from slowfast_gta.errors import ConfigError, RunError
+from slowfast_gta.errors import ConfigError, RunError, counted
 from slowfast_gta.plain_yaml import load_yaml
 
 logger = logging.getLogger("slowfast_gta")
@@ -59,13 +59,13 @@ def check_changed_keys(cfg: CfgNode, content: Mapping[str, Any]) -> None:
     if "TRAIN.DATASET" in changed:
         old, new = changed["TRAIN.DATASET"]
         raise RunError(
-            f"The newest checkpoint in {cfg.OUTPUT_DIR} was trained on TRAIN.DATASET {old}, and this is {new}. Choose "
-            "another OUTPUT_DIR; TRAIN.CHECKPOINT_FILE_PATH starts from such weights."
+            f"The newest checkpoint in {cfg.OUTPUT_DIR} was trained on TRAIN.DATASET {old}, but this run has "
+            f"{new}. Choose another OUTPUT_DIR; TRAIN.CHECKPOINT_FILE_PATH can start from those weights."
         )
     if changed:
-        count = "1 key has" if len(changed) == 1 else f"{len(changed)} keys have"
+        count = f"{counted(len(changed), 'key')} {'has' if len(changed) == 1 else 'have'}"
         lines = [f"  {key}: {old!r} -> {new!r}" for key, (old, new) in changed.items()]
-        logger.warning("Since the checkpoint was made, %s changed:\n%s", count, "\n".join(lines))
+        logger.warning("Since the checkpoint was saved, %s changed:\n%s", count, "\n".join(lines))
 
 
 def _saved_config(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,12 +87,13 @@ def check_origin(was: Mapping[str, Any], now: Mapping[str, Any], position: Posit
     message = "; ".join(f"{name}: {was[name]} -> {now.get(name)}" for name in changed)
     if position.step and set(changed) - {"code"}:
         raise RunError(
-            f"The checkpoint in OUTPUT_DIR is from inside epoch {position.epoch + 1}, and the rest of that epoch would "
-            f"be other videos now: {message}. Resume as before to the end of that epoch, or move {position.file_name} "
+            f"The checkpoint in OUTPUT_DIR is from inside epoch {position.epoch + 1}, and the rest of that "
+            f"epoch would now consist of other videos: {message}. Resume as before to the end of that epoch, or "
+            f"move {position.file_name} "
             "away to begin that epoch again."
         )
     if changed:
-        logger.warning("Since the checkpoint was made: %s.", message)
+        logger.warning("Since the checkpoint was saved: %s.", message)
 
 
 def check_builds_on(cfg: CfgNode, task: Task, model: nn.Module, content: Mapping[str, Any]) -> None:
@@ -102,8 +103,8 @@ def check_builds_on(cfg: CfgNode, task: Task, model: nn.Module, content: Mapping
     if changed:
         message = "; ".join(f"{name} was {was.get(name)} and is {now.get(name)}" for name in changed)
         raise RunError(
-            f"The checkpoint in {cfg.OUTPUT_DIR} was trained on something else (digests: {message}). Give the files it "
-            "was made with, or choose another OUTPUT_DIR."
+            f"The checkpoint in {cfg.OUTPUT_DIR} was trained on something else (digests: {message}). Give the "
+            "files it was trained with, or choose another OUTPUT_DIR."
         )
 
 
@@ -111,6 +112,7 @@ def check_starts_anew(cfg: CfgNode) -> None:
     """Raises ConfigError where OUTPUT_DIR has checkpoints that a run from the start would mix with its own."""
     if found := list_checkpoints(cfg.OUTPUT_DIR):
         raise ConfigError(
-            f"TRAIN.AUTO_RESUME is False, and {cfg.OUTPUT_DIR} has {len(found)} checkpoints of an earlier run. Choose "
+            f"TRAIN.AUTO_RESUME is False, but {cfg.OUTPUT_DIR} has {counted(len(found), 'checkpoint')} of an "
+            "earlier run. Choose "
             "another OUTPUT_DIR, or move them away."
         )

@@ -36,10 +36,10 @@ class Saver:
         self.overdue = distributed.any_process(fault is not None)
         if self.overdue and must:
             raise RunError(
-                f"{fault or 'The main process could not write a checkpoint.'} Free space, then give the same command "
-                "again to go on from the newest one."
+                f"{fault or 'The main process could not write a checkpoint.'} Free space, then give the same "
+                "command again to resume from the newest one."
             )
         if self.overdue:
             self.num_failed += 1
-            logger.warning("%s Training continues, and tries again (failed so far: %d).", fault, self.num_failed)
+            logger.warning("%s Training continues and will try again (failed so far: %d).", fault, self.num_failed)
         return path

@@ -35,7 +35,7 @@ def load_run(path: str | Path) -> TestedRun:
     """The scores.npz at `path`, or in the folder `path`. Raises RunError where it is none, or not whole."""
     path = Path(path) / "scores.npz" if Path(path).is_dir() else Path(path)
     if not path.is_file():
-        raise RunError(f"There is no file {path}. A test leaves its scores.npz in OUTPUT_DIR.")
+        raise RunError(f"There is no file {path}. A test writes its scores.npz to OUTPUT_DIR.")
     try:
         return _run_of(path, load_npz(path))
     except DataError as fault:
@@ -55,9 +55,11 @@ def _run_of(path: Path, arrays: dict[str, np.ndarray]) -> TestedRun:
     video_ids = arrays["video_id"].tolist()
     for suffix, table, of_output in zip(suffixes, scores, labels, strict=True):
         if table.ndim != 2 or table.dtype.kind != "f" or len(table) != len(video_ids) or not table.size:
-            raise ValueError(f"scores{suffix} are {table.dtype} {table.shape}, of {len(video_ids)} videos")
+            raise ValueError(f"scores{suffix} are {table.dtype} {table.shape}, of {counted(len(video_ids), 'video')}")
         if of_output.shape != (len(table),) or of_output.dtype.kind not in "iu":
-            raise ValueError(f"label{suffix} are {of_output.dtype} {of_output.shape}, of {len(video_ids)} videos")
+            raise ValueError(
+                f"label{suffix} are {of_output.dtype} {of_output.shape}, of {counted(len(video_ids), 'video')}"
+            )
         if of_output.min() < 0 or of_output.max() >= table.shape[1]:
             raise ValueError(f"label{suffix} are not all below {table.shape[1]}, the number of classes")
     if len(set(video_ids)) != len(video_ids):
@@ -96,7 +98,9 @@ def check_same_test(runs: Sequence[TestedRun]) -> None:
             )
     for run in runs[1:]:
         if what := _difference(first, run):
-            raise RunError(f"{first.path} and {run.path} are not tests of the same: {what}. They cannot be averaged.")
+            raise RunError(
+                f"{first.path} and {run.path} cannot be averaged, since they are tests of different things: {what}."
+            )
 
 
 def _difference(first: TestedRun, run: TestedRun) -> str | None:
@@ -110,8 +114,8 @@ def _difference(first: TestedRun, run: TestedRun) -> str | None:
     if asked[0] != asked[1]:
         only = [sorted(asked[0] - asked[1]), sorted(asked[1] - asked[0])]
         return (
-            f"videos only in the one: {len(only[0])}, only in the other: {len(only[1])} "
-            f"(the first: {(only[0] or only[1])[0]})"
+            f"videos only in the first: {len(only[0])}, only in the second: {len(only[1])} (for example "
+            f"{(only[0] or only[1])[0]})"
         )
     ours, theirs = (dict(zip(one.found.video_ids, one.found.labels.tolist(), strict=True)) for one in (first, run))
     unlike = [video_id for video_id, label in ours.items() if theirs.get(video_id, label) != label]
@@ -153,9 +157,11 @@ def average_files(paths: Sequence[str], weights: Sequence[float], output_dir: Pa
     runs = [load_run(path) for path in paths]
     own = [run.path.resolve() for run in runs]
     if len(set(own)) < len(own):
-        raise ConfigError("The same scores.npz is named twice. A run counts more with --weights.")
+        raise ConfigError("The same scores.npz is named twice. Use --weights to give a run more weight.")
     if any(path.parent == output_dir.resolve() for path in own):
-        raise ConfigError(f"--output {output_dir} is the folder of one of the runs, whose results would be lost.")
+        raise ConfigError(
+            f"--output {output_dir} is the folder of one of the runs, whose results would be overwritten."
+        )
     found = average(runs, weights)
     named = next((run for run in runs if run.names_are_given), runs[0])
     members = []

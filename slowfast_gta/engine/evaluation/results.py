@@ -33,7 +33,7 @@ def summarize(found: Scores, class_names: ClassNames, pairs: Sequence[tuple[int,
     """
     if not found.video_ids:
         reasons = "; ".join(list(found.missing.values())[:3])
-        raise RunError(f"No video could be scored: {len(found.missing)} are missing. {reasons}")
+        raise RunError(f"No video could be scored: {len(found.missing)} missing. {reasons}")
     broken = ~np.isfinite(found.scores).all(1)
     if broken.any():
         raise RunError(

@@ -124,7 +124,7 @@ def _gather(found: _Found, num_views: int) -> Scores | None:
     whole.rows |= _averaged(whole.views, num_views)
     missing = {bad.video_id: bad.reason for bad in whole.bad_videos}
     for video_id, answers in whole.views.items():
-        missing.setdefault(video_id, f"only {len(answers)} of its {num_views} views were scored")
+        missing.setdefault(video_id, f"views scored: only {len(answers)} of {num_views}")
     video_ids = sorted(video_id for video_id in whole.rows if video_id not in missing)
     return Scores(
         video_ids,

@@ -3,6 +3,8 @@
 import math
 import os
 
+from slowfast_gta.errors import counted
+
 STEPS_TO_TIME = 20
 _ENOUGH = 0.1  # of the time, spent waiting for data
 
@@ -18,13 +20,13 @@ def feeding_sentence(clips_per_sec: float, data_share: float, num_workers: int, 
     needed = math.ceil(max(num_workers, 1) * possible / clips_per_sec)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     message = (
-        f"{100 * data_share:.0f} % of the time is spent waiting for data: the network would take {possible:.0f} "
-        f"clips/s, and DATA_LOADER.NUM_WORKERS {num_workers} bring {clips_per_sec:.0f}. About {needed} workers "
-        "would feed it"
+        f"{100 * data_share:.0f} % of the time is spent waiting for data: the network could process "
+        f"{possible:.0f} clips/s, but DATA_LOADER.NUM_WORKERS {num_workers} supplies {clips_per_sec:.0f}. About "
+        f"{counted(needed, 'worker')} would keep it busy"
     )
     if needed * num_processes <= cores:
-        return f"{message}; this machine has {cores} cores."
+        return f"{message}; this machine has {counted(cores, 'core')}."
     return (
-        f"{message}, more than this machine's {cores} cores can run. Frames cost far less than videos to read: "
-        "tools/prepare_data.py extract-frames makes them, and says how large they will be."
+        f"{message}, more than this machine can run on {counted(cores, 'core')}. Frames are much cheaper to "
+        "read than videos: tools/prepare_data.py extract-frames writes them, and estimates their size."
     )

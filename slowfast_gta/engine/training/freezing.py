@@ -30,7 +30,7 @@ def freeze_norms(network: nn.Module, which: str) -> list[nn.Module]:
 
 
 def freeze_backbone(network: nn.Module) -> list[nn.Module]:
-    """Stop the learning of everything but inserted attention blocks and the head; returns its BatchNorms."""
+    """Freeze everything but inserted attention blocks and the head; returns its BatchNorms."""
     learning = (*inserted_names(network), "head.")
     for name, parameter in network.named_parameters():
         if not name.startswith(learning):

@@ -86,7 +86,7 @@ class Learner:
         set_lr(self.optimizer, lr)
         shares = shares or [number for (number,) in distributed.exchange(batch.num_samples)]
         if not any(shares):
-            raise DataError("Not one sample of this step could be read; bad_files.txt in OUTPUT_DIR has the reasons.")
+            raise DataError("No sample of this step could be read; bad_files.txt in OUTPUT_DIR has the reasons.")
         if min(shares) < self.fewest_samples and self.fewest_samples > 1:
             return None
         weight = distributed.weight_of_sample(shares)
@@ -153,7 +153,7 @@ class Learner:
         outcome.send()
 
     def _common_num_parts(self, shares: Sequence[int]) -> int:
-        """The parts to compute a batch in: where BatchNorm is over all processes, they meet in each part."""
+        """The parts to compute a batch in: where BatchNorm is over all processes, they synchronise in each part."""
         return min(min(self.num_parts, max(share // self.fewest_samples, 1)) for share in shares)
 
     def _backward(self, part: TaskBatch, weight: float) -> tuple[Tensor, Mapping[str, float | Tensor]]:
@@ -215,7 +215,8 @@ class Learner:
         except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as fault:  # torch checks little of it
             raise RunError(
                 "The checkpoint in OUTPUT_DIR is of another network or optimiser than the config describes: "
-                f"{' '.join(str(fault).split())[:300]} Choose another OUTPUT_DIR, or give the config it was made with."
+                f"{' '.join(str(fault).split())[:300]} Choose another OUTPUT_DIR, or give the config it was "
+                "trained with."
             ) from fault
 
     def _load(self, network: nn.Module, tensors: Mapping[str, Tensor]) -> None:

@@ -84,7 +84,7 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def clip_gradients(model: nn.Module, max_value: float | None, max_norm: float | None) -> None:
-    """Clip every gradient element to max_value, then the whole gradient's length to max_norm; None leaves it."""
+    """Clip every gradient element to max_value, then the gradient norm to max_norm; None leaves it."""
     if max_value is not None:
         nn.utils.clip_grad_value_(model.parameters(), max_value)
     if max_norm is not None:

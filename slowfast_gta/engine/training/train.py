@@ -190,9 +190,9 @@ def train_epoch(cfg: CfgNode, run: Training, epoch: int, first_step: int, meter:
     numbers = meter.summary()
     if numbers["steps_of_too_few"] == num_steps:
         raise DataError(
-            f"Not one step of epoch {epoch + 1} had the {learner.fewest_samples} samples that BatchNorm needs here on "
-            "each process. Mend the broken videos (bad_files.txt in OUTPUT_DIR), raise TRAIN.BATCH_SIZE, or let "
-            "DATA.ON_ERROR replace take others in their place."
+            f"No step of epoch {epoch + 1} had the {learner.fewest_samples} samples that BatchNorm needs here "
+            "on each process. Repair the broken videos (bad_files.txt in OUTPUT_DIR), raise TRAIN.BATCH_SIZE, "
+            "or set DATA.ON_ERROR replace to use other videos in their place."
         )
     logger.info(
         "%s: %s, %.1f clips/s, %.0f %% of the time waiting for data, %.1f GiB of memory%s.",
@@ -218,24 +218,24 @@ def _check_items(cfg: CfgNode, run: Training, bad: Sequence[BadVideo]) -> None:
     """Log and list what could not be read. Raises DataError where DATA.ON_ERROR says so."""
     run.bad_files.add(bad)
     if bad and cfg.DATA.ON_ERROR == "error":
-        raise DataError(f"{bad[0].reason} (DATA.ON_ERROR: skip leaves such videos out, and counts them.)")
+        raise DataError(f"{bad[0].reason} (DATA.ON_ERROR skip leaves such videos out, and counts them.)")
 
 
 def _sentence(task: Task, values: Mapping[str, float]) -> str:
     """A line of `Meter.summary()` for people."""
     parts = [f"loss {values['loss']:.4f}", task.format_metrics(values), f"grad norm {values['grad_norm']:.3g}"]
     if values["skipped_steps"]:
-        parts.append(f"{values['skipped_steps']} steps left out (non-finite loss or gradient)")
+        parts.append(f"{counted(values['skipped_steps'], 'step')} left out (non-finite loss or gradient)")
     if values["steps_of_too_few"]:
-        parts.append(f"{values['steps_of_too_few']} steps left out (too few clips for BatchNorm)")
+        parts.append(f"{counted(values['steps_of_too_few'], 'step')} left out (too few clips for BatchNorm)")
     return ", ".join(part for part in parts if part)
 
 
 def _warn_of_too_few(learner: Learner, position: Position) -> None:
     """Each time: it comes from broken videos, or from a last batch (TRAIN.DROP_LAST False)."""
     logger.warning(
-        "Epoch %d, step %d has fewer than the %d samples that BatchNorm needs here, on one process at least: it is "
-        "left out, and counted (steps_of_too_few).",
+        "Epoch %d, step %d has fewer than the %d samples that BatchNorm needs here, on at least one process: "
+        "the step is left out, and counted (steps_of_too_few).",
         position.epoch + 1,
         position.step + 1,
         learner.fewest_samples,
@@ -286,10 +286,10 @@ def _leave_out(cfg: CfgNode, run: Training, meter: Meter, result: StepResult, be
     position = begun.position
     message = bad_step_sentence(position, distributed.gather((result.loss, begun.batch.ids)))
     if cfg.TRAIN.ON_NAN == "skip" and run.bad_steps < cfg.TRAIN.MAX_NAN_STEPS:
-        logger.warning("%s The step is left out: nothing has changed.", message)
+        logger.warning("%s The step is left out: the weights are unchanged.", message)
         return
     if cfg.TRAIN.ON_NAN == "skip":
-        message += f" That makes {run.bad_steps} such steps in a row (TRAIN.MAX_NAN_STEPS)."
+        message += f" Such steps in a row: {run.bad_steps} (TRAIN.MAX_NAN_STEPS)."
     if position != Position(0):
         path = _save_inside(run, position, meter, must=False)
         message += f" The state from before it is saved as {path}." if path else ""
@@ -373,7 +373,7 @@ def _enough(batches: Iterable[TaskBatch], fewest: int) -> Iterator[TaskBatch]:
         yield from [batch] * owed
     elif owed:
         raise DataError(
-            f"Not one batch for BN.USE_PRECISE_STATS had the {fewest} samples that it needs; bad_files.txt in "
+            f"No batch for BN.USE_PRECISE_STATS had the {fewest} samples that it needs; bad_files.txt in "
             "OUTPUT_DIR has the reasons."
         )
 

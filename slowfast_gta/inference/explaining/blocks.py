@@ -229,7 +229,7 @@ def strongest_rows(kind: str, what: str, maps: np.ndarray, word: str) -> Shown:
     signed = bool((maps < 0).any())
     names = tuple(f"{word} {number + 1}" for number in order)
     if len(order) > _MOST_ROWS:
-        what += f" (the {_MOST_ROWS} of {len(order)} that tell positions apart most)"
+        what += f" (the {_MOST_ROWS} of {len(order)} that vary most over the positions)"
     return Shown(kind, "maps", what, maps[order], "value" if signed else "weight", names, signed)
 
 

@@ -72,11 +72,11 @@ class Explainer:
                 if item.fault is not None:
                     raise item.fault
                 raise ConfigError(
-                    f"--at {at_sec:g} is behind the end of {video}, which is {item.duration_sec:.2f} s long."
+                    f"--at {at_sec:g} is past the end of {video}, which is {item.duration_sec:.2f} s long."
                 )
             if not item.end_sec <= at_sec:  # NaN, where nobody knows: the first
                 return item
-        raise DataError(f"{video}: there is not one window in it.")
+        raise DataError(f"{video}: the video has no complete window.")
 
     def label(self, name: str) -> int:
         """The class `name`, or of that number, among all outputs' side by side. Raises ConfigError."""
@@ -89,7 +89,9 @@ class Explainer:
         if name.isdigit() and int(name) < len(names):
             return int(name)
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or names[:3]
-        raise ConfigError(f"--class {name!r}: there is no such class among {len(names)}. Near it: {', '.join(near)}.")
+        raise ConfigError(
+            f"--class {name!r}: there is no such class among {len(names)}. Similar names: {', '.join(near)}."
+        )
 
     def blocks(self, wanted: Sequence[str] = ()) -> list[str]:
         """The attention blocks of these names (s4.1, or in full), or all. Raises ConfigError for one there is not."""
@@ -152,7 +154,7 @@ class Explainer:
             found = self._of_block(name, block, x, clip, query)
             shown.extend(found)
             if not found:
-                not_shown.append(f"{short_name(name)}: {type(block).__name__} keeps no maps that can be drawn.")
+                not_shown.append(f"{short_name(name)}: {type(block).__name__} has no maps that can be drawn.")
 
         with watched([(name, model.get_submodule(name)) for name in names], look):
             model(clip)

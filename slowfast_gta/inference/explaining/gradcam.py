@@ -21,13 +21,15 @@ def grad_cam(model: nn.Module, clip: Tensor, label: int, layer: str = FEATURES) 
     clip: (1, 3, T, S, S), normalised; label: among the classes of all outputs side by side. Raises ConfigError.
     """
     if layer.split(".")[0] == HEAD:
-        raise ConfigError(f"--layer {layer} gives answers, not maps: name a stage, as s5 or s4.")
+        raise ConfigError(f"--layer {layer} gives class scores, not maps: name a stage such as s5 or s4.")
     with features_of(model, layer, lambda out: list(out) if isinstance(out, list | tuple) else [out]) as kept:
         last = model.get_submodule("").features(clip)  # type: ignore[operator]  # the contract of networks
         logits = concat_heads(_logits(model, last))
     pathways = [x for found in kept for x in found] if layer != FEATURES else list(last)
     if not pathways or any(x.ndim != 5 for x in pathways):
-        raise ConfigError(f"--layer {layer} gives no maps (C, T, H, W). Name a stage or a block of one, as s4.")
+        raise ConfigError(
+            f"--layer {layer} gives no maps (C, T, H, W). Name a stage, or a block of one, for example s4."
+        )
     gradients = torch.autograd.grad(logits[0, label], pathways, allow_unused=True)
     return [_map(x[0].detach(), gradient) for x, gradient in zip(pathways, gradients, strict=True)]
 

@@ -115,7 +115,8 @@ def initial_matrices(
             found.setdefault(block, {})[part] = first
         else:
             refused.setdefault(block, []).append(
-                f"the change of {part} GTA's matrix since training began: where it began is not known, what {source} "
-                f"has is not it (correlation {likeness:.2f}). --initial FILE names weights from before training"
+                f"the change of {part} GTA's matrix since training began: its initial value is not known, and "
+                f"that of {source} is another one (correlation {likeness:.2f}). --initial FILE names weights "
+                "from before training"
             )
     return found, refused

@@ -103,8 +103,8 @@ def build_overlay(name: str, network: EvalNetwork, num_frames: int, side: int) -
     blocks = _blocks_with_maps(network, num_frames, side)
     if not blocks:
         there = ", ".join(sorted({type(block).__name__ for _, block in attention_blocks(network.model)}))
-        why = f"its {there} tells no positions of a frame apart" if there else "it has no attention block"
-        raise ConfigError(f"--overlay attention: {network.name} has no attention over space: {why}. Take gradcam.")
+        why = f"its {there} does not distinguish the positions of a frame" if there else "it has no attention block"
+        raise ConfigError(f"--overlay attention: {network.name} has no attention over space: {why}. Use gradcam.")
     block = network.model.get_submodule(blocks[-1])
     return Overlay(
         f"attention of {short_name(blocks[-1])} ({type(block).__name__})", partial(_attention, network, block)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from slowfast_gta.errors import ConfigError
+from slowfast_gta.errors import ConfigError, counted
 from slowfast_gta.models.slowfast import SlowFast, slow_frame_indices
 
 
@@ -69,12 +69,13 @@ def parse_query(text: str, num_frames: int, size: tuple[int, int]) -> Query:
     """ "x,y,frame" of a clip of `num_frames` frames of `size` (H, W). Raises ConfigError."""
     parts = text.split(",")
     if len(parts) != 3 or not all(part.strip().lstrip("-").isdigit() for part in parts):
-        raise ConfigError(f"--query is {text!r}; it must be x,y,frame, three whole numbers, as 40,25,3.")
+        raise ConfigError(f"--query is {text!r}; it must be x,y,frame, three whole numbers, for example 40,25,3.")
     query = Query(*map(int, parts))
     height, width = size
     if not (0 <= query.x < width and 0 <= query.y < height and 0 <= query.frame < num_frames):
         raise ConfigError(
-            f"--query {text} is outside of what the network sees: {num_frames} frames of {width} x {height} pixels, "
+            f"--query {text} is outside of what the network sees: {counted(num_frames, 'frame')} of {width} x "
+            f"{height} pixels, "
             f"so x from 0 to {width - 1}, y from 0 to {height - 1}, frame from 0 to {num_frames - 1}."
         )
     return query

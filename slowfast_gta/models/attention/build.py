@@ -31,7 +31,7 @@ from typing import Any
 
 from torch import nn
 
-from slowfast_gta.errors import ConfigError
+from slowfast_gta.errors import ConfigError, counted
 from slowfast_gta.models.layers import OptionError
 from slowfast_gta.registry import Registry
 
@@ -50,7 +50,7 @@ def _refuse_old_names(name: str, block: object) -> None:
     for old, new in RENAMED.items():
         if hasattr(block, old):
             raise ConfigError(
-                f"The attention block {name} sets `{old}`, which is called `{new}` now: rename it in the block."
+                f"The attention block {name} sets `{old}`, which has been renamed to `{new}`: rename it in the block."
             )
 
 
@@ -97,7 +97,7 @@ class AttentionChoice:
         except (TypeError, ValueError) as fault:
             refused = fault.options if isinstance(fault, OptionError) else ()
             raise ConfigError(
-                f"{where}: {self.name} with {dim} channels and {num_frames} frames: {fault}",
+                f"{where}: {self.name} with {counted(dim, 'channel')} and {counted(num_frames, 'frame')}: {fault}",
                 [*(f"{self.section}.{option}" for option in refused), self.section],
             ) from fault
         _refuse_old_names(self.name, block)  # one may be set in __init__

@@ -45,10 +45,10 @@ class NL(nn.Module):
         if pool not in POOL_PLACES:
             raise OptionError(f"POOL is {pool!r}; it must be one of {', '.join(POOL_PLACES)}.", "POOL")
         if group < 1 or num_frames % group:
-            raise OptionError(f"GROUP is {group}; it must divide the {num_frames} frames that arrive here.", "GROUP")
+            raise OptionError(f"GROUP is {group}; it must divide the {num_frames} frames at this block.", "GROUP")
         if len(pool_size) != 3 or min(pool_size) < 1:
             raise OptionError(
-                f"POOL_SIZE is {list(pool_size)}; it must be three numbers from 1 on: frames, height, width.",
+                f"POOL_SIZE is {list(pool_size)}; it must be three numbers, each at least 1: frames, height, width.",
                 "POOL_SIZE",
             )
         dim_inner = dim // 2 if dim_inner is None else dim_inner

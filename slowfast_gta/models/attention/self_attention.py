@@ -181,6 +181,6 @@ def check_num_frames(block: nn.Module, x: Tensor, num_frames: int) -> None:
     """Raises ValueError where x (B, C, T, H, W) has another T than the block's parameters."""
     if x.shape[2] != num_frames:
         raise ValueError(
-            f"{type(block).__name__} was built for {num_frames} frames and was given {x.shape[2]}: "
+            f"{type(block).__name__} was built for {num_frames} frames but was given {x.shape[2]}: "
             "its parameters depend on the number of frames (DATA.NUM_FRAMES)."
         )

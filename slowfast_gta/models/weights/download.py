@@ -78,7 +78,7 @@ class DownloadHandler(PathHandler):
         file = cached_path(path)
 
         def say() -> None:
-            logger.info("Waiting for another process, which downloads %s.", file.name)
+            logger.info("Waiting for another process that is downloading %s.", file.name)
 
         try:
             if force or not file.is_file():
@@ -92,7 +92,10 @@ class DownloadHandler(PathHandler):
 
 
 def _instead(url: str, file: Path) -> str:
-    return f"Where {url} can be reached, download it, and put it at {file}; or give the path of a file that you have."
+    return (
+        f"Download {url} on a machine that can reach it, and copy it to {file}; or give the path of a file "
+        "that you have."
+    )
 
 
 def _download(url: str, file: Path, sha256: str) -> None:
@@ -106,14 +109,16 @@ def _download(url: str, file: Path, sha256: str) -> None:
             break
         except urllib.error.HTTPError as fault:
             if fault.code < 500 and fault.code not in (408, 429):
-                raise WeightsError(f"{url} cannot be had: {fault.code} {fault.reason}. {_instead(url, file)}") from None
+                raise WeightsError(
+                    f"{url} cannot be downloaded: {fault.code} {fault.reason}. {_instead(url, file)}"
+                ) from None
             reason = f"{fault.code} {fault.reason}"
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as fault:
             reason = str(getattr(fault, "reason", "") or fault or type(fault).__name__)
         failures = 1 if part.exists() and part.stat().st_size > before else failures + 1
         if failures == _TRIES:
             raise WeightsError(f"{url} cannot be downloaded ({reason}). {_instead(url, file)}")
-        logger.info("%s broke off (%s). Trying again.", file.name, reason)
+        logger.info("The download of %s was interrupted (%s). Trying again.", file.name, reason)
         time.sleep(pause if failures > 1 else _PAUSE_SEC)
         pause *= 2
     _check(url, part, file, sha256)
@@ -132,10 +137,12 @@ def _check(url: str, part: Path, file: Path, sha256: str) -> None:
     part.unlink()
     _version_of(part).unlink(missing_ok=True)
     if is_page or not head:
-        raise WeightsError(f"{url} gives {'a web page' if is_page else 'nothing'}, no file. {_instead(url, file)}")
+        raise WeightsError(
+            f"{url} returns {'a web page' if is_page else 'nothing'} instead of a file. {_instead(url, file)}"
+        )
     raise WeightsError(
-        f"{url}: the file has the SHA-256 {found[:16]}..., and {sha256}... is published. It was changed on the way, or "
-        f"is another one now; it is not kept. {_instead(url, file)}"
+        f"{url}: the file has the SHA-256 {found[:16]}..., but the published one has {sha256}...: it was changed in "
+        f"transit, or has been replaced. It was not kept. {_instead(url, file)}"
     )
 
 
@@ -144,7 +151,9 @@ class _NoDowngrade(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         if req.full_url.lower().startswith("https:") and not newurl.lower().startswith("https:"):
-            raise urllib.error.HTTPError(req.full_url, 403, f"it sends to {newurl}, which is not https", headers, fp)
+            raise urllib.error.HTTPError(
+                req.full_url, 403, f"it redirects to {newurl}, which is not https", headers, fp
+            )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -162,12 +171,12 @@ def _fetch(url: str, part: Path) -> None:
         if fault.code != 416:  # there is nothing behind what we have: begin anew
             raise
         version.unlink(missing_ok=True)
-        raise ConnectionError("the server has no more of it") from None
+        raise ConnectionError("the server has no more data") from None
     with response:
         resumed = response.status == 206 and _first_byte(response) == have
         if response.status == 206 and not resumed:
             version.unlink(missing_ok=True)
-            raise ConnectionError("the server gave another part than was asked for")
+            raise ConnectionError("the server sent another range than requested")
         _keep_version(version, response)
         have = have if resumed else 0
         length = response.headers.get("Content-Length")
@@ -177,7 +186,7 @@ def _fetch(url: str, part: Path) -> None:
         with part.open("ab" if resumed else "wb") as file:
             _copy(response, file, have, total, part.stem)
     if total is not None and part.stat().st_size != total:
-        raise ConnectionError(f"{part.stat().st_size} of {total} bytes came")
+        raise ConnectionError(f"received {part.stat().st_size} of {total} bytes")
 
 
 def _copy(response: http.client.HTTPResponse, file: IO[bytes], have: int, total: int | None, title: str) -> None:

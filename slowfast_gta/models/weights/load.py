@@ -97,7 +97,7 @@ def check_range(cfg: CfgNode, reference: str | Path) -> list[str]:
     wanted = {"DATA.MEAN": published.mean, "DATA.STD": published.std} if published else {}
     given = {"DATA.MEAN": cfg.DATA.MEAN, "DATA.STD": cfg.DATA.STD}
     others = [f"{key} {list(value)}" for key, value in wanted.items() if value and list(value) != list(given[key])]
-    note = f"{reference} was trained with {' and '.join(others)}: set that, or it sees other numbers."
+    note = f"{reference} was trained with {' and '.join(others)}: set the same, or it gets other inputs."
     return [note] if others else []
 
 
@@ -109,8 +109,9 @@ def check_input(cfg: CfgNode, source: Source) -> list[str]:
     if source.kind == "caffe2":
         # PySlowFast's readers give RGB for Kinetics, and BGR for SSv2 and Charades, whose YAMLs reverse it to RGB.
         notes.append(
-            "a caffe2 file does not say whether it was trained on RGB or BGR; it is taken for one of the PySlowFast "
-            f"zoo's, which were on RGB. With DATA.REVERSE_INPUT_CHANNEL {reverse} the network gets {gives}: set it to "
+            "a caffe2 file does not say whether it was trained on RGB or BGR; it is assumed to be from the "
+            f"PySlowFast zoo, which was trained on RGB. With DATA.REVERSE_INPUT_CHANNEL {reverse} the network "
+            f"gets {gives}: set it to "
             + ("False, unless this file was trained on BGR." if reverse else "True if this file was trained on BGR.")
         )
     elif source.input != gives:

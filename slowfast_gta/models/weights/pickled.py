@@ -17,9 +17,9 @@ def load_pickled(path: Path) -> Any:
             return read_pickle(file, path.stat().st_size)
     except RefusedPickleError as fault:
         raise WeightsError(
-            f"{path} was not read: {fault}. Only containers, text, numbers and numpy arrays are taken from a .pkl file."
+            f"{path} was not read: {fault}. Only containers, text, numbers and numpy arrays are read from a .pkl file."
         ) from None
     except TornPickleError as fault:
         raise WeightsError(
-            f"{path} cannot be read as a pickle ({fault}): it is torn, or no caffe2 .pkl file."
+            f"{path} cannot be read as a pickle ({fault}): it is truncated, or not a caffe2 .pkl file."
         ) from None

@@ -25,7 +25,7 @@ from slowfast_gta.pickles import RefusedPickleError, TornPickleError
 MAX_DEPTH = 100  # of containers in containers
 # Dictionaries in which trainers wrap their state dict, the innermost name first.
 _WRAPPERS = ("model_state", "state_dict", "model")
-_NUM_PICKLES = 5  # at the begin of a file of before torch 1.6: magic number, protocol, system, content, keys
+_NUM_PICKLES = 5  # at the start of a file of before torch 1.6: magic number, protocol, system, content, keys
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,13 @@ def load_torch_file(path: Path) -> dict:
     except Exception as fault:  # torch raises a dozen kinds, and every one means the same to the user
         asked = re.search(r"GLOBAL (\S+)", str(fault))
         raise WeightsError(
-            f"{path} cannot be read ({f'it asks for {asked[1]}' if asked else type(fault).__name__}). It is torn, or "
-            "is no PyTorch file, or holds something other than tensors, numbers and text, which is refused because "
-            "reading it could run code. Where you trust it, save its state dict alone with the program that wrote it."
+            f"{path} cannot be read ({f'it asks for {asked[1]}' if asked else type(fault).__name__}). It is "
+            "truncated, or not a PyTorch file, or contains something other than tensors, numbers and text, "
+            "which is refused because reading it could run code. If you trust it, save its state dict alone "
+            "with the program that wrote it."
         ) from fault
     if not isinstance(content, dict):
-        raise WeightsError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors or a checkpoint.")
+        raise WeightsError(f"{path} contains a {type(content).__name__}, not a dictionary of tensors or a checkpoint.")
     return content
 
 
@@ -86,8 +87,8 @@ def _check_archive(path: Path) -> None:
             raise WeightsError(f"{path} cannot be read: its parts lie on each other, or are not whole.")
         if any(entry.CRC for entry in entries) and (damaged := archive.testzip()) is not None:
             raise WeightsError(
-                f"{path} cannot be read: its part {damaged} does not have the checksum that the archive states. The "
-                "file is torn or was changed: copy or download it again."
+                f"{path} cannot be read: its part {damaged} does not have the checksum that the archive states. "
+                "The file is truncated or was changed: copy or download it again."
             )
 
 
@@ -157,7 +158,7 @@ def read_weights(path: str | Path, ema: bool = False) -> Source:
                 break
     tensors = {str(key).removeprefix("module."): value for key, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise WeightsError(f"{path} holds no tensors by name: it is not a state dict or a checkpoint of one.")
+        raise WeightsError(f"{path} contains no named tensors: it is neither a state dict nor a checkpoint of one.")
     kind = find_kind(tensors)
     if kind is None:
         raise WeightsError(
@@ -192,12 +193,12 @@ def _read_caffe2(path: Path) -> Source:
     content = load_pickled(path)
     blobs = content.get("blobs") if isinstance(content, dict) else None
     if not isinstance(blobs, dict):
-        raise WeightsError(f'{path} has no "blobs": it is no caffe2 file of weights. Other .pkl files are not read.')
+        raise WeightsError(f'{path} has no "blobs": it is not a caffe2 weights file. Other .pkl files are not read.')
     arrays = {name: np.asarray(value) for name, value in blobs.items() if isinstance(value, np.ndarray | np.generic)}
     source = _rename(path, "caffe2", {name: _tensor(name, value, path) for name, value in arrays.items()})
     source.skipped.extend(name for name in blobs if name not in arrays)
     if not any(name.startswith("s1.") for name in source.tensors):
-        raise WeightsError(f"{path} has no blob that begins a ResNet or SlowFast (conv1_w): it is another network.")
+        raise WeightsError(f"{path} has no first blob of a ResNet or SlowFast (conv1_w): it is of another network.")
     return source
 
 
@@ -205,7 +206,9 @@ def _tensor(name: str, value: np.ndarray, path: Path) -> Tensor:
     try:
         return torch.from_numpy(value.astype(value.dtype.newbyteorder("=")))  # a copy, in this machine's byte order
     except TypeError as fault:
-        raise WeightsError(f"{path}: {name} has numbers of type {value.dtype}, which PyTorch has not.") from fault
+        raise WeightsError(
+            f"{path}: {name} has numbers of type {value.dtype}, which PyTorch does not support."
+        ) from fault
 
 
 def _parse_class_names(text: str | None) -> ClassNames | None:

@@ -5,6 +5,7 @@ from enum import Enum
 from pathlib import Path
 
 from slowfast_gta.class_names import ClassNames, fingerprint
+from slowfast_gta.errors import counted
 
 OUTCOMES = {
     "loaded": "as they are",
@@ -98,10 +99,12 @@ class WeightsReport:
         faults = []
         if self.missing:
             faults.append(
-                f"{len(self.missing)} tensors of the network are not in it ({_some(self.rows('missing'), 3)})"
+                f"it lacks {counted(len(self.missing), 'tensor')} of the network ({_some(self.rows('missing'), 3)})"
             )
         if self.mismatched:
-            faults.append(f"{len(self.mismatched)} do not fit ({_some(self.rows('mismatched'), 3, '; ')})")
+            faults.append(
+                f"tensors that do not fit: {len(self.mismatched)} ({_some(self.rows('mismatched'), 3, '; ')})"
+            )
         return (
             f"{self.path} does not match the network: {', and '.join(faults)}. Nothing was loaded. Check that the "
             "config is the one the file was trained with (ARCH, DEPTH, WIDTH_PER_GROUP, NUM_FRAMES, NUM_CLASSES, "

@@ -24,7 +24,8 @@ def load_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except (SafetensorError, RuntimeError, TypeError, ValueError) as fault:  # torch's are about absurd shapes
         reason = " ".join(str(fault).split())[:160]
         raise WeightsError(
-            f"{path} is no whole .safetensors file ({reason}). Copy or download it again, or save it again with the "
+            f"{path} is not a complete .safetensors file ({reason}). Copy or download it again, or save it "
+            "again with the "
             "program that wrote it."
         ) from fault
 

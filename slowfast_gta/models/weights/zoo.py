@@ -69,7 +69,7 @@ def find_published(reference: str | Path) -> Published | None:
     if name and "/" not in name and family in {known.partition("/")[0] for known in ZOO}:
         near = difflib.get_close_matches(text, ZOO, n=1)
         raise WeightsError(
-            f"There is no file {text}, and no published weights of that name are known. "
+            f"There is no file {text}, and there are no published weights of that name. "
             + (f"Did you mean {near[0]}? " if near else "")
             + f"Known are {', '.join(ZOO)}."
         )
@@ -90,8 +90,10 @@ def _checked_url(url: str, scheme: str) -> str:
     if scheme.lower() == "https" or (scheme.lower() == "http" and on_this_machine):
         if parts.hostname and parts.path.strip("/"):
             return url
-        raise WeightsError(f"{url} names no file. It must be https://HOST/PATH/FILE.pth (or .pkl, .safetensors).")
+        raise WeightsError(
+            f"{url} does not end in a file name. It must be https://HOST/PATH/FILE.pth (or .pkl, .safetensors)."
+        )
     raise WeightsError(
-        f"{url}: weights are downloaded over https:// only, so that nobody on the way can change them. Download the "
+        f"{url}: weights are downloaded over https:// only, so that they cannot be changed in transit. Download the "
         "file yourself and give its path."
     )

@@ -23,7 +23,7 @@ def container_of(path: str | Path) -> str:
     """FFmpeg's name of the container of a file. Raises ConfigError for one that is not written."""
     suffix = Path(path).suffix.lower()
     if suffix not in CONTAINERS:
-        raise ConfigError(f"{path}: a video is written as {', '.join(CONTAINERS)}, and not as {suffix or 'that'!r}.")
+        raise ConfigError(f"{path}: the name of an output video must end with {', '.join(CONTAINERS)}, not {suffix!r}.")
     return CONTAINERS[suffix]
 
 

@@ -46,7 +46,7 @@ def test_training_continues_after_a_failed_write_and_tries_again(run_tiny, tmp_p
     code, _, err = run_tiny(*EACH_EPOCH, "TRAIN.CHECKPOINT_PERIOD_STEPS", 2)
     assert code == 0, err
     assert re.search(rf"\.pyth could not be written\b.*{os.strerror(errno.ENOSPC)}", err)
-    assert [f"tries again (failed so far: {number})" in err for number in (1, 2, 3)] == [True, True, False]
+    assert [f"will try again (failed so far: {number})" in err for number in (1, 2, 3)] == [True, True, False]
     epochs = [name for name in names(tmp_path / "run") if "step" not in name]
     assert epochs == ["checkpoint_epoch_00002.pyth", "checkpoint_epoch_00003.pyth"]
     assert not list((tmp_path / "run" / "checkpoints").glob("*.tmp"))

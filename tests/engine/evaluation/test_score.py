@@ -119,7 +119,7 @@ def test_near_identical_clips_are_reported(scores_of, tmp_path):
     frames = [12 + number % 5 for number in range(12, 18)]
     wanted = sum(20 - len(set(map(tuple, segment_views(count, 4, 20)))) for count in frames)
     assert results["num_alike_clips"] == wanted > 40
-    assert f"{wanted} clips are the same as another" in (tmp_path / "run" / "log.txt").read_text()
+    assert f"Clips identical to another: {wanted};" in (tmp_path / "run" / "log.txt").read_text()
 
 
 def test_several_crops_of_whole_frames_are_refused():
@@ -182,7 +182,7 @@ def test_a_process_sends_one_row_for_each_complete_video(monkeypatch):
         for name, clip in zip(batch.video_id, batch.frames, strict=True):
             views[name].append(clip.flatten().numpy())
     np.testing.assert_array_equal(found.scores, [np.mean(views[name], axis=0) for name in "ab"])
-    assert re.search(r"\b1 of its 2 views\b", found.missing["c"])
+    assert re.search(r"\bviews scored: only 1 of 2\b", found.missing["c"])
 
 
 def batch_of_views(video_ids: list[str], view_ids: list[int]) -> Batch:

@@ -46,7 +46,7 @@ def test_a_step_without_a_gradient_changes_nothing(extra):
         assert torch.equal(after["optimizer_state"]["state"][number]["momentum_buffer"], state["momentum_buffer"])
 
 
-def test_the_gradient_s_length_is_that_of_all_its_parts():
+def test_the_gradient_norm_is_that_of_all_its_parts():
     learner = learner_of(CFG, [*TINY, "SOLVER.CLIP_GRAD_L2NORM", 1e-3])
     learner.train_mode()
     result = learner.step(batch_of(*batch()), 0.0)
@@ -113,7 +113,7 @@ def test_single_steps_are_left_out_and_counted(run_tiny, tmp_path, monkeypatch):
     poison(monkeypatch, 2, 3, 5)
     code, _, err = run_tiny(*SHORT, "TRAIN.ON_NAN", "skip", "TRAIN.MAX_NAN_STEPS", 3)
     assert code == 0, err
-    assert err.count("The step is left out: nothing has changed.") == 3 and "epoch 2, step 2 (videos 10" in err
+    assert err.count("The step is left out: the weights are unchanged.") == 3 and "epoch 2, step 2 (videos 10" in err
     rows = [row for row in metrics(tmp_path / "run") if row["kind"] == "train"]
     assert [row["skipped_steps"] for row in rows] == [0, 1, 2, 0, 1, 1]
     assert all(math.isfinite(row["loss"]) for row in rows)

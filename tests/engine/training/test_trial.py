@@ -112,7 +112,7 @@ def test_what_skip_leaves_too_few_of_is_counted(run_tiny, tmp_path, monkeypatch)
     code, _, err = run_tiny(*keys, data=data)
     assert code == 0, err
     rows = [row for row in metrics(tmp_path / "run") if row["kind"] == "train"]
-    assert rows[-1]["steps_of_too_few"] == 1 and "1 steps left out (too few clips for BatchNorm)" in err
+    assert rows[-1]["steps_of_too_few"] == 1 and "1 step left out (too few clips for BatchNorm)" in err
 
 
 def test_an_epoch_without_one_such_step_ends_with_a_message(run_tiny, tmp_path):

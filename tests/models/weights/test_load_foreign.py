@@ -456,7 +456,7 @@ def test_check_weights_reports_what_fits(tmp_path, capsys):
     code, out, _ = check(capsys, tmp_path / "a.pyth")
     assert code == 0 and "fits: every tensor" in out and "loaded" in out
     code, out, _ = check(capsys, tmp_path / "a.pyth", *GTA_AT, cfg="R2D50_GTA.yaml")
-    assert code == 0 and "s3.pathway0_attention0.spatial.query.weight" in out and "stay new" in out
+    assert code == 0 and "s3.pathway0_attention0.spatial.query.weight" in out and "newly initialised: " in out
     code, out, _ = check(capsys, tmp_path / "a.pyth", "RESNET.DEPTH", 18)
     assert code == 1 and "missing" in out and "s2.pathway0_res1.branch2.a.weight" in out and "does not fit" in out
     code, out, _ = check(capsys, tmp_path / "a.pyth", "MODEL.ARCH", "i3d", "RESNET.NUM_BLOCK_TEMP_KERNEL", [[1]] * 4)

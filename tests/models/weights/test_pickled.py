@@ -56,7 +56,7 @@ def pickled_attacks(trace: Path) -> dict[str, object]:
 def test_nothing_in_a_pickle_runs(tmp_path, name, protocol):
     trace, path = tmp_path / "trace", tmp_path / "a.pkl"
     path.write_bytes(pickle.dumps(pickled_attacks(trace)[name], protocol))
-    assert_refused(small(), path, "was not read: it .*Only containers, text, numbers and numpy arrays are taken")
+    assert_refused(small(), path, "was not read: it .*Only containers, text, numbers and numpy arrays are read")
     assert not trace.exists()
     if name in ("os.system", "builtins.eval", "beside good arrays", "array of objects", "array of records"):
         pickle.loads(path.read_bytes())

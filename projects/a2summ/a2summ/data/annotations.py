@@ -9,7 +9,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from slowfast_gta.errors import DataError
+from slowfast_gta.errors import DataError, counted
 from slowfast_gta.plain_yaml import load_yaml
 
 
@@ -20,9 +20,9 @@ def read_json(path: str | Path) -> dict:
     except OSError as fault:
         raise DataError(f"{path}: {fault.strerror or fault}.") from None
     except (ValueError, RecursionError) as fault:
-        raise DataError(f"{path}: no JSON ({fault}).") from None
+        raise DataError(f"{path}: not valid JSON ({fault}).") from None
     if not isinstance(content, dict):
-        raise DataError(f"{path}: wanted an object {{id: ...}}, found {type(content).__name__}.")
+        raise DataError(f"{path}: expected an object {{id: ...}}, found {type(content).__name__}.")
     return content
 
 
@@ -33,7 +33,7 @@ def read_splits(path: str | Path) -> list[dict[str, list[str]]]:
     except OSError as fault:
         raise DataError(f"{path}: {fault.strerror or fault}.") from None
     except yaml.YAMLError as fault:
-        raise DataError(f"{path}: no YAML ({str(fault).splitlines()[0]}).") from None
+        raise DataError(f"{path}: not valid YAML ({str(fault).splitlines()[0]}).") from None
     splits = []
     for number, split in enumerate(content if isinstance(content, list) else []):
         parts = {}
@@ -47,7 +47,7 @@ def read_splits(path: str | Path) -> list[dict[str, list[str]]]:
             raise DataError(f"{path}: split {number} has {sorted(both)[0]} in train_keys and in test_keys.")
         splits.append(parts)
     if not splits:
-        raise DataError(f"{path}: wanted a list of splits, each with train_keys and test_keys.")
+        raise DataError(f"{path}: expected a list of splits, each with train_keys and test_keys.")
     return splits
 
 
@@ -62,7 +62,7 @@ def features(arrays: Mapping[str, np.ndarray], key: str, where: str) -> Tensor:
     """float32 (N, C) of the array under `key`. Raises DataError."""
     array = entry(arrays, key, where)
     if array.ndim != 2 or array.dtype.kind not in "fiu":
-        raise DataError(f"{where}: {key} must be numbers (N, C), and is {array.dtype} {array.shape}.")
+        raise DataError(f"{where}: {key} must be numbers (N, C), not {array.dtype} {array.shape}.")
     return torch.from_numpy(array.astype(np.float32))
 
 
@@ -70,11 +70,13 @@ def labels(values: object, length: int, where: str) -> Tensor:
     """float32 (length,) of 0 and 1. Raises DataError."""
     if not isinstance(values, list) or len(values) != length or not all(value in (0, 1) for value in values):
         number = len(values) if isinstance(values, list) else 0
-        raise DataError(f"{where}: wanted {length} labels of 0 and 1, found {number} values.")
+        raise DataError(f"{where}: expected {counted(length, 'label')} of 0 and 1, found {counted(number, 'value')}.")
     return torch.tensor(values, dtype=torch.float32)
 
 
 def texts(values: object, length: int, where: str) -> list[str]:
     if not isinstance(values, list) or len(values) != length or not all(isinstance(value, str) for value in values):
-        raise DataError(f"{where}: wanted {length} sentences, found {len(values) if isinstance(values, list) else 0}.")
+        raise DataError(
+            f"{where}: expected {counted(length, 'sentence')}, found {len(values) if isinstance(values, list) else 0}."
+        )
     return values

@@ -17,7 +17,7 @@ import numpy as np
 from a2summ.data.annotations import entry, features, labels, read_json, texts
 from a2summ.data.object_arrays import load_arrays
 from a2summ.samples import Sample
-from slowfast_gta.errors import DataError
+from slowfast_gta.errors import DataError, counted
 
 _FRAMES = {"CNN": "resnet50", "Daily_Mail": "resnet50", "BLiSS": "clip"}
 
@@ -51,7 +51,10 @@ def load_articles(root: str | Path, dataset: str, part: str) -> list[Sample]:
         if own_keys is not None:
             frame_labels = labels(entry(values, "video_label", where), len(video), f"{where}, video_label")
             if len(own_keys) != int(frame_labels.sum()):
-                raise DataError(f"{where}: {int(frame_labels.sum())} frames of label 1 and {len(own_keys)} key frames.")
+                raise DataError(
+                    f"{where}: {counted(int(frame_labels.sum()), 'frame')} of label 1, but "
+                    f"{counted(len(own_keys), 'key frame')}."
+                )
         samples.append(
             Sample(
                 name,
@@ -88,7 +91,7 @@ def _spans(values: dict, num_frames: int, num_sentences: int, where: str) -> np.
     try:
         spans = np.array(times, np.int64).reshape(num_sentences, 2)
     except (ValueError, TypeError, OverflowError):
-        raise DataError(f"{where}: sentence_time must be {num_sentences} pairs of frames.") from None
+        raise DataError(f"{where}: sentence_time must be {counted(num_sentences, 'pair')} of frames.") from None
     if (spans < 0).any() or (spans[:, 0] > spans[:, 1]).any():
         raise DataError(f"{where}: sentence_time must be pairs (start, end), 0 <= start <= end.")
     return np.minimum(spans, num_frames)

@@ -15,10 +15,12 @@ def load_arrays(path: str | Path, max_bytes: int = MAX_BYTES) -> dict[str, np.nd
     array = load_object_array(Path(path), max_bytes)
     content = array[()] if array.shape == () else None
     if not isinstance(content, dict):
-        raise DataError(f"{path}: wanted a dictionary {{id: array}}, found an array of shape {array.shape}.")
+        raise DataError(f"{path}: expected a dictionary {{id: array}}, found an array of shape {array.shape}.")
     found = {
         str(key): np.asarray(value) for key, value in content.items() if isinstance(value, np.ndarray | np.generic)
     }
     if len(found) < len(content) or any(value.dtype == object for value in found.values()):
-        raise DataError(f"{path}: wanted a dictionary {{id: array}} of plain arrays; it holds something else too.")
+        raise DataError(
+            f"{path}: expected a dictionary {{id: array}} of plain arrays; it also contains something else."
+        )
     return found

@@ -29,7 +29,7 @@ from a2summ.shots.kts import segment_in_pieces, shots_of
 from a2summ.transcript.cues import SUFFIXES
 from a2summ.transcript.read import read_transcript
 from a2summ.transcript.sentences import Sentence, spans_of
-from slowfast_gta.errors import DataError
+from slowfast_gta.errors import DataError, counted
 from slowfast_gta.files import whole_file
 from slowfast_gta.plain_arrays import load_npz
 
@@ -52,7 +52,7 @@ def read_annotations(path: Path) -> dict[str, list[Segment]]:
             rows = csv.DictReader(file)
             names = set(rows.fieldnames or ())
             if not {"video", "start_sec", "end_sec"} <= names:
-                raise DataError(f"{path}: wanted the columns video, start_sec, end_sec and, if you like, importance.")
+                raise DataError(f"{path}: expected the columns video, start_sec, end_sec and optionally importance.")
             out: dict[str, list[Segment]] = {}
             for row in rows:
                 segment = _segment(row, "importance" in names, f"{path}:{rows.line_num}")
@@ -62,9 +62,9 @@ def read_annotations(path: Path) -> dict[str, list[Segment]]:
     except OSError as fault:
         raise DataError(f"{path}: {fault.strerror or fault}.") from None
     except (csv.Error, UnicodeError) as fault:
-        raise DataError(f"{path}: no CSV in UTF-8 ({fault}).") from None
+        raise DataError(f"{path}: not a CSV file in UTF-8 ({fault}).") from None
     if not out:
-        raise DataError(f"{path}: there is no row in it.")
+        raise DataError(f"{path}: the file contains no rows.")
     return out
 
 
@@ -75,7 +75,7 @@ def _segment(row: dict, rated: bool, where: str) -> Segment:
     except (TypeError, ValueError):
         raise DataError(f"{where}: start_sec, end_sec and importance must be numbers.") from None
     if not (0 <= start < stop and np.isfinite([stop, importance or 0.0]).all()):
-        raise DataError(f"{where}: wanted 0 <= start_sec < end_sec, found {start:g} and {stop:g}.")
+        raise DataError(f"{where}: expected 0 <= start_sec < end_sec, found {start:g} and {stop:g}.")
     return Segment(start, stop, importance)
 
 
@@ -83,15 +83,15 @@ def find_videos(root: Path) -> dict[str, Path]:
     """{name without suffix: file} of ROOT/videos. Raises DataError."""
     folder = root / "videos"
     if not folder.is_dir():
-        raise DataError(f"{folder}: there is no such folder. The videos of {root} are in it.")
+        raise DataError(f"{folder}: there is no such folder. It must contain the videos of {root}.")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in _VIDEOS:
             if path.stem in found:
-                raise DataError(f"{folder}: {found[path.stem].name} and {path.name} have one name.")
+                raise DataError(f"{folder}: {found[path.stem].name} and {path.name} have the same name.")
             found[path.stem] = path
     if not found:
-        raise DataError(f"{folder}: there is no video in it ({', '.join(_VIDEOS)}).")
+        raise DataError(f"{folder}: the folder contains no video ({', '.join(_VIDEOS)}).")
     return found
 
 
@@ -111,7 +111,7 @@ def prepare_features(root: Path, network: FrameNetwork, encoder) -> None:
     made_of = {name: _made_of(videos[name], find_transcript(root, name)) for name in names}
     missing = [name for name in names if _stored_made_of(folder / f"{name}.npz") != made_of[name]]
     if missing:
-        logger.info("Computing the features of %d of %d videos.", len(missing), len(names))
+        logger.info("Computing the features of %d of %s.", len(missing), counted(len(names), "video"))
     for name in missing:
         times = read_times(videos[name])
         indices, frames = network(times)
@@ -153,7 +153,7 @@ def _annotated(root: Path, videos: dict[str, Path]) -> list[str]:
     absent = [name for name in names if name not in videos]
     if absent:
         raise DataError(
-            f"{root / 'annotations.csv'}: names {len(absent)} videos that are not in {root / 'videos'}: "
+            f"{root / 'annotations.csv'}: {counted(len(absent), 'video')} not found in {root / 'videos'}: "
             f"{', '.join(absent[:3])}. The names are those of the files without their suffix."
         )
     return names
@@ -173,7 +173,8 @@ def split_keys(root: Path, split: int, num_splits: int = 5, seed: int = 0) -> di
         names = np.random.default_rng(seed).permutation(_annotated(root, find_videos(root))).tolist()
         if len(names) < num_splits:
             raise DataError(
-                f"{root}: {len(names)} annotated videos are too few for {num_splits} splits. Give splits.yml."
+                f"{root}: {counted(len(names), 'annotated video')}, too few for {counted(num_splits, 'split')}. "
+                "Give splits.yml."
             )
         splits = [
             {
@@ -183,7 +184,7 @@ def split_keys(root: Path, split: int, num_splits: int = 5, seed: int = 0) -> di
             for number in range(num_splits)
         ]
     if not 0 <= split < len(splits):
-        raise DataError(f"{root}: there is no split {split}; there are 0 to {len(splits) - 1}.")
+        raise DataError(f"{root}: there is no split {split}; it must be 0 to {len(splits) - 1}.")
     return splits[split]
 
 
@@ -206,9 +207,11 @@ def _read_sample(folder: Path, name: str, segments: list[Segment], budget: float
         stored = load_npz(path)
         times_sec, frames, sentences, spans = (stored[key] for key in ("times_sec", "frames", "sentences", "spans"))
     except (DataError, KeyError) as fault:
-        raise DataError(f"{path}: cannot be read ({fault}). Remove it, and it will be computed again.") from None
+        raise DataError(
+            f"{path}: cannot be read ({fault}). Remove it, and the features will be computed again."
+        ) from None
     if not segments:
-        raise DataError(f"{name}: is in splits.yml and has no row in annotations.csv.")
+        raise DataError(f"{name}: is in splits.yml, but has no row in annotations.csv.")
     timeline = sampled_timeline(frames)
     chosen = target_frames(segments, times_sec, timeline, budget)
     sentence_labels = [float(chosen[start:stop].any()) for start, stop in spans]

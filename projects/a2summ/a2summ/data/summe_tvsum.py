@@ -19,7 +19,7 @@ from a2summ.data.annotations import features, read_splits
 from a2summ.data.object_arrays import load_arrays
 from a2summ.samples import Sample
 from a2summ.shots.choose import Timeline, choose_shots, summary_frames
-from slowfast_gta.errors import DataError
+from slowfast_gta.errors import DataError, counted
 
 BUDGET = 0.15
 _MAX_BYTES = 4 * 2**30  # of one array
@@ -39,7 +39,7 @@ def load_summe_tvsum(root: str | Path, dataset: str, split: int) -> dict[str, li
     folder = Path(root) / dataset
     splits = read_splits(folder / "splits.yml")
     if not 0 <= split < len(splits):
-        raise DataError(f"{folder / 'splits.yml'}: there is no split {split}; there are 0 to {len(splits) - 1}.")
+        raise DataError(f"{folder / 'splits.yml'}: there is no split {split}; it must be 0 to {len(splits) - 1}.")
     path = folder / "feature" / f"eccv16_dataset_{dataset.lower()}_google_pool5.h5"
     captions = folder / "feature" / "text_roberta.npy"
     texts = load_arrays(captions)
@@ -58,7 +58,7 @@ def _open(path: Path) -> h5py.File:
     try:
         return h5py.File(path, "r")
     except OSError as fault:
-        reason = "no such file" if not path.exists() else f"no HDF5 file ({fault})"
+        reason = "no such file" if not path.exists() else f"not an HDF5 file ({fault})"
         raise DataError(f"{path}: {reason}.") from None
 
 
@@ -70,7 +70,7 @@ def _read(group: h5py.Group, name: str, ndim: int, where: str) -> np.ndarray:
         raise DataError(f"{where}: no {name} in the file itself.")
     if dataset.ndim != ndim or dataset.dtype.kind not in "fiub" or dataset.nbytes > _MAX_BYTES:
         raise DataError(
-            f"{where}: {name} must be numbers of {ndim} dimensions, and is {dataset.dtype} {dataset.shape}."
+            f"{where}: {name} must be numbers of {counted(ndim, 'dimension')}, not {dataset.dtype} {dataset.shape}."
         )
     try:
         return dataset[()]
@@ -82,12 +82,12 @@ def _read_sample(file: h5py.File, path: Path, key: str, text: np.ndarray, rating
     where = f"{path}, {key}"
     group = file.get(key) if isinstance(file.get(key, getlink=True), h5py.HardLink) else None
     if not isinstance(group, h5py.Group):
-        raise DataError(f"{where}: there is no such video; there are {len(file)}, such as {next(iter(file), 'none')}.")
+        raise DataError(f"{where}: there is no such video among {len(file)}, for example {next(iter(file), 'none')}.")
     frames = _read(group, "features", 2, where).astype(np.float32)
     scores = _read(group, "gtscore", 1, where).astype(np.float64)
     timeline = _read_timeline(group, len(frames), where)
     if len(scores) != len(frames):
-        raise DataError(f"{where}: {len(frames)} features and {len(scores)} scores (gtscore).")
+        raise DataError(f"{where}: {counted(len(frames), 'feature')}, but {counted(len(scores), 'score')} (gtscore).")
     users = _read(group, "user_summary", 2, where) if "user_summary" in group else np.zeros((0, timeline.num_frames))
     frame_labels, sentence_labels, spans = targets_of(scores, timeline, len(text))
     return Sample(
@@ -108,7 +108,7 @@ def _read_timeline(group: h5py.Group, num_sampled: int, where: str) -> Timeline:
     lengths = _read(group, "n_frame_per_seg", 1, where).astype(np.int64)
     if len(picks) != num_sampled or (np.diff(picks) <= 0).any() or not (picks[0] >= 0 and picks[-1] < num_frames):
         raise DataError(
-            f"{where}: picks must be {num_sampled} ascending frames below n_frames, {num_frames}; there are "
+            f"{where}: picks must be {counted(num_sampled, 'ascending frame')} below n_frames, {num_frames}; it has "
             f"{len(picks)}, from {picks[:1]} to {picks[-1:]}."
         )
     if change_points.shape != (len(lengths), 2) or not len(lengths) or (lengths < 0).any():
@@ -158,7 +158,7 @@ def read_ratings(folder: Path) -> dict[str, np.ndarray]:
         try:
             rows.setdefault(fields[0], []).append(np.array(fields[2].split(","), np.float64))
         except (IndexError, ValueError):
-            raise DataError(f"{annotations}:{number}: wanted video, category and ratings with commas.") from None
+            raise DataError(f"{annotations}:{number}: expected video, category and comma-separated ratings.") from None
     out = {}
     for number, video in enumerate(ids, start=1):
         if video in rows:

@@ -46,7 +46,7 @@ def by_protocol(
         return rank_correlations(*_same_length(scores, mean[:, ::_EVERY]))
     if protocol == "summe_csta":
         return rank_correlations(*_same_length(np.asarray(summary, np.float64), mean))
-    raise ValueError(f"{protocol}: no protocol; there are {', '.join(PROTOCOLS)}")
+    raise ValueError(f"{protocol}: unknown protocol; it must be one of {', '.join(PROTOCOLS)}")
 
 
 def _same_length(predicted: np.ndarray, references: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -90,7 +90,7 @@ def _decoded(times: VideoTimes, form: SoundFormat, start_sec: float) -> Iterator
                         time_sec += part.samples / form.rate
         except av.error.FFmpegError as fault:
             raise DataError(
-                f"{times.path}: its sound cannot be read after {start_sec:.1f} s ({fault.strerror})."
+                f"{times.path}: the sound cannot be read after {start_sec:.1f} s ({fault.strerror})."
             ) from None
 
 

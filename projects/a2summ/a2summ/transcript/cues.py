@@ -41,7 +41,7 @@ def read_cues(path: str | Path, offset_sec: float = 0.0) -> tuple[list[Cue], Cou
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
-        raise DataError(f"{path}: a transcript is one of {', '.join(SUFFIXES)}.")
+        raise DataError(f"{path}: a transcript must be one of {', '.join(SUFFIXES)}.")
     text, encoding = _read_text(path)
     repairs = Counter({f"read as {encoding}": 1} if encoding != "utf-8" else {})
     if path.suffix.lower() == ".txt":
@@ -50,8 +50,8 @@ def read_cues(path: str | Path, offset_sec: float = 0.0) -> tuple[list[Cue], Cou
         cues = _drop_repeats(_in_order(_parse(text, path, offset_sec), repairs), repairs)
     if not cues:
         raise DataError(
-            f"{path}: there is no subtitle in it. Wanted: cues with times such as 00:00:01,000 --> 00:00:03,500, "
-            f"or a .txt file with one sentence a line."
+            f"{path}: the file contains no subtitles. Expected: cues with times such as 00:00:01,000 --> 00:00:03,500, "
+            "or a .txt file with one sentence a line."
         )
     return cues, repairs
 
@@ -60,7 +60,9 @@ def _read_text(path: Path) -> tuple[str, str]:
     """The text, and the encoding it was read in: UTF-8 (with or without a mark), UTF-16 with a mark, else cp1252."""
     try:
         if path.stat().st_size > _MAX_BYTES:
-            raise DataError(f"{path}: {path.stat().st_size / 2**20:.0f} MiB is no transcript; at most 64 are read.")
+            raise DataError(
+                f"{path}: {path.stat().st_size / 2**20:.0f} MiB is too large for a transcript; the limit is 64 MiB."
+            )
         content = path.read_bytes()
     except OSError as fault:
         raise DataError(f"{path}: {fault.strerror or fault}.") from None
@@ -72,7 +74,7 @@ def _read_text(path: Path) -> tuple[str, str]:
             continue
         if "\x00" not in text:
             return text, name
-    raise DataError(f"{path}: no text in UTF-8, UTF-16 or Windows-1252. Save it as UTF-8.")
+    raise DataError(f"{path}: the file is not text in UTF-8, UTF-16 or Windows-1252. Save it as UTF-8.")
 
 
 def _parse(text: str, path: Path, offset_sec: float) -> list[Cue]:
@@ -82,7 +84,7 @@ def _parse(text: str, path: Path, offset_sec: float) -> list[Cue]:
         kept = {"keep_unknown_html_tags": True} if kind == "srt" else {}
         events = pysubs2.SSAFile.from_string(text, format_=kind, **kept)
     except (pysubs2.Pysubs2Error, ValueError, IndexError, KeyError, OverflowError) as fault:
-        raise DataError(f"{path}: no {kind} file ({type(fault).__name__}: {fault}).") from None
+        raise DataError(f"{path}: not a valid {kind} file ({type(fault).__name__}: {fault}).") from None
     return [
         Cue(_cleaned(event.plaintext), event.start / 1000 + offset_sec, event.end / 1000 + offset_sec)
         for event in events

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from a2summ.transcript.cues import read_cues
 from a2summ.transcript.sentences import Sentence, sentences_of
-from slowfast_gta.errors import DataError
+from slowfast_gta.errors import DataError, counted
 
 # More than this share of the video, and this many seconds, between the two ends: a warning.
 _FAR_SHARE, _FAR_SEC = 0.1, 10.0
@@ -31,9 +31,9 @@ def read_transcript(path: str | Path, duration_sec: float, offset_sec: float = 0
     late = len(cues) - len(inside)
     if late > len(cues) / 3 or not inside:
         raise DataError(
-            f"{path}: {late} of its {len(cues)} subtitles begin after the end of the video: they go on until "
-            f"{end_sec:.1f} s, and it lasts {duration_sec:.1f} s. Is it another video's? A transcript that begins "
-            f"later than its video takes --offset SECONDS (negative: earlier)."
+            f"{path}: {late} of {counted(len(cues), 'subtitle')} after the end of the video: the transcript "
+            f"ends at {end_sec:.1f} s, and the video at {duration_sec:.1f} s. Is it of another video? Shift a "
+            "transcript by --offset SECONDS (negative: earlier)."
         )
     repairs["after the end of the video, left out"] += late
     return Transcript(sentences_of(inside, duration_sec), dict(+repairs), _warnings(path, end_sec, duration_sec))

@@ -28,7 +28,7 @@ class Sentence:
 
 def sentences_of(cues: Sequence[Cue], duration_sec: float) -> list[Sentence]:
     """Cues with times are joined until . ? or !, a pause of more than 1.5 s, or 30 words; a sentence lasts from its
-    first cue's start to its last cue's stop. A cue that holds the end of one sentence and the begin of the next is
+    first cue's start to its last cue's stop. A cue that holds the end of one sentence and the start of the next is
     divided by the number of letters. Cues without times (.txt) are spread evenly over `duration_sec`.
     """
     if cues and cues[0].start_sec is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slowfast_gta.config.arguments import CommandParser, add_trust_argument, check_output
-from slowfast_gta.errors import DataError
+from slowfast_gta.errors import DataError, counted
 
 if TYPE_CHECKING:
     from asm_loc.localization import Chain, Localized
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--network", type=Path, required=True, metavar="DIR | YAML", help="of its features: a run folder or a config"
     )
     parser.add_argument("--weights", metavar="FILE", help="of that network (default: the newest of the run folder)")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="made if it is not there")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="created if it does not exist")
     parser.add_argument(
         "--min-score", type=float, default=0.1, metavar="S", help="of the segments that are shown (default: 0.1)"
     )
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.json:
         print(json.dumps({"output": str(args.output), "videos": done, "failed": failed}, indent=1))
     else:
-        print(f"{args.output}: {len(done)} of {len(done) + len(failed)} videos done.")
+        print(f"{args.output}: {len(done)} of {counted(len(done) + len(failed), 'video')} done.")
     return int(bool(failed))
 
 
@@ -142,7 +142,7 @@ def _rows(segments: "Segments", classes: Sequence[str]) -> list[dict]:
 
 
 def _told(document: dict) -> str:
-    lines = [f"{document['video']}: {len(document['segments']) or 'no'} segments"]
+    lines = [f"{document['video']}: {counted(len(document['segments']), 'segment')}"]
     for row in document["segments"]:
         lines.append(f"  {row['start']:8.2f} to {row['end']:8.2f} s  {row['score']:5.2f}  {row['label']}")
     return "\n".join(lines)

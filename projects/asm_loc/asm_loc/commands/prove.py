@@ -93,7 +93,7 @@ def prove(root: Path, seed: int, plan: Plan) -> tuple[dict[str, dict[str, float]
         raise RunError(f"{features}: not every video has features.")
     rows = localise(root, seed, plan.epochs, opts)
     top1 = float(_results(network)["top1"])
-    spent = f"{time.perf_counter() - begin:.0f} s, {time.process_time() - cpu:.0f} s of them computing in this process"
+    spent = f"{time.perf_counter() - begin:.0f} s, {time.process_time() - cpu:.0f} s of them CPU time of this process"
     print(f"Seed {seed}: {spent}.", flush=True)
     return rows, top1
 

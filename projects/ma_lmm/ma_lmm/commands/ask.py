@@ -16,7 +16,7 @@ from ma_lmm.memory.rules import CHOICES, MemoryRule
 from ma_lmm.strip import clock, draw_strip, save_strip
 from ma_lmm.trained import load_trained
 from slowfast_gta.engine.device import peak_memory_gib
-from slowfast_gta.errors import ConfigError
+from slowfast_gta.errors import ConfigError, counted
 
 CAPTION_PROMPT = "what does the video describe?"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -71,7 +71,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     how_many.add_argument("--fps", type=_positive(float), help="frames watched a second (default: 1)")
     how_many.add_argument("--frames", type=_positive(int), help="frames watched in all, evenly chosen")
     parser.add_argument("--memory", type=_positive(int), default=20, help="length of the memory banks (default: 20)")
-    parser.add_argument("--banks", choices=("both", "visual", "query"), default="both", help="which there are")
+    parser.add_argument("--banks", choices=("both", "visual", "query"), default="both", help="memory banks to use")
     parser.add_argument("--update", choices=CHOICES["update"], default="compress", help="what a full bank does")
     parser.add_argument("--level", choices=CHOICES["level"], default="token")
     parser.add_argument("--strip", help="write a picture of what is in memory, for example memory.png")
@@ -87,7 +87,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if not all(question.strip() for question in options.question):
         parser.error("a question is empty")
     if "{}" not in options.prompt:
-        parser.error("--prompt must hold {}, where the question goes")
+        parser.error("--prompt must contain {}, which stands for the question")
     return options
 
 
@@ -130,14 +130,15 @@ def _how_it_was_watched(watched: Watched, loaded: Loaded) -> str:
     positions = loaded.model.frame_positions
     beyond = max(0, len(watched.indices) - positions.num_embeddings)
     text = (
-        f"Watched {len(watched.indices)} frames, {clock(watched.times_sec[0])} to {clock(watched.times_sec[-1])}, "
+        f"Watched {counted(len(watched.indices), 'frame')}, {clock(watched.times_sec[0])} to "
+        f"{clock(watched.times_sec[-1])}, "
         f"{1000 * watched.sec_per_frame:.0f} ms each. Memory banks: "
         f"{watched.memory.num_bytes / 1e6:.1f} MB; peak of all: {peak_memory_gib(loaded.model.device):.2f} GiB."
     )
     if watched.num_repeated:
-        text += f" {watched.num_repeated} frames did not decode; the nearest one was watched instead."
+        text += f" {counted(watched.num_repeated, 'frame')} could not be decoded; the nearest decoded frame was used."
     if beyond and positions.weight.any():
-        text += f" {beyond} frames lie beyond the {positions.num_embeddings} learned positions and share the last one."
+        text += f" Frames beyond the {positions.num_embeddings} learned positions, which share the last one: {beyond}."
     return text
 
 
@@ -146,7 +147,7 @@ def _save_strip(options: argparse.Namespace, watched: Watched) -> None:
     try:
         save_strip(Path(options.strip), draw_strip(frames, watched.spans_sec()))
     except ValueError:
-        raise ConfigError(f"--strip {options.strip}: its name must end as that of a picture: .png or .jpg.") from None
+        raise ConfigError(f"--strip {options.strip}: the name must end in .png or .jpg.") from None
 
 
 def _document(watched: Watched, loaded: Loaded, answers: list[str], spans: list[tuple[float, float]]) -> dict:

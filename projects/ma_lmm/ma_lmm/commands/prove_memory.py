@@ -18,7 +18,7 @@ from ma_lmm.chart import Chart, Curve, draw_charts
 from ma_lmm.memory.rules import MemoryRule
 from ma_lmm.models import VideoModel
 from ma_lmm.tiny import tiny_model
-from slowfast_gta.errors import RunError
+from slowfast_gta.errors import RunError, counted
 
 IMAGE_PX, MEMORY = 112, 8
 TOLERANCE = 0.02  # by which the peaks of the shortest and the longest video may differ
@@ -89,7 +89,7 @@ def check_flat(rows: list[dict]) -> None:
     peaks = [row["peak_mib"] for row in rows if row["way"] == "memory"]
     if max(peaks) > min(peaks) * (1 + TOLERANCE):
         raise RunError(
-            f"Memory is not flat: {min(peaks):.1f} to {max(peaks):.1f} MiB, more than {TOLERANCE:.0%} apart."
+            f"Memory is not constant: {min(peaks):.1f} to {max(peaks):.1f} MiB, more than {TOLERANCE:.0%} apart."
         )
 
 
@@ -105,7 +105,7 @@ def draw_memory(rows: list[dict]) -> Image.Image:
     within = [(longest["num_frames"] * (part + 1) / len(parts), 1000 * sec) for part, sec in enumerate(parts)]
     at_once = [(row["num_frames"], 1000 * row["frame_sec"]) for row in rows if row["way"] == "all at once"]
     times = [
-        Curve(f"{names['memory']}, within {longest['num_frames']} frames", within, labels=False),
+        Curve(f"{names['memory']}, within {counted(longest['num_frames'], 'frame')}", within, labels=False),
         Curve(f"{names['all at once']}, the mean of a whole video", at_once),
     ]
     return draw_charts(
@@ -126,7 +126,8 @@ def _in_own_process(way: str, num_frames: int) -> dict:
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
         raise RunError(
-            f"Measuring {num_frames} frames ({way}) failed: {(done.stderr.strip().splitlines() or ['?'])[-1]}"
+            f"Measuring {counted(num_frames, 'frame')} ({way}) failed: "
+            f"{(done.stderr.strip().splitlines() or ['?'])[-1]}"
         )
     return json.loads(done.stdout.strip().splitlines()[-1])
 

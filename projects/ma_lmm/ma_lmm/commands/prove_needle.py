@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     files = ask_files(options.output, options.files)
     results = {"num_steps": options.steps, "rows": rows, "num_files": options.files, "files": files}
     (options.output / "needle.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print(f"All of it: {options.output / 'needle.json'}. To ask yourself:")
+    print(f"All results: {options.output / 'needle.json'}. To ask questions yourself:")
     example = _arguments(options.output / "videos" / "needle_000.mp4", options.output / "model")
     print(f"  python projects/ma_lmm/ask.py {shlex.join(example)}")
     check_needle(rows, files)
@@ -86,7 +86,7 @@ def check_needle(rows: list[dict], files: dict[str, float]) -> None:
         if right > METHODS[name].ceiling + ABOVE:
             faults.append(f"{name}, asked of video files: {right:.1%} right, more than it can have seen.")
     if faults:
-        raise RunError("The needle was not found as it should be.\n" + "\n".join(faults))
+        raise RunError("The accuracy is not as expected.\n" + "\n".join(faults))
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

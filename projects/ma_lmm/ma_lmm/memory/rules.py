@@ -43,12 +43,12 @@ class MemoryRule:
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 value = getattr(self, name)
-                raise ConfigError(f"memory: {name} is {value!r}; it may be {' or '.join(allowed)}.")
+                raise ConfigError(f"memory: {name} is {value!r}; it must be {' or '.join(allowed)}.")
         if isinstance(self.length, bool) or not isinstance(self.length, int) or self.length < 1:
             raise ConfigError(f"memory: length is {self.length!r}; it must be a whole number of entries, 1 or more.")
         for field in fields(self):
             if field.type is bool and not isinstance(getattr(self, field.name), bool):
-                raise ConfigError(f"memory: {field.name} is {getattr(self, field.name)!r}; it may be True or False.")
+                raise ConfigError(f"memory: {field.name} is {getattr(self, field.name)!r}; it must be True or False.")
 
     def num_visual_tokens(self, num_queries: int, num_frames: int) -> int:
         """How many tokens the language model is given for a video of `num_frames` frames."""

@@ -58,7 +58,8 @@ def read_references(path: Path) -> dict[str, list[str]]:
             found[str(annotation["image_id"])].append(str(annotation["caption"]))
     except (KeyError, TypeError):
         raise DataError(
-            f"{path}: it must be as COCO's captions are: annotations, a list of objects with image_id and caption."
+            f"{path}: it must have the format of COCO's captions: annotations, a list of objects with image_id "
+            "and caption."
         ) from None
     return found
 

@@ -66,8 +66,8 @@ def caption_scores(captions: Sequence[str], references: Sequence[Sequence[str]])
     else:
         scores = {f"{name}_plain": value for name, value in scores.items()}
         remarks.append(
-            "Java is not installed (Debian: default-jre-headless): no METEOR, and the other scores are of a plain "
-            "tokeniser, not comparable with published ones."
+            "Java is not installed (Debian: default-jre-headless): METEOR is left out, and the other scores use "
+            "a plain tokeniser and are not comparable with published ones."
         )
     return {name: 100.0 * float(value) for name, value in scores.items()}, remarks
 

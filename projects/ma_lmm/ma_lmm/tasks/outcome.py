@@ -7,7 +7,7 @@ import numpy as np
 
 from ma_lmm.tasks.metrics import anticipation_scores, caption_scores, exact_scores, first_word_scores
 from slowfast_gta.engine.task import Evaluation
-from slowfast_gta.errors import RunError
+from slowfast_gta.errors import RunError, counted
 from slowfast_gta.loading.batch import BadVideo
 
 
@@ -30,7 +30,7 @@ def evaluation_of(
 ) -> Evaluation:
     """All samples' answers -> scores in percent. Raises RunError where there is none."""
     if not answered:
-        raise RunError(f"No sample could be read: {len(bad)} are missing. {bad[0].reason if bad else ''}")
+        raise RunError(f"No sample could be read: {len(bad)} missing. {bad[0].reason if bad else ''}")
     answered = sorted(answered)
     scores, remarks = _scores(metric, answered, class_names)
     leading = next(name for name in ("recall5", "cider", "cider_plain", "top1") if name in scores)
@@ -50,8 +50,10 @@ def evaluation_of(
         "answer": np.array([one.answers[0] for one in answered]),
         "texts": np.array([one.texts + [""] * (width - len(one.texts)) for one in answered]),
     }
-    summary = ", ".join(f"{name} {value:.2f}" for name, value in scores.items()) + f", {len(answered)} samples"
-    summary = f"NOT FINAL, {len(bad)} samples missing: {summary}" if bad else summary
+    summary = (
+        ", ".join(f"{name} {value:.2f}" for name, value in scores.items()) + f", {counted(len(answered), 'sample')}"
+    )
+    summary = f"NOT FINAL, {counted(len(bad), 'sample')} missing: {summary}" if bad else summary
     metrics = {"score": scores[leading], **scores, "num_samples": len(answered), "num_missing": len(bad)}
     return Evaluation(results, arrays, metrics, summary, tuple(remarks), tuple(bad))
 

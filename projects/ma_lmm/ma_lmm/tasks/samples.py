@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slowfast_gta.errors import DataError
+from slowfast_gta.errors import DataError, counted
 
 _SUFFIXES = ("", ".mp4", ".webm", ".avi", ".mkv", ".MP4", ".mov")
 
@@ -76,7 +76,7 @@ def of_split(path: Path, table: dict[str, dict[str, Any]], split: str) -> Iterat
         split = {"val": "test", "test": "val", "train": "train"}[split]
     found = [name for name, subset in subsets.items() if subset.startswith(begins[split])]
     if not found:
-        raise DataError(f"{path}: no entry is of the subset {split}.")
+        raise DataError(f"{path}: no entry has the subset {split}.")
     yield from ((name, table[name]) for name in found)
 
 
@@ -103,6 +103,7 @@ class Videos:
         if self._found and not any(self._found.values()):
             first = next(iter(self._found))
             raise DataError(
-                f"{self._folder}: none of the {len(self._found)} videos of the annotations is there, for example "
-                f"{first!r}, as a folder of frames or as {', '.join(_SUFFIXES[1:])} (MA_LMM.VIDEO_DIR)."
+                f"{self._folder}: none of the {counted(len(self._found), 'video')} of the annotations was "
+                f"found, for example {first!r}, as a folder of frames or as {', '.join(_SUFFIXES[1:])} "
+                "(MA_LMM.VIDEO_DIR)."
             )
