@@ -104,11 +104,11 @@ def share_buffers(model: nn.Module) -> None:
 
 def pool_statistics(model: nn.Module) -> None:
     """Give every process the BatchNorm statistics of all processes' clips together: their means, and the variance
-    inside the processes plus that of the means between them."""
+    inside the processes plus that of the means between them. Frozen ones, in eval mode, keep theirs to the bit."""
     if get_world_size() == 1:
         return
     for norm in model.modules():
-        if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.track_running_stats:
+        if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.track_running_stats and norm.training:
             assert norm.running_mean is not None and norm.running_var is not None
             square = all_reduce_mean(norm.running_var + norm.running_mean**2)
             norm.running_mean.copy_(all_reduce_mean(norm.running_mean))

@@ -66,10 +66,14 @@ class Learner:
         return is_fused(self.optimizer)
 
     def train_mode(self) -> None:
-        """Training mode; the statistics of frozen BatchNorms stay as they are."""
+        """Training mode; the statistics of frozen BatchNorms stay as they are, also those of the running average."""
         self.model.train()
-        for module in self.frozen:
-            module.eval()
+        self.eval_model.train()
+        frozen = {name for name, module in self.network.named_modules() if any(module is one for one in self.frozen)}
+        for model in (self.network, self.eval_model):
+            for name, module in model.named_modules():
+                if name in frozen:
+                    module.eval()
 
     def step(self, batch: TaskBatch, lr: float) -> StepResult:
         """`begin`, and wait for what it gave."""

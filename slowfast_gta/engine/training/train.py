@@ -355,7 +355,7 @@ def update_precise_statistics(cfg: CfgNode, run: Training, epoch: int) -> None:
     batches = (batch.to(learner.device) for batch in enough)
     learner.train_mode()
     with torch.no_grad():
-        forward = _Forward(run.task, learner.eval_model.train())
+        forward = _Forward(run.task, learner.eval_model)
         update_bn_stats(forward, batches, min(cfg.BN.NUM_BATCHES_PRECISE, len(run.loader)))
         distributed.pool_statistics(learner.eval_model)
 

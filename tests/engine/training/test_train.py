@@ -188,6 +188,25 @@ def test_precise_statistics_are_the_means_over_the_batches(ssv2):
     assert learner.network.training
 
 
+FROZEN = [["BN.FREEZE", "all"], ["MODEL.FROZEN_BN", True], ["BN.FREEZE", "partial"], ["TRAIN.FREEZE_BACKBONE", True]]
+
+
+@pytest.mark.parametrize("ema", [False, True])
+@pytest.mark.parametrize("frozen", FROZEN, ids=lambda pair: f"{pair[0]} {pair[1]}")
+def test_precise_statistics_leave_frozen_norms_alone(ssv2, frozen, ema):
+    words = [*TINY, *frozen, "EMA.ENABLE", ema, "DATA.PATH_TO_DATA_DIR", ssv2, "BN.NUM_BATCHES_PRECISE", 1]
+    cfg = load_config(CFG, words)
+    task = Classification.from_cfg(cfg)
+    loader = task.build_loader(cfg, "train")
+    learner = build_learner(cfg, task, CPU)
+    before = {name: value.clone() for name, value in learner.eval_model.named_buffers()}
+    train.update_precise_statistics(cfg, train.Training(task, learner, loader, loader, None, None, None, None), 1)
+    changed = {name for name, value in learner.eval_model.named_buffers() if not torch.equal(value, before[name])}
+    stays = [name for name, module in learner.network.named_modules() if module in learner.frozen]
+    assert stays and not [name for name in changed if name.rpartition(".")[0] in stays]
+    assert bool(changed) == ("partial" in frozen), "the stem's learns on where the others are frozen"
+
+
 def test_each_step_draws_from_its_seed_epoch_and_number(run_tiny, monkeypatch):
     seeds = []
     monkeypatch.setattr(train, "seed_step", lambda *numbers: seeds.append(numbers))
