@@ -29,9 +29,9 @@ def plain_class_names(value: Any) -> ClassNames | None:
 
 
 def difference(
-    theirs: ClassNames, ours: ClassNames, places: tuple[str, str] = ("in the file", "in the data set")
+    theirs: ClassNames, ours: ClassNames, sources: tuple[str, str] = ("in the file", "in the data set")
 ) -> str | None:
-    """The first class that is another one in the other of two `places`, as part of a sentence; None: they are the same.
+    """The first class that is another one in the other of two `sources`, as a clause; None: they are the same.
 
     An output of another size, or that only one of them has, is not compared; nor names that were not given.
     """
@@ -44,11 +44,11 @@ def difference(
             if their != our:
                 of = f" of {output}" if output else ""
                 order = ", the same classes in another order" if sorted(both[0]) == sorted(both[1]) else ""
-                return f"class {label}{of} is '{their}' {places[0]} and '{our}' {places[1]}{order}"
+                return f"class {label}{of} is '{their}' {sources[0]} and '{our}' {sources[1]}{order}"
     return None
 
 
-def check_classes(theirs: ClassNames | None, ours: ClassNames, policy: str, place: object) -> str | None:
+def check_classes(theirs: ClassNames | None, ours: ClassNames, policy: str, source: object) -> str | None:
     """The message about a classifier of the classes `theirs` that is to answer with `ours`.
 
     policy: TRAIN.CHECKPOINT_OTHER_CLASSES. Raises WeightsError where they differ, unless it is "keep".
@@ -58,14 +58,14 @@ def check_classes(theirs: ClassNames | None, ours: ClassNames, policy: str, plac
             "it does not name its classes, so it cannot be checked that they are those of the data set, in "
             "the same order."
         )
-    found = difference(theirs, ours)
-    if found is None:
+    reason = difference(theirs, ours)
+    if reason is None:
         return None
-    found = f"{found} (fingerprints {fingerprint(theirs)} and {fingerprint(ours)})"
+    reason = f"{reason} (fingerprints {fingerprint(theirs)} and {fingerprint(ours)})"
     if policy == "keep":
-        return f"{found}; TRAIN.CHECKPOINT_OTHER_CLASSES keep uses the classifier unchanged."
+        return f"{reason}; TRAIN.CHECKPOINT_OTHER_CLASSES keep uses the classifier unchanged."
     raise WeightsError(
-        f"{place}: {found}. Its predictions would be of the wrong classes. Check DATA.PATH_TO_DATA_DIR, for SSv1 "
+        f"{source}: {reason}. Its predictions would be of the wrong classes. Check DATA.PATH_TO_DATA_DIR, for SSv1 "
         "DATA.LABEL_ORDER too; TRAIN.CHECKPOINT_OTHER_CLASSES keep uses the classifier unchanged, and renew "
         "starts a training with a new one."
     )
@@ -78,7 +78,7 @@ def by_output(names: ClassNames) -> Mapping[str, Sequence[str]]:
 
 def _are_numbers(names: Sequence[str]) -> bool:
     numbers = [_NUMBERED.fullmatch(name) for name in names]
-    return all(found and int(found[1]) in (label, label + 1) for label, found in enumerate(numbers))
+    return all(number and int(number[1]) in (label, label + 1) for label, number in enumerate(numbers))
 
 
 def _is_list_of_text(value: object) -> bool:

@@ -25,7 +25,7 @@ from slowfast_gta.engine.classification import Classification
 from slowfast_gta.engine.device import num_gpus_from_cfg, set_deterministic, set_tf32
 from slowfast_gta.engine.evaluation.test import test
 from slowfast_gta.engine.logging import setup_logging
-from slowfast_gta.engine.memory import told_when_full
+from slowfast_gta.engine.memory import explain_out_of_memory
 from slowfast_gta.engine.output import made_folder, run_output
 from slowfast_gta.engine.task import BuildTask, Task
 from slowfast_gta.engine.training.schedule import lr_scale_from_cfg
@@ -45,22 +45,22 @@ logger = logging.getLogger("slowfast_gta")
 
 def train_and_test(
     cfg: CfgNode,
-    place: distributed.LaunchContext | None = None,
+    context: distributed.LaunchContext | None = None,
     build_task: BuildTask = Classification.from_cfg,
     extra: Extra = None,
 ) -> Path:
     """Train (TRAIN.ENABLE) and test (TEST.ENABLE) what `cfg` describes, on all processes; its stages in order.
 
     A stage that is complete is not trained again, and one that was interrupted continues. Returns the output folder of
-    the last one, with its pictures. `place`: where this process stands among those that train together, if a launcher
+    the last one, with its pictures. `context`: where this process stands among those that train together, if a launcher
     does not say; `build_task`: what is learned, a function at module level; `extra`: the sections of a project's own
     that `cfg` was loaded with.
     """
-    place = place or build_launch_context(cfg)
+    context = context or build_launch_context(cfg)
     load_published_weights(cfg, extra)
     if cfg.STAGES:
-        return _train_stages(build_stages(cfg, extra), cfg, place, build_task)
-    return _train_one(cfg, place, build_task)
+        return _train_stages(build_stages(cfg, extra), cfg, context, build_task)
+    return _train_one(cfg, context, build_task)
 
 
 def load_published_weights(cfg: CfgNode, extra: Extra = None) -> None:
@@ -69,19 +69,21 @@ def load_published_weights(cfg: CfgNode, extra: Extra = None) -> None:
     One process of a machine downloads, the others wait for it. Raises WeightsError."""
     stages = build_stages(cfg, extra) if cfg.STAGES else []
     named = {source for stage in stages for source in (stage.start_from, stage.weights, stage.teacher)}
-    for one in (stage.cfg for stage in stages) if stages else (cfg,):
-        trains = one.TRAIN.ENABLE and not list_checkpoints(one.OUTPUT_DIR)  # else they were needed, and are no more
-        named |= {one.TRAIN.CHECKPOINT_FILE_PATH} if trains else set()
-        named |= {one.TRAIN.TEACHER_FILE_PATH} if one.TRAIN.ENABLE else set()
-        named |= {one.TEST.CHECKPOINT_FILE_PATH} if one.TEST.ENABLE else set()
+    for cfg_of_stage in (stage.cfg for stage in stages) if stages else (cfg,):
+        trains = cfg_of_stage.TRAIN.ENABLE and not list_checkpoints(
+            cfg_of_stage.OUTPUT_DIR
+        )  # else they were needed, and are no more
+        named |= {cfg_of_stage.TRAIN.CHECKPOINT_FILE_PATH} if trains else set()
+        named |= {cfg_of_stage.TRAIN.TEACHER_FILE_PATH} if cfg_of_stage.TRAIN.ENABLE else set()
+        named |= {cfg_of_stage.TEST.CHECKPOINT_FILE_PATH} if cfg_of_stage.TEST.ENABLE else set()
     for reference in sorted(named - {""}):
         local_weights(reference)
 
 
-def _train_stages(stages: list[Stage], cfg: CfgNode, place: distributed.LaunchContext, build_task: BuildTask) -> Path:
+def _train_stages(stages: list[Stage], cfg: CfgNode, context: distributed.LaunchContext, build_task: BuildTask) -> Path:
     folders = [Path(stage.cfg.OUTPUT_DIR) for stage in stages]
     if not cfg.TRAIN.ENABLE:
-        return _train_one(stages[-1].cfg, place, build_task, folders[:-1])
+        return _train_one(stages[-1].cfg, context, build_task, folders[:-1])
     for stage in stages:
         check_weights_files(stage.cfg)
     check_stages(stages, build_task)
@@ -94,35 +96,35 @@ def _train_stages(stages: list[Stage], cfg: CfgNode, place: distributed.LaunchCo
             files[stage.name] = stage.weights
             if stage is stages[-1] and stage.cfg.TEST.ENABLE:
                 only_test = _with(stage, {"TRAIN.ENABLE": False, "TEST.CHECKPOINT_FILE_PATH": stage.weights})
-                _train_one(only_test, place, build_task, earlier)
+                _train_one(only_test, context, build_task, earlier)
             continue
         sources = {
             "TRAIN.CHECKPOINT_FILE_PATH": files.get(stage.start_from, stage.start_from),
             "TRAIN.TEACHER_FILE_PATH": files.get(stage.teacher, stage.teacher),
         }
-        _train_one(_with(stage, {key: path for key, path in sources.items() if path}), place, build_task, earlier)
+        _train_one(_with(stage, {key: path for key, path in sources.items() if path}), context, build_task, earlier)
         files[stage.name] = str(list_checkpoints(stage.cfg.OUTPUT_DIR)[-1][1])
     return folders[-1]
 
 
 def _train_one(
-    cfg: CfgNode, place: distributed.LaunchContext, build_task: BuildTask, earlier: Sequence[Path] = ()
+    cfg: CfgNode, context: distributed.LaunchContext, build_task: BuildTask, earlier: Sequence[Path] = ()
 ) -> Path:
     """One stage, or a run without stages. `earlier`: the output folders of the stages before it."""
-    if not place.is_main:
+    if not context.is_main:
         setup_logging(is_main=False)
-    here = build_cfg_of_process(cfg, place)
+    here = build_cfg_of_process(cfg, context)
     num_gpus = num_gpus_from_cfg(here)
     task = build_task(cfg, earlier)
     task.check(cfg)
     output_dir = Path(cfg.OUTPUT_DIR)
     jobs = [train] * cfg.TRAIN.ENABLE + [test] * cfg.TEST.ENABLE
     terms = build_launch_config(cfg, num_gpus > 0)
-    with made_folder(output_dir) if place.is_main else contextlib.nullcontext():
-        distributed.launch(_work, (jobs, cfg, here, task, place, terms), place, num_gpus, terms)
-    if place.is_main and cfg.TRAIN.ENABLE:
+    with made_folder(output_dir) if context.is_main else contextlib.nullcontext():
+        distributed.launch(_work, (jobs, cfg, here, task, context, terms), context, num_gpus, terms)
+    if context.is_main and cfg.TRAIN.ENABLE:
         save_curves_picture(output_dir)
-    if place.is_main and cfg.TEST.ENABLE:
+    if context.is_main and cfg.TEST.ENABLE:
         draw_pictures(task, output_dir)
         add_picture(cfg, "confusion", output_dir / "confusion.png")
         if cfg.TEST.REPORT and isinstance(task, Classification):
@@ -144,14 +146,14 @@ def build_launch_context(cfg: CfgNode, init_method: str | None = None) -> distri
     return distributed.find_launch_context(os.environ, cfg.NUM_SHARDS, cfg.SHARD_ID, init_method)
 
 
-def build_cfg_of_process(cfg: CfgNode, place: distributed.LaunchContext) -> CfgNode:
+def build_cfg_of_process(cfg: CfgNode, context: distributed.LaunchContext) -> CfgNode:
     """`cfg` with the machines that there really are, no more workers than cores and, where the launcher starts every
     process, one GPU for each."""
     here = cfg.clone()
     here.defrost()
-    here.NUM_SHARDS, here.SHARD_ID = place.num_machines, place.machine
+    here.NUM_SHARDS, here.SHARD_ID = context.num_machines, context.machine
     here.DATA_LOADER.NUM_WORKERS = min(cfg.DATA_LOADER.NUM_WORKERS, num_cores())
-    if not place.is_machine and cfg.NUM_GPUS != "auto":
+    if not context.is_machine and cfg.NUM_GPUS != "auto":
         here.NUM_GPUS = min(cfg.NUM_GPUS, 1)
     here.freeze()
     return here
@@ -184,7 +186,7 @@ def _work(
     cfg: CfgNode,
     here: CfgNode,
     task: Task,
-    place: distributed.LaunchContext,
+    context: distributed.LaunchContext,
     terms: distributed.LaunchConfig,
 ) -> None:
     """What each process does: train and test as `here` says. The one that writes has OUTPUT_DIR for itself, and
@@ -198,17 +200,17 @@ def _work(
     output_dir = Path(cfg.OUTPUT_DIR)
     with run_output(output_dir, lambda: _save_config(cfg, output_dir / "config.yaml")) as accept:
         if distributed.is_main():
-            logger.info("%s", _arrangement(here, place, terms))
+            logger.info("%s", _arrangement(here, context, terms))
             if terms.on_gpu:
                 logger.info("%s.", tf32)
             if (workers := here.DATA_LOADER.NUM_WORKERS) < cfg.DATA_LOADER.NUM_WORKERS:
-                _say_capped(cfg.DATA_LOADER.NUM_WORKERS, workers)
+                _log_capped(cfg.DATA_LOADER.NUM_WORKERS, workers)
             if cfg.TRAIN.ENABLE and (scale := lr_scale_from_cfg(here)) != 1:
                 logger.info("SOLVER's learning rates are multiplied by %g: %s.", scale, _reason_of_scale(here))
             task.prepare(cfg, _splits(cfg))
         distributed.barrier()
         for job in jobs:
-            with told_when_full():
+            with explain_out_of_memory():
                 job(here, task, accept)
 
 
@@ -218,9 +220,9 @@ def _save_config(cfg: CfgNode, path: Path) -> None:
         save_trust(path)
 
 
-def _arrangement(cfg: CfgNode, place: distributed.LaunchContext, terms: distributed.LaunchConfig) -> str:
+def _arrangement(cfg: CfgNode, context: distributed.LaunchContext, terms: distributed.LaunchConfig) -> str:
     """Who works on what, in one line."""
-    processes, machines = distributed.get_world_size(), place.num_machines
+    processes, machines = distributed.get_world_size(), context.num_machines
     batch, parts = cfg.TRAIN.BATCH_SIZE, cfg.SOLVER.ACCUMULATE_STEPS
     device = "a GPU" if terms.on_gpu else "a CPU"
     if processes == 1:
@@ -228,7 +230,7 @@ def _arrangement(cfg: CfgNode, place: distributed.LaunchContext, terms: distribu
     else:
         shares = sorted({(rank + 1) * batch // processes - rank * batch // processes for rank in range(processes)})
         line = (
-            f"{processes} processes on {counted(machines, 'machine')} ({place.launcher}), {device} each, "
+            f"{processes} processes on {counted(machines, 'machine')} ({context.launcher}), {device} each, "
             f"{terms.chosen_backend}: batches of {counted(batch, 'clip')} in all, "
             f"{' or '.join(map(str, shares))} for each process"
         )
@@ -243,7 +245,7 @@ def _arrangement(cfg: CfgNode, place: distributed.LaunchContext, terms: distribu
 
 
 @functools.cache
-def _say_capped(wanted: int, workers: int) -> None:
+def _log_capped(wanted: int, workers: int) -> None:
     """Once a process, however many stages it trains."""
     cores = counted(workers, "core")
     logger.info("DATA_LOADER.NUM_WORKERS is %d, and this machine has %s: using %d.", wanted, cores, workers)
@@ -266,8 +268,8 @@ def files_of(output_dir: Path) -> list[str]:
         "numbers": [output_dir / "metrics.jsonl", output_dir / "curves.png", output_dir / "tensorboard"],
         "config": [output_dir / "config.yaml"],
     }
-    found = {kind: [str(path) for path in paths if path.exists()] for kind, paths in kinds.items()}
-    return [f"  {kind:<11} {'  '.join(paths)}" for kind, paths in found.items() if paths]
+    files = {kind: [str(path) for path in paths if path.exists()] for kind, paths in kinds.items()}
+    return [f"  {kind:<11} {'  '.join(paths)}" for kind, paths in files.items() if paths]
 
 
 def check_stages(stages: list[Stage], build_task: BuildTask = Classification.from_cfg) -> None:

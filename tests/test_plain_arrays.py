@@ -37,10 +37,10 @@ def archive(method: int = zipfile.ZIP_STORED, **members: bytes) -> bytes:
 def changed(whole: bytes, at: int, value: bytes) -> bytes:
     """`value` in the directory's entries, and two bytes before it in those that stand before the members."""
     content = bytearray(whole)
-    for sign, place in ((b"PK\x01\x02", at), (b"PK\x03\x04", at - 2)):
+    for sign, position in ((b"PK\x01\x02", at), (b"PK\x03\x04", at - 2)):
         begin = content.find(sign)
         while begin >= 0:
-            content[begin + place : begin + place + len(value)] = value
+            content[begin + position : begin + position + len(value)] = value
             begin = content.find(sign, begin + 4)
     return bytes(content)
 

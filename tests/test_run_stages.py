@@ -64,10 +64,10 @@ def test_each_stage_has_the_files_config_and_what_differs_in_it(tmp_path):
 
 @pytest.mark.parametrize("name", IDENTITIES)
 def test_at_the_first_step_of_stage_two_the_outputs_are_the_backbones(name, tmp_path):
-    places = ["ATTENTION.NAME", name, "ATTENTION.LOCATION", LOCATION]
+    attention = ["ATTENTION.NAME", name, "ATTENTION.LOCATION", LOCATION]
     backbone = build_model(load_config(CFG, [*TINY]))
     torch.save({"model_state": backbone.state_dict()}, tmp_path / "backbone.pyth")
-    network = build_model(load_config(CFG, [*TINY, *places]))
+    network = build_model(load_config(CFG, [*TINY, *attention]))
     report = load_weights(network, tmp_path / "backbone.pyth")
     assert len(report.new) == len(network.state_dict()) - len(backbone.state_dict()) > 0
     clip = torch.randn(2, 3, 4, 32, 32)
@@ -125,7 +125,7 @@ def test_the_teachers_loss_is_the_distance_of_features_and_teaches_only_the_stud
 
 
 @pytest.mark.parametrize(
-    ("stages", "said"),
+    ("stages", "output"),
     [
         ({**TWO, "gta": {"START_FROM": "bacbone"}}, "bacbone, which is not an earlier stage (backbone)"),
         ({"gta": {"START_FROM": "gta"}}, "not an earlier stage (there is none)"),
@@ -142,10 +142,10 @@ def test_the_teachers_loss_is_the_distance_of_features_and_teaches_only_the_stud
         ({**TWO, "gta": 3}, "STAGES.gta must contain keys"),
     ],
 )
-def test_a_stage_that_cannot_be_is_refused_when_the_config_is_read(stages, said, tmp_path):
+def test_a_stage_that_cannot_be_is_refused_when_the_config_is_read(stages, output, tmp_path):
     with pytest.raises(ConfigError) as refused:
         load(tmp_path, stages)
-    assert said in str(refused.value)
+    assert output in str(refused.value)
 
 
 def test_a_stage_that_cannot_start_from_the_one_before_is_refused_before_anything_is_trained(tmp_path):
@@ -157,7 +157,7 @@ def test_a_stage_that_cannot_start_from_the_one_before_is_refused_before_anythin
 
 
 @pytest.mark.parametrize(
-    ("gta", "said"),
+    ("gta", "output"),
     [
         ({"START_FROM": "FILE"}, "STAGES.gta: START_FROM: FILE does not match the network"),
         ({"START_FROM": "backbone", "TEACHER": "FILE"}, "STAGES.gta: TEACHER: FILE does not match the network"),
@@ -169,14 +169,14 @@ def test_a_stage_that_cannot_start_from_the_one_before_is_refused_before_anythin
         ),
     ],
 )
-def test_files_and_teachers_that_do_not_fit_are_refused_before_anything_is_trained(gta, said, tmp_path):
+def test_files_and_teachers_that_do_not_fit_are_refused_before_anything_is_trained(gta, output, tmp_path):
     file = str(tmp_path / "half.pyth")
     state = build_model(load_config(CFG, TINY)).state_dict()
     torch.save({key: value for key, value in state.items() if not key.startswith("s5.")}, file)
     gta = {key: value.replace("FILE", file) for key, value in gta.items()}
     with pytest.raises(ConfigError) as refused:
         check_stages(build_stages(load(tmp_path, {**TWO, "gta": gta})))
-    assert said.replace("FILE", file) in str(refused.value)
+    assert output.replace("FILE", file) in str(refused.value)
 
 
 @pytest.fixture

@@ -45,20 +45,20 @@ def build_against(cfg: CfgNode, others: Sequence[str], pairs: int = 20, batch_si
     ours = {"fp32": _ours(folded, clip, torch.float32)}
     if has_bf16(clip.device):
         ours["bf16"] = _ours(folded, clip, torch.bfloat16)
-    found = {}
+    forms = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         _write_onnx(folded, clip, path)
         for name, module in modules.items():
             runs = _RUNS[name](module, path, clip.numpy(), "bf16" in ours)
-            found[name] = {"version": module.__version__.split("-")[0]}
+            forms[name] = {"version": module.__version__.split("-")[0]}
             for precision, run in runs.items():
-                found[name][precision] = _compare(run, ours[precision], pairs, exact=precision == "fp32")
+                forms[name][precision] = _compare(run, ours[precision], pairs, exact=precision == "fp32")
     operations = 2e9 * batch_size * build_complexity(cfg)["gmacs"]
     seconds = statistics.median(seconds_of(ours["fp32"]) for _ in range(5))
     rate = matrix_product_rate()
     return {
-        "against": found,
+        "against": forms,
         "ours_fp32_sec": round(seconds, 4),
         "matrix_product_gflops": round(rate / 1e9, 1),
         "matrix_product_gflops_bf16": round(matrix_product_rate(torch.bfloat16) / 1e9, 1) if "bf16" in ours else None,

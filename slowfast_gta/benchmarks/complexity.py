@@ -156,12 +156,12 @@ def build_complexity_file(cfg: CfgNode, folder: Path) -> dict | None:
     """Write folder/complexity.json and return what is in it: what the network costs; None, and no file, for a network
     whose operations cannot be counted."""
     try:
-        found = build_complexity(cfg)
+        row = build_complexity(cfg)
     except Exception as fault:  # a network of the user's own, on tensors without contents
         logger.warning("The complexity of the network could not be counted (%s: %s).", type(fault).__name__, fault)
         return None
-    write_whole(folder / FILE, json.dumps(found, indent=2))
-    return found
+    write_whole(folder / FILE, json.dumps(row, indent=2))
+    return row
 
 
 def _order(stage: str) -> tuple[str, bool]:

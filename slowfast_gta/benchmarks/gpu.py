@@ -69,10 +69,10 @@ def build_gpu_report(cfg: CfgNode, output: Path, only: Sequence[str] = (), limit
     report: dict[str, Any] = {"dry_run": setting.small, "parts": {}, "wrong": []}
     for part in parts:
         left = limit_sec - (time.monotonic() - begin)
-        found, seconds = _run(part, setting, left)
-        report["parts"][part.name] = found
-        report["wrong"] += [f"{part.name}: {fault}" for fault in found.get("wrong", [])]
-        line = {"part": part.name, "seconds": round(seconds, 1), "dry_run": setting.small, "found": found}
+        outcome, seconds = _run(part, setting, left)
+        report["parts"][part.name] = outcome
+        report["wrong"] += [f"{part.name}: {fault}" for fault in outcome.get("wrong", [])]
+        line = {"part": part.name, "seconds": round(seconds, 1), "dry_run": setting.small, "found": outcome}
         with (output / "gpu.jsonl").open("a") as file:
             file.write(json.dumps(line, default=str) + "\n")
         if setting.device.type == "cuda":
@@ -87,13 +87,13 @@ def _run(part: Part, setting: Setting, left_sec: float) -> tuple[dict[str, Any],
     begin, limit = time.monotonic(), min(part.limit_sec * (10 if setting.small else 1), left_sec)
     try:
         with _limited_to(limit):
-            found = part.find(setting)
+            report = part.find(setting)
     except _TimeUpError:
-        found = {"not_run": f"not done within {limit:.0f} s"}
+        report = {"not_run": f"not done within {limit:.0f} s"}
     except Exception as fault:  # one part's bug must not cost the others
         message = f"{type(fault).__name__}: {str(fault)[:300]}"
-        found = {"wrong": [message], "traceback": traceback.format_exc()[-1500:]}
-    return found, time.monotonic() - begin
+        report = {"wrong": [message], "traceback": traceback.format_exc()[-1500:]}
+    return report, time.monotonic() - begin
 
 
 @contextmanager

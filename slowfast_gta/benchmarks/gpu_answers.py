@@ -52,7 +52,7 @@ def in_precision(word: str, device: torch.device) -> Iterator[None]:
 
 def compare_blocks(setting: Setting) -> dict[str, Any]:
     """Every registered block, forward and backward, in four precisions against the CPU's float64."""
-    found: dict[str, Any] = {"wrong": []}
+    report: dict[str, Any] = {"wrong": []}
     for name in ATTENTION_REGISTRY.known():
         torch.manual_seed(0)
         block = build_attention(name, 64, 8, (14, 14)).double()
@@ -63,11 +63,11 @@ def compare_blocks(setting: Setting) -> dict[str, Any]:
         wanted = _answer_and_gradient(block, x, torch.device("cpu"), "", torch.float64)
         for word, limit in _LIMITS.items():
             pair = _answer_and_gradient(block, x, setting.device, word, torch.float32)
-            off = [difference(one, other) for one, other in zip(pair, wanted, strict=True)]
-            found[f"{name} {word}"] = [f"{value:.0e}" for value in off]
+            off = [difference(first, other) for first, other in zip(pair, wanted, strict=True)]
+            report[f"{name} {word}"] = [f"{value:.0e}" for value in off]
             if not off[0] <= limit:
-                found["wrong"].append(f"{name} in {word} is off by {off[0]:.1e}, more than {limit:.0e}")
-    return found
+                report["wrong"].append(f"{name} in {word} is off by {off[0]:.1e}, more than {limit:.0e}")
+    return report
 
 
 def _answer_and_gradient(
@@ -84,16 +84,16 @@ def _answer_and_gradient(
 
 def compare_networks(setting: Setting) -> dict[str, Any]:
     """Three steps of small networks and the scores after them, against the CPU's float32."""
-    found: dict[str, Any] = {"wrong": []}
+    report: dict[str, Any] = {"wrong": []}
     for name in (R2D, GTA, SLOWFAST, NL, TSM):
         losses, scores = _three_steps(setting, name, torch.device("cpu"), "fp32")
         for word in ("fp32", "tf32", "bf16"):
             other_losses, other_scores = _three_steps(setting, name, setting.device, word)
-            off = [abs(one - other) for one, other in zip(other_losses, losses, strict=True)]
-            found[f"{name} {word}"] = {"losses": off, "scores": difference(other_scores, scores)}
+            off = [abs(first - other) for first, other in zip(other_losses, losses, strict=True)]
+            report[f"{name} {word}"] = {"losses": off, "scores": difference(other_scores, scores)}
             if word == "fp32" and not off[0] < 1e-4:
-                found["wrong"].append(f"the first loss of {name} is off by {off[0]:.1e}")
-    return found
+                report["wrong"].append(f"the first loss of {name} is off by {off[0]:.1e}")
+    return report
 
 
 def _three_steps(setting: Setting, name: str, device: torch.device, word: str) -> tuple[list[float], Tensor]:
@@ -109,13 +109,13 @@ def _three_steps(setting: Setting, name: str, device: torch.device, word: str) -
 
 def find_stalls(setting: Setting) -> dict[str, Any]:
     """Where the host waits for the GPU in a step, by torch's own watch; with --only, after a warm-up step."""
-    found: dict[str, Any] = {"wrong": []}
+    report: dict[str, Any] = {"wrong": []}
     for name, extra in ((GTA, ()), (GTA, ("EMA.ENABLE", True, "SOLVER.CLIP_GRAD_L2NORM", 20.0)), (SLOWFAST, ())):
         cfg = setting.config(name, "TRAIN.MIXED_PRECISION", True, *extra)
         learner = build_float_learner(cfg, setting.device)
         batch = setting.build_batch(cfg, 2).to(setting.device)
         learner.step(batch, 1e-4)
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             if setting.device.type == "cuda":
                 torch.cuda.set_sync_debug_mode("warn")
@@ -123,16 +123,20 @@ def find_stalls(setting: Setting) -> dict[str, Any]:
             if setting.device.type == "cuda":
                 torch.cuda.set_sync_debug_mode("default")
         learner.result(outcome)
-        places = [f"{Path(one.filename).name}:{one.lineno}" for one in told if "synchroniz" in str(one.message)]
+        lines = [
+            f"{Path(warning.filename).name}:{warning.lineno}"
+            for warning in caught
+            if "synchroniz" in str(warning.message)
+        ]
         label = " ".join([name, *map(str, extra)])
-        found[label] = places
-        found["wrong"] += [f"{label} waits at {place}" for place in places]
-    return found
+        report[label] = lines
+        report["wrong"] += [f"{label} waits at {line}" for line in lines]
+    return report
 
 
 def compare_runs(setting: Setting) -> dict[str, Any]:
     """Five steps twice, and as two and three with a state between them: with DETERMINISTIC the same bits."""
-    found: dict[str, Any] = {"wrong": []}
+    report: dict[str, Any] = {"wrong": []}
     for name, amp in ((R2D, True), (GTA, True), (GTA, False), (NL, True)):
         side = 64 if setting.small else 112
         options = ("DETERMINISTIC", True, "TRAIN.MIXED_PRECISION", amp, "DATA.TRAIN_CROP_SIZE", side)
@@ -141,12 +145,12 @@ def compare_runs(setting: Setting) -> dict[str, Any]:
         runs = [_five_steps(setting, cfg, resume_at) for resume_at in (None, None, 2)]
         same = [all(map(torch.equal, runs[0], other)) for other in runs[1:]]
         label = f"{name} {'bf16' if amp else 'fp32'}"
-        found[label] = {"twice": same[0], "resumed": same[1]}
+        report[label] = {"twice": same[0], "resumed": same[1]}
         if not all(same):
-            found["wrong"].append(f"{label} is not the same bits ({found[label]})")
+            report["wrong"].append(f"{label} is not the same bits ({report[label]})")
     torch.use_deterministic_algorithms(False)
     torch.backends.cudnn.deterministic = False
-    return found
+    return report
 
 
 def _five_steps(setting: Setting, cfg: Any, resume_at: int | None) -> list[Tensor]:
@@ -164,21 +168,21 @@ def _five_steps(setting: Setting, cfg: Any, resume_at: int | None) -> list[Tenso
 
 def watch_float16(setting: Setting) -> dict[str, Any]:
     """Losses, norms and the scale over five steps in float16."""
-    found: dict[str, Any] = {"wrong": []}
+    report: dict[str, Any] = {"wrong": []}
     for name in (R2D, GTA):
         cfg = setting.config(name, "TRAIN.MIXED_PRECISION", True, "TRAIN.AMP_DTYPE", "float16")
         learner = build_float_learner(cfg, setting.device)
         batch = setting.build_batch(cfg, setting.size(8)).to(setting.device)
         steps = [learner.step(batch, 0.01) for _ in range(5)]
-        found[name] = [[round(step.loss, 3), step.grad_norm, step.overflowed, step.skipped] for step in steps]
+        report[name] = [[round(step.loss, 3), step.grad_norm, step.overflowed, step.skipped] for step in steps]
         if any(step.skipped for step in steps):
-            found["wrong"].append(f"{name}: a loss in float16 is non-finite")
-    return found
+            report["wrong"].append(f"{name}: a loss in float16 is non-finite")
+    return report
 
 
 def join_processes(setting: Setting) -> dict[str, Any]:
     """gloo with two processes on the one GPU, as one process on the whole batch; NCCL with two must be refused."""
-    found: dict[str, Any] = {"wrong": []}
+    report: dict[str, Any] = {"wrong": []}
     on_gpu = setting.device.type == "cuda"
     norms: dict[int, list[float]] = {}
     for count in (1, 2):
@@ -187,20 +191,20 @@ def join_processes(setting: Setting) -> dict[str, Any]:
         distributed.launch(_train_shared, (setting, answer), distributed.LaunchContext(), count, terms)
         norms[count] = json.loads(answer.read_text())
         answer.unlink()
-    found["gradient norms of gloo with 1, 2"] = list(norms.values())
-    apart = [abs(one - two) / one for one, two in zip(norms[1], norms[2], strict=True)]
+    report["gradient norms of gloo with 1, 2"] = list(norms.values())
+    apart = [abs(first - two) / first for first, two in zip(norms[1], norms[2], strict=True)]
     if apart[0] > 1e-4 or max(apart) > 1e-2:  # what rounding makes of 1e-5 grows with each step
-        found["wrong"].append("two processes over gloo do not train as one")
+        report["wrong"].append("two processes over gloo do not train as one")
     if on_gpu and torch.cuda.device_count() == 1:
         try:
             terms = distributed.LaunchConfig("nccl", True, setting.output, timeout_sec=20)
             distributed.launch(
                 _train_shared, (setting, setting.output / "x.json"), distributed.LaunchContext(), 2, terms
             )
-            found["wrong"].append("NCCL with two processes on one GPU was not refused")
+            report["wrong"].append("NCCL with two processes on one GPU was not refused")
         except RunError as fault:
-            found["nccl with 2 on one GPU"] = str(fault)
-    return found
+            report["nccl with 2 on one GPU"] = str(fault)
+    return report
 
 
 def _train_shared(setting: Setting, answer: Path) -> None:

@@ -94,10 +94,10 @@ def _once(run: Callable[[], object], device: torch.device) -> float:
     return begin_event.elapsed_time(end_event)
 
 
-def difference(found: Tensor, wanted: Tensor) -> float:
+def difference(actual: Tensor, wanted: Tensor) -> float:
     """|found - wanted| / |wanted|."""
-    found, wanted = found.detach().cpu().double(), wanted.detach().cpu().double()
-    return float((found - wanted).norm() / wanted.norm().clamp_min(1e-30))
+    actual, wanted = actual.detach().cpu().double(), wanted.detach().cpu().double()
+    return float((actual - wanted).norm() / wanted.norm().clamp_min(1e-30))
 
 
 def state_of(network: nn.Module) -> list[Tensor]:

@@ -35,34 +35,34 @@ def find_ceilings(setting: Setting) -> dict[str, Any]:
     num_bytes, side = (2**20, 256) if setting.small else (2**30, 8192)
     source, target = (torch.empty(num_bytes, dtype=torch.uint8, device=device) for _ in range(2))
     matrix = torch.randn(side, side, device=device, dtype=torch.bfloat16)
-    found: dict[str, Any] = {"machine": describe_machine(device), "torch": torch.__version__}
-    found["copy_gb_s"] = round(2 * num_bytes / milliseconds(lambda: target.copy_(source), device) / 1e6, 1)
-    found["bf16_tflop_s"] = round(2 * side**3 / milliseconds(lambda: matrix @ matrix, device) / 1e9, 1)
+    report: dict[str, Any] = {"machine": describe_machine(device), "torch": torch.__version__}
+    report["copy_gb_s"] = round(2 * num_bytes / milliseconds(lambda: target.copy_(source), device) / 1e6, 1)
+    report["bf16_tflop_s"] = round(2 * side**3 / milliseconds(lambda: matrix @ matrix, device) / 1e9, 1)
     if device.type == "cuda":
         host = torch.empty(num_bytes // 4, dtype=torch.uint8).pin_memory()
         onto = target[: len(host)]
-        found["host_gb_s"] = round(
+        report["host_gb_s"] = round(
             len(host) / milliseconds(lambda: onto.copy_(host, non_blocking=True), device) / 1e6, 1
         )
-        found["cudnn"] = torch.backends.cudnn.version()
-    return found
+        report["cudnn"] = torch.backends.cudnn.version()
+    return report
 
 
 def time_training(setting: Setting) -> dict[str, Any]:
     """Clips/s and memory in bf16; the share of what the card's bandwidth allows; beside the plain form in fp16."""
-    found: dict[str, Any] = {}
+    report: dict[str, Any] = {}
     bandwidth = find_ceilings(setting)["copy_gb_s"]
     for name, batch_size in ((R2D, 64), (GTA, 64), (SLOWFAST, 32), (NL, 32), (TSM, 32)):
-        found[name] = _training(setting, name, batch_size)
+        report[name] = _training(setting, name, batch_size)
         if not setting.small:
             costs = build_step_costs(setting.config(name))
-            found[name]["share_of_memory_floor"] = round(found[name]["clips_s"] * costs["gb_a_clip"] / bandwidth, 3)
-    found[f"{GTA}, fp32 or TF32"] = _training(setting, GTA, 32, "TRAIN.MIXED_PRECISION", False)
+            report[name]["share_of_memory_floor"] = round(report[name]["clips_s"] * costs["gb_a_clip"] / bandwidth, 3)
+    report[f"{GTA}, fp32 or TF32"] = _training(setting, GTA, 32, "TRAIN.MIXED_PRECISION", False)
     plain = ("TRAIN.AMP_DTYPE", "float16")
-    found[f"{R2D}, plain Conv3d, fp16"] = _training(setting, R2D, 32, *plain, wrap=PlainForm)
+    report[f"{R2D}, plain Conv3d, fp16"] = _training(setting, R2D, 32, *plain, wrap=PlainForm)
     if importlib.util.find_spec("torchvision") and not setting.small:
-        found["torchvision's resnet50 on as many frames, bf16"] = _torchvision(setting)
-    return found
+        report["torchvision's resnet50 on as many frames, bf16"] = _torchvision(setting)
+    return report
 
 
 def _training(
@@ -104,13 +104,13 @@ def _torchvision(setting: Setting) -> dict[str, float]:
 
 def time_switches(setting: Setting) -> dict[str, Any]:
     """GTA's training step with one thing changed: cuDNN's search for algorithms, BatchNorm of five axes."""
-    found: dict[str, Any] = {"as it is": _training(setting, GTA, 32)}
+    report: dict[str, Any] = {"as it is": _training(setting, GTA, 32)}
     searches = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = not searches
-    found[f"cudnn.benchmark {not searches}"] = _training(setting, GTA, 32)
+    report[f"cudnn.benchmark {not searches}"] = _training(setting, GTA, 32)
     torch.backends.cudnn.benchmark = searches
-    found["BatchNorm of 5 axes"] = _training(setting, GTA, 32, wrap=_with_five_axes)
-    return found
+    report["BatchNorm of 5 axes"] = _training(setting, GTA, 32, wrap=_with_five_axes)
+    return report
 
 
 def _with_five_axes(network: nn.Module) -> nn.Module:
@@ -132,7 +132,7 @@ def time_compiled(setting: Setting) -> dict[str, Any]:
 
 def time_testing(setting: Setting) -> dict[str, Any]:
     """Views/s of the form that a test runs, of the network as it is, and of the plain form."""
-    found: dict[str, Any] = {}
+    report: dict[str, Any] = {}
     count = setting.size(32)
     for name in (R2D, GTA, SLOWFAST):
         cfg = setting.config(name)
@@ -147,10 +147,10 @@ def time_testing(setting: Setting) -> dict[str, Any]:
             model.to(setting.device)
             for word, dtype in (("fp32", None), ("bf16", torch.bfloat16)):
                 took = milliseconds(lambda: _answers(model, clips, dtype), setting.device, 5, 2)  # noqa: B023
-                found[f"{name} {form} {word}"] = round(1e3 * count / took, 1)
+                report[f"{name} {form} {word}"] = round(1e3 * count / took, 1)
         exact, rounded = (_answers(forms["ours"], clips, dtype) for dtype in (None, torch.bfloat16))
-        found[f"{name} scores of bf16, relative difference"] = f"{difference(rounded, exact):.0e}"
-    return found
+        report[f"{name} scores of bf16, relative difference"] = f"{difference(rounded, exact):.0e}"
+    return report
 
 
 @torch.no_grad()
@@ -163,13 +163,13 @@ def measure_memory(setting: Setting) -> dict[str, Any]:
     """MiB of a non-local block, forward and backward, for 8, 16 and 32 frames: twice the frames, twice the memory."""
     if setting.device.type == "cpu":
         return {"not_run": "known only on a GPU"}
-    found: dict[str, Any] = {"wrong": []}
+    report: dict[str, Any] = {"wrong": []}
     for dtype in (torch.bfloat16, torch.float32):
         row = [_memory_of_nl(setting, frames, dtype) for frames in (8, 16, 32)]
-        found[f"NL res4 {dtype}"] = row
+        report[f"NL res4 {dtype}"] = row
         if row[2] > 2.5 * row[1]:
-            found["wrong"].append(f"the memory of NL in {dtype} is not linear: {row}")
-    return found
+            report["wrong"].append(f"the memory of NL in {dtype} is not linear: {row}")
+    return report
 
 
 def _memory_of_nl(setting: Setting, num_frames: int, dtype: torch.dtype) -> int:

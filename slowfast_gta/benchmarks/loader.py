@@ -184,13 +184,13 @@ def _run_pairs(plain: Load | None, ours: Load, pairs: int) -> list[Pair]:
 
 def _summary(split: str, unit: str, files: Sequence[Sequence[Pair]], num_units: int) -> dict:
     """Over all files together, medians over the pairs: the speed-up, and the seconds of a unit in both ways."""
-    ours = [sum(sum(one[1].values()) for one in pair) for pair in zip(*files, strict=True)]
+    ours = [sum(sum(timed[1].values()) for timed in pair) for pair in zip(*files, strict=True)]
     answer: dict[str, Any] = {
         f"{split}_speedup": None,
         f"{split}_{unit}": statistics.median(ours) / num_units / len(files),
     }
     if files[0][0][0]:
-        plain = [sum(sum(one[0].values()) for one in pair) for pair in zip(*files, strict=True)]
+        plain = [sum(sum(timed[0].values()) for timed in pair) for pair in zip(*files, strict=True)]
         answer[f"{split}_speedup"] = _median_ratio(plain, ours)
         answer[f"plain_{split}_{unit}"] = statistics.median(plain) / num_units / len(files)
     return answer
@@ -201,13 +201,13 @@ def _stages(rows: Sequence[Pair], num_clips: int) -> dict:
     plain, ours = zip(*rows, strict=True)
     answer: dict[str, Any] = {"speedup": None, "ms_per_clip": _stage_medians(ours, num_clips)}
     if plain[0]:
-        answer["speedup"] = _median_ratio(*([sum(one.values()) for one in way] for way in (plain, ours)))
+        answer["speedup"] = _median_ratio(*([sum(timed.values()) for timed in way] for way in (plain, ours)))
         answer["plain_ms_per_clip"] = _stage_medians(plain, num_clips)
     return answer
 
 
 def _median_ratio(first: Sequence[float], second: Sequence[float]) -> float:
-    return statistics.median(one / other for one, other in zip(first, second, strict=True))
+    return statistics.median(timed / other for timed, other in zip(first, second, strict=True))
 
 
 def _stage_medians(runs: Sequence[Seconds], num_clips: int) -> Seconds:

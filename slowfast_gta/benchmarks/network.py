@@ -136,9 +136,9 @@ def build_benchmark(cfg: CfgNode, pairs: int = 10, batch_size: int | None = None
         plain_step = training_step(PlainForm(backbone), train_clip, labels, torch.bfloat16)
         step = training_step(backbone, train_clip, labels, torch.bfloat16)
         results["train_bf16_speedup"] = _ratio(plain_step, step, pairs)
-    found = {key: value if value is None else round(value, 3) for key, value in results.items()}
+    rounded = {key: value if value is None else round(value, 3) for key, value in results.items()}
     peak = {"peak_memory_gib": peak_memory_gib(device)}
-    return {**found, **peak, "pairs": pairs, "clip": list(shape), "machine": describe_machine(device)}
+    return {**rounded, **peak, "pairs": pairs, "clip": list(shape), "machine": describe_machine(device)}
 
 
 def _bf16_speedups(plain: nn.Module, ours: nn.Module, clip: Tensor, pairs: int) -> dict[str, float | None]:

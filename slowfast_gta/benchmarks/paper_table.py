@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 _WHOLE = "printed without decimals"
 _MASKS = "the text does not say what is counted; masks, pooling and products by a mask are not multiply-adds here"
-_PLACES = "the text does not say after which blocks; five here"
+_POSITIONS = "the text does not say after which blocks; five here"
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ PAPER_TABLE = (
     PaperRow("SlowFast-R101 8x8 + GTA", "configs/Kinetics/SlowFast_8x8_R101_GTA.yaml", 137, note=_WHOLE),
     PaperRow("TSM, 8 frames", "configs/SSv1/R2D50_TSM.yaml", 33, note=_WHOLE),
     PaperRow("TSM, 16 frames", "configs/SSv1/R2D50_TSM_16f.yaml", 65, note=_WHOLE),
-    PaperRow("TSM + NL, 16 frames", "configs/SSv1/R2D50_TSM_NL_16f.yaml", 115.0, note=_PLACES),
+    PaperRow("TSM + NL, 16 frames", "configs/SSv1/R2D50_TSM_NL_16f.yaml", 115.0, note=_POSITIONS),
     PaperRow("TSM + CBAM, 16 frames", "configs/SSv1/R2D50_TSM_CBAM_16f.yaml", 66.5, note=_MASKS),
     PaperRow("TSM + W3, 8 frames", "configs/SSv1/R2D50_TSM_W3.yaml", 33.5, note=_MASKS),
     PaperRow("TSM + W3, 16 frames", "configs/SSv1/R2D50_TSM_W3_16f.yaml", 67.1, note=_MASKS),

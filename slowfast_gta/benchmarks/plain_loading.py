@@ -60,8 +60,8 @@ class PlainLoading:
             first_pts, last_pts = (int(at * (stream.duration or 0) / stream.frames) for at in (first, first + span - 1))
         images = _images_between(container, first_pts, last_pts)
         begin = 0.0 if knows_its_length else start * max(len(images) - length, 0)
-        places = torch.linspace(begin, begin + length - 1, self.num_frames).clamp(0, len(images) - 1)
-        return images[places.long()]
+        positions = torch.linspace(begin, begin + length - 1, self.num_frames).clamp(0, len(images) - 1)
+        return images[positions.long()]
 
     def test_transform(self, frames: Tensor, crop_size: int, crop: int, num_crops: int) -> list[Tensor]:
         """float (3, T, S, S), once for each pathway: the shorter side to S, the `crop`-th of 1 or 3 squares."""

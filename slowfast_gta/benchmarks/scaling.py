@@ -49,9 +49,9 @@ def _load_and_time(cfg: CfgNode, pairs: int, batch_size: int, answer: Path) -> N
     timed = [_pair(alone, together) for _ in range(1 + pairs)][1:]  # the first is a warm-up
     if rank == 0:
         parameters = sum(parameter.numel() for parameter in networks[0].parameters() if parameter.requires_grad)
-        found = _summary(timed, distributed.get_world_size(), batch_size)
-        found |= {"gradient_mb": round(4 * parameters / 1e6, 1), "pairs": pairs, "machine": describe_machine(device)}
-        answer.write_text(json.dumps(found))
+        summary = _summary(timed, distributed.get_world_size(), batch_size)
+        summary |= {"gradient_mb": round(4 * parameters / 1e6, 1), "pairs": pairs, "machine": describe_machine(device)}
+        answer.write_text(json.dumps(summary))
 
 
 def _pair(alone: Callable[[], object], together: Callable[[], object]) -> tuple[float, float]:
@@ -66,7 +66,7 @@ def _summary(timed: list[tuple[float, float]], num_processes: int, batch_size: i
     return {
         "processes": num_processes,
         "clips_a_process": batch_size,
-        "speedup": round(num_processes * statistics.median(one / all_ for one, all_ in timed), 3),
-        "alone_clips_per_s": round(batch_size / statistics.median(one for one, _ in timed), 3),
+        "speedup": round(num_processes * statistics.median(alone / all_ for alone, all_ in timed), 3),
+        "alone_clips_per_s": round(batch_size / statistics.median(alone for alone, _ in timed), 3),
         "together_clips_per_s": round(num_processes * batch_size / statistics.median(all_ for _, all_ in timed), 3),
     }

@@ -190,6 +190,8 @@ def list_configs() -> list[str]:
     from slowfast_gta.config.read import packaged_configs
 
     folder = packaged_configs()
-    found = sorted(path.relative_to(folder) for path in folder.rglob("*.yaml"))
+    configs = sorted(path.relative_to(folder) for path in folder.rglob("*.yaml"))
     tables = Path("Evidence")  # compare's, beside the config that their rows share
-    return [str(Path("configs", path)) for path in found if not path.name.startswith("Base-") and path.parent != tables]
+    return [
+        str(Path("configs", path)) for path in configs if not path.name.startswith("Base-") and path.parent != tables
+    ]

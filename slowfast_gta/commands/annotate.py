@@ -113,7 +113,7 @@ def _annotate(annotator: "Annotator", weights: Path, args: argparse.Namespace) -
             _write_all(annotator, frames, stream.fps, live, done, args)
         finally:  # what there is by Ctrl-C is told too
             if done.num_frames:
-                _tell(annotator, stream, cut, done, weights, args)
+                _print_outcome(annotator, stream, cut, done, weights, args)
 
 
 class _Done:
@@ -232,7 +232,9 @@ def _view(size: tuple[int, int], fps: float | None, live: bool) -> Any:
     return page
 
 
-def _tell(annotator: "Annotator", stream: Any, cut: Any, done: _Done, weights: Path, args: argparse.Namespace) -> None:
+def _print_outcome(
+    annotator: "Annotator", stream: Any, cut: Any, done: _Done, weights: Path, args: argparse.Namespace
+) -> None:
     counts = {
         "num_broken": stream.num_broken,
         "num_missing": stream.num_missing,
@@ -243,7 +245,7 @@ def _tell(annotator: "Annotator", stream: Any, cut: Any, done: _Done, weights: P
         "num_cut_off": int(stream.fault is not None),
     }
     counts = {name: count for name, count in counts.items() if count}
-    sound = done.track.told if done.track else "none"
+    sound = done.track.summary if done.track else "none"
     plan = annotator.plan
     if args.json:
         document = {

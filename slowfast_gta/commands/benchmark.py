@@ -117,8 +117,8 @@ def _gpu(cfg: CfgNode, args: argparse.Namespace) -> int:
     else:
         if report["dry_run"]:
             print("No GPU here: a dry run at small size, whose figures mean nothing.")
-        for name, found in report["parts"].items():
-            print(f"{name}: {json.dumps(found, default=str)}")
+        for name, part in report["parts"].items():
+            print(f"{name}: {json.dumps(part, default=str)}")
         print("\n".join(f"WRONG: {fault}" for fault in report["wrong"]) or "Nothing wrong was found.")
     return int(bool(report["wrong"]))
 
@@ -143,12 +143,12 @@ def _model_table(answer: dict, feed: float) -> str:
 def _against_table(answer: dict, feed: float) -> str:
     pairs = f"medians of {answer['pairs']} alternating pairs"
     lines = [f"{answer['processor']}; {answer['machine']}; clip {answer['clip']}; {pairs}"]
-    for name, found in answer["against"].items():
+    for name, row in answer["against"].items():
         for precision in ("fp32", "bf16"):
-            if precision in found:
-                values = found[precision]
+            if precision in row:
+                values = row[precision]
                 lines.append(
-                    f"  {name} {found['version']}, {precision}: {values['seconds'] * 1000:.0f} ms, ours "
+                    f"  {name} {row['version']}, {precision}: {values['seconds'] * 1000:.0f} ms, ours "
                     f"{values['ours_seconds'] * 1000:.0f} ms: {values['speedup']:.2f} times as fast"
                 )
     lines.append(
@@ -194,12 +194,12 @@ def _loader_table(answer: dict, feed: float) -> str:
     return "\n".join(lines)
 
 
-def _loader_rows(what: str, found: dict) -> list[str]:
+def _loader_rows(what: str, measured: dict) -> list[str]:
     rows = []
     for way, key in (("PySlowFast's way", "plain_ms_per_clip"), ("ours", "ms_per_clip")):
-        if key in found:
-            total = sum(found[key].values())
-            values = [*found[key].values(), total, 1000 / total]
-            speedup = f"{found['speedup']:>11.1f}" if key == "ms_per_clip" and found["speedup"] else ""
+        if key in measured:
+            total = sum(measured[key].values())
+            values = [*measured[key].values(), total, 1000 / total]
+            speedup = f"{measured['speedup']:>11.1f}" if key == "ms_per_clip" and measured["speedup"] else ""
             rows.append(f"  {f'{what}, {way}':<32}" + "".join(f"{value:>11.2f}" for value in values) + speedup)
     return rows

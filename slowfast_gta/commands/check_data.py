@@ -64,12 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _text(report: dict) -> str:
     lines = []
-    for split, found in report["splits"].items():
+    for split, of_split in report["splits"].items():
         line = (
-            f"{found['dataset']}, {split}: {counted(found['num_videos'], 'video', ',')}, "
-            f"{counted(found['num_classes'], 'class')}"
+            f"{of_split['dataset']}, {split}: {counted(of_split['num_videos'], 'video', ',')}, "
+            f"{counted(of_split['num_classes'], 'class')}"
         )
-        if frames := found["num_frames"]:
+        if frames := of_split["num_frames"]:
             line += f", {frames['min']} to {frames['max']} frames (median {frames['median']})"
         lines.append(line)
     for part in ("faults", "remarks"):
@@ -77,10 +77,10 @@ def _text(report: dict) -> str:
             lines.append(f"No {part}.")
             continue
         lines.append(f"\n{part}")
-        for kind, found in report[part].items():
-            lines.append(f"{found['count']:>7}  {kind}: {found['advice']}")
-            for split, sentence in found["findings"][:_SHOWN]:
-                lines.append(f"{'':<9}{split + ': ' if split else ''}{sentence}")
-            if found["count"] > _SHOWN:
-                lines.append(f"{'':<9}and {found['count'] - _SHOWN} more")
+        for kind, of_split in report[part].items():
+            lines.append(f"{of_split['count']:>7}  {kind}: {of_split['advice']}")
+            for split, message in of_split["findings"][:_SHOWN]:
+                lines.append(f"{'':<9}{split + ': ' if split else ''}{message}")
+            if of_split["count"] > _SHOWN:
+                lines.append(f"{'':<9}and {of_split['count'] - _SHOWN} more")
     return "\n".join(lines)

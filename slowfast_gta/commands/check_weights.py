@@ -56,7 +56,11 @@ def _check(cfg: CfgNode, file: str, save: str | None) -> tuple[dict, str]:
     names = {outcome: report.rows(outcome) for outcome in OUTCOMES}
     answer = {"file": file, "kind": report.kind, "input": report.input, "fits": report.fits}
     answer["class_fingerprint"] = report.class_fingerprint
-    answer |= {"counts": {outcome: len(found) for outcome, found in names.items()}, **names, "notes": report.notes}
+    answer |= {
+        "counts": {outcome: len(names_of_outcome) for outcome, names_of_outcome in names.items()},
+        **names,
+        "notes": report.notes,
+    }
     lines = [report.table()]
     if not report.fits:
         answer["error"] = report.fault()

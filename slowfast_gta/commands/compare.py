@@ -80,7 +80,7 @@ def _compare_runs(args: argparse.Namespace) -> int:
     from slowfast_gta.experiments.finished import group_runs
 
     rows = group_runs([Path(run) for run in args.runs])
-    seeds = sorted({seed for found in rows.values() for seed in found})
+    seeds = sorted({seed for of_row in rows.values() for seed in of_row})
     metrics, intervals = args.metrics or ["top1"], args.intervals or "t"
     question = Question("Runs", "", metrics, seeds, next(iter(rows)), intervals=intervals)
     _write([compare_rows(question, rows)], Path(args.output))
@@ -107,7 +107,7 @@ def _compare_tables(args: argparse.Namespace) -> int:
     sweep.finish("learning rates, to choose from", trials.values())
     choices = {path: choose_rates(of_table, sweep.outcomes) for path, of_table in trials.items()}
     chosen = {
-        path: plan(tables[path], seeds[path], rates={row: [one.rate] for row, one in of_table.items()})
+        path: plan(tables[path], seeds[path], rates={row: [outcome.rate] for row, outcome in of_table.items()})
         for path, of_table in choices.items()
     }
     sweep.finish("the chosen learning rates", chosen.values())
@@ -150,8 +150,8 @@ class _Sweep:
         runs = unique_runs(list(plans))
         for run in runs:
             if run.digest not in self.outcomes:
-                if found := load_outcome(run, self._kept):
-                    self.outcomes[run.digest] = found
+                if outcome := load_outcome(run, self._kept):
+                    self.outcomes[run.digest] = outcome
                 else:
                     self.missing[run.digest] = run
         missing = [run for run in runs if run.digest in self.missing]
@@ -164,15 +164,15 @@ class _Sweep:
     def _on_end(self, job: "Job") -> None:
         from slowfast_gta.experiments.outcomes import keep_outcome, load_outcome
 
-        found = load_outcome(job.run, None)
-        assert found is not None, "the run ended well"
-        self.outcomes[job.run.digest] = found
+        outcome = load_outcome(job.run, None)
+        assert outcome is not None, "the run ended well"
+        self.outcomes[job.run.digest] = outcome
         del self.missing[job.run.digest]
         if self._kept:
-            keep_outcome(job.run, found, self._kept)
+            keep_outcome(job.run, outcome, self._kept)
         self._ended += 1
-        line = f"{job.run.row}, seed {job.run.seed}, rate {job.run.rate:g}: top-1 {found.results['top1']:.2f} %"
-        logger.info("[%d of %d] %s, %.0f s", self._ended, self._total, line, found.seconds)
+        line = f"{job.run.row}, seed {job.run.seed}, rate {job.run.rate:g}: top-1 {outcome.results['top1']:.2f} %"
+        logger.info("[%d of %d] %s, %.0f s", self._ended, self._total, line, outcome.seconds)
 
 
 def _run(missing: Sequence[PlannedRun], runs_dir: Path, num_jobs: int, on_end: Callable[["Job"], None]) -> None:
@@ -248,12 +248,12 @@ def _submit(args: argparse.Namespace, missing: Sequence[PlannedRun], runs_dir: P
         prepare_data(missing)
     jobs = write_jobs(missing, runs_dir)
     if args.dry_run:
-        told = dry_run(args, jobs[0].command, 1, minutes, log_dir)
+        lines = dry_run(args, jobs[0].command, 1, minutes, log_dir)
         print(
             "\n".join(
                 [
                     f"#SBATCH --array=0-{len(jobs) - 1}",
-                    *told,
+                    *lines,
                     f"# one of {counted(len(jobs), 'run')}; the others are alike",
                 ]
             )

@@ -59,8 +59,8 @@ def _count(files: Sequence[str], configs: Sequence) -> list[dict]:
 def _train_memory(files: Sequence[str], configs: Sequence) -> list[dict]:
     from slowfast_gta.benchmarks.train_memory import build_train_memory
 
-    found = [build_train_memory(cfg) for cfg in configs]
-    return [{"cfg": file, "train_memory": memory} for file, memory in zip(files, found, strict=True)]
+    rows = [build_train_memory(cfg) for cfg in configs]
+    return [{"cfg": file, "train_memory": memory} for file, memory in zip(files, rows, strict=True)]
 
 
 def _train_report(answers: list[dict]) -> str:
@@ -68,9 +68,9 @@ def _train_report(answers: list[dict]) -> str:
     for answer in answers:
         lines.append(f"{answer['cfg']}: memory of a training step, counted, not compared with a GPU's allocator")
         lines.append(f"  {'':<10}{'MB a clip':>11}{'kept':>12}{'MB besides':>12}   clips that fit")
-        for precision, found in answer["train_memory"].items():
-            fits = ", ".join(f"{size} GB: {count}" for size, count in found["batch_size"].items())
-            numbers = f"{found['mb_a_clip']:>11.0f}{found['mb_kept_a_clip']:>12.0f}{found['mb_constant']:>12.0f}"
+        for precision, memory in answer["train_memory"].items():
+            fits = ", ".join(f"{size} GB: {count}" for size, count in memory["batch_size"].items())
+            numbers = f"{memory['mb_a_clip']:>11.0f}{memory['mb_kept_a_clip']:>12.0f}{memory['mb_constant']:>12.0f}"
             lines.append(f"  {precision:<10}{numbers}   {fits}")
     return "\n".join(lines)
 
@@ -87,13 +87,13 @@ def _paper_rows(args: argparse.Namespace) -> list[dict]:
         raise ConfigError(f"{', '.join(files)}: no row of the papers' tables. Leave --table out to count it.")
     answers = []
     for row in chosen:
-        found = _count([row.config], [load_config(row.config)])[0]
+        counted = _count([row.config], [load_config(row.config)])[0]
         answers.append(
             {"row": row.label}
-            | found
+            | counted
             | {"paper_gmacs": row.gmacs, "paper_params_m": row.params_m}
-            | {"difference_percent": difference_percent(found["gmacs"], row.gmacs)}
-            | {"difference_percent_params": difference_percent(found["params_m"], row.params_m), "note": row.note}
+            | {"difference_percent": difference_percent(counted["gmacs"], row.gmacs)}
+            | {"difference_percent_params": difference_percent(counted["params_m"], row.params_m), "note": row.note}
         )
     return answers
 

@@ -96,5 +96,5 @@ def _draw(configs: dict, output: Path) -> dict[str, Path]:
     initial = temporal_matrices(build_initial_network(cfg))
     matrices, confusion = output / "global_matrices.png", output / "confusion.png"
     save_picture(matrices, draw_global_matrices(model, initial))
-    save_picture(confusion, draw_confusion([one.OUTPUT_DIR for one in configs.values()], list(configs)))
+    save_picture(confusion, draw_confusion([run_cfg.OUTPUT_DIR for run_cfg in configs.values()], list(configs)))
     return {"Global temporal matrices": matrices, "Confusion matrices": confusion}

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args.output.mkdir(parents=True, exist_ok=True)
     named = dict(pictures_by_name(explanation))
     files = _draw(named, clip, args)
-    _tell(explainer, explanation, window, named, files, weights, args)
+    _print_outcome(explainer, explanation, window, named, files, weights, args)
     return 0
 
 
@@ -149,7 +149,7 @@ def _draw(named: dict[str, "Shown"], clip: "DrawnClip", args: argparse.Namespace
     return files
 
 
-def _tell(
+def _print_outcome(
     explainer: "Explainer",
     explanation: "Explanation",
     window: "Window",
@@ -182,14 +182,14 @@ def _tell(
         document |= times | answers | {"pictures": pictures, "maps": str(args.output / "maps.npz")}
         print(json.dumps(document | {"not_drawn": explanation.not_shown}, indent=2))
         return
-    for way, told in (("top5", "forwards"), ("top5_backwards", "backwards")):
-        best = ", ".join(f"{100 * one['probability']:.1f} % {one['class']}" for one in answers[way][:3])
-        print(f"{told + ':':<11}{best}")
+    for way, direction in (("top5", "forwards"), ("top5_backwards", "backwards")):
+        best = ", ".join(f"{100 * answer['probability']:.1f} % {answer['class']}" for answer in answers[way][:3])
+        print(f"{direction + ':':<11}{best}")
     for name, shown in named.items():
         where = f"{shown.block}: " if shown.block else ""
         print(f"{'  '.join(files[name])}\n    {where}{shown.what}.")
-    for sentence in explanation.not_shown:
-        print(f"not drawn: {sentence}")
+    for message in explanation.not_shown:
+        print(f"not drawn: {message}")
     if not explainer.blocks():
         print("The network has no attention block: Grad-CAM is what there is to see of it.")
     print(f"The numbers of all are in {args.output / 'maps.npz'}.")

@@ -35,10 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check_output(args.output, [*args.check, weights, args.cfg[0]])
     export = build_export(cfg, weights, args.precision)
     clips, source = build_check_clips(cfg, args.check)
-    found = export_to_file(export, clips, args.output, args.format, args.dynamic)
+    report = export_to_file(export, clips, args.output, args.format, args.dynamic)
     answer = {"output": str(args.output), "format": args.format, "dynamic": args.dynamic, "weights": str(weights)}
-    answer |= {**found, "clips": source, "metadata": export.metadata}
-    print(json.dumps(answer, indent=2, ensure_ascii=False) if args.json else _told(answer))
+    answer |= {**report, "clips": source, "metadata": export.metadata}
+    print(json.dumps(answer, indent=2, ensure_ascii=False) if args.json else _as_text(answer))
     return 0
 
 
@@ -59,7 +59,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parse_arguments(parser, arguments)
 
 
-def _told(answer: dict) -> str:
+def _as_text(answer: dict) -> str:
     return (
         f"{answer['output']}: {answer['metadata']['network']}, {answer['bytes'] / 1e6:.1f} MB.\n"
         f"Compared with PyTorch on {counted(answer['num_clips'], 'clip')} ({answer['clips']}): the largest "

@@ -88,8 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from slowfast_gta.inference.videos import named_videos
 
     cfg, weights = load_trained(args, "extract_features")
-    place = find_launch_context(os.environ)  # as torchrun or srun say
-    choose_gpu(place.local_rank)
+    context = find_launch_context(os.environ)  # as torchrun or srun say
+    choose_gpu(context.local_rank)
     chosen = PRESETS.get(args.preset, {}) | {
         name: value for name in ("window", "stride", "fps", "tail") if (value := getattr(args, name)) is not None
     }
@@ -107,13 +107,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         precision=args.precision,
         **chosen,
     )
-    shard = (args.shard_id * place.world_size + place.rank, args.num_shards * place.world_size)
+    shard = (args.shard_id * context.world_size + context.rank, args.num_shards * context.world_size)
     outcome = extract_folder(extractor, videos, folder, shard)
-    _tell(outcome, args, weights, shard, extractor.network.rounding)
+    _print_outcome(outcome, args, weights, shard, extractor.network.rounding)
     return int(bool(outcome.failed))
 
 
-def _tell(
+def _print_outcome(
     outcome: "Outcome", args: argparse.Namespace, weights: Path, shard: tuple[int, int], rounding: "Rounding | None"
 ) -> None:
     speed = outcome.per_hour()
@@ -133,7 +133,7 @@ def _tell(
             "video_hours": round(outcome.video_sec / 3600, 6),
             "wall_sec": round(outcome.wall_sec, 3),
             "counts": outcome.counts,
-            **({"rounding": rounding.found} if rounding and rounding.found else {}),
+            **({"rounding": rounding.change} if rounding and rounding.change else {}),
             **speed,
         }
         print(json.dumps(document, indent=2))

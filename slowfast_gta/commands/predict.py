@@ -116,11 +116,11 @@ def _video_rows(predictor: "Predictor", videos: list[str], k: int) -> Iterator[d
     from slowfast_gta.engine.logging import progress_of
 
     found_of_each = predictor.scores_of([VideoRecord(path, 0, path) for path in videos])
-    for record, found in progress_of(found_of_each, "predicting", "video", total=len(videos)):
-        if isinstance(found, DataError):
-            yield {"video": record.path, "error": str(found)}
+    for record, result in progress_of(found_of_each, "predicting", "video", total=len(videos)):
+        if isinstance(result, DataError):
+            yield {"video": record.path, "error": str(result)}
         else:
-            yield {"video": record.path, "top": predictor.top(found, k)}
+            yield {"video": record.path, "top": predictor.top(result, k)}
 
 
 def _window_rows(predictor: "Predictor", videos: list[str], args: argparse.Namespace) -> Iterator[dict]:
@@ -128,14 +128,19 @@ def _window_rows(predictor: "Predictor", videos: list[str], args: argparse.Names
     from slowfast_gta.inference.reading import Ending
 
     plan = (args.window, args.stride, args.fps, args.tail)
-    for found in predictor.windows_of(videos, *plan, max_latency_sec=args.max_latency):
-        if not isinstance(found, Ending):
-            times = {"start_sec": _seconds(found.start_sec), "end_sec": _seconds(found.end_sec)}
-            yield {"video": found.video, **times, "top": predictor.top(found.probabilities, args.topk)}
-        elif found.fault is not None:
-            yield {"video": found.video, "error": str(found.fault)}
+    for window in predictor.windows_of(videos, *plan, max_latency_sec=args.max_latency):
+        if not isinstance(window, Ending):
+            times = {"start_sec": _seconds(window.start_sec), "end_sec": _seconds(window.end_sec)}
+            yield {"video": window.video, **times, "top": predictor.top(window.probabilities, args.topk)}
+        elif window.fault is not None:
+            yield {"video": window.video, "error": str(window.fault)}
         else:
-            yield {"video": found.video, "num_windows": found.num_windows, "counts": found.counts, "note": found.note}
+            yield {
+                "video": window.video,
+                "num_windows": window.num_windows,
+                "counts": window.counts,
+                "note": window.note,
+            }
 
 
 def _seconds(value: float) -> float | None:
@@ -169,12 +174,12 @@ def _write_text(rows: Iterator[dict], out: IO[str], key: str) -> int:
                 print(row["video"], file=out)
                 last = row["video"]
             when = "-".join("   ?  " if row[name] is None else f"{row[name]:8.2f}" for name in ("start_sec", "end_sec"))
-            best = ", ".join(f"{100 * one['probability']:.1f} % {one['class']}" for one in row["top"])
+            best = ", ".join(f"{100 * answer['probability']:.1f} % {answer['class']}" for answer in row["top"])
             print(f"{when} s  {best}", file=out, flush=True)
         else:
             print(row["video"], file=out)
-            for one in row["top"]:
-                print(f"  {100 * one['probability']:6.2f} %  {one['class']}", file=out, flush=True)
+            for answer in row["top"]:
+                print(f"  {100 * answer['probability']:6.2f} %  {answer['class']}", file=out, flush=True)
     return failed
 
 
@@ -216,10 +221,10 @@ def _write_csv(rows: Iterator[dict], out: IO[str], key: str) -> int:
     for row in _without_counts(rows):
         failed |= int("error" in row)
         top = row.pop("top", [{}])
-        for rank, one in enumerate(top, start=1):
-            label = one.get("label", "")
+        for rank, answer in enumerate(top, start=1):
+            label = answer.get("label", "")
             label = " ".join(map(str, label)) if isinstance(label, list) else label
-            writer.writerow(row | one | {"label": label} | ({"rank": rank} if one else {}))
+            writer.writerow(row | answer | {"label": label} | ({"rank": rank} if answer else {}))
         out.flush()
     return failed
 
@@ -243,20 +248,20 @@ _WRITERS = {"text": _write_text, "json": _write_json, "jsonl": _write_jsonl, "cs
 def _submit(cfg: CfgNode, weights: Path, args: argparse.Namespace) -> int:
     from slowfast_gta.inference.submission import build_submission
 
-    found = build_submission(cfg, weights, args.submission, args.batch_size, args.precision)
+    report = build_submission(cfg, weights, args.submission, args.batch_size, args.precision)
     if args.json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(report, indent=2))
     else:
-        for path in found["files"]:
+        for path in report["files"]:
             print(
-                f"{path}: unscored, {counted(found['num_videos'], 'video')} without labels. Only the server "
+                f"{path}: unscored, {counted(report['num_videos'], 'video')} without labels. Only the server "
                 "can score it."
             )
-        if found["missing"]:
+        if report["missing"]:
             print(
-                f"NOT COMPLETE: left out since unreadable: {counted(len(found['missing']), 'video')}.",
+                f"NOT COMPLETE: left out since unreadable: {counted(len(report['missing']), 'video')}.",
                 file=sys.stderr,
             )
-            for video_id, reason in list(found["missing"].items())[:5]:
+            for video_id, reason in list(report["missing"].items())[:5]:
                 print(f"error: {video_id}: {reason}", file=sys.stderr)
-    return int(bool(found["missing"]))
+    return int(bool(report["missing"]))

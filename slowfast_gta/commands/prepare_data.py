@@ -71,14 +71,14 @@ def _from_folders(args: argparse.Namespace) -> int:
     if args.json:
         configs = {"config": str(written.config), "baseline": str(written.baseline)}
         kind = {"for": kind_for(machine, args.machine)}
-        print(json.dumps(configs | kind | {"classes": written.found.classes, **counts, "notes": written.notes}))
+        print(json.dumps(configs | kind | {"classes": written.scan.classes, **counts, "notes": written.notes}))
         return 0
     held_out = "the existing split folders"
-    if written.found.drawn:
+    if written.scan.drawn:
         parts = " and ".join(f"{100 * fraction:g} %" for fraction in fractions if fraction)
         held_out = f"{parts} of each class held out, the same each time (seed {args.seed})"
     print(
-        f"{args.folder}: {counted(len(written.found.classes), 'class')}; {counted(counts['train'], 'video')} to "
+        f"{args.folder}: {counted(len(written.scan.classes), 'class')}; {counted(counts['train'], 'video')} to "
         f"train with, {counts['val']} "
         f"for validation, {counts['test']} for testing: {held_out}."
     )
@@ -134,12 +134,12 @@ def _extract_frames(args: argparse.Namespace) -> int:
     if args.fps is not None:
         _check_positive("--fps", args.fps, 0.001)
     settings = (args.fps, args.short_side, args.name, _workers(args))
-    return _report(args, *extract_all(args.folder, args.output, *settings, tell=partial(_tell_size, args)))
+    return _report(args, *extract_all(args.folder, args.output, *settings, on_size=partial(_print_size, args)))
 
 
-def _tell_size(args: argparse.Namespace, estimate: Any) -> None:
+def _print_size(args: argparse.Namespace, estimate: Any) -> None:
     """Before the work: how large it will be. With --json on stderr."""
-    print(estimate.sentence(), file=sys.stderr if args.json else sys.stdout, flush=True)
+    print(estimate.summary(), file=sys.stderr if args.json else sys.stdout, flush=True)
 
 
 def _add_lists(commands: Any) -> None:
@@ -210,9 +210,9 @@ def _workers(args: argparse.Namespace) -> int:
     return args.workers
 
 
-def _check_positive(flag: str, value: float, least: float) -> None:
-    if not value >= least:
-        raise ConfigError(f"{flag} is {value}; it must be at least {least}.")
+def _check_positive(flag: str, value: float, minimum: float) -> None:
+    if not value >= minimum:
+        raise ConfigError(f"{flag} is {value}; it must be at least {minimum}.")
 
 
 def _report(args: argparse.Namespace, outcome: Any, others: Any) -> int:

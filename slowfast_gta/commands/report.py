@@ -32,14 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from slowfast_gta.reports.report import write_report
 
     setup_logging()
-    found = write_report(args.runs, args.output)
+    report = write_report(args.runs, args.output)
     if args.json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        print(json.dumps(report, indent=2, ensure_ascii=False))
         return 0
     print(
-        f"{args.output}: {counted(found['num_runs'], 'run')}, {found['num_clips']} of "
-        f"{counted(found['num_wrong'], 'wrong prediction')} with a clip, {found['bytes'] / 1e6:.1f} MB."
+        f"{args.output}: {counted(report['num_runs'], 'run')}, {report['num_clips']} of "
+        f"{counted(report['num_wrong'], 'wrong prediction')} with a clip, {report['bytes'] / 1e6:.1f} MB."
     )
-    for note in found["notes"]:
+    for note in report["notes"]:
         print(note, file=sys.stderr)
     return 0

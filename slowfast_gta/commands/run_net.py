@@ -63,8 +63,8 @@ def main(
     from slowfast_gta.run import build_launch_context, files_of, train_and_test
 
     for cfg in configs:
-        place = build_launch_context(cfg, args.init_method)
-        last = train_and_test(cfg, place, build_task or Classification.from_cfg, extra)
-        if place.is_main:
+        context = build_launch_context(cfg, args.init_method)
+        last = train_and_test(cfg, context, build_task or Classification.from_cfg, extra)
+        if context.is_main:
             logger.info("Run outputs: %s\n%s", last.resolve(), "\n".join(files_of(last)))
     return 0

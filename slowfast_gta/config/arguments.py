@@ -162,12 +162,12 @@ def check_output(output: Path | None, inputs: Iterable[str | Path]) -> None:
 @contextlib.contextmanager
 def _each_line_once() -> Iterator[None]:
     """What several files of one command line have in common is logged once."""
-    said: set[str] = set()
+    seen: set[str] = set()
 
     def is_new(record: logging.LogRecord) -> bool:
-        before = len(said)
-        said.add(record.getMessage())
-        return len(said) > before
+        before = len(seen)
+        seen.add(record.getMessage())
+        return len(seen) > before
 
     loggers = [logging.getLogger(f"slowfast_gta.config.{name}") for name in ("read", "load")]
     for logger in loggers:

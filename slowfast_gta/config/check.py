@@ -343,8 +343,8 @@ def check_output_dir(cfg: CfgNode) -> None:
 
 
 def _refuse(faults: Iterable[Fault]) -> None:
-    if found := list(dict.fromkeys(faults)):
-        raise ConfigError("\n".join(fault.text for fault in found), [fault.key for fault in found])
+    if different := list(dict.fromkeys(faults)):
+        raise ConfigError("\n".join(fault.text for fault in different), [fault.key for fault in different])
 
 
 def _data_folder_faults(folder: str, dataset: str, makes_itself: bool) -> Iterator[Fault]:

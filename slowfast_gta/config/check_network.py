@@ -8,7 +8,7 @@ from fvcore.common.config import CfgNode
 from slowfast_gta.config.settings import Fault
 from slowfast_gta.errors import ConfigError, counted
 from slowfast_gta.models.attention.build import ATTENTION_REGISTRY, choose_attention, unknown_options
-from slowfast_gta.models.layout import BLOCKS, TEMPORAL_POOL, StageLayout, attention_places, build_layout
+from slowfast_gta.models.layout import BLOCKS, TEMPORAL_POOL, StageLayout, build_layout, insertion_points
 from slowfast_gta.models.resnet import build_nonlocal
 
 _STAGES = ("res2", "res3", "res4", "res5")
@@ -67,8 +67,8 @@ def check_attention_choice(cfg: CfgNode) -> Iterator[Fault]:
             ("ATTENTION.LOCATION",),
         )
     if node.NAME in ATTENTION_REGISTRY:
-        for option, sentence in unknown_options(node.NAME, node.OPTIONS).items():
-            yield Fault(f"ATTENTION.OPTIONS.{option}", f"ATTENTION.OPTIONS.{option}: {sentence}")
+        for option, message in unknown_options(node.NAME, node.OPTIONS).items():
+            yield Fault(f"ATTENTION.OPTIONS.{option}", f"ATTENTION.OPTIONS.{option}: {message}")
 
 
 def check_refine(cfg: CfgNode) -> Iterator[Fault]:
@@ -154,12 +154,12 @@ def check_lists(cfg: CfgNode) -> Iterator[Fault]:
         ("RESNET.SPATIAL_STRIDES", resnet.SPATIAL_STRIDES, 1),
         ("RESNET.SPATIAL_DILATIONS", resnet.SPATIAL_DILATIONS, 1),
     )
-    for key, value, least in lists:
+    for key, value, minimum in lists:
         if _shape_fault(value, num_pathways):
             example = [[default] * num_pathways for default in _first_values(value)]
             yield Fault(key, f"{key} is {value}; {_shape_fault(value, num_pathways)}, for example {example}.")
-        elif not all(_is_whole(number) and number >= least for stage in value for number in stage):
-            yield Fault(key, f"{key} is {value}; each must be a whole number, {least} or more.")
+        elif not all(_is_whole(number) and number >= minimum for stage in value for number in stage):
+            yield Fault(key, f"{key} is {value}; each must be a whole number, {minimum} or more.")
         elif key == "RESNET.SPATIAL_STRIDES" and any(len(set(stage)) > 1 for stage in value):
             yield Fault(
                 key, f"{key} is {value}; both pathways of a stage must have the same stride, for them to be fused."
@@ -211,18 +211,18 @@ def check_blocks(cfg: CfgNode) -> Iterator[Fault]:
     choice = choose_attention(name, options)
     layout = build_layout(cfg)
     tried = set()
-    for place in attention_places(layout, _places_there_are(cfg.ATTENTION.LOCATION, layout)):
-        size = (place.dim, place.num_frames, place.spatial_size)
+    for point in insertion_points(layout, _existing_locations(cfg.ATTENTION.LOCATION, layout)):
+        size = (point.dim, point.num_frames, point.spatial_size)
         if size not in tried:
             tried.add(size)
-            where = f"ATTENTION.OPTIONS at {place.where}"
+            where = f"ATTENTION.OPTIONS at {point.where}"
             yield from _faults_of("ATTENTION.NAME", choice.build, *size, where)
 
 
 def check_nonlocal_blocks(cfg: CfgNode) -> Iterator[Fault]:
     """The same for PySlowFast's NONLOCAL."""
-    for place in attention_places(build_layout(cfg), cfg.NONLOCAL.LOCATION):
-        yield from _faults_of("NONLOCAL.LOCATION", build_nonlocal, cfg, place)
+    for point in insertion_points(build_layout(cfg), cfg.NONLOCAL.LOCATION):
+        yield from _faults_of("NONLOCAL.LOCATION", build_nonlocal, cfg, point)
 
 
 def _faults_of(chosen_by: str, build: Callable[..., object], *arguments: object) -> Iterator[Fault]:
@@ -235,7 +235,7 @@ def _faults_of(chosen_by: str, build: Callable[..., object], *arguments: object)
         yield Fault(key, str(error), tuple(keys))
 
 
-def _places_there_are(location: list, layout: list[list[StageLayout]]) -> list[list[list[int]]]:
+def _existing_locations(location: list, layout: list[list[StageLayout]]) -> list[list[list[int]]]:
     """`location` without what check_locations answers: wrong shapes, and blocks that the stage does not have."""
     if _shape_fault(location, len(layout[0])):
         return []

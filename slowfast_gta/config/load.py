@@ -40,10 +40,10 @@ def load_config(
     # not take a name that is ours.
     from slowfast_gta.config.stages import check_stages, check_with_extension
 
-    found = find_config(expanded(path))
+    file = find_config(expanded(path))
     extension = extension_of(extra)
     cfg = extended_defaults(extension)
-    settings, faults = read_file(found, cfg)
+    settings, faults = read_file(file, cfg)
     every_file_read = all(fault.key for fault in faults)
     more_settings, more_faults = read_overrides(overrides, cfg)
     settings, notices, absent = translated(list(map(_with_option_in_capitals, settings + more_settings)))
@@ -59,7 +59,7 @@ def load_config(
         else:
             set_at[setting.key] = setting.where
     notices += _unused_rates(cfg.SOLVER.STEPS, cfg.SOLVER.LRS, set_at)
-    about_paths, wrong_paths = resolve_paths(cfg, found.stem, set_at)
+    about_paths, wrong_paths = resolve_paths(cfg, file.stem, set_at)
     notices += about_paths
     faults += wrong_paths
     faults += _strangers_plugins(settings, trust_plugins) or _import_plugins(cfg.PLUGINS)
@@ -70,7 +70,7 @@ def load_config(
     for notice in notices:
         _logger.warning("%s", notice)
     if faults:
-        raise ConfigError(_report(found, faults, set_at), [key for fault in faults for key in fault.all_keys[:1]])
+        raise ConfigError(_report(file, faults, set_at), [key for fault in faults for key in fault.all_keys[:1]])
     cfg.freeze()
     return cfg
 
@@ -141,21 +141,21 @@ def _unused_rates(steps: list, rates: list, set_at: dict[str, str]) -> list[str]
     ]
 
 
-def _unexplained(found: list[Fault], faults: list[Fault]) -> list[Fault]:
-    """The faults `found` between keys, but for those about keys that are faulty by themselves, by `faults`."""
+def _unexplained(all_faults: list[Fault], faults: list[Fault]) -> list[Fault]:
+    """The faults `all_faults` between keys, but for those about keys that are faulty by themselves, by `faults`."""
     explained = {key for fault in faults for key in fault.all_keys}
-    return [fault for fault in found if not any(fault.is_about(key) for key in explained)]
+    return [fault for fault in all_faults if not any(fault.is_about(key) for key in explained)]
 
 
 def _report(path: Path, faults: list[Fault], set_at: Mapping[str, str]) -> str:
     """All faults, those of one file together and in the order of its lines."""
-    found = [(where_set(fault, set_at), fault.text) for fault in faults]
-    places = {where: file_and_line(where) for where, _ in found}
-    files = [places[where][0] for where, _ in found]
+    located = [(where_set(fault, set_at), fault.text) for fault in faults]
+    locations = {where: file_and_line(where) for where, _ in located}
+    files = [locations[where][0] for where, _ in located]
 
-    def position(place: tuple[str, str]) -> tuple[int, int]:
-        file, line = places[place[0]]
+    def position(location: tuple[str, str]) -> tuple[int, int]:
+        file, line = locations[location[0]]
         return files.index(file), line
 
-    lines = dict.fromkeys(f"{where}: {text}" for where, text in sorted(found, key=position))
+    lines = dict.fromkeys(f"{where}: {text}" for where, text in sorted(located, key=position))
     return "\n  ".join([f"The config {shown(path)} has {counted(len(lines), 'fault')}:", *lines])

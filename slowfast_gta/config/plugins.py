@@ -41,7 +41,7 @@ def import_plugin(name: str) -> None:
                 f"there is no module {name}. A plugin is a module that Python finds (in {Path.cwd()}, on PYTHONPATH or "
                 "installed) or a file such as ./my_block.py."
             ) from error
-        raise ConfigError(f"the plugin {name} could not be imported: {_told(error)}") from error
+        raise ConfigError(f"the plugin {name} could not be imported: {_as_text(error)}") from error
 
 
 def _import_file(path: Path) -> None:
@@ -62,7 +62,7 @@ def _import_file(path: Path) -> None:
         raise
 
 
-def _told(error: Exception) -> str:
+def _as_text(error: Exception) -> str:
     """The error in one line with the place in the user's file where it happened."""
     if isinstance(error, SyntaxError):
         return f"SyntaxError in {error.filename}:{error.lineno}: {error.msg}"
@@ -70,5 +70,5 @@ def _told(error: Exception) -> str:
     own = str(Path(__file__).resolve().parent.parent)
     others = (own, sys.prefix, sys.base_prefix, "<frozen")
     frames = [frame for frame in frames if not frame.filename.startswith(others)] or frames[-1:]
-    place = f" in {frames[-1].filename}:{frames[-1].lineno}"
-    return f"{type(error).__name__}{place}: {error}"
+    location = f" in {frames[-1].filename}:{frames[-1].lineno}"
+    return f"{type(error).__name__}{location}: {error}"

@@ -86,7 +86,7 @@ def _is_option(setting: Setting) -> bool:
 
 def _name_in_force(settings: list[Setting], stage: str) -> object:
     """The block that `settings` name for a stage ("": outside of stages); None where none of them does."""
-    return next((one.value for one in reversed(settings) if split_stage(one.key) == (stage, NAME)), None)
+    return next((setting.value for setting in reversed(settings) if split_stage(setting.key) == (stage, NAME)), None)
 
 
 def _without_stages_own(settled: list[Setting], given: Setting, notices: list[str]) -> list[Setting]:

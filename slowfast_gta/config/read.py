@@ -80,12 +80,12 @@ def read_file(path: Path, schema: CfgNode, chain: tuple[Path, ...] = ()) -> tupl
     own = list(_walk(loader, top, schema, "", path, faults, schema))
     settings: list[Setting] = []
     for base in (setting for setting in own if setting.key == _BASE):
-        for found in _base_files(base, faults):
-            if found.resolve() in (link.resolve() for link in (*chain, path)):
-                circle = " -> ".join(shown(link) for link in (*chain, path, found))
+        for inherited in _base_files(base, faults):
+            if inherited.resolve() in (link.resolve() for link in (*chain, path)):
+                circle = " -> ".join(shown(link) for link in (*chain, path, inherited))
                 faults.append(Fault("", f"{_BASE} goes in a circle: {circle}.", where=base.where))
                 continue
-            base_settings, base_faults = read_file(found, schema, (*chain, path))
+            base_settings, base_faults = read_file(inherited, schema, (*chain, path))
             settings += base_settings
             faults += base_faults
     settings += [setting for setting in own if setting.key != _BASE]
@@ -176,10 +176,10 @@ def _base_files(base: Setting, faults: list[Fault]) -> Iterator[Path]:
             faults.append(Fault("", f"{_BASE} names a file or a list of files, not {name!r}.", where=base.where))
             continue
         try:
-            found = find_config(expanded(name), base.folder)
-            if not found.is_file():  # a device or a pipe, which may have no end
+            inherited = find_config(expanded(name), base.folder)
+            if not inherited.is_file():  # a device or a pipe, which may have no end
                 raise ConfigError(f"{name} is no file.")
-            yield found
+            yield inherited
         except ConfigError as error:
             faults.append(Fault("", f"{_BASE}: {error}", where=base.where))
 

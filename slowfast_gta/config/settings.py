@@ -60,8 +60,8 @@ def where_set(fault: Fault, set_at: Mapping[str, str]) -> str:
     if fault.where:
         return fault.where
     for key in fault.all_keys:
-        if found := [at for other, at in set_at.items() if _is_in(other, key)]:
-            return set_at.get(key, found[0])
+        if setters := [at for other, at in set_at.items() if _is_in(other, key)]:
+            return set_at.get(key, setters[0])
     above = fault.key
     while above := above.rpartition(".")[0]:
         if above in set_at:

@@ -75,14 +75,14 @@ def _stages_and_faults(cfg: CfgNode, extra: Extra) -> tuple[list[Stage], list[Fa
     faults: list[Fault] = []
     for number, (name, settings) in enumerate(cfg.STAGES.items()):
         is_last = number + 1 == len(cfg.STAGES)
-        stage_cfg, found = _stage_cfg(cfg, name, settings, is_last, extra)
+        stage_cfg, stage_faults = _stage_cfg(cfg, name, settings, is_last, extra)
         own = {key: str(settings.get(key, "")) for key in OWN_KEYS}
         if not _STAGE_NAME.fullmatch(name):
-            found.append(
+            stage_faults.append(
                 Fault("OUTPUT_DIR", f"{name!r} names a folder in OUTPUT_DIR: use letters, digits, _ and - only.")
             )
-        found += _source_faults(own, [stage.name for stage in stages])
-        faults += [_in_stage(name, fault) for fault in found]
+        stage_faults += _source_faults(own, [stage.name for stage in stages])
+        faults += [_in_stage(name, fault) for fault in stage_faults]
         stages.append(Stage(name, stage_cfg, own["START_FROM"], own["WEIGHTS"], own["TEACHER"]))
     return stages, faults
 

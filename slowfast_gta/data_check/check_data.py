@@ -35,7 +35,7 @@ from slowfast_gta.processes.isolated import Lost, in_isolation
 
 _REPORT_EVERY_SEC = 5.0
 
-Say = Callable[[str], None]
+ReportProgress = Callable[[str], None]
 
 
 def check_data(
@@ -44,7 +44,7 @@ def check_data(
     decode: str,
     workers: int,
     timeout_sec: float,
-    say: Say,
+    report_progress: ReportProgress,
     look: Callable[[ExamineJob], dict] = examine,
     clean_folder: Path | None = None,
 ) -> dict:
@@ -60,10 +60,10 @@ def check_data(
     datasets, splits = _load_splits(cfg, findings)
     looks = {}
     for record in chain(*splits.values()):
-        one = ExamineJob(record.path, record.span, decode, cfg.DATA.NUM_FRAMES, cfg.DATA.FRAME_PATTERN)
-        looks[one.key] = one
+        finding = ExamineJob(record.path, record.span, decode, cfg.DATA.NUM_FRAMES, cfg.DATA.FRAME_PATTERN)
+        looks[finding.key] = finding
     journal = _Journal(output.with_suffix(".videos.jsonl"))
-    num_known = _examine(list(looks.values()), journal, workers, timeout_sec, say, look)
+    num_known = _examine(list(looks.values()), journal, workers, timeout_sec, report_progress, look)
 
     def facts(record: VideoRecord) -> dict:
         return journal.facts[ExamineJob(record.path, record.span, decode, 0, cfg.DATA.FRAME_PATTERN).key]
@@ -83,7 +83,7 @@ def check_data(
     write_whole(output, json.dumps(report, indent=1))
     if clean_folder:
         cleaned = build_clean(cfg, datasets, splits, findings, clean_folder)
-        say(str(cleaned))
+        report_progress(str(cleaned))
         report["cleaned"] = cleaned.mark | {"config": str(cleaned.config), "unsolved": cleaned.unsolved}
         write_whole(output, json.dumps(report, indent=1))
     return report
@@ -104,9 +104,9 @@ def _load_splits(cfg: CfgNode, findings: list[Finding]) -> tuple[dict[str, Video
             records = dataset.records(split)
         except DataError as fault:
             made = " This data set is generated when a training on it starts." if dataset.creates_itself else ""
-            sentences = fault.sentences if isinstance(fault, ListError) else [f"{fault}{made}"]
-            known = {one.sentence for one in findings}  # val and test may be one list
-            findings += [Finding("list", split, sentence) for sentence in sentences if sentence not in known]
+            messages = fault.messages if isinstance(fault, ListError) else [f"{fault}{made}"]
+            known = {finding.message for finding in findings}  # val and test may be one list
+            findings += [Finding("list", split, message) for message in messages if message not in known]
             continue
         datasets[split], splits[split] = dataset, records
     if splits.get("test") and splits.get("test") == splits.get("val"):
@@ -142,28 +142,28 @@ def _examine(
     journal: "_Journal",
     workers: int,
     timeout_sec: float,
-    say: Say,
+    report_progress: ReportProgress,
     look: Callable[[ExamineJob], dict],
 ) -> int:
     """Fill the journal with the facts on `looks`; returns how many it had before. Raises Interrupted."""
-    todo = [one for one in looks if not journal.knows(one)]
+    todo = [job for job in looks if not journal.knows(job)]
     num_known = len(looks) - len(todo)
     if num_known:
-        say(f"Unchanged since they were last checked: {num_known} of {counted(len(looks), 'video')}.")
+        report_progress(f"Unchanged since they were last checked: {num_known} of {counted(len(looks), 'video')}.")
     begin = last = time.monotonic()
     num_faults = 0
     try:
-        for done, (one, facts) in enumerate(in_isolation(look, todo, workers, timeout_sec), start=1):
+        for done, (job, facts) in enumerate(in_isolation(look, todo, workers, timeout_sec), start=1):
             if isinstance(facts, Lost):
-                known = {"decode": one.decode, "stamp": stamp_of(one.path)}
-                facts = known | {"kind": "hangs or crashes", "fault": f"{one.path}: {facts}."}
-            journal.add(one, facts)
+                known = {"decode": job.decode, "stamp": stamp_of(job.path)}
+                facts = known | {"kind": "hangs or crashes", "fault": f"{job.path}: {facts}."}
+            journal.add(job, facts)
             num_faults += facts["kind"] is not None
             now = time.monotonic()
             if now - last > _REPORT_EVERY_SEC:
                 last, rate = now, done / (now - begin)
                 left = (len(todo) - done) / rate
-                say(
+                report_progress(
                     f"{done} of {counted(len(todo), 'video')}, {num_faults} bad, {rate:.0f} a second, "
                     f"{_minutes(left)} left"
                 )
@@ -218,7 +218,9 @@ class _Journal:
 
 def _describe(dataset: VideoDataset, split: str, records: Sequence[VideoRecord], facts: Callable) -> dict:
     """Numbers of a split: videos, classes, frames of a video."""
-    counts = sorted(found["num_frames"] for record in records if "num_frames" in (found := facts(record)))
+    counts = sorted(
+        facts_of_video["num_frames"] for record in records if "num_frames" in (facts_of_video := facts(record))
+    )
     frames = {"min": counts[0], "median": counts[len(counts) // 2], "max": counts[-1]} if counts else None
     return {
         "dataset": type(dataset).__name__,
@@ -233,8 +235,8 @@ def _by_kind(findings: Sequence[Finding]) -> dict:
     """The findings as {"faults": {kind: {"count", "advice", "findings"}}, "remarks": the same, "clean"}."""
     answer: dict[str, Any] = {"faults": {}, "remarks": {}}
     for name, kind in KINDS.items():
-        found = [[one.split, one.sentence] for one in findings if one.kind == name]
-        if found:
+        rows = [[finding.split, finding.message] for finding in findings if finding.kind == name]
+        if rows:
             part = answer["faults" if kind.is_fault else "remarks"]
-            part[name] = {"count": len(found), "advice": kind.advice, "findings": found}
+            part[name] = {"count": len(rows), "advice": kind.advice, "findings": rows}
     return answer | {"clean": not answer["faults"]}

@@ -9,7 +9,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast_gta.config.load import save_config
 from slowfast_gta.data_check.rules import KINDS, Finding, Records
-from slowfast_gta.datasets.cleaned import MARK, sentence, write_mark
+from slowfast_gta.datasets.cleaned import MARK, describe_mark, write_mark
 from slowfast_gta.datasets.records import VideoDataset
 from slowfast_gta.errors import DataError
 
@@ -29,7 +29,7 @@ class Cleaned:
 
     def __str__(self) -> str:
         left = "".join(f" Left unchanged, of the kind '{kind}': {count}." for kind, count in self.unsolved.items())
-        return f"{self.folder}: {sentence(self.mark)}.{left} The config that reads them: {self.config}."
+        return f"{self.folder}: {describe_mark(self.mark)}.{left} The config that reads them: {self.config}."
 
 
 def check_target(output: Path, lists: str | Path) -> None:
@@ -64,7 +64,7 @@ def build_clean(
     """
     if broken := [finding for finding in findings if finding.kind == "list"]:
         raise DataError(
-            f"No cleaned lists are written, since a list cannot be read: {broken[0].sentence} Correct it first."
+            f"No cleaned lists are written, since a list cannot be read: {broken[0].message} Correct it first."
         )
     if len({type(dataset) for dataset in datasets.values()}) != 1:
         raise DataError("No cleaned lists are written: TRAIN.DATASET and TEST.DATASET differ. Set both to the same.")
@@ -77,7 +77,7 @@ def build_clean(
         output.mkdir(parents=True, exist_ok=True)
         dataset.write_without(output, left_out)
         mark = write_mark(output, dataset.data_dir.resolve(), counts, left_out)
-        unsolved = Counter(one.kind for one in findings if KINDS[one.kind].is_fault and not one.videos)
+        unsolved = Counter(item.kind for item in findings if KINDS[item.kind].is_fault and not item.videos)
         cleaned = Cleaned(output, mark, dict(unsolved))
         save_config(_build_config(cfg, dataset, output), cleaned.config)
     except OSError as fault:

@@ -98,8 +98,8 @@ def _decode(look: ExamineJob) -> dict:
     with open_video(look.path, look.span, frame_pattern=look.frame_pattern) as video:
         wanted = range(video.num_frames)
         if look.decode == "sample":
-            places = np.linspace(0, video.num_frames - 1, min(look.num_samples, video.num_frames))
-            wanted = places.round().astype(int).tolist()
+            positions = np.linspace(0, video.num_frames - 1, min(look.num_samples, video.num_frames))
+            wanted = positions.round().astype(int).tolist()
         # A folder is read file by file here, since its frames may be of different sizes.
         one_by_one = (video.read([index])[0] for index in wanted)
         frames = one_by_one if isinstance(video, FrameFolder) else video.frames(wanted)

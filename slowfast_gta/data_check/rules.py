@@ -20,7 +20,7 @@ Facts = Callable[[VideoRecord], dict]  # what `examine` found out about its vide
 class Finding:
     kind: str
     split: str  # "" where it is about all of them
-    sentence: str
+    message: str
     videos: tuple[tuple[str, str], ...] = ()  # (split, video id): lists without these are without this fault
 
 
@@ -95,8 +95,8 @@ def label_findings(dataset: VideoDataset, split: str, records: Sequence[VideoRec
             record.label[output] if isinstance(record.label, tuple) else record.label for record in records
         )
         for label in sorted(set(counts) - set(range(size))):
-            sentence = f"the label {label}{name} of {counted(counts[label], 'video')} is outside 0..{size - 1}."
-            yield Finding("label", split, sentence)
+            message = f"the label {label}{name} of {counted(counts[label], 'video')} is outside 0..{size - 1}."
+            yield Finding("label", split, message)
         empty = [label for label in range(size) if label not in counts]
         if empty:
             some = ", ".join(map(str, empty[:5])) + (" ..." if len(empty) > 5 else "")
@@ -125,20 +125,23 @@ def order_findings(dataset: VideoDataset) -> Iterator[Finding]:
     if official is None:
         return
     partners: Any = enumerate(dataset.mirror_labels())  # of one output: these data sets have no more
-    found = {(label, partner) for label, partner in partners if partner is not None and label < partner}
-    if found != official and len(found) == len(official):  # without them it is another list of classes
+    swapped = {(label, partner) for label, partner in partners if partner is not None and label < partner}
+    if swapped != official and len(swapped) == len(official):  # without them it is another list of classes
         names = dataset.class_names()
         what = "alphabetical" if names == sorted(names) else "another"
-        shown = [", ".join(f"{one}/{other}" for one, other in sorted(pairs)) or "none" for pairs in (found, official)]
-        sentence = f"the order of the classes is {what}: left and right are {shown[0]}, officially {shown[1]}."
-        yield Finding("label order", "", sentence)
+        shown = [
+            ", ".join(f"{first_label}/{other}" for first_label, other in sorted(pairs)) or "none"
+            for pairs in (swapped, official)
+        ]
+        message = f"the order of the classes is {what}: left and right are {shown[0]}, officially {shown[1]}."
+        yield Finding("label order", "", message)
 
 
 def pair_findings(splits: Records, facts: Facts) -> Iterator[Finding]:
     """The same video in two splits, or twice in one: by id, by path, by content."""
     for first, second in combinations(splits, 2):
         for same, ids in _same(splits[first], splits[second], facts):  # what is tested stays as it is
-            yield Finding("in two splits", f"{first} and {second}", same, tuple((first, one) for one in ids))
+            yield Finding("in two splits", f"{first} and {second}", same, tuple((first, video_id) for video_id in ids))
     for split, records in splits.items():
         by_digest = defaultdict(list)
         for record in records:
@@ -178,21 +181,21 @@ def video_findings(
     """What examining the videos has shown. `clip_frames(fps)`: frames of a video that a clip spans."""
     sizes: Counter[tuple[int, int]] = Counter()
     for record in records:
-        found = facts(record)
-        if found.get("kind"):
-            yield Finding(found["kind"], split, found["fault"], ((split, record.video_id),))
-        if "num_frames" not in found:
+        known = facts(record)
+        if known.get("kind"):
+            yield Finding(known["kind"], split, known["fault"], ((split, record.video_id),))
+        if "num_frames" not in known:
             continue
-        sizes.update(map(tuple, found["sizes"]))
-        listed, num_frames = record.num_frames, found["num_frames"]
+        sizes.update(map(tuple, known["sizes"]))
+        listed, num_frames = record.num_frames, known["num_frames"]
         if listed is not None and listed != num_frames:
             message = f"{record.path}: {counted(num_frames, 'frame')}; the list says {listed}."
             yield Finding("frame count", split, message, ((split, record.video_id),))
-        if found["num_repeated"]:
-            yield Finding("replaced frames", split, f"{record.path}: {found['num_repeated']} of the frames read.")
-        if gaps := found.get("num_gaps"):
+        if known["num_repeated"]:
+            yield Finding("replaced frames", split, f"{record.path}: {known['num_repeated']} of the frames read.")
+        if gaps := known.get("num_gaps"):
             yield Finding("numbers left out", split, f"{record.path}: {gaps} between the first and the last frame's.")
-        if num_frames < (needed := clip_frames(found["fps"])):
+        if num_frames < (needed := clip_frames(known["fps"])):
             yield Finding("short", split, f"{record.path}: {counted(num_frames, 'frame')}; a clip spans {needed}.")
     if len(sizes) > 1:
         most = ", ".join(f"{width} x {height} ({count})" for (height, width), count in sizes.most_common(3))

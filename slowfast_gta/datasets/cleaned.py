@@ -43,7 +43,7 @@ def write_mark(folder: Path, source: Path, num_videos: Mapping[str, int], left_o
     return mark
 
 
-def sentence(mark: Mapping) -> str:
+def describe_mark(mark: Mapping) -> str:
     """What share of which split is left."""
     parts = [
         f"{split} {part['num_left']:,} of {counted(part['num_videos'], 'video', ',')} "
@@ -68,6 +68,6 @@ def copy_files(paths: list[Path], source: Path, target: Path) -> None:
         shutil.copyfile(path, there)
 
 
-def line_of(place: str) -> int:
+def line_of(where: str) -> int:
     """The number in file:line."""
-    return int(place.rpartition(":")[2])
+    return int(where.rpartition(":")[2])

@@ -102,14 +102,14 @@ class EgoGesture(VideoDataset):
 
     def _frame_folders(self) -> list[Path]:
         """Where the frames are: in one folder, or in several as they are downloaded (images_320-240_1, ...)."""
-        if not self.path_prefix and (found := sorted(self.data_dir.glob("images_320-240_*"))):
-            return found
+        if not self.path_prefix and (folders := sorted(self.data_dir.glob("images_320-240_*"))):
+            return folders
         return [check_folder(self.path_prefix or self.data_dir / "images", "the frame folders")]
 
 
 def _find_lists(labels: Path) -> list[tuple[tuple[int, int, int], Path]]:
     """((subject, scene, group), path) of every list. Raises DataError where two files are the same one."""
-    found: dict[tuple[int, int, int], Path] = {}
+    lists: dict[tuple[int, int, int], Path] = {}
     for path in sorted(labels.glob("*/*/*")):
         match = _LIST.fullmatch(path.relative_to(labels).as_posix())
         if match is None:
@@ -117,29 +117,29 @@ def _find_lists(labels: Path) -> list[tuple[tuple[int, int, int], Path]]:
                 raise DataError(f"{path}: a list of gestures must be named like subject02/Scene1/Group3.csv.")
             continue
         key = (int(match[1]), int(match[2]), int(match[3]))
-        if key in found:
-            raise DataError(f"{path}: {found[key]} lists the same frames. Remove one of the two.")
-        found[key] = path
-    return list(found.items())
+        if key in lists:
+            raise DataError(f"{path}: {lists[key]} lists the same frames. Remove one of the two.")
+        lists[key] = path
+    return list(lists.items())
 
 
 def _gestures(path: Path, dropped: list[str]) -> list[tuple[int, int, tuple[int, int]]]:
     """(line, label, (first, last frame)) of a list. Lines with an empty or NaN field are added to `dropped`."""
     gestures = []
-    for place, fields in read_fields(path, "a list of gestures"):
+    for where, fields in read_fields(path, "a list of gestures"):
         try:
             values = [float(field) if field.strip() else math.nan for field in fields[:3]]
         except ValueError:
             values = []
         if len(values) == 3 and any(map(math.isnan, values)):
-            dropped.append(place)
+            dropped.append(where)
             continue
         if len(values) < 3 or not all(value.is_integer() for value in values):
-            raise DataError(f"{place}: a line must be 'class,first frame,last frame' in numbers; it is {fields}.")
+            raise DataError(f"{where}: a line must be 'class,first frame,last frame' in numbers; it is {fields}.")
         number_of_class, first, last = map(int, values)
         if not 1 <= number_of_class <= NUM_CLASSES:
-            raise DataError(f"{place}: the class {number_of_class} is outside 1..{NUM_CLASSES}.")
+            raise DataError(f"{where}: the class {number_of_class} is outside 1..{NUM_CLASSES}.")
         if not 0 <= first <= last:
-            raise DataError(f"{place}: the gesture ends at frame {last}, before it begins at frame {first}.")
-        gestures.append((line_of(place), number_of_class - 1, (first, last)))
+            raise DataError(f"{where}: the gesture ends at frame {last}, before it begins at frame {first}.")
+        gestures.append((line_of(where), number_of_class - 1, (first, last)))
     return gestures

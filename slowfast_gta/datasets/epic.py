@@ -32,7 +32,7 @@ from slowfast_gta.errors import DataError, counted
 logger = logging.getLogger(__name__)
 
 # Where the downloads of the two releases put a video: p participant, v video.
-_PLACES = (
+_PATTERNS = (
     *("{p}/rgb_frames/{v}", "frames_rgb_flow/rgb/train/{p}/{v}"),  # of 100, of 55
     *("{p}/videos/{v}.MP4", "{p}/videos/{v}.mp4", "videos/train/{p}/{v}.MP4", "videos/train/{p}/{v}.mp4"),
     *("frames_rgb_flow/rgb/test/{p}/{v}", "videos/test/{p}/{v}.MP4", "videos/test/{p}/{v}.mp4"),  # of 55
@@ -92,17 +92,17 @@ class EPIC(VideoDataset):
         sizes = {output: len(names) for output, names in self.class_names().items()}
         path = self.data_dir / (release.train if split == "train" else release.val)
 
-        def labels_of(row: dict[str, str], place: str) -> tuple[int, ...] | None:
-            if release is _EPIC_55 and _is_held_out(row["participant_id"], place) == (split == "train"):
+        def labels_of(row: dict[str, str], where: str) -> tuple[int, ...] | None:
+            if release is _EPIC_55 and _is_held_out(row["participant_id"], where) == (split == "train"):
                 return None
-            return tuple(_label(row, output, size, place) for output, size in sizes.items())
+            return tuple(_label(row, output, size, where) for output, size in sizes.items())
 
         columns = (*_COLUMNS, release.id_column, "verb_class", "noun_class")
         records = _actions(read_rows(path, "the list of actions", columns), release.id_column, root, labels_of)
         if not records:
             whose = f" of the participants {_part(split)}" if release is _EPIC_55 else ""
             raise DataError(f"{path}: the list contains no action{whose}, for {split}.")
-        self._say(release, split)
+        self._warn_of_fallbacks(release, split)
         return records
 
     def unlabelled_parts(self) -> dict[str, list[VideoRecord]]:
@@ -114,7 +114,7 @@ class EPIC(VideoDataset):
         for part, name in release.tests:
             if (path := self.data_dir / name).exists():
                 rows = read_rows(path, "the list of test actions", columns)
-                parts[part] = _actions(rows, release.id_column, root, lambda row, place: unknown)
+                parts[part] = _actions(rows, release.id_column, root, lambda row, where: unknown)
                 if not parts[part]:
                     raise DataError(f"{path}: the list contains no action.")
         if not parts:
@@ -135,21 +135,21 @@ class EPIC(VideoDataset):
     def write_without(self, output: Path, left_out: LeftOut) -> None:
         """The csv lists without the rows of these actions. 55's training list is that of all splits."""
         release, ids = self._release(), set(chain.from_iterable(left_out.values()))
-        others = [self.data_dir / release.classes.format(one) for one in self.outputs]
+        others = [self.data_dir / release.classes.format(output_name) for output_name in self.outputs]
         others += [path for _, name in release.tests if (path := self.data_dir / name).exists()]
         copy_files(others, self.data_dir, output)
         for name in dict.fromkeys((release.train, release.val)):
             rows = read_rows(self.data_dir / name, "the list of actions", [release.id_column])
-            dropped = {line_of(place) for place, row in rows if row[release.id_column] in ids}
+            dropped = {line_of(where) for where, row in rows if row[release.id_column] in ids}
             copy_without_lines(self.data_dir / name, output / name, dropped)
 
     def _release(self) -> _Release:
         """The release whose training list is there. Raises DataError unless it is exactly one."""
-        found = [release for release in (_EPIC_100, _EPIC_55) if (self.data_dir / release.train).exists()]
-        if len(found) == 1:
-            return found[0]
+        releases = [release for release in (_EPIC_100, _EPIC_55) if (self.data_dir / release.train).exists()]
+        if len(releases) == 1:
+            return releases[0]
         names = f"{_EPIC_100.train} (EPIC-Kitchens 100) or {_EPIC_55.train} (55)"
-        if found:
+        if releases:
             raise DataError(f"{self.data_dir}: it contains both {names}; give each release its own folder.")
         pickles = sorted(path.name for path in self.data_dir.glob("EPIC_*.pkl"))
         hint = (
@@ -157,7 +157,7 @@ class EPIC(VideoDataset):
         )
         raise DataError(f"{self.data_dir}: it must contain {names}.{hint}")
 
-    def _say(self, release: _Release, split: str) -> None:
+    def _warn_of_fallbacks(self, release: _Release, split: str) -> None:
         if release is _EPIC_100 and split == "test":
             logger.info("EPIC: the official test list has no labels; testing on the validation list.")
         if release is _EPIC_55:
@@ -173,21 +173,21 @@ def _actions(
 ) -> list[VideoRecord]:
     """The records of the `rows` of a list, (place, row), without those for which `labels_of(row, place)` is None."""
     paths: dict[str, Path | None] = {}
-    records, places = [], []
+    records, ids = [], []
     with LineFaults() as faults:
-        for place, row in rows:
+        for where, row in rows:
             with faults.of_a_line():
-                if (labels := labels_of(row, place)) is None:
+                if (labels := labels_of(row, where)) is None:
                     continue
                 participant, video = row["participant_id"], row["video_id"]
                 if video not in paths:
                     paths[video] = _find_video(root, participant, video)
-                found = paths[video] or root / _PLACES[0].format(p=participant, v=video)  # reading it will say so
-                span = _frames(row, place) if found.suffix.lower() != ".mp4" else _seconds(row, place)
-                records.append(VideoRecord(str(found), labels, row[id_column], span=span))
-                places.append((place, row[id_column]))
+                video_path = paths[video] or root / _PATTERNS[0].format(p=participant, v=video)  # reading will tell
+                span = _frames(row, where) if video_path.suffix.lower() != ".mp4" else _seconds(row, where)
+                records.append(VideoRecord(str(video_path), labels, row[id_column], span=span))
+                ids.append((where, row[id_column]))
     if records:
-        check_unique(places)
+        check_unique(ids)
         _check_found(paths, root)
     return records
 
@@ -199,43 +199,43 @@ def _part(split: str) -> str:
 def _class_names(path: Path) -> list[str]:
     """The second column (the key) of a list of classes, whose first is the number."""
     names: list[str] = []
-    for place, row in islice(read_fields(path, "the list of classes"), 1, None):  # after the head
+    for where, row in islice(read_fields(path, "the list of classes"), 1, None):  # after the head
         if len(row) < 2 or row[0] != str(len(names)):
-            raise DataError(f"{place}: a line must be 'number,name,...', the numbers counting from 0.")
+            raise DataError(f"{where}: a line must be 'number,name,...', the numbers counting from 0.")
         names.append(row[1])
     if not names:
         raise DataError(f"{path}: the list of classes is empty.")
     return names
 
 
-def _is_held_out(participant: str, place: str) -> bool:
+def _is_held_out(participant: str, where: str) -> bool:
     if not re.fullmatch(r"P\d+", participant):
-        raise DataError(f"{place}: a participant_id must have the form P01; it is '{participant}'.")
+        raise DataError(f"{where}: a participant_id must have the form P01; it is '{participant}'.")
     return int(participant[1:]) >= _FIRST_HELD_OUT
 
 
-def _label(row: dict[str, str], output: str, num_classes: int, place: str) -> int:
+def _label(row: dict[str, str], output: str, num_classes: int, where: str) -> int:
     text = row[f"{output}_class"]
     if not text.isdecimal() or int(text) >= num_classes:
-        raise DataError(f"{place}: {output}_class must be a number from 0 to {num_classes - 1}; it is '{text}'.")
+        raise DataError(f"{where}: {output}_class must be a number from 0 to {num_classes - 1}; it is '{text}'.")
     return int(text)
 
 
-def _frames(row: dict[str, str], place: str) -> tuple[int, int]:
+def _frames(row: dict[str, str], where: str) -> tuple[int, int]:
     first, last = row["start_frame"], row["stop_frame"]
     if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
         raise DataError(
-            f"{place}: start_frame and stop_frame must be increasing numbers; they are '{first}', '{last}'."
+            f"{where}: start_frame and stop_frame must be increasing numbers; they are '{first}', '{last}'."
         )
     return int(first), int(last)
 
 
-def _seconds(row: dict[str, str], place: str) -> tuple[float, float]:
+def _seconds(row: dict[str, str], where: str) -> tuple[float, float]:
     texts = row["start_timestamp"], row["stop_timestamp"]
     start, stop = (parse_time(text) for text in texts)
     if start is None or stop is None or not start < stop:
         raise DataError(
-            f"{place}: start_timestamp and stop_timestamp must be increasing times such as 00:01:05.23; "
+            f"{where}: start_timestamp and stop_timestamp must be increasing times such as 00:01:05.23; "
             f"they are '{texts[0]}', '{texts[1]}'."
         )
     return start, stop
@@ -248,8 +248,8 @@ def parse_time(text: str) -> float | None:
 
 
 def _find_video(root: Path, participant: str, video: str) -> Path | None:
-    places = (root / place.format(p=participant, v=video) for place in _PLACES)
-    return next((place for place in places if place.exists()), None)
+    paths = (root / pattern.format(p=participant, v=video) for pattern in _PATTERNS)
+    return next((path for path in paths if path.exists()), None)
 
 
 def _check_found(paths: dict[str, Path | None], root: Path) -> None:
@@ -257,7 +257,7 @@ def _check_found(paths: dict[str, Path | None], root: Path) -> None:
     missing = [video for video, path in paths.items() if path is None]
     if len(missing) == len(paths):
         participant = missing[0].partition("_")[0]
-        tried = ", ".join(place.format(p=participant, v=missing[0]) for place in _PLACES)
+        tried = ", ".join(pattern.format(p=participant, v=missing[0]) for pattern in _PATTERNS)
         raise DataError(
             f"{root}: none of the {counted(len(paths), 'video')} of the list was found. {missing[0]} may be {tried}. "
             "DATA.PATH_PREFIX can name another folder."

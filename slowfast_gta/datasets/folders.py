@@ -42,9 +42,9 @@ class FoundVideos:
 
 def find_videos(folder: Path) -> FoundVideos:
     """All videos below `folder`: files, and folders that hold frames. Raises DataError where it cannot be read."""
-    found, seen = FoundVideos(), set()
-    for place, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
-        here = Path(place)
+    videos, seen = FoundVideos(), set()
+    for current, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
+        here = Path(current)
         status = here.stat()
         if (status.st_dev, status.st_ino) in seen:  # a link that leads back
             folders.clear()
@@ -56,18 +56,18 @@ def find_videos(folder: Path) -> FoundVideos:
         is_frames = VIDEO_SUFFIXES.isdisjoint(suffixes.values())  # images beside videos are thumbnails
         if here != folder and is_frames and not FRAME_SUFFIXES.isdisjoint(suffixes.values()):
             if here.name.lower() in _NO_FRAMES:
-                found.others[f"{here.name}/"] += 1
+                videos.others[f"{here.name}/"] += 1
             else:
-                found.videos.append(str(inside))
+                videos.videos.append(str(inside))
             folders.clear()
             continue
         for name, suffix in suffixes.items():
             if suffix in VIDEO_SUFFIXES:
-                found.videos.append(str(inside / name))
+                videos.videos.append(str(inside / name))
             else:
-                found.others[suffix or "no suffix"] += 1
-    found.videos.sort()
-    return found
+                videos.others[suffix or "no suffix"] += 1
+    videos.videos.sort()
+    return videos
 
 
 def _refuse(fault: OSError) -> None:
@@ -104,11 +104,11 @@ def find_classes(root: Path, val_fraction: float = 0.1, test_fraction: float = 0
     for split, folder in folders.items():
         splits[split] = {}
         for class_folder in class_folders(folder):
-            inside, found = class_folder.relative_to(root), find_videos(class_folder)
-            others += found.others
-            if found.videos:
-                splits[split][class_folder.name] = [str(inside / video) for video in found.videos]
-            elif not FRAME_SUFFIXES.isdisjoint(found.others):
+            inside, of_split = class_folder.relative_to(root), find_videos(class_folder)
+            others += of_split.others
+            if of_split.videos:
+                splits[split][class_folder.name] = [str(inside / video) for video in of_split.videos]
+            elif not FRAME_SUFFIXES.isdisjoint(of_split.others):
                 raise DataError(f"{class_folder} contains images; each video needs its own folder in it.")
             else:
                 unused.append(str(inside))
@@ -120,8 +120,8 @@ def find_classes(root: Path, val_fraction: float = 0.1, test_fraction: float = 0
             "or folders of frames in it, for example opening/a.mp4 and closing/b.mp4, or such folders in train/ "
             "and val/." + f" Files that are not videos, by their names: {kinds}." * bool(kinds)
         )
-    for split, found in splits.items():
-        if unknown := sorted(set(found) - set(classes)):
+    for split, of_split in splits.items():
+        if unknown := sorted(set(of_split) - set(classes)):
             raise DataError(f"{folders[split]}: the class '{unknown[0]}' has no videos in {folders['train']}.")
     drawn = splits.keys() == {"train"}
     if drawn:
@@ -140,15 +140,15 @@ def _split_folders(root: Path) -> tuple[dict[str, Path], list[str]]:
 
     Raises DataError where there are class folders for validation or testing, and none for training."""
     names = {folder.name.lower(): folder for folder in class_folders(root)}
-    found = {split: names.pop(word) for split, words in SPLIT_FOLDERS.items() for word in words if word in names}
-    if found and "train" not in found and not names and all(class_folders(folder) for folder in found.values()):
-        there = " and ".join(folder.name for folder in found.values())
+    folders = {split: names.pop(word) for split, words in SPLIT_FOLDERS.items() for word in words if word in names}
+    if folders and "train" not in folders and not names and all(class_folders(folder) for folder in folders.values()):
+        there = " and ".join(folder.name for folder in folders.values())
         raise DataError(
             f"{root}: there is {there}, but no train. A folder train must contain the class folders to train on."
         )
-    if "train" not in found or (len(found) == 1 and names):
+    if "train" not in folders or (len(folders) == 1 and names):
         return {}, []
-    return found, [folder.name for folder in names.values()]
+    return folders, [folder.name for folder in names.values()]
 
 
 def class_folders(folder: Path) -> list[Path]:

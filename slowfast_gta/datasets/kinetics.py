@@ -120,15 +120,15 @@ class Kinetics(VideoDataset):
             source = self._list(chosen, split)
             read = partial(self._from_official, names=self.class_names()) if chosen == "official" else None
             for video in (read or self.formats[chosen].read)(source):  # type: ignore[misc]  # only official lists have no reader, and are given one
-                dropped[source] |= {line_of(video.place)} if (video.video_id or video.name) in ids else set()
+                dropped[source] |= {line_of(video.where)} if (video.video_id or video.name) in ids else set()
         for split in WORDS:
             for source in self.formats[chosen].find(self.data_dir, split):
                 copy_without_lines(source, output / source.relative_to(self.data_dir), dropped[source])
 
     def _write_paths(self, output: Path, left_out: LeftOut) -> None:
-        names, found = self.class_names(), find_classes(self.root)
+        names, scan = self.class_names(), find_classes(self.root)
         write_whole(output / "classes.txt", "".join(f"{name}\n" for name in names))
-        for split, classes in found.splits.items():
+        for split, classes in scan.splits.items():
             videos = [(video, names.index(name)) for name, of_class in classes.items() for video in of_class]
             kept = [f"{video}\t{label}\n" for video, label in videos if video not in left_out.get(split, ())]
             write_whole(output / f"{split}.csv", "".join(kept))
@@ -149,30 +149,30 @@ class Kinetics(VideoDataset):
         return find_list(self.data_dir, chosen, self.formats[chosen], split)
 
     def _from_folders(self, split: str, names: list[str]) -> list[ListedVideo]:
-        found = find_classes(self.root)
-        if found.unused:
+        scan = find_classes(self.root)
+        if scan.unused:
             logger.warning(
-                f"Kinetics: {counted(len(found.unused), 'folder')} not used as classes: {', '.join(found.unused[:5])}."
+                f"Kinetics: {counted(len(scan.unused), 'folder')} not used as classes: {', '.join(scan.unused[:5])}."
             )
-        if found.others:
-            kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(found.others.items()))
+        if scan.others:
+            kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(scan.others.items()))
             logger.warning(f"Kinetics: files in the class folders that are not videos, by their names: {kinds}.")
-        if found.drawn:
+        if scan.drawn:
             logger.info(
                 f"Kinetics: {self.root} has no folders train and val: a tenth of each class is held out for "
                 "validation, another tenth for testing, always the same. tools/prepare_data.py from-folders "
                 "writes lists with other splits."
             )
-            if empty := [name for name, videos in found.splits[split].items() if not videos]:
+            if empty := [name for name, videos in scan.splits[split].items() if not videos]:
                 logger.warning(
                     f"Kinetics: classes with too few videos for {split}: {len(empty)}, for example '{empty[0]}'."
                 )
-        elif split == "test" and found.tested_on != "test":
+        elif split == "test" and scan.tested_on != "test":
             logger.info(f"Kinetics: {self.root} has no folder test: testing on the validation videos.")
         labels = {name: label for label, name in enumerate(names)}
         return [
             ListedVideo(str(self.root / video), video, label_of(name, labels, str(self.root / name), self.data_dir))
-            for name, videos in found.splits[split].items()
+            for name, videos in scan.splits[split].items()
             for video in videos
         ]
 
@@ -181,17 +181,17 @@ class Kinetics(VideoDataset):
         files = {Path(video).stem: video for video in find_videos(self.root).videos}
         labels = {name: label for label, name in enumerate(names)}
         missing = []
-        for place, row in read_rows(path, "the list of videos", _OFFICIAL_COLUMNS):
+        for where, row in read_rows(path, "the list of videos", _OFFICIAL_COLUMNS):
             try:
                 times = [int(float(row[column])) for column in ("time_start", "time_end")]
             except (ValueError, OverflowError):
                 raise DataError(
-                    f"{place}: time_start and time_end must be seconds; they are {list(row.values())}."
+                    f"{where}: time_start and time_end must be seconds; they are {list(row.values())}."
                 ) from None
             name = f"{row['youtube_id']}_{times[0]:06d}_{times[1]:06d}"
             if name not in files:
                 missing.append(name)
-            yield ListedVideo(place, files.get(name, f"{name}.mp4"), label_of(row["label"], labels, place, path))
+            yield ListedVideo(where, files.get(name, f"{name}.mp4"), label_of(row["label"], labels, where, path))
         if missing and not files:
             raise DataError(
                 f"{self.root}: no video of {path} was found, for example {missing[0]}.mp4. DATA.PATH_PREFIX can name "

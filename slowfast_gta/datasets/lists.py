@@ -38,7 +38,7 @@ _FRAME_PATH = re.compile(r"(.*?)(\d+)(\.\w+)")
 class ListedVideo(NamedTuple):
     """One video of a list, and where it stands there (file:line)."""
 
-    place: str
+    where: str
     name: str  # its path
     label: int
     num_frames: int | None = None
@@ -85,36 +85,36 @@ def find_format(folder: Path, formats: dict[str, ListFormat], wanted: str) -> st
         if wanted not in formats:
             raise DataError(f"DATA.LIST_FORMAT is {wanted}; for this data set it must be {', '.join(formats)} or auto.")
         return wanted
-    found = {
-        name: path for name, one in formats.items() for split in reversed(WORDS) for path in one.find(folder, split)
+    candidates = {
+        name: path for name, form in formats.items() for split in reversed(WORDS) for path in form.find(folder, split)
     }
-    for name in list(found):
-        found.pop(formats[name].beside, None)
-    if len(found) > 1:
+    for name in list(candidates):
+        candidates.pop(formats[name].beside, None)
+    if len(candidates) > 1:
         raise DataError(
             f"{folder} contains lists of several formats: "
-            + ", ".join(f"{path.relative_to(folder)} ({name})" for name, path in found.items())
+            + ", ".join(f"{path.relative_to(folder)} ({name})" for name, path in candidates.items())
             + ". DATA.LIST_FORMAT says which of them to read."
         )
-    return next(iter(found), next(iter(formats)))
+    return next(iter(candidates), next(iter(formats)))
 
 
-def find_list(folder: Path, name: str, one: ListFormat, split: str) -> Path:
+def find_list(folder: Path, name: str, list_format: ListFormat, split: str) -> Path:
     """The list of `split`. Raises DataError unless it is exactly one."""
-    found = one.find(folder, split)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = ", ".join(str(path.relative_to(folder)) for path in found)
+    files = list_format.find(folder, split)
+    if len(files) == 1:
+        return files[0]
+    if files:
+        names = ", ".join(str(path.relative_to(folder)) for path in files)
         raise DataError(
-            f"{folder} contains {len(found)} lists of {split} videos: {names}. Keep only one of them there."
+            f"{folder} contains {len(files)} lists of {split} videos: {names}. Keep only one of them there."
         )
-    if other := one.called(folder, split):
+    if other := list_format.called(folder, split):
         raise DataError(
             f"{other[0]}: its first line is not that of a list of the format {name}. DATA.LIST_FORMAT says whose "
             "lists to read; docs/data.md and docs/lists.md have the formats of each data set."
         )
-    names = " or ".join(name.format(split=WORDS[split][0]) for name in one.names)
+    names = " or ".join(name.format(split=WORDS[split][0]) for name in list_format.names)
     raise DataError(
         f"{folder}: no such file: {names}, the list of {split} videos ({name}). DATA.PATH_TO_DATA_DIR must "
         "be the folder that contains it."
@@ -124,7 +124,7 @@ def find_list(folder: Path, name: str, one: ListFormat, split: str) -> Path:
 def to_records(videos: Sequence[ListedVideo], root: Path, num_classes: int, source: Path) -> list[VideoRecord]:
     """The records of a list, whose paths start at `root`. Raises DataError for labels and videos that cannot be."""
     outside = [
-        f"{video.place}: the label {video.label} is outside 0..{num_classes - 1}; "
+        f"{video.where}: the label {video.label} is outside 0..{num_classes - 1}; "
         f"the number of classes is {num_classes} (MODEL.NUM_CLASSES, or the lines of classes.txt)."
         for video in videos
         if not 0 <= video.label < num_classes
@@ -133,7 +133,7 @@ def to_records(videos: Sequence[ListedVideo], root: Path, num_classes: int, sour
         raise ListError(outside)
     if not videos:
         raise DataError(f"{source}: the list is empty.")
-    check_unique((video.place, video.video_id or video.name) for video in videos)
+    check_unique((video.where, video.video_id or video.name) for video in videos)
     return [
         VideoRecord(str(root / video.name), video.label, video.video_id or video.name, video.num_frames, video.span)
         for video in videos
@@ -154,24 +154,24 @@ def read_paths(path: Path, separator: str = "auto") -> Iterator[ListedVideo]:
     """`path label` or `path num_frames label`, with quotes round fields as csv has them. What stands before the last
     separator is the path, separators in it included; a line of exactly three fields with a number in the middle is
     `path num_frames label`."""
-    first_place = ""
+    first_seen = ""
     with LineFaults() as faults:
-        for place, line in numbered_lines(path):
+        for where, line in numbered_lines(path):
             with faults.of_a_line():
                 if separator == "auto":
-                    separator, first_place = _separator_of(line, place), place
-                elif first_place and (other := _separator_of(line, place)) != separator:
+                    separator, first_seen = _separator_of(line, where), where
+                elif first_seen and (other := _separator_of(line, where)) != separator:
                     raise DataError(
-                        f"{place}: the label is preceded by {_SEPARATORS[other]}, but at {first_place} by "
+                        f"{where}: the label is preceded by {_SEPARATORS[other]}, but at {first_seen} by "
                         f"{_SEPARATORS[separator]}. A list has one separator; DATA.PATH_LABEL_SEPARATOR can name it."
                     )
                 name, count, label = split_path_line(line, separator)
                 if not name or label is None:
                     raise DataError(
-                        f"{place}: a line must be 'path{separator}label' with a number as label; it is '{line}'. "
+                        f"{where}: a line must be 'path{separator}label' with a number as label; it is '{line}'. "
                         f"DATA.PATH_LABEL_SEPARATOR names the separator, and is now {separator!r}."
                     )
-                yield ListedVideo(place, name, label, count)
+                yield ListedVideo(where, name, label, count)
 
 
 def split_path_line(line: str, separator: str) -> tuple[str, int | None, int | None]:
@@ -211,12 +211,12 @@ def _read_back(paths: Sequence[str], separator: str) -> list[str]:
             return []
 
 
-def _separator_of(line: str, place: str) -> str:
+def _separator_of(line: str, where: str) -> str:
     """What stands before the number at the end: a comma, a tab or a space."""
     match = _LAST_NUMBER.fullmatch(line)
     if match is None:
         raise DataError(
-            f"{place}: a line must be 'path label' with a number as label; it is '{line}'. They are separated "
+            f"{where}: a line must be 'path label' with a number as label; it is '{line}'. They are separated "
             "by a space, a comma or a tab, the same in the whole list."
         )
     return next(separator for separator in (",", "\t", " ") if separator in match[2] or separator == " ")
@@ -225,46 +225,46 @@ def _separator_of(line: str, place: str) -> str:
 def read_mmaction2(path: Path) -> Iterator[ListedVideo]:
     """mmaction2's list of videos or of frame folders, by its name. Offsets count frames before the video's first."""
     if path.stem.endswith("videos"):
-        for place, line in numbered_lines(path):
-            name, label = _fields(line, 1, place, "path label")
+        for where, line in numbered_lines(path):
+            name, label = _fields(line, 1, where, "path label")
             if (before := name.rpartition(" ")[2]).isdecimal() and name != before:
                 raise DataError(
-                    f"{place}: '{line}' has several labels, or a number of frames; only one label is supported."
+                    f"{where}: '{line}' has several labels, or a number of frames; only one label is supported."
                 )
-            yield ListedVideo(place, name, label)
+            yield ListedVideo(where, name, label)
         return
     lines = list(numbered_lines(path))
     with_offset = all(re.fullmatch(r".*\s\d+\s+\d+\s+\d+", line) for _, line in lines)
-    for place, line in lines:
+    for where, line in lines:
         if with_offset:
-            name, offset, count, label = _fields(line, 3, place, "folder offset num_frames label")
-            yield ListedVideo(place, name, label, count, (offset + 1, offset + count), f"{name}:{offset}")
+            name, offset, count, label = _fields(line, 3, where, "folder offset num_frames label")
+            yield ListedVideo(where, name, label, count, (offset + 1, offset + count), f"{name}:{offset}")
         else:
-            name, count, label = _fields(line, 2, place, "folder num_frames label")
-            yield ListedVideo(place, name, label, count)
+            name, count, label = _fields(line, 2, where, "folder num_frames label")
+            yield ListedVideo(where, name, label, count)
 
 
 def read_tsm(path: Path) -> Iterator[ListedVideo]:
     """TSM's and TRN's list of frame folders."""
-    for place, line in numbered_lines(path):
-        name, count, label = _fields(line, 2, place, "folder num_frames label")
-        yield ListedVideo(place, name, label, count)
+    for where, line in numbered_lines(path):
+        name, count, label = _fields(line, 2, where, "folder num_frames label")
+        yield ListedVideo(where, name, label, count)
 
 
 def read_glore(path: Path) -> Iterator[ListedVideo]:
     """GloRe's list: a number that names the video, its label, its path."""
-    for place, line in numbered_lines(path):
+    for where, line in numbered_lines(path):
         fields = line.split(maxsplit=2)
         if len(fields) < 3 or not (_NUMBER.fullmatch(fields[0]) and _NUMBER.fullmatch(fields[1])):
-            raise DataError(f"{place}: a line must be 'number label path'; it is '{line}'.")
-        yield ListedVideo(place, fields[2], int(fields[1]))
+            raise DataError(f"{where}: a line must be 'number label path'; it is '{line}'.")
+        yield ListedVideo(where, fields[2], int(fields[1]))
 
 
-def _fields(line: str, num_numbers: int, place: str, what: str) -> tuple:
+def _fields(line: str, num_numbers: int, where: str, what: str) -> tuple:
     """The path and the `num_numbers` numbers of a line. Spaces may be in the path."""
     fields = line.rsplit(maxsplit=num_numbers)
     if len(fields) <= num_numbers or not all(map(_NUMBER.fullmatch, fields[1:])):
-        raise DataError(f"{place}: a line must be '{what}' with numbers after the first; it is '{line}'.")
+        raise DataError(f"{where}: a line must be '{what}' with numbers after the first; it is '{line}'.")
     return fields[0], *map(int, fields[1:])
 
 
@@ -290,19 +290,19 @@ def read_frame_list(path: Path) -> dict[str, tuple[str, tuple[int, int]]]:
     return frames
 
 
-def _first_frame(fields: list[str], place: str, frames: dict) -> tuple[str, str, int]:
+def _first_frame(fields: list[str], where: str, frames: dict) -> tuple[str, str, int]:
     """The id of a video, how the paths of its frames are made of their numbers, and the number of this one."""
     match = _FRAME_PATH.fullmatch(fields[3]) if len(fields) == 5 else None
     if match is None:
         raise DataError(
-            f"{place}: a line must be 'original_vido_id video_id frame_id path labels', five fields without "
+            f"{where}: a line must be 'original_vido_id video_id frame_id path labels', five fields without "
             "spaces in them, the path ending with the number of the frame, for example 7/7_000001.jpg; it is "
             f"'{' '.join(fields)}'."
         )
     if fields[0] in frames:
         folder, (_, last) = frames[fields[0]]
         raise DataError(
-            f"{place}: the frames of a video must follow one another, in one folder and numbered consecutively; video "
+            f"{where}: the frames of a video must follow one another, in one folder and numbered consecutively; video "
             f"{fields[0]} comes to frame {last} of {folder}, and then to {fields[3]}."
         )
     before, digits, after = (part.replace("{", "{{").replace("}", "}}") for part in match.groups())

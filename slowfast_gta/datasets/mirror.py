@@ -73,4 +73,4 @@ def directed_names(names: Sequence[str], labels: Sequence[int | None]) -> list[s
 def exchanged_names(names: Sequence[str], labels: Sequence[int | None]) -> list[str]:
     """The pairs of classes that a mirror exchanges, each once, as "a <-> b"."""
     pairs = [(own, mirrored) for own, mirrored in enumerate(labels) if mirrored is not None and own < mirrored]
-    return [f"{names[one]} <-> {names[other]}" for one, other in pairs]
+    return [f"{names[label]} <-> {names[other]}" for label, other in pairs]

@@ -137,13 +137,13 @@ _MOST_FAULTS = 200  # of one list: with more of them it is another list, or anot
 
 
 class ListError(DataError):
-    """All that is wrong with a list: `sentences`, one for each line. The message is the first of them."""
+    """All that is wrong with a list: `messages`, one for each line. The message is the first of them."""
 
-    def __init__(self, sentences: Sequence[str]):
-        at_least = "At least " * (len(sentences) == _MOST_FAULTS)
-        others = f" {at_least}{counted(len(sentences) - 1, 'more wrong line')}: tools/check_data.py lists them all."
-        super().__init__(sentences[0] + others * (len(sentences) > 1))
-        self.sentences = sentences
+    def __init__(self, messages: Sequence[str]):
+        at_least = "At least " * (len(messages) == _MOST_FAULTS)
+        others = f" {at_least}{counted(len(messages) - 1, 'more wrong line')}: tools/check_data.py lists them all."
+        super().__init__(messages[0] + others * (len(messages) > 1))
+        self.messages = messages
 
 
 class LineFaults:
@@ -156,45 +156,45 @@ class LineFaults:
     """
 
     def __init__(self) -> None:
-        self._sentences: list[str] = []
+        self._messages: list[str] = []
 
     def __enter__(self) -> "LineFaults":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None and self._sentences:
-            raise ListError(self._sentences)
+        if kind is None and self._messages:
+            raise ListError(self._messages)
 
     @contextmanager
     def of_a_line(self) -> Iterator[None]:
         try:
             yield
         except DataError as fault:
-            self._sentences.append(str(fault))
-            if len(self._sentences) == _MOST_FAULTS:
-                raise ListError(self._sentences) from None
+            self._messages.append(str(fault))
+            if len(self._messages) == _MOST_FAULTS:
+                raise ListError(self._messages) from None
 
 
 def check_unique(ids: Iterable[tuple[str, str]], what: str = "video id") -> None:
     """Raises DataError for ids (or `what` else they are) that come twice. `ids` are (place, id)."""
-    first_place: dict[str, str] = {}
+    first_seen: dict[str, str] = {}
     with LineFaults() as faults:
-        for place, one in ids:
+        for where, entry in ids:
             with faults.of_a_line():
-                if one in first_place:
+                if entry in first_seen:
                     raise DataError(
-                        f"{place}: the {what} '{one}' was already given at {first_place[one]}. "
+                        f"{where}: the {what} '{entry}' was already given at {first_seen[entry]}. "
                         f"Every {what.split()[0]} may be listed once; remove one of the two."
                     )
-                first_place[one] = place
+                first_seen[entry] = where
 
 
-def label_of(name: str, labels: dict[str, int], place: str, labels_file: Path) -> int:
+def label_of(name: str, labels: dict[str, int], where: str, labels_file: Path) -> int:
     """The label of the class `name`. Raises DataError that names the nearest known class."""
     if name in labels:
         return labels[name]
     near = difflib.get_close_matches(name, labels, n=1, cutoff=0.5)
     hint = f" The nearest is '{near[0]}'." if near else ""
     raise DataError(
-        f"{place}: the label '{name}' is not one of the {counted(len(labels), 'class')} of {labels_file}.{hint}"
+        f"{where}: the label '{name}' is not one of the {counted(len(labels), 'class')} of {labels_file}.{hint}"
     )

@@ -103,7 +103,7 @@ class _Something(VideoDataset):
                 copy_files([source] if source != official else [], self.data_dir, output)
             else:
                 videos = self.formats[chosen].read(source)  # type: ignore[misc]  # only official lists have no reader, and are read above
-                dropped = {line_of(video.place) for video in videos if (video.video_id or video.name) in ids[split]}
+                dropped = {line_of(video.where) for video in videos if (video.video_id or video.name) in ids[split]}
                 copy_without_lines(source, output / source.relative_to(self.data_dir), dropped)
 
     def unlabelled_parts(self) -> dict[str, list[VideoRecord]]:
@@ -113,9 +113,9 @@ class _Something(VideoDataset):
         root = check_folder(self.path_prefix or self.data_dir / self._folder("official", path), "the videos or frames")
         if not videos:
             raise DataError(f"{path}: the list is empty.")
-        check_unique((video.place, video.name) for video in videos)
+        check_unique((video.where, video.name) for video in videos)
         located = _with_suffix(videos, root, self.video_extensions)
-        return {"test": [VideoRecord(str(root / one.name), NO_LABEL, one.video_id) for one in located]}
+        return {"test": [VideoRecord(str(root / item.name), NO_LABEL, item.video_id) for item in located]}
 
     def _read_ids(self, path: Path) -> list[ListedVideo]:
         """The videos of the official test list."""
@@ -173,16 +173,16 @@ class SSv2(_Something):
         with LineFaults() as faults:
             for number, entry in enumerate(_load_json(path, list, "the list of videos")):
                 with faults.of_a_line():
-                    place = f"{path}, entry {number}"
+                    where = f"{path}, entry {number}"
                     try:
                         video_id, template = str(entry["id"]), entry["template"]
                     except (KeyError, TypeError):
                         raise DataError(
-                            f'{place}: an entry must be an object with "id" and "template"; it is {entry}.'
+                            f'{where}: an entry must be an object with "id" and "template"; it is {entry}.'
                         ) from None
                     name = str(template).replace("[", "").replace("]", "")
                     videos.append(
-                        ListedVideo(place, video_id, label_of(name, labels, f"{place} (id {video_id})", labels_file))
+                        ListedVideo(where, video_id, label_of(name, labels, f"{where} (id {video_id})", labels_file))
                     )
         return videos
 
@@ -240,12 +240,12 @@ def _with_suffix(videos: list[ListedVideo], root: Path, suffixes: tuple[str, ...
     """
     suffix = suffixes[0]  # where not one is there: reading them will say so
     for video in videos:
-        found = [suffix for suffix in suffixes if (root / (video.name + suffix)).exists()]
-        if len(found) > 1:
-            names = " and ".join(video.name + suffix for suffix in found)
+        present = [suffix for suffix in suffixes if (root / (video.name + suffix)).exists()]
+        if len(present) > 1:
+            names = " and ".join(video.name + suffix for suffix in present)
             raise DataError(f"{root} contains {names}. Give each kind its own folder, named by DATA.PATH_PREFIX.")
-        if found:
-            suffix = found[0]
+        if present:
+            suffix = present[0]
             break
     return [video._replace(name=video.name + suffix, video_id=video.name) for video in videos]
 
@@ -323,20 +323,20 @@ class SSv1(_Something):
         labels = {name: label for label, name in enumerate(self.class_names())}
         labels_file = self._official_path("labels")
         with LineFaults() as faults:
-            for place, line in numbered_lines(path):
+            for where, line in numbered_lines(path):
                 with faults.of_a_line():
                     video_id, name = _id_and_label(line)
                     if not (video_id and name):
-                        raise DataError(f"{place}: a line must be 'id;label'; it is '{line}'.")
-                    yield ListedVideo(place, video_id, label_of(name, labels, place, labels_file))
+                        raise DataError(f"{where}: a line must be 'id;label'; it is '{line}'.")
+                    yield ListedVideo(where, video_id, label_of(name, labels, where, labels_file))
 
     def _write_official(self, source: Path, target: Path, ids: Set[str]) -> None:
         lines = numbered_lines(source)
-        copy_without_lines(source, target, {line_of(place) for place, line in lines if _id_and_label(line)[0] in ids})
+        copy_without_lines(source, target, {line_of(where) for where, line in lines if _id_and_label(line)[0] in ids})
 
     def _read_ids(self, path: Path) -> list[ListedVideo]:
         lines = numbered_lines(path)
-        return [ListedVideo(place, line.partition(";")[0].strip(' "'), NO_LABEL) for place, line in lines]
+        return [ListedVideo(where, line.partition(";")[0].strip(' "'), NO_LABEL) for where, line in lines]
 
     def submission_files(self, parts: Mapping[str, Scores]) -> dict[str, bytes]:
         """`id;class`: the name of the most likely class, as TSM's test_models.py writes it for --csv_file. What the

@@ -52,7 +52,9 @@ def draw_splits(
     split_of: dict[str, str] = {}
     for number, split in enumerate(_HELD_OUT):
         if fractions[split]:
-            later = 1 + sum(fractions[one] > 0 for one in _HELD_OUT[number + 1 :])  # splits that still need a source
+            later = 1 + sum(
+                fractions[other_split] > 0 for other_split in _HELD_OUT[number + 1 :]
+            )  # splits that still need a source
             wanted = {name: max(1, round(len(videos) * fractions[split])) for name, videos in classes.items()}
             for source in _drawn(rest, wanted, later):
                 split_of[source] = split
@@ -63,7 +65,7 @@ def draw_splits(
     for source, of_class in members.items():
         for name, videos in of_class.items():
             splits[split_of.get(source, "train")][name] += videos
-    return {split: {name: sorted(found) for name, found in of.items()} for split, of in splits.items()}
+    return {split: {name: sorted(ids_of_class) for name, ids_of_class in of.items()} for split, of in splits.items()}
 
 
 def _rank(source: str, seed: int) -> bytes:

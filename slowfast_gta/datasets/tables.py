@@ -34,11 +34,11 @@ def read_rows(path: Path, what: str, columns: Sequence[str]) -> Iterator[tuple[s
     _, head = next(lines, ("", []))
     if absent := [column for column in columns if column not in head]:
         raise DataError(f"{path}:1: the columns {', '.join(absent)} are missing from the header of the list.")
-    for place, fields in lines:
+    for where, fields in lines:
         row = dict(zip(head, fields, strict=False))
         if any(column not in row for column in columns):
-            raise DataError(f"{place}: the line has fewer fields than the header of the list.")
-        yield place, row
+            raise DataError(f"{where}: the line has fewer fields than the header of the list.")
+        yield where, row
 
 
 def read_class_names(path: Path) -> list[str]:

@@ -61,12 +61,12 @@ def exchange(*numbers: int) -> list[list[int]]:
     own = torch.tensor(numbers, dtype=torch.int64)
     everywhere = [torch.empty_like(own) for _ in range(get_world_size())]
     dist.all_gather(everywhere, own)
-    return [one.tolist() for one in everywhere]
+    return [item.tolist() for item in everywhere]
 
 
 def any_process(flag: bool) -> bool:
     """Whether `flag` is true on any process; the same answer on all."""
-    return any(one for (one,) in exchange(int(flag)))
+    return any(item for (item,) in exchange(int(flag)))
 
 
 def all_reduce_sum(value: torch.Tensor) -> torch.Tensor:

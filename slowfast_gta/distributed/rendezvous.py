@@ -104,7 +104,9 @@ def _host(context: LaunchContext, config: LaunchConfig, hello: dict) -> tuple[Co
         ControlChannel.send_all(others, fault=fault)
         raise RendezvousError(fault)
     contexts = [replace(context, rank=rank) for rank in range(context.world_size)]
-    names = [f"{one.name} ({arrived[one.rank]['host']}, pid {arrived[one.rank]['pid']})" for one in contexts]
+    names = [
+        f"{process.name} ({arrived[process.rank]['host']}, pid {arrived[process.rank]['pid']})" for process in contexts
+    ]
     server = dist.TCPStore("127.0.0.1", 0, context.world_size, is_master=True, wait_for_workers=False)
     store = GroupStore(server.port, _public_address(others), server)
     ControlChannel.send_all(others, go={"port": store.port, "address": store.address}, names=names)

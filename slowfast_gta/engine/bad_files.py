@@ -58,7 +58,7 @@ def _as_text(reason: str) -> str:
     return reason.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def counts_sentence(counts: Mapping[str, float]) -> str | None:
+def format_counts(counts: Mapping[str, float]) -> str | None:
     """What became of the videos that were asked for, `counts` being those of a batch summed up; None if all is well."""
     skipped, replaced, timed_out = (counts.get(f"num_{what}", 0) for what in ("skipped", "replaced", "timed_out"))
     parts = []

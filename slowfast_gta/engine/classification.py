@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from slowfast_gta.class_names import check_classes, fingerprint, plain_class_names
 from slowfast_gta.config.check import check_data_paths
 from slowfast_gta.datasets.build import build_dataset
-from slowfast_gta.datasets.cleaned import read_mark
-from slowfast_gta.datasets.cleaned import sentence as sentence_of_mark
+from slowfast_gta.datasets.cleaned import describe_mark, read_mark
 from slowfast_gta.datasets.records import VideoDataset
 from slowfast_gta.engine.device import Normalize, build_normalize, device_from_cfg
 from slowfast_gta.engine.evaluation.results import (
@@ -21,10 +20,10 @@ from slowfast_gta.engine.evaluation.results import (
     format_summary,
     mean_loss,
     order_results,
-    place_arrays,
     result_arrays,
     scalar_metrics,
     summarize,
+    video_arrays,
 )
 from slowfast_gta.engine.evaluation.score import Scores, score_videos
 from slowfast_gta.engine.outputs import concat_heads, cross_entropy, num_correct
@@ -199,42 +198,40 @@ class Classification(Task):
         num_views = self.num_views if split == "test" else 1
         title = "testing" if split == "test" else "validation"
         rounding = self._rounding if split == "test" else None
-        found = score_videos(model, loader, self.normalize, self.batch_size, num_views, title, rounding)
+        per_video = score_videos(model, loader, self.normalize, self.batch_size, num_views, title, rounding)
         back = None
         if split == "test" and self.backwards:
             title = "testing, backwards"
             back = score_videos(model, loader, self.normalize, self.batch_size, num_views, title, backwards=True)
-        return None if found is None else self._evaluation(found, split, back)
+        return None if per_video is None else self._evaluation(per_video, split, back)
 
-    def _evaluation(self, found: Scores, split: str, back: Scores | None = None) -> Evaluation:
+    def _evaluation(self, per_video: Scores, split: str, back: Scores | None = None) -> Evaluation:
         """`back`: the scores of the same clips played backwards."""
         names, pairs = self.dataset.class_names(), self.dataset.reversed_pairs()
-        results, arrays = summarize(found, names, pairs), result_arrays(found, names, pairs)
+        results, arrays = summarize(per_video, names, pairs), result_arrays(per_video, names, pairs)
         if back is not None:
-            results["order"] = order_results(found, back, pairs)
-            arrays["backwards_scores"] = backwards_scores(found, back)
+            results["order"] = order_results(per_video, back, pairs)
+            arrays["backwards_scores"] = backwards_scores(per_video, back)
         if split != "test":  # a test's answers are means over views, and compared by accuracy
-            results = {"loss": round(mean_loss(found, names, self.head_act), 6)} | results
+            results = {"loss": round(mean_loss(per_video, names, self.head_act), 6)} | results
         else:
             results["precision"] = self.precision
             if self._rounding is not None:
-                results["rounding"] = self._rounding.found
-            arrays |= place_arrays(found.video_ids, self.dataset.records("test"))
+                results["rounding"] = self._rounding.change
+            arrays |= video_arrays(per_video.video_ids, self.dataset.records("test"))
         remarks = []
-        if alike := found.counts.get("num_alike_clips"):
+        if alike := per_video.counts.get("num_alike_clips"):
             remarks.append(f"Clips identical to another: {alike}; their videos are too short for so many.")
         if mark := read_mark(self.dataset.data_dir):  # on lists that check_data has shortened
             results["cleaned"] = mark
-            remarks.append(
-                f"Tested on {sentence_of_mark(mark)}: not comparable with figures on the published data set."
-            )
+            remarks.append(f"Tested on {describe_mark(mark)}: not comparable with figures on the published data set.")
         return Evaluation(
             {"dataset": self.dataset_name} | results,
             arrays,
             scalar_metrics(results),
             format_summary(results),
             tuple(remarks),
-            tuple(found.bad_videos),
+            tuple(per_video.bad_videos),
         )
 
     def format_metrics(self, values: Mapping[str, float]) -> str:
@@ -251,10 +248,10 @@ class Classification(Task):
 
     def check_resumed(self, cfg: CfgNode, content: Mapping[str, Any]) -> None:
         """Raises WeightsError where the checkpoint was trained on other classes, or in another order."""
-        theirs, place = plain_class_names(content.get("class_names")), f"The newest checkpoint in {cfg.OUTPUT_DIR}"
+        theirs, source = plain_class_names(content.get("class_names")), f"The newest checkpoint in {cfg.OUTPUT_DIR}"
         ours, policy = self.dataset.class_names(), cfg.TRAIN.CHECKPOINT_OTHER_CLASSES
-        if note := check_classes(theirs, ours, policy, place):
-            logger.warning("%s: %s", place, note)
+        if note := check_classes(theirs, ours, policy, source):
+            logger.warning("%s: %s", source, note)
 
     def origin(self, cfg: CfgNode) -> dict[str, Any]:
         return {"input": "BGR" if cfg.DATA.REVERSE_INPUT_CHANNEL else "RGB"}

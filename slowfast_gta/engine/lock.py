@@ -28,12 +28,12 @@ def lock_output(
     """
     path = output_dir / "run.lock"
 
-    def say() -> None:
+    def warn() -> None:
         logger.info("Waiting for %s to end, which is using %s.", _holder(path), output_dir)
 
     with contextlib.ExitStack() as stack:
         try:
-            supported = stack.enter_context(file_lock(path, patience_sec, say))
+            supported = stack.enter_context(file_lock(path, patience_sec, warn))
         except TimeoutError:
             raise RunError(
                 f"Another run is using {output_dir}: {_holder(path)}. Choose another OUTPUT_DIR, or end that run first."

@@ -170,7 +170,7 @@ class Progress:
     @contextmanager
     def _first_line(self, on_terminal: bool) -> Iterator[threading.Timer]:
         """Meanwhile, a line where the first step takes long; it is cancelled when that is complete."""
-        timer = threading.Timer(_FIRST_LINE_SEC, self._say_slow_start)
+        timer = threading.Timer(_FIRST_LINE_SEC, self._log_slow_start)
         timer.daemon = True
         if not on_terminal:
             timer.start()
@@ -179,7 +179,7 @@ class Progress:
         finally:
             timer.cancel()
 
-    def _say_slow_start(self) -> None:
+    def _log_slow_start(self) -> None:
         what = "waiting for its data" if self._waiting else "computing"
         logger.info("%s: step 1 of %d is not complete yet (%s).", self.title, self.total - self.start, what)
 

@@ -13,7 +13,7 @@ _NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory"
 
 
 @contextlib.contextmanager
-def told_when_full() -> Iterator[None]:
+def explain_out_of_memory() -> Iterator[None]:
     """Inside `with`, what PyTorch raises where memory is full, on the GPU or off it, becomes a RunError."""
     try:
         yield

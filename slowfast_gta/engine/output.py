@@ -81,11 +81,11 @@ def versions() -> dict[str, str]:
 
 def environment() -> dict[str, str | int]:
     """Versions and machine, as results.json has them."""
-    found: dict[str, str | int] = {**versions(), "platform": platform.platform(), "processor": processor_name()}
-    found |= {"threads": torch.get_num_threads(), "processes": distributed.get_world_size()}
+    facts: dict[str, str | int] = {**versions(), "platform": platform.platform(), "processor": processor_name()}
+    facts |= {"threads": torch.get_num_threads(), "processes": distributed.get_world_size()}
     if torch.cuda.is_available():
-        found["GPU"] = torch.cuda.get_device_name()
-    return found
+        facts["GPU"] = torch.cuda.get_device_name()
+    return facts
 
 
 def processor_name() -> str:

@@ -23,15 +23,15 @@ def per_head(answers: Outputs, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
 def cross_entropy(answers: Outputs, labels: Tensor, label_smoothing: float) -> Tensor:
     """The loss; of several outputs, the sum of theirs."""
     losses: Iterator[Any] = (
-        F.cross_entropy(one.float(), wanted, label_smoothing=label_smoothing)
-        for one, wanted in per_head(answers, labels)
+        F.cross_entropy(logits.float(), wanted, label_smoothing=label_smoothing)
+        for logits, wanted in per_head(answers, labels)
     )
     return sum(losses)
 
 
 def num_correct(answers: Outputs, labels: Tensor) -> Tensor:
     """How many of the B answers are right: 0-d, on their device."""
-    return torch.stack([one.argmax(1) == wanted for one, wanted in per_head(answers, labels)]).all(0).sum()
+    return torch.stack([logits.argmax(1) == wanted for logits, wanted in per_head(answers, labels)]).all(0).sum()
 
 
 def concat_heads(answers: Outputs) -> Tensor:

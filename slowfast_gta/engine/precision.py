@@ -72,7 +72,7 @@ class Rounding:
         """`num_classes`: K of each output."""
         self.precision, self._num_classes = precision, num_classes
         self._exact: nn.Module | None = exact
-        self.found: dict[str, Any] = {}
+        self.change: dict[str, Any] = {}
 
     @property
     def is_done(self) -> bool:
@@ -89,21 +89,21 @@ class Rounding:
         changed = torch.zeros(len(exact), dtype=torch.bool, device=exact.device)
         for ours, theirs in zip(exact.split(self._num_classes, 1), rounded.split(self._num_classes, 1), strict=True):
             changed |= ours.argmax(1) != theirs.argmax(1)
-        self.found = {
+        self.change = {
             "precision": self.precision,
             "num_clips": len(exact),
             "largest_change": round(float((exact.float() - rounded.float()).abs().max()), 6),
             "num_changed_answers": int(changed.sum()),
         }
-        logger.info("%s", self.sentence())
+        logger.info("%s", self.summary())
 
-    def sentence(self) -> str:
+    def summary(self) -> str:
         """What was found, for people."""
-        found = self.found
+        change = self.change
         return (
-            f"In {found['precision']}, the scores of the first {counted(found['num_clips'], 'clip')} differ "
-            f"from float32 by {found['largest_change']:.2g} at most; changed predictions: "
-            f"{found['num_changed_answers']}."
+            f"In {change['precision']}, the scores of the first {counted(change['num_clips'], 'clip')} differ "
+            f"from float32 by {change['largest_change']:.2g} at most; changed predictions: "
+            f"{change['num_changed_answers']}."
         )
 
 

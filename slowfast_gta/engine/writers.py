@@ -117,7 +117,7 @@ class MetricsWriter:
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(board_tag(kind, name), value, step)
-        self._tell("write", kind, step, values)
+        self._call_writers("write", kind, step, values)
 
     def write_config(self, text: str, hparams: dict[str, str | float]) -> None:
         """Show the config, YAML, as TensorBoard's text, and `hparams` in its table beside the validation's numbers."""
@@ -137,9 +137,9 @@ class MetricsWriter:
         """Write what is buffered."""
         if self._board is not None:
             self._board.close()
-        self._tell("close")
+        self._call_writers("close")
 
-    def _tell(self, method: str, *arguments: object) -> None:
+    def _call_writers(self, method: str, *arguments: object) -> None:
         for own in list(self._own):
             try:
                 getattr(own, method)(*arguments)

@@ -79,12 +79,12 @@ class Comparison:
         """above | below | cannot be told | one seed | no seed in common | same in every seed."""
         if self.difference is None:
             return "no seed in common"
-        found = self.difference.estimate
+        value = self.difference.estimate
         if self.adjusted is None:
-            return "one seed" if found.n < 2 else "same in every seed"
+            return "one seed" if value.n < 2 else "same in every seed"
         if self.adjusted > 1 - CONFIDENCE:
             return "cannot be told"
-        return "above" if found.mean > 0 else "below"
+        return "above" if value.mean > 0 else "below"
 
     @property
     def agreement(self) -> str:
@@ -114,7 +114,7 @@ class TableResult:
     def not_blind(self) -> tuple[str, ...]:
         """Rows that should be blind to order, and are not in every seed: a fault, of the table or of the network."""
         return tuple(
-            row.name for row in self.rows if row.name in self.blind and not all(one.exact for one in row.order)
+            row.name for row in self.rows if row.name in self.blind and not all(item.exact for item in row.order)
         )
 
 
@@ -125,17 +125,17 @@ def compare_rows(
 
     Raises RunError where results lack a metric or, for the bootstrap, what each video counts for it.
     """
-    rows = tuple(_row(question, name, found, (choices or {}).get(name)) for name, found in outcomes.items())
+    rows = tuple(_row(question, name, difference, (choices or {}).get(name)) for name, difference in outcomes.items())
     claims = list(question.claims)
     pairs = [(name, question.reference) for name in outcomes if name != question.reference]
     pairs = list(dict.fromkeys([*(pair for pair in pairs if pair[::-1] not in claims), *claims]))
     comparisons: list[Comparison] = []
     for metric in question.metrics:
         differences = [_difference(question.intervals, metric, outcomes[a], outcomes[b]) for a, b in pairs]
-        adjusted = holm([found.p if found else None for found in differences])
-        for (first, second), found, p in zip(pairs, differences, adjusted, strict=True):
+        adjusted = holm([difference.p if difference else None for difference in differences])
+        for (first, second), difference, p in zip(pairs, differences, adjusted, strict=True):
             paper = _paper_difference(question.papers.get(first), question.papers.get(second))
-            comparisons.append(Comparison(metric, first, second, found, p, paper, (first, second) in claims))
+            comparisons.append(Comparison(metric, first, second, difference, p, paper, (first, second) in claims))
     return TableResult(
         question.title,
         question.source,
@@ -147,24 +147,26 @@ def compare_rows(
         tuple(question.blind),
         choices is not None,
         question.note,
-        tuple(sorted({_machine_of(outcome) for found in outcomes.values() for outcome in found.values()} - {""})),
+        tuple(
+            sorted({_machine_of(outcome) for difference in outcomes.values() for outcome in difference.values()} - {""})
+        ),
     )
 
 
-def _row(question: Question, name: str, found: BY_SEED, choice: RateChoice | None) -> RowResult:
-    ordered = [found[seed] for seed in sorted(found)]
+def _row(question: Question, name: str, by_seed: BY_SEED, choice: RateChoice | None) -> RowResult:
+    ordered = [by_seed[seed] for seed in sorted(by_seed)]
     figures = {metric: _estimate(question.intervals, ordered, metric) for metric in question.metrics if ordered}
     cost: Mapping[str, float] = ordered[0].cost if ordered else {}
     return RowResult(
         name,
         question.papers.get(name),
-        tuple(sorted(found)),
-        tuple(seed for seed in question.seeds if seed not in found),
+        tuple(sorted(by_seed)),
+        tuple(seed for seed in question.seeds if seed not in by_seed),
         figures,
         cost.get("gmacs"),
         cost.get("params_m"),
-        _mean([one.seconds for one in ordered]),
-        _mean([one.cpu_seconds for one in ordered]),
+        _mean([item.seconds for item in ordered]),
+        _mean([item.cpu_seconds for item in ordered]),
         ordered[0].results.get("num_videos") if ordered else None,
         tuple(order for order in map(order_of, ordered) if order is not None),
         choice,
@@ -172,7 +174,7 @@ def _row(question: Question, name: str, found: BY_SEED, choice: RateChoice | Non
 
 
 def _estimate(intervals: str, ordered: Sequence[Outcome], metric: str) -> Estimate:
-    figures = [figure_of(one, metric) for one in ordered]
+    figures = [figure_of(item, metric) for item in ordered]
     return bootstrap_estimate(_of_videos(ordered, metric)) if intervals == "bootstrap" else estimate(figures)
 
 
@@ -184,15 +186,15 @@ def _difference(intervals: str, metric: str, ours: BY_SEED, theirs: BY_SEED) -> 
     if intervals == "bootstrap":
         of_videos = _of_videos([*first, *second], metric)
         return bootstrap_difference(of_videos[: len(common)], of_videos[len(common) :])
-    return paired_difference(*([figure_of(one, metric) for one in of] for of in (first, second)))
+    return paired_difference(*([figure_of(item, metric) for item in of] for of in (first, second)))
 
 
 def _of_videos(runs: Sequence[Outcome], metric: str) -> np.ndarray:
     """(runs, V) what each video counts, percent, of the videos that count for `metric`."""
-    found = [values_of(run.marks, metric) for run in runs]
-    rows = [values for values in found if values is not None]
+    marks = [values_of(run.marks, metric) for run in runs]
+    rows = [values for values in marks if values is not None]
     if len(rows) < len(runs):
-        seeds = ", ".join(str(run.seed) for run, values in zip(runs, found, strict=True) if values is None)
+        seeds = ", ".join(str(run.seed) for run, values in zip(runs, marks, strict=True) if values is None)
         raise RunError(
             f"A bootstrap needs what each video counts for {metric}, which is not known of seeds {seeds}. It is known "
             "of top1, pairs.choice and order.both_ways where scores.npz is whole; for others, take intervals by t."
@@ -205,10 +207,10 @@ def _of_videos(runs: Sequence[Outcome], metric: str) -> np.ndarray:
 
 def _machine_of(outcome: Outcome) -> str:
     """Processor, threads, versions; "" where the results do not say."""
-    found = outcome.results.get("environment")
-    if not isinstance(found, Mapping):
+    machine = outcome.results.get("environment")
+    if not isinstance(machine, Mapping):
         return ""
-    line = f"{found.get('processor')}, {found.get('threads')} threads a run, PyTorch {found.get('PyTorch')}"
+    line = f"{machine.get('processor')}, {machine.get('threads')} threads a run, PyTorch {machine.get('PyTorch')}"
     return f"{line}, {outcome.date}" if outcome.date else line
 
 

@@ -18,12 +18,12 @@ def group_runs(folders: Sequence[Path]) -> dict[str, dict[int, Outcome]]:
     """
     groups: dict[tuple, dict[int, tuple[Path, Outcome]]] = {}
     for folder in folders:
-        found = load_finished(folder)
-        but_for_seed = tuple(sorted((key, value) for key, value in found.keys.items() if key not in _OF_A_RUN))
+        outcomes = load_finished(folder)
+        but_for_seed = tuple(sorted((key, value) for key, value in outcomes.keys.items() if key not in _OF_A_RUN))
         group = groups.setdefault(but_for_seed, {})
-        if found.seed in group:
-            raise RunError(f"{group[found.seed][0]} and {folder} are one config with one seed. Name one of the two.")
-        group[found.seed] = (folder, found)
+        if outcomes.seed in group:
+            raise RunError(f"{group[outcomes.seed][0]} and {folder} are one config with one seed. Name one of the two.")
+        group[outcomes.seed] = (folder, outcomes)
     names = _names([[folder for folder, _ in group.values()] for group in groups.values()])
     return {
         name: {seed: outcome for seed, (_, outcome) in group.items()}

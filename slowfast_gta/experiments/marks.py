@@ -29,21 +29,21 @@ def load_marks(folder: Path) -> dict[str, str]:
         return {}
 
 
-def _marks_of(found: Mapping[str, np.ndarray]) -> dict[str, str]:
+def _marks_of(marks: Mapping[str, np.ndarray]) -> dict[str, str]:
     """Raises what NumPy raises of arrays that are not those of a test."""
-    if not {"video_id", "scores", "label"} <= set(found) or found["label"].ndim != 1:
+    if not {"video_id", "scores", "label"} <= set(marks) or marks["label"].ndim != 1:
         return {}
-    order = np.argsort(found["video_id"])
-    scores, labels = found["scores"][order], found["label"][order]
+    order = np.argsort(marks["video_id"])
+    scores, labels = marks["scores"][order], marks["label"][order]
     values = {"top1": hits(scores, labels, 1).astype(float)}
-    pairs = [(int(a), int(b)) for a, b in found.get("reversed_pairs", np.empty((0, 2)))]
+    pairs = [(int(a), int(b)) for a, b in marks.get("reversed_pairs", np.empty((0, 2)))]
     if pairs:
         values["pairs.choice"] = pair_choices(scores, labels, pairs)
-        if "backwards_scores" in found:
-            values["order.both_ways"] = both_ways(scores, found["backwards_scores"][order], labels, pairs)
-    ids = "\n".join(map(str, found["video_id"][order]))
+        if "backwards_scores" in marks:
+            values["order.both_ways"] = both_ways(scores, marks["backwards_scores"][order], labels, pairs)
+    ids = "\n".join(map(str, marks["video_id"][order]))
     return {VIDEOS: hashlib.sha256(ids.encode()).hexdigest()[:16]} | {
-        metric: "".join(_NOT_COUNTED if np.isnan(one) else f"{round(4 * one)}" for one in value)
+        metric: "".join(_NOT_COUNTED if np.isnan(mark) else f"{round(4 * mark)}" for mark in value)
         for metric, value in values.items()
     }
 

@@ -115,8 +115,8 @@ def _last_validation(metrics: Path) -> dict[str, float]:
         rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError, RecursionError):
         return {}
-    found = [row for row in rows if isinstance(row, dict) and row.get("kind") == "val"]
-    return {key: found[-1][key] for key in ("top1", "loss") if key in found[-1]} if found else {}
+    validations = [row for row in rows if isinstance(row, dict) and row.get("kind") == "val"]
+    return {key: validations[-1][key] for key in ("top1", "loss") if key in validations[-1]} if validations else {}
 
 
 def figure_of(outcome: Outcome, metric: str) -> float:
@@ -125,7 +125,7 @@ def figure_of(outcome: Outcome, metric: str) -> float:
     for part in metric.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     if not isinstance(value, int | float) or isinstance(value, bool):
-        numbers = ", ".join(key for key, one in flattened(outcome.results).items() if isinstance(one, float))
+        numbers = ", ".join(key for key, number in flattened(outcome.results).items() if isinstance(number, float))
         raise RunError(f"The results of seed {outcome.seed} have no number {metric}. METRICS may name: {numbers}.")
     return float(value)
 

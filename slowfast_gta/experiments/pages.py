@@ -74,14 +74,14 @@ def write_into_page(tables: Sequence[Sequence[TableResult]], page: Path) -> None
     except (OSError, UnicodeDecodeError) as fault:
         raise ConfigError(f"--page {page} cannot be read: {fault}.") from None
     # Whole lines: the page's prose may name them.
-    found = re.search(rf"^{PAGE_BEGIN}$.*?^{PAGE_END}$", text, re.DOTALL | re.MULTILINE)
-    if found is None:
+    match = re.search(rf"^{PAGE_BEGIN}$.*?^{PAGE_END}$", text, re.DOTALL | re.MULTILINE)
+    if match is None:
         raise ConfigError(f"--page {page} has no lines {PAGE_BEGIN} and {PAGE_END}, between which results are written.")
     made = sorted({line for table in tables for result in table for line in result.machines})
     parts = ["\n".join(["Made on:", "", *(f"- {line}" for line in made)])] * bool(made)
     parts += [as_markdown(table, level=3, with_seeds=False).rstrip() for table in tables]
     written = "\n\n".join([PAGE_BEGIN, *parts, PAGE_END])
-    write_whole(page, text[: found.start()] + written + text[found.end() :])
+    write_whole(page, text[: match.start()] + written + text[match.end() :])
 
 
 def as_html(results: Sequence[TableResult]) -> str:
@@ -103,9 +103,9 @@ def as_csv(results: Sequence[TableResult]) -> str:
     writer.writerow(_COLUMNS.split())
     for result, row in [(table, row) for table in results for row in table.rows]:
         recipe = "chosen_rate" if result.chosen_rates else "one"
-        for metric, found in row.figures.items():
-            values = [row.name, recipe, row.choice and row.choice.rate, metric, found.mean, found.deviation]
-            values += [result.intervals, found.low, found.high, _joined(row.seeds), _joined(row.missing)]
+        for metric, figure in row.figures.items():
+            values = [row.name, recipe, row.choice and row.choice.rate, metric, figure.mean, figure.deviation]
+            values += [result.intervals, figure.low, figure.high, _joined(row.seeds), _joined(row.missing)]
             values += [row.paper, row.gmacs, row.params_m, row.seconds, row.cpu_seconds, row.num_videos]
             writer.writerow(["" if value is None else value for value in values])
     return file.getvalue()
@@ -149,19 +149,25 @@ def _row_line(row: RowResult, result: TableResult, has_paper: bool) -> list[str]
 
 
 def comparison_cells(comparisons: Sequence[Comparison], by_t: bool = True) -> Cells:
-    has_claims = any(one.claimed for one in comparisons)
-    has_paper = any(one.paper is not None for one in comparisons)
+    has_claims = any(comparison.claimed for comparison in comparisons)
+    has_paper = any(comparison.paper is not None for comparison in comparisons)
     head = ["", "metric", "difference", "p (Holm)", "these seeds" if by_t else "these videos"]
     head += ["the paper's difference"] * has_paper + ["the paper's claim"] * has_claims
-    return [head, *(_comparison_line(one, has_paper, has_claims, by_t) for one in comparisons)]
+    return [head, *(_comparison_line(comparison, has_paper, has_claims, by_t) for comparison in comparisons)]
 
 
-def _comparison_line(one: Comparison, has_paper: bool, has_claims: bool, by_t: bool) -> list[str]:
-    difference = "–" if one.difference is None else _shown(one.difference.estimate, by_t, signed=True)
-    p = "–" if one.adjusted is None else "< 0.0001" if one.adjusted < 1e-4 else f"{one.adjusted:.4f}"
-    line = [f"{one.first} over {one.second}", one.metric, difference, p, one.verdict]
-    line += ["–" if one.paper is None else f"{one.paper:+g}"] * has_paper
-    return line + [one.agreement or "–"] * has_claims
+def _comparison_line(comparison: Comparison, has_paper: bool, has_claims: bool, by_t: bool) -> list[str]:
+    difference = "–" if comparison.difference is None else _shown(comparison.difference.estimate, by_t, signed=True)
+    p = (
+        "–"
+        if comparison.adjusted is None
+        else "< 0.0001"
+        if comparison.adjusted < 1e-4
+        else f"{comparison.adjusted:.4f}"
+    )
+    line = [f"{comparison.first} over {comparison.second}", comparison.metric, difference, p, comparison.verdict]
+    line += ["–" if comparison.paper is None else f"{comparison.paper:+g}"] * has_paper
+    return line + [comparison.agreement or "–"] * has_claims
 
 
 def order_cells(result: TableResult) -> Cells:
@@ -171,14 +177,14 @@ def order_cells(result: TableResult) -> Cells:
         *(
             [
                 row.name,
-                f"{one.seed}",
-                f"{one.both_ways:.2f}",
-                f"{one.choice:.2f} ({one.low:.1f} to {one.high:.1f}, of {one.num_videos})",
-                f"{one.largest_difference:.1e}",
-                "yes" if one.blind else "no",
+                f"{control.seed}",
+                f"{control.both_ways:.2f}",
+                f"{control.choice:.2f} ({control.low:.1f} to {control.high:.1f}, of {control.num_videos})",
+                f"{control.largest_difference:.1e}",
+                "yes" if control.blind else "no",
             ]
             for row in result.rows
-            for one in row.order
+            for control in row.order
         ),
     ]
 
@@ -211,14 +217,14 @@ def _remarks(result: TableResult) -> Iterator[str]:
         yield f"Tested on {' or '.join(map(str, counts))} videos. {_NOTES[result.intervals]}"
 
 
-def _shown(found: Estimate, by_t: bool, signed: bool = False) -> str:
-    mean = f"{found.mean:+.2f}" if signed else f"{found.mean:.2f}"
-    deviation = "one seed" if found.deviation is None else f"{found.deviation:.2f}"
-    if found.low is None or found.high is None:
+def _shown(estimate: Estimate, by_t: bool, signed: bool = False) -> str:
+    mean = f"{estimate.mean:+.2f}" if signed else f"{estimate.mean:.2f}"
+    deviation = "one seed" if estimate.deviation is None else f"{estimate.deviation:.2f}"
+    if estimate.low is None or estimate.high is None:
         return f"{mean} ({deviation})"
     if by_t:
-        return f"{mean} ± {(found.high - found.low) / 2:.2f} ({deviation})"
-    return f"{mean}, {found.low:.2f} to {found.high:.2f} ({deviation})"
+        return f"{mean} ± {(estimate.high - estimate.low) / 2:.2f} ({deviation})"
+    return f"{mean}, {estimate.low:.2f} to {estimate.high:.2f} ({deviation})"
 
 
 def _number(value: float | None, digits: int) -> str:

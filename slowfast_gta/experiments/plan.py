@@ -98,12 +98,12 @@ def flat_defaults() -> dict[str, str]:
 def keys_from_cfg(cfg: CfgNode) -> dict[str, str]:
     """What results depend on: {KEY: value as text}, but for defaults; paths below the current folder relative to it."""
     defaults = flat_defaults()
-    found = {}
+    keys = {}
     for key, value in flat_from_cfg(cfg).items():
         if key in _OF_NO_RUN or value == defaults.get(key):
             continue
-        found[key] = f"{os.path.relpath(value[1:-1])!r}" if is_path(key) and value.startswith("'/") else value
-    return found
+        keys[key] = f"{os.path.relpath(value[1:-1])!r}" if is_path(key) and value.startswith("'/") else value
+    return keys
 
 
 def digest_of(keys: Mapping[str, str]) -> str:

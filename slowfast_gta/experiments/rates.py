@@ -26,14 +26,14 @@ def choose_rates(trials: Sequence[PlannedRun], outcomes: Mapping[str, Outcome]) 
 
     `outcomes`: by digest. Raises RunError where a run was never evaluated on validation.
     """
-    found: dict[str, dict[float, list[float]]] = {}
+    by_rate: dict[str, dict[float, list[float]]] = {}
     for run in trials:
-        scores = found.setdefault(run.row, {}).setdefault(run.rate, [])
+        scores = by_rate.setdefault(run.row, {}).setdefault(run.rate, [])
         if run.digest in outcomes:
             scores.append(_validation_top1(run, outcomes[run.digest]))
     seeds = tuple(sorted({run.seed for run in trials}))
     choices = {}
-    for row, of_rate in found.items():
+    for row, of_rate in by_rate.items():
         if all(len(scores) == len(seeds) for scores in of_rate.values()):
             means = {rate: sum(scores) / len(scores) for rate, scores in of_rate.items()}
             choices[row] = RateChoice(max(means, key=lambda rate: means[rate]), means, seeds)

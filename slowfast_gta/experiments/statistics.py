@@ -78,11 +78,11 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 def paired_difference(ours: Sequence[float], theirs: Sequence[float]) -> Difference:
     """Of `ours` over `theirs`, seed by seed, by Student's t."""
-    found = estimate([a - b for a, b in zip(ours, theirs, strict=True)])
-    if not found.deviation:
-        return Difference(found, None)
-    t = found.mean / (found.deviation / math.sqrt(found.n))
-    return Difference(found, max(0.0, 1 - t_probability(t, found.n - 1)))
+    difference = estimate([a - b for a, b in zip(ours, theirs, strict=True)])
+    if not difference.deviation:
+        return Difference(difference, None)
+    t = difference.mean / (difference.deviation / math.sqrt(difference.n))
+    return Difference(difference, max(0.0, 1 - t_probability(t, difference.n - 1)))
 
 
 def bootstrap_means(values: np.ndarray) -> np.ndarray:

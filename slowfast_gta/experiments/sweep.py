@@ -36,11 +36,11 @@ _LAST_LINES = 5  # of what a failed run said
 
 @dataclass(frozen=True)
 class Job:
-    """How one run is started: `config` is the file that it is given, `said` where its words go."""
+    """How one run is started: `config` is the file that it is given, `log` where its words go."""
 
     run: PlannedRun
     config: Path
-    said: Path
+    log: Path
 
     @property
     def command(self) -> list[str]:
@@ -85,7 +85,7 @@ def run_jobs(jobs: Sequence[Job], num_jobs: int, on_end: Callable[[Job], None]) 
             while waiting and len(running) < num_jobs:
                 running.append(_Process(waiting.pop(0), threads_of_each(num_jobs)))
             time.sleep(_LOOK_SEC)
-            for process in [one for one in running if one.has_ended()]:
+            for process in [job_process for job_process in running if job_process.has_ended()]:
                 running.remove(process)
                 if process.succeeded():
                     on_end(process.job)
@@ -104,8 +104,8 @@ class _Process:
         self.job = job
         self._begin = time.perf_counter()
         self._cpu_seconds = 0.0
-        with job.said.open("ab") as said:
-            self._popen = _start(job.command, num_threads, said)
+        with job.log.open("ab") as log:
+            self._popen = _start(job.command, num_threads, log)
 
     def has_ended(self) -> bool:
         before = _cpu_seconds_of_ended()
@@ -124,11 +124,11 @@ class _Process:
         return True
 
     def fault(self) -> str:
-        lines = self.job.said.read_text(errors="replace").splitlines()[-_LAST_LINES:]
+        lines = self.job.log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
         message = "\n  ".join(lines)
         run = self.job.run
         return (
-            f"{run.row}, seed {run.seed}, ended with exit code {self._popen.returncode} ({self.job.said}):\n  {message}"
+            f"{run.row}, seed {run.seed}, ended with exit code {self._popen.returncode} ({self.job.log}):\n  {message}"
         )
 
     def terminate(self) -> None:
@@ -142,14 +142,14 @@ class _Process:
             self._popen.wait()
 
 
-def _start(command: Sequence[str], num_threads: int, said: IO[bytes]) -> subprocess.Popen:
+def _start(command: Sequence[str], num_threads: int, log: IO[bytes]) -> subprocess.Popen:
     threads = {name: str(num_threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     package = str(Path(__file__).resolve().parents[2])  # the code of this command, wherever it was started
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
     return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
-        stdout=said,
+        stdout=log,
         stderr=subprocess.STDOUT,
         env={**os.environ, **threads, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": path},
         start_new_session=True,  # a terminal's Ctrl-C reaches it through this process alone, once

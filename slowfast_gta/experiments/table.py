@@ -53,8 +53,8 @@ class Table:
 
 def load_table(path: str | Path) -> Table:
     """The table at `path`, here or among the packaged ones. Raises ConfigError with file and line."""
-    found = find_config(Path(path))
-    top = _Mapping(found, _composed(found), "the table")
+    file = find_config(Path(path))
+    top = _Mapping(file, _composed(file), "the table")
     default = top.take("CFG", str, "")
     common = top.take_settings("SET")
     rows = tuple(_rows(top, default, common))
@@ -67,7 +67,7 @@ def load_table(path: str | Path) -> Table:
         top.refuse("INTERVALS", f"INTERVALS is {intervals!r}; it must be one of {', '.join(INTERVALS)}.")
     seeds = _seeds(top, "SEEDS", 3)
     table = Table(
-        title=top.take("TITLE", str, found.stem),
+        title=top.take("TITLE", str, file.stem),
         source=top.take("SOURCE", str, ""),
         note=top.take("NOTE", str, ""),
         rows=rows,
@@ -98,7 +98,7 @@ def _rows(top: "_Mapping", default: str, common: Mapping[str, object]) -> Iterat
     if not isinstance(node, yaml.SequenceNode) or not node.value:
         top.refuse("ROWS", "ROWS must be a list of rows, each {NAME: ..., SET: {KEY: value}}.")
     names: set[str] = set()
-    found: dict[str, Path] = {}  # looked for once: where a packaged one is used is said
+    configs: dict[str, Path] = {}  # looked for once: where a packaged one is used is said
     for inner in node.value:
         if not isinstance(inner, yaml.MappingNode):
             top.refuse("ROWS", "a row must have a NAME, for example {NAME: GTA, SET: {ATTENTION.NAME: GTA}}.", inner)
@@ -112,10 +112,10 @@ def _rows(top: "_Mapping", default: str, common: Mapping[str, object]) -> Iterat
         settings = row.take_settings("SET")
         row.check_all_taken()
         try:
-            found[cfg] = found.get(cfg) or find_config(Path(cfg), top.path.parent)
+            configs[cfg] = configs.get(cfg) or find_config(Path(cfg), top.path.parent)
         except ConfigError as fault:
             row.refuse("CFG", f"row {name!r}: {fault}")
-        yield Row(name, found[cfg], (common, settings), paper, row.where())
+        yield Row(name, configs[cfg], (common, settings), paper, row.where())
 
 
 def _seeds(top: "_Mapping", key: str, default: object) -> tuple[int, ...]:
@@ -131,7 +131,7 @@ def seeds_of(given: object, key: str = "SEEDS") -> tuple[int, ...]:
     seeds = list(given) if isinstance(given, list) else []
     if isinstance(given, int) and not isinstance(given, bool) and given <= MOST_SEEDS:
         seeds = list(range(1, given + 1))
-    whole = all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in seeds)
+    whole = all(isinstance(item, int) and not isinstance(item, bool) and item >= 0 for item in seeds)
     if not whole or not seeds or len(set(seeds)) != len(seeds):
         raise ConfigError(
             f"{key} is {given}; it must be a number of seeds, 1 to {MOST_SEEDS}, or a list of different whole ones."
@@ -230,7 +230,7 @@ class _Mapping:
         value = {} if node is None else self._value(node)
         if not isinstance(value, dict):
             self.refuse(key, f"{key} is {value!r}; it must contain config keys, for example {{SOLVER.MAX_EPOCH: 3}}.")
-        return {str(name): one for name, one in value.items()}
+        return {str(name): item for name, item in value.items()}
 
     def _value(self, node: yaml.Node) -> Any:
         try:

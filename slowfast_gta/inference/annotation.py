@@ -70,10 +70,10 @@ class Annotator:
         length = self.plan.length.positions(rate, stream.path)
         stride = self.plan.stride.positions(rate, stream.path)
         watched: Any = _Watched(stream)
-        places = grid_positions(watched, self.plan.fps, cut) if self.plan.fps else own_positions(watched, cut)
+        positions = grid_positions(watched, self.plan.fps, cut) if self.plan.fps else own_positions(watched, cut)
         seen: deque[tuple[Position, np.ndarray]] = deque(maxlen=length)
         answer: Answer | None = None
-        for number, position in enumerate(places, start=1):
+        for number, position in enumerate(positions, start=1):
             yield from (AnnotatedFrame(frame, answer) for frame in watched.taken())
             seen.append((position, self.crop(position.frame.image[None])[0][0]))
             if (number - length) % stride == 0 if number >= length else number % stride == 0:
@@ -82,7 +82,7 @@ class Annotator:
         yield from (AnnotatedFrame(frame, answer) for frame in watched.taken())
 
     def _answer(self, seen: deque[tuple[Position, np.ndarray]], size: tuple[int, int]) -> Answer:
-        clip = np.stack([seen[place][1] for place in self.plan.offsets(len(seen))])
+        clip = np.stack([seen[index][1] for index in self.plan.offsets(len(seen))])
         probabilities = self.network(clip[None], Wanted())["probabilities"][0]
         drawn = self.overlay.draw(clip, int(probabilities.argmax())) if self.overlay else None
         return Answer(seen[0][0].time_sec, seen[-1][0].time_sec, probabilities, drawn, crop_box(self.crop, size))

@@ -29,8 +29,12 @@ class _Asked:
     def is_complete(self) -> bool:
         return len(self.answers) == self.num_clips
 
-    def joined(self) -> dict[str, np.ndarray]:
-        return {name: np.stack([one[name] for one in self.answers]) for name in self.answers[0]} if self.answers else {}
+    def concatenate(self) -> dict[str, np.ndarray]:
+        return (
+            {name: np.stack([answer[name] for answer in self.answers]) for name in self.answers[0]}
+            if self.answers
+            else {}
+        )
 
 
 def answer_all(
@@ -44,9 +48,9 @@ def answer_all(
     batch: list[tuple[_Asked, np.ndarray]] = []
 
     def compute() -> None:
-        found = network(np.stack([clip for _, clip in batch]), wanted)
+        answers = network(np.stack([clip for _, clip in batch]), wanted)
         for number, (asked, _) in enumerate(batch):
-            asked.answers.append({name: values[number] for name, values in found.items()})
+            asked.answers.append({name: values[number] for name, values in answers.items()})
         batch.clear()
 
     for item, clips in items:
@@ -60,11 +64,11 @@ def answer_all(
                 compute()
         while waiting and waiting[0].is_complete:
             done = waiting.popleft()
-            yield done.item, done.joined()
+            yield done.item, done.concatenate()
     if batch:
         compute()
     for done in waiting:
-        yield done.item, done.joined()
+        yield done.item, done.concatenate()
 
 
 def read_ahead(read: Callable[[Source], Iterable[Item]], sources: Sequence[Source], num_threads: int) -> Iterator[Item]:

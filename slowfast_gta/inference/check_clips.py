@@ -26,14 +26,14 @@ def build_check_clips(cfg: CfgNode, videos: Sequence[str]) -> tuple[np.ndarray, 
     """(uint8 (N, T, S, S, 3), where they are from). Raises DataError where one of `videos` cannot be read."""
     if videos:
         return np.concatenate([build_clip(cfg, VideoRecord(video, 0, video)) for video in videos]), "the videos named"
-    found = []
+    clips = []
     for record in build_test_records(cfg):
         try:
-            found.append(build_clip(cfg, record))
+            clips.append(build_clip(cfg, record))
         except DataError:
             continue  # of a data set, others will do
-        if len(found) == NUM_CLIPS:
-            return np.concatenate(found), f"videos of {cfg.TEST.DATASET}"
+        if len(clips) == NUM_CLIPS:
+            return np.concatenate(clips), f"videos of {cfg.TEST.DATASET}"
     return build_drawn_clips(cfg), "generated clips: no --check VIDEO was given, and the data set was not found"
 
 

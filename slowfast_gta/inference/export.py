@@ -173,11 +173,11 @@ def largest_difference(exact: nn.Module, answer: Answer, batches: Sequence[np.nd
     """Between the answers of both, over the largest of `exact`; inf where one is not finite."""
     difference = largest = 0.0
     for batch in batches:
-        for wanted, found in zip(exact(torch.from_numpy(batch)), answer(batch), strict=True):
+        for wanted, actual in zip(exact(torch.from_numpy(batch)), answer(batch), strict=True):
             reference = wanted.numpy()
-            if reference.shape != found.shape or not np.isfinite(found).all():
+            if reference.shape != actual.shape or not np.isfinite(actual).all():
                 return float("inf")
-            difference = max(difference, float(np.abs(reference - found).max()))
+            difference = max(difference, float(np.abs(reference - actual).max()))
             largest = max(largest, float(np.abs(reference).max()))
     return difference / max(largest, 1e-12)
 

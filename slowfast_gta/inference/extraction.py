@@ -137,7 +137,7 @@ class FeatureFolder:
         with file_lock(self.folder / LOCK):
             remove_leftovers(self.folder)
             records = [_read_json(path) for path in (self.folder / RECORDS).rglob("*.json")]
-            records = sorted((one for one in records if one), key=lambda record: record["video"])
+            records = sorted((entry for entry in records if entry), key=lambda record: record["video"])
             for name, failed in ((MANIFEST, False), (FAILED, True)):
                 chosen = [record for record in records if ("error" in record) == failed]
                 lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in chosen)
@@ -176,28 +176,28 @@ def extract_folder(
     quiet: dict[str, Any] = {} if sys.stderr.isatty() else {"mininterval": 30.0}
     with contextlib.closing(results):
         named = zip(missing, results, strict=True)
-        for video, (_, found) in tqdm(named, total=len(missing), desc="features", unit="video", **quiet):
-            if isinstance(found, DataError):
-                outcome.failed[video.name] = str(found)
-                folder.save_failure(video, str(found))
+        for video, (_, features) in tqdm(named, total=len(missing), desc="features", unit="video", **quiet):
+            if isinstance(features, DataError):
+                outcome.failed[video.name] = str(features)
+                folder.save_failure(video, str(features))
                 continue
             try:
-                folder.save(video, found, settings)
+                folder.save(video, features, settings)
             except FileExistsError as fault:
                 raise ConfigError(
                     f"{fault.filename}: this is a file, where a folder of features must be created."
                 ) from None
-            _count(outcome, found)
+            _count(outcome, features)
     outcome.wall_sec = time.perf_counter() - begin
     folder.write_manifest()
     return outcome
 
 
-def _count(outcome: Outcome, found: VideoFeatures) -> None:
+def _count(outcome: Outcome, features: VideoFeatures) -> None:
     outcome.num_done += 1
-    outcome.num_windows += found.num_windows
-    outcome.video_sec += float(np.nan_to_num(found.duration_sec))
-    outcome.counts.update(found.counts)
+    outcome.num_windows += features.num_windows
+    outcome.video_sec += float(np.nan_to_num(features.duration_sec))
+    outcome.counts.update(features.counts)
 
 
 def settings_of(extractor: FeatureExtractor, folder: FeatureFolder) -> dict[str, object]:

@@ -75,10 +75,10 @@ class FeatureExtractor:
 
     def __call__(self, video: str | Path) -> VideoFeatures:
         """The features of one video file or folder of frames. Raises DataError."""
-        ((_, found),) = self.extract([str(video)])
-        if isinstance(found, DataError):
-            raise found
-        return found
+        ((_, features),) = self.extract([str(video)])
+        if isinstance(features, DataError):
+            raise features
+        return features
 
     def extract(self, videos: Sequence[str]) -> Generator[tuple[str, VideoFeatures | DataError], None, None]:
         """The features of each, in order; of one that cannot be read the reason. Batches go across videos.
@@ -132,8 +132,8 @@ class FeatureExtractor:
                 "gives a row for each step."
             )
         first = [step * num_frames // num_steps for step in range(num_steps)]
-        starts = [window.start_sec, *(window.times[place] for place in first[1:])]
-        starts = starts[: sum(place < window.num_real for place in first)]
+        starts = [window.start_sec, *(window.times[index] for index in first[1:])]
+        starts = starts[: sum(index < window.num_real for index in first)]
         for step, (start, end) in enumerate(zip(starts, [*starts[1:], window.end_sec], strict=True)):
             rows.append(features[step])
             times.append((start, end))

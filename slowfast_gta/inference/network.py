@@ -89,15 +89,15 @@ class EvalNetwork:
         answers = {}
         if self.rounding is not None and not self.rounding.is_done:
             both = (self.rounding.exact_on(self.model)(exact), self.model(inputs))
-            self.rounding.compare(*(concat_heads(found)[: len(clips)] for found in both))
+            self.rounding.compare(*(concat_heads(kept)[: len(clips)] for kept in both))
         if wanted.layer and wanted.layer != HEAD:
-            with features_of(self.model, wanted.layer, lambda x: pooled(x, wanted.pool, wanted.layer)) as found:
+            with features_of(self.model, wanted.layer, lambda x: pooled(x, wanted.pool, wanted.layer)) as kept:
                 features = self.model.features(inputs)
                 if wanted.layer == FEATURES:
-                    found.append(pooled(features, wanted.pool, wanted.layer))
+                    kept.append(pooled(features, wanted.pool, wanted.layer))
                 if wanted.probabilities:
                     answers["probabilities"] = concat_heads(self.model.head(features))
-            answers["features"] = joined_pathways(found, wanted.pool, wanted.layer)
+            answers["features"] = joined_pathways(kept, wanted.pool, wanted.layer)
         else:
             answers["probabilities"] = concat_heads(self.model(inputs))
             if wanted.layer == HEAD:
@@ -114,16 +114,16 @@ class EvalNetwork:
 
         In a batch of one, its axis left out.
         """
-        found: dict[str, np.ndarray] = {}
+        arrays: dict[str, np.ndarray] = {}
 
         def look(name: str, block: Any, x: Tensor) -> None:
             for key, value in block.attention_maps(x).items():
                 alone = value[0] if value.ndim > 2 and len(value) == 1 else value
-                found[f"{name}.{key}"] = _array(alone)
+                arrays[f"{name}.{key}"] = _array(alone)
 
         with watched(attention_blocks(self.model), look):
             self.model(self.inputs(clip))
-        return found
+        return arrays
 
 
 def attention_blocks(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -156,12 +156,12 @@ def watched(blocks: Iterable[tuple[str, nn.Module]], look: Callable[[str, Any, A
 @contextmanager
 def features_of(model: nn.Module, layer: str, pool: Callable) -> Iterator[list]:
     """What `pool` makes of the outputs of `layer` while the model runs: at once, since packed blocks overwrite them."""
-    found: list = []
+    kept: list = []
     with ExitStack() as stack:
         for module in layer_modules(model, layer):
-            hook = module.register_forward_hook(lambda module, given, out: found.append(pool(out)))
+            hook = module.register_forward_hook(lambda module, given, out: kept.append(pool(out)))
             stack.callback(hook.remove)
-        yield found
+        yield kept
 
 
 def layer_modules(model: nn.Module, layer: str) -> list[nn.Module]:
@@ -175,8 +175,8 @@ def layer_modules(model: nn.Module, layer: str) -> list[nn.Module]:
             f"--layer {layer}: this network has no such layer. It has {', '.join([*stages, FEATURES, HEAD])}, and "
             f"parts of them such as {next(name for name in modules if name.startswith('s4.'))}."
         )
-    found = modules[layer]
-    return list(found.values()) if isinstance(found, nn.ModuleDict) else [found]
+    module = modules[layer]
+    return list(module.values()) if isinstance(module, nn.ModuleDict) else [module]
 
 
 def pooled(out: Tensor | list[Tensor], pool: str, layer: str) -> list[Tensor]:
@@ -194,9 +194,9 @@ def pooled(out: Tensor | list[Tensor], pool: str, layer: str) -> list[Tensor]:
     return [x.clone() for x in pathways]
 
 
-def joined_pathways(found: list[list[Tensor]], pool: str, layer: str) -> Tensor:
+def joined_pathways(by_pathway: list[list[Tensor]], pool: str, layer: str) -> Tensor:
     """The pathways side by side in C; in time, each is averaged down to the frames of the one that has the fewest."""
-    pathways = list(itertools.chain.from_iterable(found))
+    pathways = list(itertools.chain.from_iterable(by_pathway))
     if len(pathways) == 1:
         return pathways[0]
     if pool == "none":

@@ -107,10 +107,10 @@ class Predictor:
 
     def scores(self, record: VideoRecord) -> np.ndarray:
         """(K,): the mean over the views of a test, of a video or a part of one. Raises DataError."""
-        ((_, found),) = self.scores_of([record])
-        if isinstance(found, DataError):
-            raise found
-        return found
+        ((_, prediction),) = self.scores_of([record])
+        if isinstance(prediction, DataError):
+            raise prediction
+        return prediction
 
     def scores_of(self, records: Iterable[VideoRecord]) -> Iterator[tuple[VideoRecord, np.ndarray | DataError]]:
         """`scores` of each, in order; of one that cannot be read the reason. Batches go across videos."""
@@ -148,11 +148,11 @@ class Predictor:
         Raises DataError where it cannot be read, after the windows that could.
         """
         plan = (window, stride, fps, tail)
-        for found in self.windows_of([str(video)], *plan, features, maps, max_latency_sec):
-            if isinstance(found, PredictedWindow):
-                yield found
-            elif found.fault is not None:
-                raise found.fault
+        for answered in self.windows_of([str(video)], *plan, features, maps, max_latency_sec):
+            if isinstance(answered, PredictedWindow):
+                yield answered
+            elif answered.fault is not None:
+                raise answered.fault
 
     def windows_of(
         self,
@@ -212,12 +212,12 @@ class Predictor:
         assert isinstance(self.class_names, dict)
         names = list(self.class_names.values())
         outputs = answers.split([len(of_output) for of_output in names])
-        products = reduce(lambda table, one: table[..., None] * one, outputs)
+        products = reduce(lambda table, index: table[..., None] * index, outputs)
         top = products.flatten().topk(min(k, products.numel()))
         labels = torch.stack(torch.unravel_index(top.indices, products.shape), dim=1).tolist()
         return [
             {
-                "class": " ".join(of_output[one] for of_output, one in zip(names, combination, strict=True)),
+                "class": " ".join(of_output[index] for of_output, index in zip(names, combination, strict=True)),
                 "label": combination,
                 "probability": round(value, 6),
             }

@@ -49,9 +49,9 @@ def find_weights(weights: str | Path | None, files: Sequence[str], output_dir: s
     if weights is not None:
         folders, output_dir = [Path(weights).expanduser()], str(weights)
     for folder in (*folders, Path(output_dir)):
-        if found := list_checkpoints(folder):
-            logger.info("Weights: %s, the newest of the run.", found[-1][1])
-            return found[-1][1]
+        if checkpoints := list_checkpoints(folder):
+            logger.info("Weights: %s, the newest of the run.", checkpoints[-1][1])
+            return checkpoints[-1][1]
     raise WeightsError(
         f"There is no checkpoint in {checkpoint_dir((*folders, Path(output_dir))[0])}. Name a file with --weights."
     )

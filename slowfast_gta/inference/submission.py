@@ -29,11 +29,11 @@ def build_submission(
     missing: dict[str, str] = {}
     for part, records in parts.items():
         answers[part] = {}
-        for record, found in progress_of(predictor.scores_of(records), part, "video", total=len(records)):
-            if isinstance(found, DataError):
-                missing[record.video_id] = str(found)
+        for record, scores in progress_of(predictor.scores_of(records), part, "video", total=len(records)):
+            if isinstance(scores, DataError):
+                missing[record.video_id] = str(scores)
             else:
-                answers[part][record.video_id] = found.tolist()
+                answers[part][record.video_id] = scores.tolist()
     if not any(answers.values()):
         raise DataError(
             f"None of the {counted(len(missing), 'test video')} could be read. {next(iter(missing.values()), '')}"

@@ -27,22 +27,22 @@ def named_videos(sources: Sequence[str], is_live: Callable[[str], bool] = lambda
     line, and perhaps a label behind it; relative paths start at the folder of the list, or else at the current one.
     is_live: sources that are no path (a camera, a URL, -).
     """
-    found: dict[str, str] = {}  # path -> name with its suffix
+    named: dict[str, str] = {}  # path -> name with its suffix
     for source in sources:
         if is_live(source):
-            found.setdefault(source, source)
+            named.setdefault(source, source)
         elif source.lower().endswith(LIST_SUFFIXES) and os.path.isfile(source):  # noqa: PTH113 - any bytes
             for path in _listed(Path(source)):
-                found.setdefault(path, _relative_name(path, Path(source).parent))
+                named.setdefault(path, _relative_name(path, Path(source).parent))
         elif os.path.isdir(source) and not _has_frames(source):  # noqa: PTH112
             inside = find_videos(Path(source)).videos
             if not inside:
                 raise DataError(f"{source}: this folder contains neither videos nor images.")
             for name in inside:
-                found.setdefault(str(Path(source, name)), name)
+                named.setdefault(str(Path(source, name)), name)
         else:
-            found.setdefault(source, Path(source).name or source)
-    return _with_names(found)
+            named.setdefault(source, Path(source).name or source)
+    return _with_names(named)
 
 
 def _has_frames(folder: str) -> bool:
@@ -53,17 +53,19 @@ def _has_frames(folder: str) -> bool:
 
 def _listed(path: Path) -> list[str]:
     """The videos of a list. A number at the end of a line is its label, unless the whole line is a path."""
-    found = []
+    videos = []
     for line in read_text(path, "the list of videos").split("\n"):
         if not (line := line.strip(" \t\r")):
             continue
-        found.append(next((name for name in (_existing(one, path.parent) for one in _readings(line)) if name), ""))
-        if not found[-1]:
+        videos.append(
+            next((name for name in (_existing(reading, path.parent) for reading in _readings(line)) if name), "")
+        )
+        if not videos[-1]:
             shortest = list(_readings(line))[-1]  # a video that is not there: it is told in its place
-            found[-1] = str(path.parent / shortest)
-    if not found:
+            videos[-1] = str(path.parent / shortest)
+    if not videos:
         raise DataError(f"{path}: the list is empty.")
-    return found
+    return videos
 
 
 def _readings(line: str) -> list[str]:
@@ -80,7 +82,7 @@ def _readings(line: str) -> list[str]:
 
 def _existing(name: str, folder: Path) -> str | None:
     candidates = [name] if os.path.isabs(name) else [str(folder / name), name]  # noqa: PTH117
-    return next((one for one in candidates if os.path.exists(one)), None)  # noqa: PTH110
+    return next((reading for reading in candidates if os.path.exists(reading)), None)  # noqa: PTH110
 
 
 def _relative_name(path: str, folder: Path) -> str:
@@ -89,20 +91,20 @@ def _relative_name(path: str, folder: Path) -> str:
     return str(inside.relative_to(folder)) if is_below else inside.name
 
 
-def _with_names(found: dict[str, str]) -> list[NamedVideo]:
+def _with_names(named: dict[str, str]) -> list[NamedVideo]:
     """Names without suffixes; with them where two videos differ in nothing else."""
-    short = {path: _without_suffix(name) for path, name in found.items()}
+    short = {path: _without_suffix(name) for path, name in named.items()}
     times = Counter(short.values())
-    names = {path: short[path] if times[short[path]] == 1 else found[path] for path in found}
+    names = {path: short[path] if times[short[path]] == 1 else named[path] for path in named}
     twice = Counter(names.values())
     for name, count in twice.items():
         if count > 1:
-            both = [path for path in found if names[path] == name]
+            both = [path for path in named if names[path] == name]
             raise ConfigError(
                 f"{both[0]} and {both[1]} would both be called {name}. Name the folder that contains them, or "
                 "rename one."
             )
-    return [NamedVideo(names[path], path) for path in found]
+    return [NamedVideo(names[path], path) for path in named]
 
 
 def _without_suffix(name: str) -> str:

@@ -52,14 +52,14 @@ def parse_span(value: int | float | str | Span | None, name: str) -> Span | None
     text = str(value).strip()
     number, in_seconds = text.removesuffix("s"), text.endswith("s")
     try:
-        found = float(number)
+        seconds = float(number)
     except ValueError:
-        found = float("nan")
-    if not 0 < found < 1e9 or not (in_seconds or found.is_integer()):
+        seconds = float("nan")
+    if not 0 < seconds < 1e9 or not (in_seconds or seconds.is_integer()):
         raise ConfigError(
             f"{name} is {value!r}; it must be a number of frames, for example 16, or of seconds, for example 0.5s."
         )
-    return Span(found, in_seconds)
+    return Span(seconds, in_seconds)
 
 
 @dataclass(frozen=True)
@@ -161,30 +161,30 @@ def iterate_windows(
     else:
         length = plan.length.positions(rate, stream.path)
         stride = (plan.stride or plan.length).positions(rate, stream.path)
-    places = grid_positions(stream, plan.fps, cut) if plan.fps else own_positions(stream, cut)
-    yield from _cut(places, plan.offsets(length), length, stride, plan.tail, transform, rate, cut)
+    positions = grid_positions(stream, plan.fps, cut) if plan.fps else own_positions(stream, cut)
+    yield from _cut(positions, plan.offsets(length), length, stride, plan.tail, transform, rate, cut)
 
 
 def own_positions(stream: Stream, cut: Cut) -> Iterator[Position]:
     """Every frame of the video; where one did not decode, the one before it (at the begin, the first that did)."""
     last: StreamedFrame | None = None
-    place = 0
+    number = 0
     for frame in stream:
         stand_in = last or frame
-        while place < frame.index:
+        while number < frame.index:
             cut.num_repeated += 1
-            yield Position(_shifted(stand_in, place, stream.fps), stand_in)
-            place += 1
+            yield Position(_shifted(stand_in, number, stream.fps), stand_in)
+            number += 1
         yield Position(frame.time_sec, frame)
-        last, place = frame, frame.index + 1
-    while last is not None and place < (stream.num_frames or 0):
+        last, number = frame, frame.index + 1
+    while last is not None and number < (stream.num_frames or 0):
         cut.num_repeated += 1
-        yield Position(_shifted(last, place, stream.fps), last)
-        place += 1
+        yield Position(_shifted(last, number, stream.fps), last)
+        number += 1
 
 
-def _shifted(frame: StreamedFrame, place: int, fps: float | None) -> float:
-    return frame.time_sec + (place - frame.index) / fps if fps else float("nan")
+def _shifted(frame: StreamedFrame, number: int, fps: float | None) -> float:
+    return frame.time_sec + (number - frame.index) / fps if fps else float("nan")
 
 
 def grid_positions(stream: Stream, fps: float, cut: Cut) -> Iterator[Position]:
@@ -243,16 +243,16 @@ def _cut(
     open_windows: deque[_Open] = deque()
     taken = np.bincount(offsets, minlength=length)  # how many of the T frames stand at each position of a window
     position: Position | None = None
-    for place, position in enumerate(positions):
+    for number, position in enumerate(positions):
         cut.num_positions += 1
-        while open_windows and open_windows[0].start + length == place:
+        while open_windows and open_windows[0].start + length == number:
             yield open_windows.popleft().closed(cut.num_windows, position.time_sec, len(offsets))
             cut.num_windows += 1
-        if place % stride == 0:
-            open_windows.append(_Open(place, position.time_sec))
+        if number % stride == 0:
+            open_windows.append(_Open(number, position.time_sec))
         crops: list[np.ndarray] | None = None
         for window in open_windows:
-            if place - window.start < length and (times := taken[place - window.start]):
+            if number - window.start < length and (times := taken[number - window.start]):
                 crops = crops or transform(position.frame.image[None])
                 window.take(position, crops, times)
     if position is None:

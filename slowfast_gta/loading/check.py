@@ -22,14 +22,14 @@ def check_splits(cfg: CfgNode, splits: Sequence[str]) -> None:
     Raises DataError for a list that is missing or wrong, that has not one readable video, or that trains one class
     only; ConfigError where MODEL.NUM_CLASSES is far more than the labels that the lists use.
     """
-    found: dict[str, Sequence[VideoRecord]] = {}
+    records_of: dict[str, Sequence[VideoRecord]] = {}
     how = {"timeout_sec": cfg.DATA_LOADER.SAMPLE_TIMEOUT_SEC or None, "frame_pattern": cfg.DATA.FRAME_PATTERN}
     for split in splits:
         dataset = build_dataset(cfg, split)
         records = dataset.records(split)
-        if records not in found.values():  # Something-Something validates and tests on one list
+        if records not in records_of.values():  # Something-Something validates and tests on one list
             _check_one_is_readable(split, records, how)
-        found[split] = records
+        records_of[split] = records
         if split == "train":
             check_labels(dataset, records)
 

@@ -114,7 +114,9 @@ class TrainClips(_Clips):
         """The label of the mirror image; None where there is none, with several outputs of any of them."""
         if not isinstance(label, tuple):
             return self.mirror_labels[label]
-        mirrored = tuple(labels[one] for labels, one in zip(self.mirror_labels, label, strict=True))
+        mirrored = tuple(
+            labels[index_of_label] for labels, index_of_label in zip(self.mirror_labels, label, strict=True)
+        )
         return None if None in mirrored else mirrored
 
 
@@ -143,16 +145,16 @@ class TestViews(_Clips):
             with self._open(index) as video:
                 views = self.sampling.views(video.num_frames, video.fps, self.num_clips, video.times_sec)
                 views = [view[::-1] for view in views] if record.backwards else views
-                wanted, places = np.unique(views, return_inverse=True)
+                wanted, inverse = np.unique(views, return_inverse=True)
                 crops = self.transform(video.read(wanted.tolist()))
                 num_repeated = video.num_repeated
         except DataError as fault:
             return Item(None, record.label, record.video_id, index, (), (_bad(record, fault),))
-        places = places.reshape(self.num_clips, -1)
-        frames = np.empty((self.num_views, places.shape[1], *crops[0].shape[1:]), np.uint8)
-        for view, (clip, crop) in enumerate(product(places, crops)):
-            for target, place in zip(frames[view], clip, strict=True):
-                target[:] = crop[place]
+        inverse = inverse.reshape(self.num_clips, -1)
+        frames = np.empty((self.num_views, inverse.shape[1], *crops[0].shape[1:]), np.uint8)
+        for view, (clip, crop) in enumerate(product(inverse, crops)):
+            for target, column in zip(frames[view], clip, strict=True):
+                target[:] = crop[column]
         view_id = tuple(range(self.num_views))
         num_alike = self.num_clips - len({tuple(view) for view in views})
         return Item(to_clips(frames), record.label, record.video_id, index, view_id, (), num_repeated, num_alike)

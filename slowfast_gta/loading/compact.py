@@ -58,11 +58,11 @@ class VideoRecords(Sequence[VideoRecord]):
 
         What all paths begin with is left out: a data set that was moved is the same list.
         """
-        found = hashlib.sha256(f"{len(self)}".encode())
+        hashed = hashlib.sha256(f"{len(self)}".encode())
         given = [array for array in (self._spans, self._backwards) if array is not None]
         for array in (*self._paths.arrays(), self._labels, *given):
-            found.update(f" {tuple(array.shape)} ".encode() + array.numpy().tobytes())
-        return found.hexdigest()[:32]
+            hashed.update(f" {tuple(array.shape)} ".encode() + array.numpy().tobytes())
+        return hashed.hexdigest()[:32]
 
     def with_label(self, label: int | tuple[int, ...]) -> np.ndarray:
         """The indices of all records of one label, ascending."""

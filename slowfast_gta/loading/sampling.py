@@ -17,8 +17,8 @@ def segment_indices(num_video_frames: int, num_frames: int, generator: np.random
     """
     if generator is None:
         return segment_views(num_video_frames, num_frames, 1)[0]
-    places = (np.arange(num_frames) + generator.random(num_frames)) * num_video_frames / num_frames
-    return np.minimum(places, num_video_frames - 1).astype(int).tolist()
+    positions = (np.arange(num_frames) + generator.random(num_frames)) * num_video_frames / num_frames
+    return np.minimum(positions, num_video_frames - 1).astype(int).tolist()
 
 
 def segment_views(num_video_frames: int, num_frames: int, num_views: int) -> list[list[int]]:
@@ -35,8 +35,8 @@ def segment_views(num_video_frames: int, num_frames: int, num_views: int) -> lis
 
 def uniform_indices(num_video_frames: int, num_frames: int, generator: np.random.Generator) -> list[int]:
     """T frames equally far apart over the whole video: at the same random place in each of T equal parts."""
-    places = (np.arange(num_frames) + generator.random()) * num_video_frames / num_frames
-    return np.minimum(places, num_video_frames - 1).astype(int).tolist()
+    positions = (np.arange(num_frames) + generator.random()) * num_video_frames / num_frames
+    return np.minimum(positions, num_video_frames - 1).astype(int).tolist()
 
 
 def twice_sampled_views(num_video_frames: int, num_frames: int) -> list[list[int]]:
@@ -94,11 +94,11 @@ def _spread(
     lie a little more than `step` apart (T = 8, step 8: 9). Past the end of the video, its last frame is repeated.
 
     With `shown_at`, places are times, and a frame is there from its time to that of the next."""
-    places = np.linspace(start, start + max(num_frames * step, 1.0) - 1, num_frames)
-    places = np.minimum(places, num_video_frames - 1)
+    positions = np.linspace(start, start + max(num_frames * step, 1.0) - 1, num_frames)
+    positions = np.minimum(positions, num_video_frames - 1)
     if shown_at is not None:
-        return (np.searchsorted(shown_at, places, side="right") - 1).tolist()
-    return places.astype(int).tolist()
+        return (np.searchsorted(shown_at, positions, side="right") - 1).tolist()
+    return positions.astype(int).tolist()
 
 
 def uneven_times(times_sec: np.ndarray | None, fps: float | None) -> np.ndarray | None:

@@ -48,10 +48,10 @@ def lost_batch_fault(num_workers: int, seconds: float) -> RunError:
 def free_bytes() -> int | None:
     """What is free in /dev/shm; None where there is none."""
     try:
-        found = os.statvfs(SHM)
+        stats = os.statvfs(SHM)
     except OSError:
         return None
-    return found.f_bavail * found.f_frsize
+    return stats.f_bavail * stats.f_frsize
 
 
 def _remedy(key: str) -> str:

@@ -77,8 +77,8 @@ def not_to_float16(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Ten
     """`change`, of a module's `_apply`, but for float16: what is computed `in_full_range` keeps its weights."""
 
     def changed(tensor: Tensor) -> Tensor:
-        found = change(tensor)
-        return tensor.to(found.device) if found.dtype == torch.float16 else found
+        changed_tensor = change(tensor)
+        return tensor.to(changed_tensor.device) if changed_tensor.dtype == torch.float16 else changed_tensor
 
     return changed
 

@@ -101,7 +101,7 @@ def build_layout(cfg: CfgNode) -> list[list[StageLayout]]:
     return stages
 
 
-def attention_places(layout: list[list[StageLayout]], location: list[list[list[int]]]) -> list[InsertionPoint]:
+def insertion_points(layout: list[list[StageLayout]], location: list[list[list[int]]]) -> list[InsertionPoint]:
     """The places that `location` (ATTENTION.LOCATION or NONLOCAL.LOCATION) names in `layout`."""
     return [
         InsertionPoint(number + 2, pathway, index, stage.dim_out, stage.num_frames, stage.spatial_size)

@@ -13,7 +13,7 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast_gta.models.layers import batch_to_frames, frames_to_batch
-from slowfast_gta.models.layout import StageLayout, attention_places
+from slowfast_gta.models.layout import StageLayout, insertion_points
 
 
 class AFR(nn.Module):
@@ -50,7 +50,7 @@ def build_refine(cfg: CfgNode, layout: list[list[StageLayout]]) -> AFR | None:
     """What cfg.ATTENTION.REFINE names, for one pathway; N stages have a block, and the last block's mask counts."""
     if cfg.ATTENTION.REFINE == "none":
         return None
-    num_stages = len({place.stage for place in attention_places(layout, cfg.ATTENTION.LOCATION)})
+    num_stages = len({point.stage for point in insertion_points(layout, cfg.ATTENTION.LOCATION)})
     return AFR(num_stages, layout[-1][0].dim_out)
 
 

@@ -19,7 +19,7 @@ from slowfast_gta.models.attention.build import build_attention, choose_attentio
 from slowfast_gta.models.build import MODEL_REGISTRY, Host
 from slowfast_gta.models.heads import ResNetBasicHead
 from slowfast_gta.models.layers import BatchNorm3d, Conv3d, add, max_pool_frames, relu
-from slowfast_gta.models.layout import TEMPORAL_KERNELS, InsertionPoint, StageLayout, attention_places, build_layout
+from slowfast_gta.models.layout import TEMPORAL_KERNELS, InsertionPoint, StageLayout, build_layout, insertion_points
 from slowfast_gta.models.recompute import recomputed
 from slowfast_gta.models.refine import AFR, build_refine
 from slowfast_gta.models.shift import temporal_shift
@@ -116,13 +116,13 @@ class ResStage(Host):
                 self.add_module(name, block)
                 self._order[pathway].append(name)
 
-    def insert(self, kind: str, place: InsertionPoint, block: nn.Module) -> None:
+    def insert(self, kind: str, point: InsertionPoint, block: nn.Module) -> None:
         """Place `block` after the place's residual block; its state-dict name is pathway{p}_{kind}{index}."""
-        name = f"pathway{place.pathway}_{kind}{place.index}"
+        name = f"pathway{point.pathway}_{kind}{point.index}"
         self.add_module(name, block)
         self.mark_inserted(name)
-        order = self._order[place.pathway]
-        order.insert(order.index(f"pathway{place.pathway}_res{place.index}") + 1, name)
+        order = self._order[point.pathway]
+        order.insert(order.index(f"pathway{point.pathway}_res{point.index}") + 1, name)
 
     def forward(self, pathways: list[Tensor], masks: list[Tensor] | None = None) -> list[Tensor]:
         """[(B, C, T, H, W)] -> the same. Where `masks` is given, that of the last block which hands one joins it."""
@@ -166,29 +166,29 @@ def build_stages(cfg: CfgNode, layout: list[list[StageLayout]]) -> list[ResStage
     stages = [ResStage([[block(stage, i) for i in range(stage.num_blocks)] for stage in row]) for row in layout]
     for stage in stages:
         stage.recomputes = cfg.MODEL.ACT_CHECKPOINT
-    for place in attention_places(layout, cfg.NONLOCAL.LOCATION):
-        stages[place.stage - 2].insert("nonlocal", place, build_nonlocal(cfg, place))
+    for point in insertion_points(layout, cfg.NONLOCAL.LOCATION):
+        stages[point.stage - 2].insert("nonlocal", point, build_nonlocal(cfg, point))
     if cfg.ATTENTION.NAME != "none":
         choice = choose_attention(cfg.ATTENTION.NAME, cfg.ATTENTION.OPTIONS)
-        for place in attention_places(layout, cfg.ATTENTION.LOCATION):
-            where = f"ATTENTION at {place.where}"
-            attention = choice.build(place.dim, place.num_frames, place.spatial_size, where)
-            stages[place.stage - 2].insert("attention", place, attention)
+        for point in insertion_points(layout, cfg.ATTENTION.LOCATION):
+            where = f"ATTENTION at {point.where}"
+            attention = choice.build(point.dim, point.num_frames, point.spatial_size, where)
+            stages[point.stage - 2].insert("attention", point, attention)
     return stages
 
 
-def build_nonlocal(cfg: CfgNode, place: InsertionPoint) -> nn.Module:
+def build_nonlocal(cfg: CfgNode, point: InsertionPoint) -> nn.Module:
     """PySlowFast's own non-local block: NL, pooled before the projections, biases, its option names."""
     node = cfg.NONLOCAL
     options = {
         "INSTANTIATION": node.INSTANTIATION,
-        "GROUP": node.GROUP[place.stage - 2][place.pathway],
-        "POOL_SIZE": tuple(node.POOL[place.stage - 2][place.pathway]),
+        "GROUP": node.GROUP[point.stage - 2][point.pathway],
+        "POOL_SIZE": tuple(node.POOL[point.stage - 2][point.pathway]),
         "POOL": "before",
         "BIAS": True,
     }
-    where = f"NONLOCAL at {place.where}"
-    block = build_attention("NL", place.dim, place.num_frames, None, options, where, "NONLOCAL")
+    where = f"NONLOCAL at {point.where}"
+    block = build_attention("NL", point.dim, point.num_frames, None, options, where, "NONLOCAL")
     if not cfg.RESNET.ZERO_INIT_FINAL_BN:
         nn.init.ones_(block.get_submodule("bn").get_parameter("weight"))
     return block

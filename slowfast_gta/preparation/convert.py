@@ -92,10 +92,10 @@ def _frames(records: list[VideoRecord]) -> Iterator[str]:
                     f"{record.path}: this is a video file, but the format lists frames. Extract them with "
                     "prepare_data.py extract-frames."
                 )
-            for place, file in enumerate(video.files):
+            for index, file in enumerate(video.files):
                 if " " in f"{record.video_id}{file}":
                     raise DataError(f"{file}: a list of frames cannot contain names with spaces. Rename it.")
-                yield f'{record.video_id} {number} {place} {file.absolute()} "{label}"'
+                yield f'{record.video_id} {number} {index} {file.absolute()} "{label}"'
 
 
 def _tsm(records: list[VideoRecord]) -> Iterator[str]:

@@ -30,12 +30,12 @@ def extract_all(
     short_side: int | None,
     name: str,
     num_workers: int,
-    tell: Callable[[SizeEstimate], None] = lambda estimate: None,
+    on_size: Callable[[SizeEstimate], None] = lambda estimate: None,
 ) -> tuple[Outcome, Counter]:
     """The frames of every video file below `source` into a folder of the same name below `output`.
 
-    `fps` None: every frame once. `short_side` None: at their own size. `tell` is called before anything is made, unless
-    all is there already. Raises DataError, ConfigError.
+    `fps` None: every frame once. `short_side` None: at their own size. `on_size` is called before anything is
+    made, unless all is there already. Raises DataError, ConfigError.
     """
     check_name(name)
     files, others = find_files(source, output)
@@ -44,7 +44,7 @@ def extract_all(
     missing = [video for video, target in targets.items() if not target.exists()]
     if missing:
         measure = partial(measure_frames, fps=fps, short_side=short_side, suffix=Path(name).suffix)
-        tell(estimate_size(measure, missing, output, num_workers))
+        on_size(estimate_size(measure, missing, output, num_workers))
     make = partial(extract_frames, fps=fps, short_side=short_side, name=name)
     return make_all(make, targets, output, settings | {"name": name}, num_workers, clashes), others
 
@@ -89,8 +89,8 @@ def measure_frames(source: Path, most: int, fps: float | None, short_side: int |
     """How many frames `source` will have, and the bytes of up to `most` of them, evenly chosen. Raises DataError."""
     with VideoFile(source, timeout_sec=_MEASURE_SEC) as video:
         shown = np.asarray(frames_shown(video, fps) if fps else range(video.num_frames))
-        places = np.unique(np.linspace(0, len(shown) - 1, min(most, len(shown))).round().astype(int))
-        images = (_image(frame, short_side) for frame in video.frames(np.unique(shown[places]).tolist()))
+        positions = np.unique(np.linspace(0, len(shown) - 1, min(most, len(shown))).round().astype(int))
+        images = (_image(frame, short_side) for frame in video.frames(np.unique(shown[positions]).tolist()))
         return len(shown), [len(cv2.imencode(suffix, image)[1]) for image in images]
 
 

@@ -37,7 +37,7 @@ class SizeEstimate:
     def fits(self) -> bool:
         return self.num_bytes <= self.free_bytes
 
-    def sentence(self) -> str:
+    def summary(self) -> str:
         """For people."""
         if not self.num_measured:
             return "The size of the frames cannot be estimated: none of the videos tried could be read."
@@ -59,15 +59,15 @@ def estimate_size(measure: Measure, videos: Sequence[Path], output: Path, num_wo
 
     A video that cannot be read is no part of it: it will be named when its turn comes.
     """
-    places = np.unique(np.linspace(0, len(videos) - 1, min(_NUM_VIDEOS, len(videos))).round().astype(int))
-    chosen = [videos[place] for place in places]
+    positions = np.unique(np.linspace(0, len(videos) - 1, min(_NUM_VIDEOS, len(videos))).round().astype(int))
+    chosen = [videos[position] for position in positions]
     results = in_processes(partial(_measure, measure), chosen, num_workers, _LIMIT_SEC)
-    found = [result for _, result in results if result is not None and not isinstance(result, Lost)]
-    videos_bytes, frames, num_bytes = (sum(column) for column in zip(*found, strict=True)) if found else (1, 1, 0)
+    measured = [result for _, result in results if result is not None and not isinstance(result, Lost)]
+    videos_bytes, frames, num_bytes = (sum(column) for column in zip(*measured, strict=True)) if measured else (1, 1, 0)
     total = round(num_bytes / max(videos_bytes, 1) * sum(_size_of(video) for video in videos))
     existing = next(folder for folder in (output.resolve(), *output.resolve().parents) if folder.is_dir())
     free = shutil.disk_usage(existing).free
-    return SizeEstimate(len(videos), len(found), total, round(num_bytes / max(frames, 1)), free)
+    return SizeEstimate(len(videos), len(measured), total, round(num_bytes / max(frames, 1)), free)
 
 
 def _measure(measure: Measure, video: Path) -> tuple[int, int, int] | None:

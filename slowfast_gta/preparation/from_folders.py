@@ -24,7 +24,7 @@ _NAMES = {"train": "to train with", "val": "for validation", "test": "for testin
 class WrittenLists:
     """What was found and written."""
 
-    found: ClassFolders
+    scan: ClassFolders
     folder: Path
     notes: list[str]
 
@@ -40,7 +40,7 @@ class WrittenLists:
 
     def num_videos(self, split: str) -> int:
         """How many videos there are in "train", "val" or "test"."""
-        return sum(map(len, self.found.splits[split].values()))
+        return sum(map(len, self.scan.splits[split].values()))
 
 
 def write_lists(
@@ -63,23 +63,23 @@ def write_lists(
     if not root.is_dir():
         state = "is not a folder" if root.exists() else "does not exist"
         raise DataError(f"{root} {state}; name the folder that contains one folder for each class.")
-    found = find_classes(root, val_fraction, test_fraction, seed)
-    written = WrittenLists(found, output, notes := [])
-    _check_enough(root, found)
-    separator = _separator(found)
-    contents = {"classes.txt": "".join(f"{name}\n" for name in found.classes)}
-    labels = {name: label for label, name in enumerate(found.classes)}
-    for split, classes in found.splits.items():
+    scan = find_classes(root, val_fraction, test_fraction, seed)
+    written = WrittenLists(scan, output, notes := [])
+    _check_enough(root, scan)
+    separator = _separator(scan)
+    contents = {"classes.txt": "".join(f"{name}\n" for name in scan.classes)}
+    labels = {name: label for label, name in enumerate(scan.classes)}
+    for split, classes in scan.splits.items():
         contents[f"{split}.csv"] = "".join(
             f"{video}{separator}{labels[name]}\n" for name, videos in sorted(classes.items()) for video in videos
         )
-    directed = [found.classes[label] for label in directed_labels(found.classes)]
-    coloured = [found.classes[label] for label in labels_with(found.classes, _COLOURS)]
+    directed = [scan.classes[label] for label in directed_labels(scan.classes)]
+    coloured = [scan.classes[label] for label in labels_with(scan.classes, _COLOURS)]
     counts = {split: written.num_videos(split) for split in SPLITS}
-    videos = Videos(output, root, len(found.classes), counts, bool(directed), bool(coloured))
+    videos = Videos(output, root, len(scan.classes), counts, bool(directed), bool(coloured))
     contents |= recipes(videos, machine, wanted)
     _write(output, contents, overwrite)
-    notes += _notes(found, separator, directed)
+    notes += _notes(scan, separator, directed)
     if coloured and kind_for(machine, wanted) == "cpu":
         notes.append(
             f"Classes with a colour in their name: {len(coloured)}, for example '{coloured[0]}'; colour channels stay "
@@ -102,20 +102,20 @@ def _check_fractions(val_fraction: float, test_fraction: float) -> None:
         )
 
 
-def _check_enough(root: Path, found: ClassFolders) -> None:
+def _check_enough(root: Path, scan: ClassFolders) -> None:
     """Raises DataError unless every class has what the splits need: one source in each, where they were drawn."""
-    if len(found.classes) < 2:
+    if len(scan.classes) < 2:
         raise DataError(
-            f"{root}: '{found.classes[0]}' is the only class, and a network that knows one class learns nothing. Add a "
+            f"{root}: '{scan.classes[0]}' is the only class, and a network that knows one class learns nothing. Add a "
             "folder of another class, as one of videos that show something else."
         )
-    if not found.drawn:
+    if not scan.drawn:
         return
-    needed = 2 + (found.tested_on == "test")
+    needed = 2 + (scan.tested_on == "test")
     short = {}
-    for name in found.classes:
-        videos = [video for split in found.splits.values() for video in split[name]]
-        if any(not split[name] for split in found.splits.values()):
+    for name in scan.classes:
+        videos = [video for split in scan.splits.values() for video in split[name]]
+        if any(not split[name] for split in scan.splits.values()):
             short[name] = (len(set(videos)), len({source_of(video, name) for video in videos}))
     if not short:
         return
@@ -131,15 +131,15 @@ def _check_enough(root: Path, found: ClassFolders) -> None:
     )
 
 
-def _separator(found: ClassFolders) -> str:
+def _separator(scan: ClassFolders) -> str:
     """What stands between path and label: a space, as in PySlowFast, and a tab where paths have spaces in them.
 
     Raises DataError for a name that our own reader would not read back from the list.
     """
-    names = [video for classes in found.splits.values() for videos in classes.values() for video in videos]
+    names = [video for classes in scan.splits.values() for videos in classes.values() for video in videos]
     separator = "\t" if any(" " in name for name in names) else " "
     lost = not_listable(names, separator)
-    lost += [f"{name}/" for name in found.classes if class_name_of(name) != name or not_listable([f"{name}/x"], "\t")]
+    lost += [f"{name}/" for name in scan.classes if class_name_of(name) != name or not_listable([f"{name}/x"], "\t")]
     if lost:
         raise DataError(
             f"{os.fsencode(lost[0])!r}: this name would be read back differently from a list: it has a line "
@@ -161,31 +161,31 @@ def _write(output: Path, contents: dict[str, str], overwrite: bool) -> None:
         write_whole(output / name, content)
 
 
-def _notes(found: ClassFolders, separator: str, directed: list[str]) -> list[str]:
+def _notes(scan: ClassFolders, separator: str, directed: list[str]) -> list[str]:
     """What somebody should know about the lists, a sentence each."""
     notes = []
-    if found.drawn and (sources := _num_sources(found)):
+    if scan.drawn and (sources := _num_sources(scan)):
         notes.append(f"{sources} By their names; no source is in two splits.")
-    if found.tested_on != "test":
+    if scan.tested_on != "test":
         notes.append(
             "Testing uses the validation videos: a result on videos that were also used to choose epochs or "
             "settings is too optimistic. A folder test, or --test-fraction, gives separate videos."
         )
-    elif found.splits["val"] is found.splits["test"]:
+    elif scan.splits["val"] is scan.splits["test"]:
         notes.append("Validation uses the test videos: choosing by validation is choosing by the test.")
-    for split in () if found.drawn else ("val", "test"):
-        if empty := [name for name in found.classes if not found.splits[split].get(name)]:
+    for split in () if scan.drawn else ("val", "test"):
+        if empty := [name for name in scan.classes if not scan.splits[split].get(name)]:
             notes.append(f"Classes without a video {_NAMES[split]}: {len(empty)}, for example '{empty[0]}'.")
     if directed:
         notes.append(
             f"Classes with a direction in their name: {len(directed)}, for example '{directed[0]}'; no clip is flipped."
         )
-    if found.unused:
-        notes.append(f"Folders that are not classes: {len(found.unused)}, for example '{found.unused[0]}'.")
-    if found.others:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(found.others.items()))
+    if scan.unused:
+        notes.append(f"Folders that are not classes: {len(scan.unused)}, for example '{scan.unused[0]}'.")
+    if scan.others:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(scan.others.items()))
         notes.append(f"Other files, left out: {kinds}.")
-    if mixed := _frames_among_files(found):
+    if mixed := _frames_among_files(scan):
         notes.append(
             f"Taken for videos, beside files: {counted(len(mixed), 'folder')} of images, for example "
             f"'{mixed[0]}'. Move away those that are not frames of a video."
@@ -195,18 +195,18 @@ def _notes(found: ClassFolders, separator: str, directed: list[str]) -> list[str
     return notes
 
 
-def _frames_among_files(found: ClassFolders) -> list[str]:
+def _frames_among_files(scan: ClassFolders) -> list[str]:
     """The videos that are folders of images, where others are files."""
-    videos = {video for classes in found.splits.values() for videos in classes.values() for video in videos}
+    videos = {video for classes in scan.splits.values() for videos in classes.values() for video in videos}
     folders = sorted(video for video in videos if Path(video).suffix.lower() not in VIDEO_SUFFIXES)
     return folders if len(folders) < len(videos) else []
 
 
-def _num_sources(found: ClassFolders) -> str:
+def _num_sources(scan: ClassFolders) -> str:
     """How many sources the videos were cut from, by split; "" where each video is its own."""
     sources: Counter[str] = Counter()
     videos: Counter[str] = Counter()
-    for split, classes in found.splits.items():
+    for split, classes in scan.splits.items():
         sources[split] = len({source_of(video, name) for name, of_class in classes.items() for video in of_class})
         videos[split] = sum(map(len, classes.values()))
     if sources == videos:

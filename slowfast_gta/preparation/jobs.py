@@ -175,13 +175,13 @@ def find_files(source: Path, output: Path) -> tuple[list[str], Counter]:
     here, there = source.resolve(), output.resolve()
     if here == there or here in there.parents or there in here.parents:
         raise DataError(f"{output} and {source} must be two folders, neither inside the other.")
-    found = find_videos(source)
-    files = [video for video in found.videos if not (source / video).is_dir()]
+    videos = find_videos(source)
+    files = [video for video in videos.videos if not (source / video).is_dir()]
     if not files:
         raise DataError(f"{source}: there is no video file in this folder.")
-    if len(files) < len(found.videos):
-        found.others["folders of frames"] += len(found.videos) - len(files)
-    return files, found.others
+    if len(files) < len(videos.videos):
+        videos.others["folders of frames"] += len(videos.videos) - len(files)
+    return files, videos.others
 
 
 def targets_of(source: Path, output: Path, videos: list[str], suffix: str) -> tuple[dict[Path, Path], dict[str, str]]:

@@ -115,5 +115,5 @@ def _settings(videos: Videos, machine: Machine, kind: str) -> tuple[dict, list[s
 
 def num_epochs(num_train: int, kind: str) -> int:
     """So many that the network sees enough clips where videos are few, and ends in reasonable time where not."""
-    clips, least, most = {"cpu": (3200, 20, 100), "gpu": (15_000, 30, 100)}[kind]
-    return max(least, min(most, round(clips / num_train)))
+    clips, fewest, most = {"cpu": (3200, 20, 100), "gpu": (15_000, 30, 100)}[kind]
+    return max(fewest, min(most, round(clips / num_train)))

@@ -28,7 +28,7 @@ class Lost:
             return f"it was not done after {self.after_sec:.0f} s"
         if self.exit_code >= 0:
             return f"the process that read it ended with exit code {self.exit_code}"
-        names = {int(one): one.name for one in signal.Signals}
+        names = {int(number): number.name for number in signal.Signals}
         name = names.get(-self.exit_code, f"signal {-self.exit_code}")
         return f"the process that read it was ended by {name}" + (", usually out of memory" * (name == "SIGKILL"))
 

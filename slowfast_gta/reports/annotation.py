@@ -20,12 +20,12 @@ _PX_PER_INCH = 100
 
 def _rgb(colour: str) -> tuple[int, int, int]:
     """#RRGGBB as numbers."""
-    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    red, green, blue = (int(colour[index : index + 2], 16) for index in (1, 3, 5))
     return red, green, blue
 
 
 # Colours of the classes on the dark panel: of LINES, those that are light enough.
-_COLOURS = tuple(_rgb(LINES[place]) for place in (4, 5, 3, 2, 1))
+_COLOURS = tuple(_rgb(LINES[index]) for index in (4, 5, 3, 2, 1))
 
 
 class Panel:

@@ -68,8 +68,8 @@ def most_confused(counts: np.ndarray, most: int = _MOST_PAIRS) -> list[tuple[int
     others = counts.copy()
     np.fill_diagonal(others, 0)
     order = np.argsort(-others, axis=None, kind="stable")[:most]
-    pairs = [tuple(map(int, divmod(place, len(counts)))) for place in order]
-    return [(true, said, int(others[true, said])) for true, said in pairs if others[true, said]]
+    pairs = [tuple(map(int, divmod(index, len(counts)))) for index in order]
+    return [(true, predicted, int(others[true, predicted])) for true, predicted in pairs if others[true, predicted]]
 
 
 def order_of_classes(counts: np.ndarray) -> list[int]:
@@ -155,8 +155,8 @@ def _list_pairs(axes: Axes, part: Confusion) -> None:
     axes.set_title(f"the {len(pairs)} most confused pairs: true → predicted", loc="left")
     axes.set_xlabel("videos")
     axes.barh(range(len(pairs)), [count for _, _, count in pairs], color="#0072B2", height=0.4, align="edge")
-    for row, (true, said, count) in enumerate(pairs):
-        text = f"{shortened(part.names[true])} → {shortened(part.names[said])}: {count} of {totals[true]}"
+    for row, (true, predicted, count) in enumerate(pairs):
+        text = f"{shortened(part.names[true])} → {shortened(part.names[predicted])}: {count} of {totals[true]}"
         axes.text(0, row - 0.1, text, va="bottom", ha="left")
     axes.set_ylim(max(len(pairs), 12), -0.8)
     axes.set_yticks([])

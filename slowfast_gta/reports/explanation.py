@@ -127,15 +127,15 @@ def _draw_weights(content: Content, clip: DrawnClip) -> Figure:
     steps = drawn_steps(content.values.shape[1], 16)
     with _figure(content, clip, len(steps), 2.2, steps, bar=False) as figure:
         grid = figure.add_gridspec(2, len(steps), height_ratios=[1.1, 1.1])
-        tops = [figure.add_subplot(grid[0, place]) for place in range(len(steps))]
+        tops = [figure.add_subplot(grid[0, column]) for column in range(len(steps))]
         _draw_frames(tops, content, clip, steps)
         axes = figure.add_subplot(grid[1, :])
         for number, values in enumerate(content.values):
             chosen = values[list(steps)]
             axes.bar(range(len(steps)), chosen, color=LINES[number % len(LINES)], width=0.6)
-            for place, value in enumerate(chosen):
+            for column, value in enumerate(chosen):
                 small = abs(value) < 1e-3 * np.abs(chosen).max()
-                axes.text(place, value, "≈ 0" if small else f"{value:.3g}", ha="center", va="bottom", fontsize=7.5)
+                axes.text(column, value, "≈ 0" if small else f"{value:.3g}", ha="center", va="bottom", fontsize=7.5)
         axes.set_xlim(-0.5, len(steps) - 0.5)
         axes.margins(y=0.15)
         if content.values.min() >= 0:
@@ -214,7 +214,7 @@ def _draw_channels(content: Content, clip: DrawnClip) -> Figure:
         top.plot(range(len(steps)), values.mean(0), color=LINES[0], marker="o", markersize=3)
         top.set(ylabel="mean over all\nchannels", xticks=range(len(steps)), xlim=(-0.5, len(steps) - 0.5))
         top.spines[["top", "right"]].set_visible(False)
-        names = [str(number) if place % 4 == 0 else "" for place, number in enumerate(order)]
+        names = [str(number) if column % 4 == 0 else "" for column, number in enumerate(order)]
         drawn = draw_matrix(bottom, values[order], names, steps, most=content.most)
         bottom.set(xlabel="frame of the block", ylabel="channel")
         colour_bar(figure, drawn, bottom, content.unit)
@@ -271,7 +271,7 @@ def overlay_frames(content: Content, clip: DrawnClip, least_px: int = 224) -> li
     largest = content.most or _largest(content.values[0])
     colours = colormaps[DIVERGING if content.signed else OVERLAY]
     times = max(1, -(-least_px // min(clip.images.shape[1:3])))
-    found = []
+    images = []
     for step, frame in enumerate(content.frames):
         image = clip.images[frame].astype(np.float64)
         values = enlarged(content.values[0, step], image.shape[:2])
@@ -280,8 +280,8 @@ def overlay_frames(content: Content, clip: DrawnClip, least_px: int = 224) -> li
         grey = np.repeat(_grey(image)[..., None], 3, 2)
         opacity = np.where(np.isnan(values), 0, _OPACITY)[..., None]
         both = np.concatenate([image, grey + opacity * (tinted - grey)], axis=1).round().astype(np.uint8)
-        found.append(both.repeat(times, 0).repeat(times, 1))
-    return found
+        images.append(both.repeat(times, 0).repeat(times, 1))
+    return images
 
 
 def enlarged(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:

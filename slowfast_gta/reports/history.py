@@ -76,7 +76,7 @@ def load_history(folder: Path, name: str = "") -> RunHistory:
     """Raises DataError for a folder that is none, holds no run, or holds files that are not what a run writes."""
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder. Name the OUTPUT_DIR of a run.")
-    found = RunHistory(
+    history = RunHistory(
         name or folder.name,
         folder,
         _load_settings(folder / "config.yaml"),
@@ -84,19 +84,21 @@ def load_history(folder: Path, name: str = "") -> RunHistory:
         _load_results(folder / "results.json"),
         complexity=_load_json(folder / "complexity.json"),
     )
-    if not (found.settings or found.rows or found.results):
+    if not (history.settings or history.rows or history.results):
         raise DataError(f"{folder} contains no run: neither config.yaml, metrics.jsonl nor results.json.")
-    if found.results:
-        _load_scores(found)
+    if history.results:
+        _load_scores(history)
     else:
-        found.notes.append("This run was not tested: there is no results.json.")
-    if not found.rows:
-        found.notes.append("There is no metrics.jsonl: the curves of its training are missing.")
-    if not found.complexity:
-        found.notes.append("Its complexity was not stored: python tools/complexity.py --cfg RUN/config.yaml counts it.")
-    if found.results and "environment" not in found.results:
-        found.notes.append("The machine and versions of its test were not stored.")
-    return found
+        history.notes.append("This run was not tested: there is no results.json.")
+    if not history.rows:
+        history.notes.append("There is no metrics.jsonl: the curves of its training are missing.")
+    if not history.complexity:
+        history.notes.append(
+            "Its complexity was not stored: python tools/complexity.py --cfg RUN/config.yaml counts it."
+        )
+    if history.results and "environment" not in history.results:
+        history.notes.append("The machine and versions of its test were not stored.")
+    return history
 
 
 def _load_settings(path: Path) -> dict[str, str]:
@@ -112,11 +114,11 @@ def _load_settings(path: Path) -> dict[str, str]:
 
 
 def _flat(tree: dict, prefix: str = "") -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
+    pairs: list[tuple[str, str]] = []
     for key, value in tree.items():
         is_section = isinstance(value, dict) and value
-        found += _flat(value, f"{prefix}{key}.") if is_section else [(f"{prefix}{key}", str(value))]
-    return found
+        pairs += _flat(value, f"{prefix}{key}.") if is_section else [(f"{prefix}{key}", str(value))]
+    return pairs
 
 
 def _load_json(path: Path) -> dict[str, Any]:
@@ -144,27 +146,27 @@ def _load_results(path: Path) -> dict[str, Any]:
     return results
 
 
-def _load_scores(found: RunHistory) -> None:
-    path = found.folder / "scores.npz"
+def _load_scores(history: RunHistory) -> None:
+    path = history.folder / "scores.npz"
     if not path.is_file():
-        found.notes.append("There is no scores.npz: intervals, confusions and wrong predictions are left out.")
+        history.notes.append("There is no scores.npz: intervals, confusions and wrong predictions are left out.")
         return
     try:
         arrays = load_npz(path)
         if "video_id" not in arrays or ("scores" not in arrays and not _output_names(arrays)):
-            found.notes.append("Its scores.npz is of another task than classification: only its numbers are shown.")
+            history.notes.append("Its scores.npz is of another task than classification: only its numbers are shown.")
             return
-        found.outputs = [_output(arrays, name, found.results) for name in _output_names(arrays) or [""]]
-        found.videos = _videos(arrays)
+        history.outputs = [_output(arrays, name, history.results) for name in _output_names(arrays) or [""]]
+        history.videos = _videos(arrays)
         pairs = arrays.get("reversed_pairs", np.zeros((0, 2), np.int64)).reshape(-1, 2)
-        num_classes = len(found.outputs[0].class_names)
-        found.pairs = [(int(a), int(b)) for a, b in pairs if min(a, b) >= 0 and max(a, b) < num_classes]
-        for output in found.outputs:
-            _check_output(output, len(found.videos))
+        num_classes = len(history.outputs[0].class_names)
+        history.pairs = [(int(a), int(b)) for a, b in pairs if min(a, b) >= 0 and max(a, b) < num_classes]
+        for output in history.outputs:
+            _check_output(output, len(history.videos))
     except (ValueError, LookupError, TypeError, ArithmeticError, AttributeError) as fault:
         raise DataError(f"{path} was not written by a test ({type(fault).__name__}: {fault}).") from None
-    if found.videos and not any(video.path for video in found.videos):
-        found.notes.append("The paths of its videos were not stored, so no clips are shown: test it again.")
+    if history.videos and not any(video.path for video in history.videos):
+        history.notes.append("The paths of its videos were not stored, so no clips are shown: test it again.")
 
 
 def _output_names(arrays: dict[str, np.ndarray]) -> list[str]:
@@ -177,7 +179,7 @@ def _output(arrays: dict[str, np.ndarray], name: str, results: dict[str, Any]) -
     if scores.dtype.kind != "f" or labels.dtype.kind not in "iu":
         raise ValueError(f"scores are {scores.dtype}, labels {labels.dtype}")
     if f"class_names{behind}" in arrays:
-        names = [str(one) for one in arrays[f"class_names{behind}"]]
+        names = [str(text) for text in arrays[f"class_names{behind}"]]
     else:
         values = results["outputs"][name] if name else results
         names = [str(entry["name"]) for entry in values["per_class"]]
@@ -195,8 +197,8 @@ def _check_output(output: OutputScores, num_videos: int) -> None:
 
 
 def _videos(arrays: dict[str, np.ndarray]) -> list[TestedVideo]:
-    ids = [str(one) for one in arrays["video_id"]]
-    paths = [str(one) for one in arrays["video_path"]] if "video_path" in arrays else [""] * len(ids)
+    ids = [str(text) for text in arrays["video_id"]]
+    paths = [str(text) for text in arrays["video_path"]] if "video_path" in arrays else [""] * len(ids)
     spans: list[Any] = arrays["span"].tolist() if "span" in arrays else [[np.nan, np.nan]] * len(ids)
     return [
         TestedVideo(video_id, path, None if np.isnan(begin) else (begin, end))

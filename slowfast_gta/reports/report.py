@@ -47,13 +47,13 @@ def write_report(folders: Sequence[Path], output: Path) -> dict[str, Any]:
         text = _render(page)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_whole(output, text)
-    wrong = [one for run in page["runs"] for one in run["wrong"]]
+    wrong = [video for run in page["runs"] for video in run["wrong"]]
     return {
         "output": str(output),
         "bytes": len(text.encode()),
         "num_runs": len(histories),
         "num_wrong": sum(run["num_wrong"] for run in page["runs"]),
-        "num_clips": sum(bool(one["clip"]["data"]) for one in wrong),
+        "num_clips": sum(bool(video["clip"]["data"]) for video in wrong),
         "notes": [*page["notes"], *(f"{run['name']}: {note}" for run in page["runs"] for note in run["notes"])],
     }
 
@@ -68,21 +68,21 @@ def write_report_of_run(output_dir: Path) -> None:
 
 def build_page(histories: Sequence[RunHistory]) -> dict[str, Any]:
     """What the template shows, plain values; "charts": {id: specification}."""
-    found: dict[str, Any] = {}
+    charts_of_page: dict[str, Any] = {}
     figures = [row for history in histories for row in sections.figure_rows(history)]
     if figures:
-        found["figures"] = charts.interval_chart(figures)
+        charts_of_page["figures"] = charts.interval_chart(figures)
     curves = []
     for name, title in sections.CURVES.items():
         if points := sections.curve_points(histories, name):
-            found[f"curve-{name}"] = charts.curve_chart(points, title)
+            charts_of_page[f"curve-{name}"] = charts.curve_chart(points, title)
             curves.append((f"curve-{name}", title))
     budget = _Budget(MOST_CLIP_BYTES)
     share = MOST_CLIPS // max(1, len(histories))
-    runs = [_run(number, history, share, budget, found) for number, history in enumerate(histories)]
+    runs = [_run(number, history, share, budget, charts_of_page) for number, history in enumerate(histories)]
     notes = ["Clips beyond 10 MB were left out."] if budget.was_used_up else []
     differing = sections.differing_settings(histories) if len(histories) > 1 else []
-    page = {"runs": runs, "charts": found, "curves": curves, "figures": figures, "differing": differing}
+    page = {"runs": runs, "charts": charts_of_page, "curves": curves, "figures": figures, "differing": differing}
     return page | {"notes": notes, "most_confused": sections.MOST_CONFUSED}
 
 
@@ -98,8 +98,8 @@ class _Budget:
         return not self.was_used_up
 
 
-def _run(number: int, history: RunHistory, most_clips: int, budget: _Budget, found: dict[str, Any]) -> dict[str, Any]:
-    """One run's part of the page; its charts go into `found`."""
+def _run(number: int, history: RunHistory, most_clips: int, budget: _Budget, specs: dict[str, Any]) -> dict[str, Any]:
+    """One run's part of the page; its charts go into `specs`."""
     results = history.results
     missing = {str(key): str(reason) for key, reason in dict(results.get("missing") or {}).items()}
     wrong, num_wrong = sections.wrong_videos(history, most_clips)
@@ -114,20 +114,20 @@ def _run(number: int, history: RunHistory, most_clips: int, budget: _Budget, fou
         "complexity": {key: value for key, value in history.complexity.items() if isinstance(value, str | int | float)},
         "settings": sorted(history.settings.items()),
         "epochs": sections.epoch_rows(history),
-        "outputs": [_output(f"run-{number}-{at}", output, found) for at, output in enumerate(history.outputs)],
+        "outputs": [_output(f"run-{number}-{at}", output, specs) for at, output in enumerate(history.outputs)],
         "pairs": sections.pair_rows(history),
         "missing": list(missing.items())[:MOST_MISSING],
         "num_missing": len(missing),
         "num_wrong": num_wrong,
-        "wrong": [_wrong(history, place, budget) for place in wrong],
+        "wrong": [_wrong(history, index, budget) for index in wrong],
     }
 
 
-def _output(name: str, output: Any, found: dict[str, Any]) -> dict[str, Any]:
+def _output(name: str, output: Any, specs: dict[str, Any]) -> dict[str, Any]:
     rows = sections.class_rows(output)
     cells, num_left_out = sections.confusion_cells(output)
-    found[f"{name}-classes"] = charts.class_chart([row for row in rows if row["accuracy"] is not None])
-    found[f"{name}-confusion"] = charts.confusion_chart(cells, output.class_names)
+    specs[f"{name}-classes"] = charts.class_chart([row for row in rows if row["accuracy"] is not None])
+    specs[f"{name}-confusion"] = charts.confusion_chart(cells, output.class_names)
     return {
         "id": name,
         "name": output.name,
@@ -137,8 +137,8 @@ def _output(name: str, output: Any, found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _wrong(history: RunHistory, place: int, budget: _Budget) -> dict[str, Any]:
-    video = history.videos[place]
+def _wrong(history: RunHistory, index: int, budget: _Budget) -> dict[str, Any]:
+    video = history.videos[index]
     clip = build_small_clip(video)
     shown = asdict(clip)
     if clip.data and not budget.takes(len(clip.data)):
@@ -147,7 +147,7 @@ def _wrong(history: RunHistory, place: int, budget: _Budget) -> dict[str, Any]:
         "video_id": video.video_id,
         "path": video.path,
         "clip": shown,
-        "answers": sections.answers_of(history, place),
+        "answers": sections.answers_of(history, index),
     }
 
 

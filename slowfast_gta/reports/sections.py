@@ -36,8 +36,8 @@ def curve_points(histories: Sequence[RunHistory], name: str) -> list[dict]:
     for history in histories:
         for kind, split in (("train", "training"), ("val", "validation")):
             rows = [row for row in history.rows if row["kind"] == kind and _is_number(row.get(name))]
-            for place in np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST_POINTS)).round().astype(int)):
-                row = rows[place]
+            for index in np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST_POINTS)).round().astype(int)):
+                row = rows[index]
                 point = {"run": history.name, "split": split, "step": row.get("step"), "value": row[name]}
                 points.append(point)
     return points
@@ -126,9 +126,9 @@ def pair_rows(history: RunHistory) -> list[dict]:
     (output,) = history.outputs
     rows = []
     for a, b in history.pairs:
-        found = pair_accuracy(output.scores, output.labels, [(a, b)])
-        if found["num_videos"]:
-            rows.append({"names": [output.class_names[a], output.class_names[b]], **found})
+        accuracy = pair_accuracy(output.scores, output.labels, [(a, b)])
+        if accuracy["num_videos"]:
+            rows.append({"names": [output.class_names[a], output.class_names[b]], **accuracy})
     return sorted(rows, key=lambda row: row["choice"])
 
 
@@ -142,22 +142,22 @@ def wrong_videos(history: RunHistory, most: int) -> tuple[list[int], int]:
         mistaken = output.scores.argmax(1) != output.labels
         wrong |= mistaken
         sure = np.maximum(sure, np.where(mistaken, output.scores.max(1), -np.inf))
-    places = np.flatnonzero(wrong)
-    return places[np.argsort(-sure[places], kind="stable")][:most].tolist(), len(places)
+    indices = np.flatnonzero(wrong)
+    return indices[np.argsort(-sure[indices], kind="stable")][:most].tolist(), len(indices)
 
 
-def answers_of(history: RunHistory, place: int, k: int = 3) -> list[dict[str, Any]]:
+def answers_of(history: RunHistory, index: int, k: int = 3) -> list[dict[str, Any]]:
     """Of one video and each output: {"output", "true", "true_score", "top": [(class, score)], "is_right"}."""
     answers = []
     for output in history.outputs:
-        scores, label = output.scores[place], int(output.labels[place])
+        scores, label = output.scores[index], int(output.labels[index])
         top = np.argsort(-scores, kind="stable")[:k].tolist()
         answers.append(
             {
                 "output": output.name,
                 "true": output.class_names[label],
                 "true_score": float(scores[label]),
-                "top": [(output.class_names[one], float(scores[one])) for one in top],
+                "top": [(output.class_names[label_of_top], float(scores[label_of_top])) for label_of_top in top],
                 "is_right": top[0] == label,
             }
         )

@@ -106,13 +106,13 @@ def fonts_for(text: str) -> tuple[str, ...]:
     Letters that no font here has are logged: they are drawn as boxes.
     """
     missing = {ord(letter) for letter in text if not letter.isspace()} - _letters_of(_path_of(_BASE_FONT))
-    found = []
+    fonts = []
     for name, path in _fonts().items():
         if not missing:
             break
         if has := missing & _letters_of(path):
             missing -= has
-            found.append(name)
+            fonts.append(name)
     if missing:
         example = "".join(map(chr, sorted(missing)[:5]))
         logger.warning(
@@ -121,18 +121,18 @@ def fonts_for(text: str) -> tuple[str, ...]:
             len(missing),
             example,
         )
-    return tuple(found)
+    return tuple(fonts)
 
 
 def _fonts() -> dict[str, str]:
     """Name -> file of the installed fonts, the preferred ones first."""
     from matplotlib.font_manager import fontManager
 
-    found: dict[str, str] = {}
+    fonts: dict[str, str] = {}
     for entry in fontManager.ttflist:
         if entry.style == "normal" and "last resort" not in entry.name.lower():  # whose letters are boxes
-            found.setdefault(entry.name, entry.fname)
-    return {name: found[name] for name in (*_PREFERRED, *sorted(found)) if name in found}
+            fonts.setdefault(entry.name, entry.fname)
+    return {name: fonts[name] for name in (*_PREFERRED, *sorted(fonts)) if name in fonts}
 
 
 def _path_of(name: str) -> str:

@@ -59,13 +59,13 @@ class FrameDecoder:
         if not self._index.is_ordered:
             yield from self._decode_in_order(wanted)
             return
-        place = 0
-        while place < len(wanted):
-            start = self._index.start_of(wanted[place])
-            stop = place + 1
+        position = 0
+        while position < len(wanted):
+            start = self._index.start_of(wanted[position])
+            stop = position + 1
             while stop < len(wanted) and self._index.start_of(wanted[stop]) == start:
                 stop += 1
-            place += yield from self._decode_run(start, wanted[place:stop])
+            position += yield from self._decode_run(start, wanted[position:stop])
 
     def _decode_all(self, first: int, stop: int) -> Iterator[Decoded]:
         """The frames first..stop-1: decoded in one go, but for groups in which one is not where it should be."""
@@ -92,15 +92,15 @@ class FrameDecoder:
             av.error.FFmpegError
         ):  # it is raised again when the group is decoded by itself, and is reported then
             for frame in self._frames_from(start, None):
-                found = self._rank_of(frame)
-                if is_first and found >= self._index.first_rank(start):
+                number = self._rank_of(frame)
+                if is_first and number >= self._index.first_rank(start):
                     if not frame.key_frame:
                         return  # called a keyframe by the container alone
                     is_first = False
-                if found == rank:
+                if number == rank:
                     yield frame
                     rank += 1
-                elif found > rank:
+                elif number > rank:
                     return
 
     def _decode_run(self, start: int, wanted: Sequence[int]) -> Generator[Decoded, None, int]:
@@ -228,8 +228,8 @@ class FrameDecoder:
         return int(self._index.ranks[frame.pts]) if is_known else -1
 
     def _fault(self, rank: int, fault: av.error.FFmpegError) -> DataError:
-        place = f"frame {rank} of {self._index.num_frames}"
-        return DataError(f"{self.path}: {place} cannot be decoded ({fault.strerror}).")
+        position = f"frame {rank} of {self._index.num_frames}"
+        return DataError(f"{self.path}: {position} cannot be decoded ({fault.strerror}).")
 
 
 def _further_and_further(starts: list[int]) -> Iterator[int]:

@@ -116,30 +116,30 @@ def _of_one_text(
 ) -> list[FrameSequence]:
     """The sequences among names that differ in their numbers alone; `rows`: the numbers of each, and the name."""
     columns = [[int(digits) for digits in column] for column in zip(*(numbers for numbers, _ in rows), strict=True)]
-    changing = [place for place, column in enumerate(columns) if len(set(column)) > 1] or [len(columns) - 1]
+    changing = [field for field, column in enumerate(columns) if len(set(column)) > 1] or [len(columns) - 1]
     if len(changing) > 1:  # 00017_of_00300 has one that changes; 00017_0.56s has several, which go together
-        counting = [place for place in changing if len(set(columns[place])) == len(rows)]
-        orders = {tuple(sorted(range(len(rows)), key=columns[place].__getitem__)) for place in counting}
+        counting = [field for field in changing if len(set(columns[field])) == len(rows)]
+        orders = {tuple(sorted(range(len(rows)), key=columns[field].__getitem__)) for field in counting}
         if len(orders) == 1:
             numbered = [(columns[counting[0]][row], name) for row, (_, name) in enumerate(rows)]
             return [FrameSequence(None, _by_number(path, numbered))]
-    place = changing[-1]
+    field = changing[-1]
     others = defaultdict(list)
     for numbers, name in rows:
-        others[numbers[:place] + numbers[place + 1 :]].append((numbers[place], name))
-    return [_with_pattern(path, text, fixed, place, found) for fixed, found in others.items()]
+        others[numbers[:field] + numbers[field + 1 :]].append((numbers[field], name))
+    return [_with_pattern(path, text, fixed, field, members) for fixed, members in others.items()]
 
 
 def _with_pattern(
-    path: str | Path, text: tuple[str, ...], fixed: tuple[str, ...], place: int, found: list[tuple[str, str]]
+    path: str | Path, text: tuple[str, ...], fixed: tuple[str, ...], field: int, numbered: list[tuple[str, str]]
 ) -> FrameSequence:
-    """The sequence whose number stands at `place` among the numbers of a name, the others being `fixed`."""
-    before = text[0] + "".join(digits + part for digits, part in zip(fixed[:place], text[1 : place + 1], strict=True))
-    after = text[place + 1] + "".join(
-        digits + part for digits, part in zip(fixed[place:], text[place + 2 :], strict=True)
+    """The sequence whose number stands at `field` among the numbers of a name, the others being `fixed`."""
+    before = text[0] + "".join(digits + part for digits, part in zip(fixed[:field], text[1 : field + 1], strict=True))
+    after = text[field + 1] + "".join(
+        digits + part for digits, part in zip(fixed[field:], text[field + 2 :], strict=True)
     )
-    width = min(len(digits) for digits, _ in found)
-    names = _by_number(path, [(int(digits), name) for digits, name in found])
+    width = min(len(digits) for digits, _ in numbered)
+    names = _by_number(path, [(int(digits), name) for digits, name in numbered])
     return FrameSequence(FramePattern(before, after, width), names)
 
 

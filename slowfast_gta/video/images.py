@@ -49,14 +49,14 @@ def _jpeg(data: bytes) -> tuple[int, int, bool]:
     """Height, width, and whether it has its end: segments of marker and length, one of them with the size."""
     if not data.startswith(_JPEG):
         raise ValueError
-    place = 2
+    offset = 2
     while True:
-        start, marker, length = struct.unpack_from(">BBH", data, place)
+        start, marker, length = struct.unpack_from(">BBH", data, offset)
         if start != 0xFF:
             raise ValueError
         if marker == 0xFF:  # padding
-            place += 1
+            offset += 1
         elif marker in _JPEG_SIZES:
-            return *struct.unpack_from(">HH", data, place + 5), _JPEG_END in data[place:]
+            return *struct.unpack_from(">HH", data, offset + 5), _JPEG_END in data[offset:]
         else:
-            place += 2 + length
+            offset += 2 + length

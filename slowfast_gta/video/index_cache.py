@@ -133,10 +133,10 @@ def _table(key: Key) -> PacketTable:
 
 
 def _columns(content: bytes, num_packets: int) -> Iterator[np.ndarray]:
-    place = 0
+    offset = 0
     for kind in _COLUMNS:
-        column = np.frombuffer(content, kind, num_packets, place)
-        place += column.nbytes
+        column = np.frombuffer(content, kind, num_packets, offset)
+        offset += column.nbytes
         yield column & (IS_KEY | IS_SHOWN) if kind == "<u1" else column
 
 

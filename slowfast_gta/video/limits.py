@@ -60,13 +60,13 @@ def stack_frames(path: str | Path, indices: Sequence[int], frames: Iterator[np.n
     """uint8 (T, H, W, 3): the frames `indices`, of which `frames` gives each that is not the one before again. Raises
     DataError when they are too large."""
     out: Any = None  # until the first frame tells the size
-    place = 0
+    start = 0
     for _, same in groupby(indices):
-        frame, stop = next(frames), place + len(list(same))
+        frame, stop = next(frames), start + len(list(same))
         if out is None:
             out = _empty_frames(path, len(indices), *frame.shape[:2])
-        out[place:stop] = frame
-        place = stop
+        out[start:stop] = frame
+        start = stop
     return out
 
 

@@ -42,17 +42,17 @@ class PacketIndex:
         shown = (table.flags & IS_SHOWN).astype(bool)
         self.num_frames = int(shown.sum())
         has_times = has_times and bool((table.pts != NO_TIME).all())
-        places = np.arange(len(table))
-        order = np.argsort(table.pts, kind="stable") if has_times else places
+        positions = np.arange(len(table))
+        order = np.argsort(table.pts, kind="stable") if has_times else positions
         # int64 (N,), ascending: when each frame is shown; empty where nobody knows.
         self.times = table.pts[order][shown[order]] if has_times else np.empty(0, np.int64)
-        shifts = np.abs(order - places).max(initial=0)
+        shifts = np.abs(order - positions).max(initial=0)
         # Without it only decoding from the begin tells which frame is which.
         self.is_ordered = (has_times or not reorders) and shifts <= _MAX_REORDER
         # With it the times do not tell the order inside a group of pictures: decoding it does.
         self.is_doubtful = self.is_ordered and reorders and not _agree(table, order)
         if self.is_doubtful:
-            order = places
+            order = positions
         num_before = np.empty(len(table), np.int64)  # of each packet: how many frames are shown before its frame
         num_before[order] = np.cumsum(shown[order]) - shown[order]
         self.ranks = np.where(shown, num_before, -1)  # int64 (P,): the frame it becomes, or -1 for none
@@ -66,8 +66,8 @@ class PacketIndex:
 
     def start_of(self, rank: int) -> int:
         """The last packet from which frame `rank` can be decoded; the first, where there is none."""
-        place = int(np.searchsorted(self._first_ranks, rank, side="right")) - 1
-        return int(self._starts[max(place, 0)])
+        position = int(np.searchsorted(self._first_ranks, rank, side="right")) - 1
+        return int(self._starts[max(position, 0)])
 
     def first_rank(self, start: int) -> int:
         """The first frame that is decoded from packet `start`; frames before it that come too may be incomplete."""
@@ -80,10 +80,10 @@ class PacketIndex:
     def group(self, start: int) -> tuple[int, int, int]:
         """(first, stop, stop_packet): the frames first..stop-1 are decoded from `start`, of packets before
         stop_packet."""
-        place = int(np.searchsorted(self._starts, start))
-        first, stop, later = int(self._first_ranks[place]), self.num_frames, len(self.table)
-        if place + 1 < len(self._starts):
-            stop, later = int(self._first_ranks[place + 1]), int(self._starts[place + 1])
+        position = int(np.searchsorted(self._starts, start))
+        first, stop, later = int(self._first_ranks[position]), self.num_frames, len(self.table)
+        if position + 1 < len(self._starts):
+            stop, later = int(self._first_ranks[position + 1]), int(self._starts[position + 1])
         end = later + _MAX_REORDER  # of what may be stored after the next keyframe, and shown before it
         of_group = np.flatnonzero((self.ranks[start:end] >= first) & (self.ranks[start:end] < stop))
         return first, stop, start + int(of_group[-1]) + 1 if len(of_group) else start + 1

@@ -207,8 +207,8 @@ class PacketReader:
         same = (table.pos == packet.pos) & (table.size == packet.size)
         if self._timed and packet.pts is not None:
             same &= table.pts == packet.pts
-        found = np.flatnonzero(same)
-        return int(found[0]) if len(found) == 1 and packet.pos is not None else -1
+        matches = np.flatnonzero(same)
+        return int(matches[0]) if len(matches) == 1 and packet.pos is not None else -1
 
     def _read(self, number: int, packets: Iterator[av.Packet], start: int, stop: int) -> Iterator[av.Packet]:
         """Packets `start` to `stop` - 1, of which `packets` begin with `number`. Raises _Changed where one of them is
@@ -232,7 +232,7 @@ class PacketReader:
 
     def _check_is(self, packet: av.Packet, number: int) -> None:
         table = self._index.table
-        is_same = packet.size == table.size[number] and _place(packet) == table.pos[number]
+        is_same = packet.size == table.size[number] and _file_position(packet) == table.pos[number]
         if not is_same or (self._timed and _time(packet.pts) != table.pts[number]):
             raise _Changed
 
@@ -283,7 +283,7 @@ class _TableWriter:
         num_bytes = packet.size
         pts.append(_time(packet.pts))
         dts.append(_time(packet.dts))
-        pos.append(_place(packet))
+        pos.append(_file_position(packet))
         size.append(num_bytes)
         self._num_bytes += num_bytes
         if (self._num_bytes > MAX_KEPT_BYTES or len(pts) > MAX_KEPT_PACKETS) and not self._keep_all:
@@ -310,5 +310,5 @@ def _time(ticks: int | None) -> int:
     return NO_TIME if ticks is None else ticks
 
 
-def _place(packet: av.Packet) -> int:
+def _file_position(packet: av.Packet) -> int:
     return -1 if packet.pos is None else packet.pos

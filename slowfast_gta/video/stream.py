@@ -140,14 +140,14 @@ class LiveStream(Closing):
             raise DataError(f"{self.path}: the video contains no frames.")
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
-        heard = [self.sound] if self.sound is not None and self.on_sound is not None else []
-        packets = self._container.demux(self._stream, *heard)
+        sounds = [self.sound] if self.sound is not None and self.on_sound is not None else []
+        packets = self._container.demux(self._stream, *sounds)
         while True:
             try:
                 packet = next(packets, None)
             except av.error.FFmpegError as fault:  # what came is what there is
                 self.fault, packet = f"{self.path}: the stream was interrupted ({fault.strerror}).", None
-            if packet is not None and self.on_sound is not None and packet.stream in heard:
+            if packet is not None and self.on_sound is not None and packet.stream in sounds:
                 self.on_sound(packet)
                 continue
             try:

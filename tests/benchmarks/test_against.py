@@ -21,10 +21,10 @@ def test_it_is_compared_with_what_is_installed(name, capsys):
     if any(importlib.util.find_spec(package) is None for package in (name, "onnxscript")):
         pytest.skip(f"{name} or onnxscript is not installed")
     assert run_command("benchmark", ["model", *CFG, "--against", name, "--pairs", "2", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["against"][name]["fp32"]["largest_difference"] < 1e-3 and told["pairs"] == 2
-    assert told["matrix_product_gflops"] > 0 and told["share_of_matrix_product_rate"] > 0
-    assert ("bf16" in told["against"][name]) <= (told["matrix_product_gflops_bf16"] is not None)
+    results = json.loads(capsys.readouterr().out)
+    assert results["against"][name]["fp32"]["largest_difference"] < 1e-3 and results["pairs"] == 2
+    assert results["matrix_product_gflops"] > 0 and results["share_of_matrix_product_rate"] > 0
+    assert ("bf16" in results["against"][name]) <= (results["matrix_product_gflops_bf16"] is not None)
 
 
 def test_what_answers_otherwise_is_not_timed():
@@ -47,5 +47,5 @@ def test_wrong_words_are_refused(capsys, monkeypatch):
         (["loader", "--against", "onnxruntime"], 2),
     ):
         assert run_command("benchmark", words) == code
-        told = capsys.readouterr().err
-        assert told.startswith("error: ") and "Traceback" not in told
+        message = capsys.readouterr().err
+        assert message.startswith("error: ") and "Traceback" not in message

@@ -92,8 +92,8 @@ def cost(*overrides: object) -> dict:
 
 
 def test_stages_add_up_and_blocks_are_what_the_network_costs_more():
-    places = ("ATTENTION.LOCATION", "[[[]],[[0]],[[0]],[[]]]")
-    plain, with_gta = cost(), cost("ATTENTION.NAME", "GTA", *places)
+    location = ("ATTENTION.LOCATION", "[[[]],[[0]],[[0]],[[]]]")
+    plain, with_gta = cost(), cost("ATTENTION.NAME", "GTA", *location)
     for found in (plain, with_gta):
         for key in ("gmacs", "params_m", "activations_m"):
             assert sum(stage[key] for stage in found["stages"]) == pytest.approx(found[key], abs=1e-3)

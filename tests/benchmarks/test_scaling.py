@@ -17,12 +17,12 @@ def test_two_processes_are_timed_beside_one():
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "output"),
     [
         (["--cfg", str(CFG), "--processes", "1"], "--processes 1 must be 2 or more"),
         ([], "benchmark scaling needs --cfg FILE"),
     ],
 )
-def test_what_cannot_be_timed_is_refused(capsys, words, said):
+def test_what_cannot_be_timed_is_refused(capsys, words, output):
     assert run_command("benchmark", ["scaling", *words]) == 2
-    assert said in capsys.readouterr().err
+    assert output in capsys.readouterr().err

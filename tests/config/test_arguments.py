@@ -62,7 +62,7 @@ def test_flags_of_the_tool_come_last(parser):
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("--cfg a.yaml word", "'word' is neither a config file"),
         ("--cfg a.yaml TRAIN.BATCH_SIZE", "TRAIN.BATCH_SIZE has no VALUE"),
@@ -73,10 +73,10 @@ def test_flags_of_the_tool_come_last(parser):
         ("--cfg a.yaml TRAIN.BATCHSIZE 8", "TRAIN.BATCHSIZE is not a key. Did you mean TRAIN.BATCH_SIZE?"),
     ],
 )
-def test_wrong_use_is_refused(parser, line, told):
+def test_wrong_use_is_refused(parser, line, message):
     with pytest.raises(ConfigError) as caught:
         load_configs(parse_arguments(parser, line.split()))
-    assert told in str(caught.value) and caught.value.exit_code == 2
+    assert message in str(caught.value) and caught.value.exit_code == 2
 
 
 def test_all_files_are_reported(parser, tmp_path):

@@ -60,7 +60,7 @@ def test_right_configs_have_no_faults(changes):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         # names
         ({"MODEL.MODEL_NAME": "Resnet"}, "MODEL.MODEL_NAME: nothing is registered as 'Resnet'. Did you mean ResNet?"),
@@ -143,9 +143,9 @@ def test_right_configs_have_no_faults(changes):
     ],
     ids=lambda value: str(value)[:60],
 )
-def test_wrong_configs_are_refused(changes, told):
+def test_wrong_configs_are_refused(changes, message):
     faults = check_config(config(changes))
-    assert any(told in fault.text for fault in faults), faults
+    assert any(message in fault.text for fault in faults), faults
     for fault in faults:
         assert fault.text[0].isupper() and fault.text.endswith(".") and not fault.where
         named = {word.strip(".,:;()[]'") for word in fault.text.split()} & KEYS
@@ -166,10 +166,10 @@ def test_independent_faults_come_together():
 
 def path_faults(changes: dict, splits=("train", "val", "test")) -> list[str]:
     """What is wrong with the folders that a run reads, and with the one that it writes."""
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as caught:
         check_data_paths(config(changes), splits)
-    assert told.value.keys[0] in str(told.value)
-    return str(told.value).splitlines()
+    assert caught.value.keys[0] in str(caught.value)
+    return str(caught.value).splitlines()
 
 
 def test_missing_folders_are_reported_together(tmp_path):

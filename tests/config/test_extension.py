@@ -53,7 +53,7 @@ def refusal(path, overrides=(), extra=MINE) -> ConfigError:
     return caught.value
 
 
-def places(fault: ConfigError) -> list[str]:
+def locations_of(fault: ConfigError) -> list[str]:
     return [line.split(": ")[0].strip() for line in str(fault).splitlines()[1:]]
 
 
@@ -74,7 +74,7 @@ def test_an_extra_section_is_there_for_its_own_load_only(write):
     load_config(write("MY: {NUM_SNIPPETS: 10}\n"), extra=MINE)
     assert "MY" not in get_defaults() and MINE.defaults["MY"]["NUM_SNIPPETS"] == 750
     fault = refusal("a.yaml", extra=None)
-    assert fault.keys == ("MY",) and places(fault) == ["a.yaml:2"]
+    assert fault.keys == ("MY",) and locations_of(fault) == ["a.yaml:2"]
 
 
 def test_the_config_of_a_run_loads_again_with_the_same_extra(write, tmp_path):
@@ -103,7 +103,7 @@ def test_all_faults_of_an_extra_section_have_their_lines_and_near_names(write):
     assert set(fault.keys) == {
         *("MY.NUM_SNIPETS", "MY.NUM_SNIPPETS", "MY.KIND", "MY.MARGIN", "TRAIN.NUM_SNIPPETS", "MY.LOSS.WEIGTH")
     }
-    assert places(fault) == ["a.yaml:3", "a.yaml:4", "a.yaml:5", "a.yaml:6", "a.yaml:7", "command line"]
+    assert locations_of(fault) == ["a.yaml:3", "a.yaml:4", "a.yaml:5", "a.yaml:6", "a.yaml:7", "command line"]
     assert "MY.NUM_SNIPPETS?" in str(fault).splitlines()[1] and "MY.LOSS.WEIGHT?" in str(fault).splitlines()[-1]
 
 
@@ -111,7 +111,7 @@ def test_the_extensions_own_check_is_in_the_same_report(write):
     path = write("MY:\n  KIND: hard\n  NUM_SNIPPETS: 0\nSOLVER:\n  MAX_EPOCH: 0\n")
     fault = refusal(path)
     assert fault.keys == ("SOLVER.MAX_EPOCH", "MY.NUM_SNIPPETS")
-    assert sorted(places(fault)) == ["a.yaml:4", "a.yaml:6"]
+    assert sorted(locations_of(fault)) == ["a.yaml:4", "a.yaml:6"]
 
 
 def test_the_own_check_finds_defaults_where_a_section_is_faulty_by_itself(write):
@@ -142,7 +142,7 @@ def test_stages_have_the_extra_keys_with_their_checks(write):
     assert (first.cfg.MY.MARGIN, second.cfg.MY.MARGIN) == (None, 2.0)
     assert (first.cfg.MY.LOSS.WEIGHT, second.cfg.MY.LOSS.WEIGHT) == (0.5, 2.0)
     fault = refusal(write("STAGES:\n  first:\n    MY:\n      NUM_SNIPPETS: 0\n"))
-    assert fault.keys == ("STAGES.first.MY.NUM_SNIPPETS",) and places(fault) == ["a.yaml:5"]
+    assert fault.keys == ("STAGES.first.MY.NUM_SNIPPETS",) and locations_of(fault) == ["a.yaml:5"]
 
 
 def test_the_tools_arguments_take_it(write):
@@ -185,7 +185,7 @@ def test_overrides_may_be_a_dict_dotted_or_nested(write):
 )
 def test_a_fault_of_a_stage_is_at_its_own_line(write, line, text):
     fault = refusal(write(f"STAGES:\n  {text}\n"))
-    assert places(fault) == [f"a.yaml:{line}"] and fault.keys[0].startswith("STAGES.first")
+    assert locations_of(fault) == [f"a.yaml:{line}"] and fault.keys[0].startswith("STAGES.first")
 
 
 @pytest.mark.parametrize(
@@ -201,12 +201,12 @@ def test_a_fault_of_a_stage_is_at_its_own_line(write, line, text):
 def test_the_option_that_a_block_refuses_is_blamed_not_the_block(write, options, line):
     head = "ATTENTION:\n  NAME: GTA\n  LOCATION: [[[0]], [[]], [[]], [[]]]\n  OPTIONS:\n"
     fault = refusal(write(head + "".join(f"    {option}\n" for option in options)))
-    assert places(fault) == [f"a.yaml:{line}"]
+    assert locations_of(fault) == [f"a.yaml:{line}"]
 
 
 def test_a_nonlocal_blocks_fault_is_at_its_key(write):
     fault = refusal(write("NONLOCAL:\n  LOCATION: [[[0]], [[]], [[]], [[]]]\n  GROUP: [[3], [1], [1], [1]]\n"))
-    assert places(fault) == ["a.yaml:4"] and fault.keys == ("NONLOCAL.GROUP",)
+    assert locations_of(fault) == ["a.yaml:4"] and fault.keys == ("NONLOCAL.GROUP",)
 
 
 def test_where_a_fault_is_looked_up():
@@ -240,4 +240,4 @@ def test_the_extension_of_the_docs_works_as_printed(tmp_path, monkeypatch):
     exec(block.split("```")[0], names)
     assert names["cfg"].MY_PROJECT == {"NUM_SNIPPETS": 100, "MARGIN": None, "KIND": "soft"}
     fault = refusal("configs/SSv1/R2D50.yaml", {"MY_PROJECT.NUM_SNIPPETS": 0}, names["extra"])
-    assert fault.keys == ("MY_PROJECT.NUM_SNIPPETS",) and places(fault) == ["command line"]
+    assert fault.keys == ("MY_PROJECT.NUM_SNIPPETS",) and locations_of(fault) == ["command line"]

@@ -212,7 +212,7 @@ def test_a_fault_is_not_explained_twice(write):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("TRAIN:\n\tENABLE: True\n", "bad.yaml:2: this is not YAML"),
         ("TRAIN: [1\n", "bad.yaml:2: this is not YAML"),
@@ -223,8 +223,8 @@ def test_a_fault_is_not_explained_twice(write):
         ("LOG_PERIOD: 1\nLOG_PERIOD: 2\n", "bad.yaml:2: LOG_PERIOD is already set in line 1 of this file"),
     ],
 )
-def test_malformed_yaml_is_refused(write, text, told):
-    assert any(fault.startswith(told) for fault in faults_of(write("bad.yaml", text)))
+def test_malformed_yaml_is_refused(write, text, message):
+    assert any(fault.startswith(message) for fault in faults_of(write("bad.yaml", text)))
 
 
 @pytest.mark.parametrize("content", [b"\x1a\x45\xdf\xa3", b"\xff\xd8\xff"])

@@ -30,7 +30,7 @@ def value_of(cfg, key: str) -> str:
 
 @pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize(
-    ("value", "place"),
+    ("value", "expected"),
     [
         ("~/a", "home/a"),
         ("~", "home"),
@@ -40,11 +40,11 @@ def value_of(cfg, key: str) -> str:
         ("./~", "work/~"),
     ],
 )
-def test_a_path_is_resolved_once(here, key, value, place):
+def test_a_path_is_resolved_once(here, key, value, expected):
     for cfg in (load_config(here / "mine.yaml", [key, value]), load_config(here / "mine.yaml", {key: value})):
-        assert value_of(cfg, key) == str(here / place)
+        assert value_of(cfg, key) == str(here / expected)
     (here / "it.yaml").write_text(f"_BASE_: mine.yaml\n{key.replace('.', ': {')}: {value!r}{'}' * ('.' in key)}\n")
-    assert value_of(load_config(here / "it.yaml"), key) == str(here / place)
+    assert value_of(load_config(here / "it.yaml"), key) == str(here / expected)
 
 
 def test_a_saved_config_names_the_same_folders_from_everywhere(here, monkeypatch):

@@ -80,7 +80,7 @@ def test_what_changes_no_result_is_ignored_with_a_warning(load, caplog, extra):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         (["DATA.DECODING_BACKEND", "pyav"], None),
         (["TRAIN.CHECKPOINT_EPOCH_RESET", "False"], None),
@@ -99,11 +99,11 @@ def test_what_changes_no_result_is_ignored_with_a_warning(load, caplog, extra):
         (["BN.NORM_TYPE", "layernorm"], "must be one of batchnorm, sync_batchnorm, sub_batchnorm"),
     ],
 )
-def test_what_pyslowfast_has_and_we_do_not_is_one_sentence(load, overrides, told):
-    if told is None:
+def test_what_pyslowfast_has_and_we_do_not_is_one_sentence(load, overrides, message):
+    if message is None:
         assert load(NOPOOL, overrides) == load(NOPOOL)
         return
     with pytest.raises(ConfigError) as caught:
         load(NOPOOL, overrides)
     [fault] = str(caught.value).splitlines()[1:]
-    assert fault.strip().startswith("command line: ") and told in fault
+    assert fault.strip().startswith("command line: ") and message in fault

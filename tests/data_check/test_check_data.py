@@ -29,7 +29,7 @@ SHORT = ["DATA.NUM_FRAMES", 4, "DATA.SAMPLING_RATE", 1]
 
 
 @pytest.fixture
-def doctor(tmp_path, capsys):
+def run_check(tmp_path, capsys):
     """doctor(cfg, folder, KEY, VALUE, ..., decode=...) -> (exit code, the report)."""
 
     def call(cfg: Path, folder: Path, *pairs: object, decode: str = "sample") -> tuple[int, dict]:
@@ -50,14 +50,14 @@ def counts(report: dict, part: str = "faults") -> dict[str, int]:
     return {kind: found["count"] for kind, found in report[part].items()}
 
 
-def sentences(report: dict, kind: str) -> str:
+def messages(report: dict, kind: str) -> str:
     found = (report["faults"] | report["remarks"])[kind]
     assert found["count"] == len(found["findings"]) and found["advice"]
-    return "\n".join(f"{split}: {sentence}" for split, sentence in found["findings"])
+    return "\n".join(f"{split}: {message}" for split, message in found["findings"])
 
 
-def test_a_clean_data_set_is_clean(doctor, ssv2):
-    code, report = doctor(CFG, ssv2, "MODEL.NUM_CLASSES", 3, decode="all")
+def test_a_clean_data_set_is_clean(run_check, ssv2):
+    code, report = run_check(CFG, ssv2, "MODEL.NUM_CLASSES", 3, decode="all")
     assert (code, report["faults"], report["remarks"]) == (0, {}, {})
     assert list(report["splits"]) == ["train", "val, test"]  # one list for both
     train = report["splits"]["train"]
@@ -66,7 +66,7 @@ def test_a_clean_data_set_is_clean(doctor, ssv2):
     assert report["num_videos"] == 18 and report["num_known_before"] == 0
 
 
-def test_every_fault_of_ssv2_is_found(doctor, ssv2, tmp_path):
+def test_every_fault_of_ssv2_is_found(run_check, ssv2, tmp_path):
     folder = Path(shutil.copytree(ssv2, tmp_path / "v2"))
     videos = folder / "20bn-something-something-v2"
     (videos / "1000.webm").unlink()
@@ -81,38 +81,38 @@ def test_every_fault_of_ssv2_is_found(doctor, ssv2, tmp_path):
     path = folder / "something-something-v2-validation.json"
     entries = json.loads(path.read_text())
     path.write_text(json.dumps([*entries, {"id": "1007", "template": entries[0]["template"]}]))
-    code, report = doctor(CFG, folder, "MODEL.NUM_CLASSES", 4, decode="none")
+    code, report = run_check(CFG, folder, "MODEL.NUM_CLASSES", 4, decode="none")
     assert counts(report) == {"classes": 1, "missing": 1, "unreadable": 2, "in two splits": 2, "two labels": 1}
-    code, report = doctor(CFG, folder, "MODEL.NUM_CLASSES", 4)
+    code, report = run_check(CFG, folder, "MODEL.NUM_CLASSES", 4)
     assert code == 1
     assert counts(report) == {"classes": 1, "missing": 1, "unreadable": 3, "in two splits": 2, "two labels": 1}
     assert counts(report, "remarks") == {"twice": 1, "short": 1, "sizes of videos": 1}
-    assert "train: " + str(videos / "1000.webm") in sentences(report, "missing")
-    assert all(name in sentences(report, "unreadable") for name in ("1001.webm", "1002.webm", "1003.webm"))
-    assert re.search(r"\b1013\b.* same content .*\b1004\b", sentences(report, "in two splits"))
-    assert "1007.webm is listed in both" in sentences(report, "in two splits")
-    assert re.search(r"\b3 frames\b.*\b4\b", sentences(report, "short"))
+    assert "train: " + str(videos / "1000.webm") in messages(report, "missing")
+    assert all(name in messages(report, "unreadable") for name in ("1001.webm", "1002.webm", "1003.webm"))
+    assert re.search(r"\b1013\b.* same content .*\b1004\b", messages(report, "in two splits"))
+    assert "1007.webm is listed in both" in messages(report, "in two splits")
+    assert re.search(r"\b3 frames\b.*\b4\b", messages(report, "short"))
 
 
-def test_wrong_labels_of_a_list_are_all_found(doctor, ssv2, tmp_path):
+def test_wrong_labels_of_a_list_are_all_found(run_check, ssv2, tmp_path):
     folder = Path(shutil.copytree(ssv2, tmp_path / "v2"))
     path = folder / "something-something-v2-train.json"
     entries = json.loads(path.read_text())
     entries[3]["template"] = entries[5]["template"] = "Eating [something]"
     del entries[7]["id"]
     path.write_text(json.dumps(entries))
-    _, report = doctor(CFG, folder, "MODEL.NUM_CLASSES", 3)
+    _, report = run_check(CFG, folder, "MODEL.NUM_CLASSES", 3)
     assert counts(report) == {"list": 3} and list(report["splits"]) == ["val, test"]
-    assert all(f"entry {number}" in sentences(report, "list") for number in (3, 5, 7))
+    assert all(f"entry {number}" in messages(report, "list") for number in (3, 5, 7))
 
 
-def test_a_data_set_that_makes_itself_is_not_made_here(doctor, tmp_path):
-    _, report = doctor(ROOT / "configs" / "Synthetic" / "R2D.yaml", tmp_path / "not_there")
-    assert str(tmp_path / "not_there") in sentences(report, "list") and "is generated" in sentences(report, "list")
+def test_a_data_set_that_makes_itself_is_not_made_here(run_check, tmp_path):
+    _, report = run_check(ROOT / "configs" / "Synthetic" / "R2D.yaml", tmp_path / "not_there")
+    assert str(tmp_path / "not_there") in messages(report, "list") and "is generated" in messages(report, "list")
     assert not (tmp_path / "not_there").exists()
 
 
-def test_faults_of_ssv1(doctor, tmp_path):
+def test_faults_of_ssv1(run_check, tmp_path):
     folder = make_ssv1(tmp_path / "v1", num_classes=174)
     frames = folder / "20bn-something-something-v1"
     cv2.imwrite(str(frames / "1000" / "00010.jpg"), numbered_frame(1, 96, 128))  # the last of ten
@@ -124,16 +124,16 @@ def test_faults_of_ssv1(doctor, tmp_path):
         file.unlink()
     (frames / "1005" / "00004.jpg").unlink()
     cfg = ROOT / "configs" / "SSv1" / "R2D50.yaml"
-    _, report = doctor(cfg, folder, decode="all")
+    _, report = run_check(cfg, folder, decode="all")
     assert counts(report) == {"missing": 1, "unreadable": 3, "frame sizes": 1}
-    assert str(cut_off) in sentences(report, "unreadable")
-    assert "64 x 48, 128 x 96" in sentences(report, "frame sizes")
-    assert all(name in sentences(report, "unreadable") for name in ("00004.jpg", "1004: there are no frames"))
+    assert str(cut_off) in messages(report, "unreadable")
+    assert "64 x 48, 128 x 96" in messages(report, "frame sizes")
+    assert all(name in messages(report, "unreadable") for name in ("00004.jpg", "1004: there are no frames"))
     remarks = {"class without videos": 2, "official size": 2, "sizes of videos": 1, "numbers left out": 1}
     assert counts(report, "remarks") == remarks
-    assert "1005: 1 between" in sentences(report, "numbers left out")
-    assert "4 videos of 86,017" in sentences(report, "official size")
-    assert "171 of 174 classes" in sentences(report, "class without videos")
+    assert "1005: 1 between" in messages(report, "numbers left out")
+    assert "4 videos of 86,017" in messages(report, "official size")
+    assert "171 of 174 classes" in messages(report, "class without videos")
 
 
 def test_the_order_of_labels_is_inferred_from_the_directed_classes(tmp_path):
@@ -148,29 +148,27 @@ def test_the_order_of_labels_is_inferred_from_the_directed_classes(tmp_path):
     assert list(order_findings(SSv1(tmp_path, label_order="alphabetical"))) == []
     path.write_text("\n".join(sorted(names)) + "\n")
     finding = next(order_findings(SSv1(tmp_path)))
-    assert (
-        KINDS[finding.kind].is_fault and "alphabetical" in finding.sentence and "2/4, 30/41, 52/66" in finding.sentence
-    )
+    assert KINDS[finding.kind].is_fault and "alphabetical" in finding.message and "2/4, 30/41, 52/66" in finding.message
 
 
-def test_faults_of_kinetics_lists(doctor, tmp_path):
+def test_faults_of_kinetics_lists(run_check, tmp_path):
     for number, length in enumerate((12, 13, 14, 15)):
         write_video(tmp_path / f"{number}.mp4", length)
     write_frames(tmp_path / "folder", 9)
     (tmp_path / "train.csv").write_text("0.mp4 12 0\n1.mp4 99 1\nfolder 9 1\n")
     (tmp_path / "val.csv").write_text("2.mp4 7\n3.mp4 -1\n2.mp4 0\n")
-    _, report = doctor(KINETICS, tmp_path, "MODEL.NUM_CLASSES", 3)
+    _, report = run_check(KINETICS, tmp_path, "MODEL.NUM_CLASSES", 3)
     assert counts(report) == {"list": 3, "frame count": 1}  # two labels of val.csv, no test.csv
-    assert re.search(r"\b1\.mp4\b.*\b13 frames\b.*\b99\b", sentences(report, "frame count"))
-    assert "label 7" in sentences(report, "list") and "label -1" in sentences(report, "list")
-    assert re.search(r"\b1 of 3 classes\b.*: 2\b", sentences(report, "class without videos"))
+    assert re.search(r"\b1\.mp4\b.*\b13 frames\b.*\b99\b", messages(report, "frame count"))
+    assert "label 7" in messages(report, "list") and "label -1" in messages(report, "list")
+    assert re.search(r"\b1 of 3 classes\b.*: 2\b", messages(report, "class without videos"))
     shutil.copy(tmp_path / "train.csv", tmp_path / "val.csv")
     shutil.copy(tmp_path / "train.csv", tmp_path / "test.csv")
-    _, report = doctor(KINETICS, tmp_path, "MODEL.NUM_CLASSES", 3, "TRAIN.ENABLE", False)
+    _, report = run_check(KINETICS, tmp_path, "MODEL.NUM_CLASSES", 3, "TRAIN.ENABLE", False)
     assert list(report["splits"]) == ["test"] and counts(report) == {"frame count": 1}
 
 
-def test_faults_of_egogesture(doctor, tmp_path):
+def test_faults_of_egogesture(run_check, tmp_path):
     for subject, text in ((3, "12,1,5\n83,4,9\n"), (1, "7,1,6\n99,2,3\n"), (2, "7,1,6\n8,1,900\n")):
         lists = tmp_path / "labels-final-revised1" / f"subject{subject:02d}" / "Scene1"
         lists.mkdir(parents=True)
@@ -180,26 +178,26 @@ def test_faults_of_egogesture(doctor, tmp_path):
         for number in set(range(1, 10)) - {4 if subject == 3 else 0}:
             cv2.imwrite(str(frames / f"{number:06d}.jpg"), numbered_frame(number))
     cfg = ROOT / "configs" / "EgoGesture" / "R2D50_TSM.yaml"
-    _, report = doctor(cfg, tmp_path, decode="all")
+    _, report = run_check(cfg, tmp_path, decode="all")
     assert counts(report) == {"list": 1, "unreadable": 1}
-    assert "99 is outside 1..83" in sentences(report, "list")
-    assert "frames 1 to 900" in sentences(report, "unreadable")
-    assert "replaced frames" in report["remarks"] and "2 videos of 14,416" in sentences(report, "official size")
+    assert "99 is outside 1..83" in messages(report, "list")
+    assert "frames 1 to 900" in messages(report, "unreadable")
+    assert "replaced frames" in report["remarks"] and "2 videos of 14,416" in messages(report, "official size")
 
 
-def test_faults_of_epic(doctor, tmp_path):
+def test_faults_of_epic(run_check, tmp_path):
     folder = make_epic(tmp_path / "epic", 100, TRAIN, VAL_100)
     make_video(folder, "P01_01")
     make_frames(folder, "P02_101", num_frames=20)  # the list goes on to 42
     shutil.copytree(folder / "P02", folder / "P01", dirs_exist_ok=True)
     cfg = ROOT / "configs" / "EPIC" / "R2D50_TSM.yaml"
-    _, report = doctor(cfg, folder, "MODEL.NUM_CLASSES", "[3,4]")
+    _, report = run_check(cfg, folder, "MODEL.NUM_CLASSES", "[3,4]")
     assert counts(report) == {"list": 1, "unreadable": 1}  # P01_11, the only one of the validation list, is not there
-    assert "P02_101" in sentences(report, "unreadable")
+    assert "P02_101" in messages(report, "unreadable")
     make_video(folder, "P01_11", num_frames=5)  # 0.4 s of the 1.5 that the list has
-    _, report = doctor(cfg, folder, "MODEL.NUM_CLASSES", "[97,300]")
+    _, report = run_check(cfg, folder, "MODEL.NUM_CLASSES", "[97,300]")
     assert counts(report) == {"classes": 1, "unreadable": 2}
-    assert "(3, 4) classes" in sentences(report, "classes") and "(noun)" in sentences(report, "class without videos")
+    assert "(3, 4) classes" in messages(report, "classes") and "(noun)" in messages(report, "class without videos")
 
 
 def examine_and_note(look) -> dict:
@@ -223,8 +221,8 @@ def cfg_of_copy(ssv2, tmp_path):
     return load_config(CFG, keys("DATA.PATH_TO_DATA_DIR", folder, "MODEL.NUM_CLASSES", 3, *SHORT)), folder
 
 
-def check(cfg, tmp_path, look=examine, decode="sample", timeout_sec=60.0, say=lambda sentence: None) -> dict:
-    return check_data(cfg, tmp_path / "check.json", decode, 1, timeout_sec, say, look)
+def check(cfg, tmp_path, look=examine, decode="sample", timeout_sec=60.0, report_progress=lambda message: None) -> dict:
+    return check_data(cfg, tmp_path / "check.json", decode, 1, timeout_sec, report_progress, look)
 
 
 def seen(folder: Path) -> int:
@@ -234,8 +232,8 @@ def seen(folder: Path) -> int:
 def test_a_crashing_and_a_hanging_file_do_not_take_the_check_down(cfg_of_copy, tmp_path):
     report = check(cfg_of_copy[0], tmp_path, crash_or_hang, timeout_sec=2.0)
     assert counts(report) == {"hangs or crashes": 2} and report["num_videos"] == 18
-    assert re.search(r"/1004\.webm: .*\bSIGSEGV\b", sentences(report, "hangs or crashes"))
-    assert re.search(r"/1007\.webm: .*\b2 s\b", sentences(report, "hangs or crashes"))
+    assert re.search(r"/1004\.webm: .*\bSIGSEGV\b", messages(report, "hangs or crashes"))
+    assert re.search(r"/1007\.webm: .*\b2 s\b", messages(report, "hangs or crashes"))
 
 
 def test_only_what_has_changed_is_examined_again(cfg_of_copy, tmp_path):
@@ -258,17 +256,17 @@ def test_only_what_has_changed_is_examined_again(cfg_of_copy, tmp_path):
 def test_a_stopped_check_resumes(cfg_of_copy, tmp_path, monkeypatch):
     cfg, folder = cfg_of_copy
     monkeypatch.setattr(module, "_REPORT_EVERY_SEC", 0.0)
-    said = []
+    outputs = []
 
-    def stop_at_third(sentence):
-        said.append(sentence)
-        if len(said) == 3:
+    def stop_at_third(message):
+        outputs.append(message)
+        if len(outputs) == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(Interrupted, match="3 of 18 videos"):
-        check(cfg, tmp_path, examine_and_note, say=stop_at_third)
+        check(cfg, tmp_path, examine_and_note, report_progress=stop_at_third)
     before = seen(folder)
-    assert 3 <= before <= 4 and re.search(r"\b3 of 18 videos\b.*\b0 bad\b", said[-1]) and "left" in said[-1]
+    assert 3 <= before <= 4 and re.search(r"\b3 of 18 videos\b.*\b0 bad\b", outputs[-1]) and "left" in outputs[-1]
     report = check(cfg, tmp_path, examine)
     assert report["clean"] and report["num_known_before"] == 3
 
@@ -309,4 +307,4 @@ def test_copies_with_two_labels_are_shown_by_one_of_each_label():
     labels = {"a": 0, "b": 0, "c": 0, "d": 1}
     records = {"train": [VideoRecord(name, label, name) for name, label in labels.items()]}
     (found,) = pair_findings(records, lambda record: {"digest": "x"})
-    assert found.kind == "two labels" and re.search(r"\ba \(label 0\).*\bd \(label 1\)", found.sentence)
+    assert found.kind == "two labels" and re.search(r"\ba \(label 0\).*\bd \(label 1\)", found.message)

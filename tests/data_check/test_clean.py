@@ -83,7 +83,7 @@ def test_kinetics_keeps_its_lists(tmp_path, kind):
             count = 5 + number + 5 * (name == "c")  # no two are alike
             write_video(path, count) if kind != "tsm" else write_frames(path.with_suffix(""), count)
     listed = [(f"{name}/{number}", label) for label, name in enumerate(("a b", "c")) for number in range(4)]
-    frames = {path: 5 + place + (place > 3) for place, (path, _) in enumerate(listed)}
+    frames = {path: 5 + order + (order > 3) for order, (path, _) in enumerate(listed)}
     if kind == "pyslowfast":
         for split, part in (("train", listed[::2]), ("val", listed[1::4]), ("test", listed[3::4])):
             (data / f"{split}.csv").write_text("".join(f"{path}.mp4\t{label}\n" for path, label in part))

@@ -132,7 +132,7 @@ CLOSING = {"id": "1", "template": "Closing [something]"}
 
 
 @pytest.mark.parametrize(
-    ("word", "content", "sentence"),
+    ("word", "content", "message"),
     [
         ("train", "[\n{,\n]", r"train\.json:2: not valid JSON"),
         ("train", {"a": 1}, "must be a JSON list"),
@@ -150,30 +150,30 @@ CLOSING = {"id": "1", "template": "Closing [something]"}
         ("labels", {}, "must be the numbers from 0 on"),
     ],
 )
-def test_faults_of_ssv2_files(tmp_path, word, content, sentence):
+def test_faults_of_ssv2_files(tmp_path, word, content, message):
     dataset = _spoil_ssv2(_write_ssv2(tmp_path), word, content)
-    with pytest.raises(DataError, match=sentence) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         dataset.records("train")
     assert str(tmp_path) in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("line", "sentence"),
+    ("line", "message"),
     [
         ("3", r"train\.csv:2: a line must be 'id;label'"),
         ("3;Closing something;x", r"train\.csv:2: the label 'Closing something;x' is not one of the 5 classes"),
         ("24413;Closing something", r"train\.csv:2: the video id '24413' was already given at .*train\.csv:1"),
     ],
 )
-def test_faults_of_ssv1_files(tmp_path, line, sentence):
+def test_faults_of_ssv1_files(tmp_path, line, message):
     root = _write_ssv1(tmp_path)
     (root / "something-something-v1-train.csv").write_text(f"24413;Closing something\n{line}\n")
-    with pytest.raises(DataError, match=sentence):
+    with pytest.raises(DataError, match=message):
         SSv1(root).records("train")
 
 
 @pytest.mark.parametrize(
-    ("line", "sentence"),
+    ("line", "message"),
     [
         ("b.mp4", r"val\.csv:2: a line must be 'path label' with a number as label; it is 'b\.mp4'"),
         ("b.mp4,1", r"val\.csv:2: the label is preceded by a comma, but at .*val\.csv:1 by a space"),
@@ -184,9 +184,9 @@ def test_faults_of_ssv1_files(tmp_path, line, sentence):
         ("a.mp4 2", r"val\.csv:2: the video id 'a\.mp4' was already given at .*val\.csv:1"),
     ],
 )
-def test_faults_of_kinetics_lists(tmp_path, line, sentence):
+def test_faults_of_kinetics_lists(tmp_path, line, message):
     (tmp_path / "val.csv").write_text(f"a.mp4 0\n{line}\n")
-    with pytest.raises(DataError, match=sentence):
+    with pytest.raises(DataError, match=message):
         Kinetics(tmp_path, num_classes=4).records("val")
 
 

@@ -103,7 +103,7 @@ def test_frames_in_several_folders_as_downloaded(egogesture, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "sentence"),
+    ("line", "message"),
     [
         ("0,3,9", r"Group1.csv:2: the class 0 is outside 1..83"),
         ("84,3,9", r"Group1.csv:2: the class 84 is outside 1..83"),
@@ -115,12 +115,12 @@ def test_frames_in_several_folders_as_downloaded(egogesture, tmp_path):
         ("4,3,inf", r"Group1.csv:2: a line must be 'class,first frame,last frame'"),
     ],
 )
-def test_faulty_lines_are_reported_with_their_line(tmp_path, line, sentence):
+def test_faulty_lines_are_reported_with_their_line(tmp_path, line, message):
     path = tmp_path / "labels-final-revised1" / "subject03" / "Scene1" / "Group1.csv"
     path.parent.mkdir(parents=True)
     (tmp_path / "images" / "Subject03" / "Scene1" / "Color" / "rgb1").mkdir(parents=True)
     path.write_text(f"1,2,3\n{line}\n")
-    with pytest.raises(DataError, match=sentence):
+    with pytest.raises(DataError, match=message):
         EgoGesture(tmp_path).records("train")
 
 
@@ -149,11 +149,11 @@ def test_one_epoch_and_a_test(egogesture, tmp_path, capsys):
     where = ("DATA.PATH_TO_DATA_DIR", egogesture, "OUTPUT_DIR", tmp_path)
     pairs = keys(*TINY, "MODEL.NUM_CLASSES", 83, "SOLVER.MAX_EPOCH", 1, "SOLVER.STEPS", "[1]", *where)
     code = run_command("run_net", ["--cfg", str(CFG), *pairs])
-    said = capsys.readouterr().err
-    assert code == 0 and "Traceback" not in said, said
+    output = capsys.readouterr().err
+    assert code == 0 and "Traceback" not in output, output
     results = json.loads((tmp_path / "results.json").read_text())
     assert (results["num_videos"], results["final"], results["repeated_frames"]) == (2, True, 0)
     assert [row["kind"] for row in metrics(tmp_path)] == ["train", "train", "val", "test"]
     code = run_command("run_net", ["--cfg", str(CFG), *pairs, "TRAIN.ENABLE", "False", "TEST.NUM_SPATIAL_CROPS", "10"])
-    said = capsys.readouterr().err
-    assert code == 2 and "TEST.NUM_SPATIAL_CROPS 10 has mirrored crops" in said and "Traceback" not in said
+    output = capsys.readouterr().err
+    assert code == 2 and "TEST.NUM_SPATIAL_CROPS 10 has mirrored crops" in output and "Traceback" not in output

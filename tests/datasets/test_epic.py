@@ -65,15 +65,15 @@ def test_the_clip_of_an_action_is_its_part_of_the_long_video(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "place",
+    "pattern",
     [
         *("{p}/rgb_frames/{v}", "frames_rgb_flow/rgb/train/{p}/{v}", "{p}/{v}", "{v}"),
         *("{p}/videos/{v}.MP4", "videos/train/{p}/{v}.MP4", "{p}/{v}.MP4", "{v}.mp4"),
     ],
 )
-def test_the_places_of_the_downloads(tmp_path, place):
+def test_the_places_of_the_downloads(tmp_path, pattern):
     folder = make_epic(tmp_path / "lists", 100, TRAIN[:1], VAL_100)
-    path = tmp_path / "videos" / place.format(p="P01", v="P01_01")
+    path = tmp_path / "videos" / pattern.format(p="P01", v="P01_01")
     path.mkdir(parents=True) if path.suffix == "" else (path.parent.mkdir(parents=True), path.write_bytes(b""))
     (record,) = EPIC(folder, tmp_path / "videos").records("train")
     assert (record.path, record.span) == (str(path), (6, 24) if path.suffix == "" else (0.5, 2.0))
@@ -102,7 +102,7 @@ def test_both_releases_in_one_folder_are_ambiguous(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "message"),
     [
         ({"verb_class": 3}, r"train.csv:3: verb_class must be a number from 0 to 2; it is '3'"),
         ({"noun_class": -1}, r"train.csv:3: noun_class must be a number from 0 to 3; it is '-1'"),
@@ -116,10 +116,10 @@ def test_both_releases_in_one_folder_are_ambiguous(tmp_path):
         ({"narration_id": "P01_01_0"}, r"train.csv:3: the video id 'P01_01_0' was already given at .*train.csv:2"),
     ],
 )
-def test_faulty_rows_are_reported_with_their_line(tmp_path, change, sentence):
+def test_faulty_rows_are_reported_with_their_line(tmp_path, change, message):
     folder = make_epic(tmp_path / "epic", 100, [TRAIN[0], TRAIN[1] | change], VAL_100)
     make_video(folder, "P01_01"), make_video(folder, "P02_101")
-    with pytest.raises(DataError, match=sentence):
+    with pytest.raises(DataError, match=message):
         EPIC(folder).records("train")
 
 
@@ -161,7 +161,7 @@ def test_the_participants_that_epic_55_holds_out(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("pairs", "sentence"),
+    ("pairs", "message"),
     [
         (
             ["MODEL.NUM_CLASSES", 3],
@@ -172,8 +172,8 @@ def test_the_participants_that_epic_55_holds_out(tmp_path):
         (["MODEL.NUM_CLASSES", [3, 4], "TRAIN.DATASET", "Kinetics"], r"Kinetics has one output: it must be one number"),
     ],
 )
-def test_the_outputs_of_the_network_are_those_of_the_data_set(tmp_path, pairs, sentence):
+def test_the_outputs_of_the_network_are_those_of_the_data_set(tmp_path, pairs, message):
     make_epic(tmp_path, 100, TRAIN, VAL_100)
     cfg = load_config(ROOT / "configs/EPIC/R2D50_TSM.yaml", ["DATA.PATH_TO_DATA_DIR", tmp_path, *pairs])
-    with pytest.raises(ConfigError, match=sentence):
+    with pytest.raises(ConfigError, match=message):
         build_dataset(cfg, "train")

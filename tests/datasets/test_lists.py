@@ -113,7 +113,7 @@ def test_the_published_csv_finds_its_videos_in_folders_of_any_kind(tmp_path, cap
 
 
 @pytest.mark.parametrize(
-    ("line", "sentence"),
+    ("line", "message"),
     [
         ("zumba,abc,ten,20,train", r"train.csv:2: time_start and time_end must be seconds"),
         ("zumba,abc,inf,20,train", r"train.csv:2: time_start and time_end must be seconds"),
@@ -125,9 +125,9 @@ def test_the_published_csv_finds_its_videos_in_folders_of_any_kind(tmp_path, cap
         ('"zumba' + ",abc,0,10,train\n" * 9000, r"train.csv:2: this is not a line of CSV .*limit"),
     ],
 )
-def test_faults_of_the_published_csv(tmp_path, line, sentence):
+def test_faults_of_the_published_csv(tmp_path, line, message):
     write(tmp_path / "train.csv", f"label,youtube_id,time_start,time_end,split\n{line}\n")
-    with pytest.raises(DataError, match=sentence):
+    with pytest.raises(DataError, match=message):
         Kinetics(tmp_path).records("train")
 
 
@@ -308,7 +308,7 @@ def test_videos_without_frames_stay_in_the_list(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
-    ("line", "sentence"),
+    ("line", "message"),
     [
         ("7 0 2 7/7_000002.jpg", r"train.csv:3: a line must be 'original_vido_id video_id frame_id path labels'"),
         ('7 0 2 7/seven.jpg ""', r"train.csv:3: .* the path ending with the number of the frame"),
@@ -316,10 +316,10 @@ def test_videos_without_frames_stay_in_the_list(tmp_path, caplog):
         ('7 0 2 8/7_000002.jpg ""', r"train.csv:3: the frames of a video must follow one another, in one folder"),
     ],
 )
-def test_faults_of_frame_lists(tmp_path, line, sentence):
+def test_faults_of_frame_lists(tmp_path, line, message):
     write_json_lists(tmp_path)
     write(make_frame_lists(tmp_path, {"7": [1]}), (tmp_path / "train.csv").read_text() + line + "\n")
-    with pytest.raises(DataError, match=sentence):
+    with pytest.raises(DataError, match=message):
         SSv2(tmp_path).records("train")
 
 
@@ -400,14 +400,14 @@ def test_a_real_video_of_a_published_list(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("lines", "sentence"),
+    ("lines", "message"),
     [
         ("\n", r"classes.txt: the list of classes is empty"),
         ("a\n\nb\na\n", r"classes.txt:4: the class 'a' was already given at .*classes.txt:1. Every class may be"),
     ],
 )
-def test_faults_of_a_list_of_classes(tmp_path, lines, sentence):
+def test_faults_of_a_list_of_classes(tmp_path, lines, message):
     write(tmp_path / "classes.txt", lines)
     write(tmp_path / "train.csv", "a.mp4 0\n")
-    with pytest.raises(DataError, match=sentence):
+    with pytest.raises(DataError, match=message):
         Kinetics(tmp_path, num_classes=2).records("train")

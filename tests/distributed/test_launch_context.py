@@ -44,36 +44,44 @@ def test_inside_an_allocation_but_no_task_among_several_it_is_a_lone_run(environ
 
 
 def test_torchrun():
-    place = find_launch_context(TORCHRUN)
-    assert (place.launcher, place.rank, place.world_size) == ("torchrun", 3, 4)
-    assert (place.local_rank, place.local_size, place.machine, place.num_machines) == (1, 2, 1, 2)
-    assert (place.host, place.port, place.agent_port) == ("node1", 0, 29500)
-    assert place.processes(4) == [place], "torchrun starts each process itself"
+    context = find_launch_context(TORCHRUN)
+    assert (context.launcher, context.rank, context.world_size) == ("torchrun", 3, 4)
+    assert (context.local_rank, context.local_size, context.machine, context.num_machines) == (1, 2, 1, 2)
+    assert (context.host, context.port, context.agent_port) == ("node1", 0, 29500)
+    assert context.processes(4) == [context], "torchrun starts each process itself"
 
 
 def test_what_sets_the_variables_of_torchrun_without_its_store_gives_the_port_to_process_0():
-    place = find_launch_context(TORCHRUN | {"TORCHELASTIC_USE_AGENT_STORE": "False"})
-    assert (place.port, place.agent_port) == (29500, 0)
+    context = find_launch_context(TORCHRUN | {"TORCHELASTIC_USE_AGENT_STORE": "False"})
+    assert (context.port, context.agent_port) == (29500, 0)
     bare = {name: TORCHRUN[name] for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")}
     assert find_launch_context(bare | {"MASTER_ADDR": "127.0.0.1"}).num_machines == 1
 
 
 def test_torchrun_with_one_process_is_a_lone_run_of_one_gpu():
-    place = find_launch_context(TORCHRUN | {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"})
-    assert place.world_size == 1 and place.processes(8) == [place]
+    context = find_launch_context(
+        TORCHRUN | {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
+    )
+    assert context.world_size == 1 and context.processes(8) == [context]
 
 
 def test_srun_with_a_task_for_each_gpu():
-    place = find_launch_context(step(5, 8, "4(x2)", 1, 1))
-    assert (place.launcher, place.rank, place.world_size, place.local_rank, place.local_size) == ("srun", 5, 8, 1, 4)
-    assert (place.host, place.port) == ("gpu03", 15000 + (12345670 + 2) % 15000)
-    assert place.processes(4) == [place] and not place.is_machine
+    context = find_launch_context(step(5, 8, "4(x2)", 1, 1))
+    assert (context.launcher, context.rank, context.world_size, context.local_rank, context.local_size) == (
+        "srun",
+        5,
+        8,
+        1,
+        4,
+    )
+    assert (context.host, context.port) == ("gpu03", 15000 + (12345670 + 2) % 15000)
+    assert context.processes(4) == [context] and not context.is_machine
 
 
 def test_srun_with_a_task_for_each_node_starts_the_processes_of_its_node():
-    place = find_launch_context(step(1, 2, "1(x2)", 1, 0))
-    assert place.processes(1) == [place], "one GPU on each node is data-parallel like any other"
-    found = place.processes(4)
+    context = find_launch_context(step(1, 2, "1(x2)", 1, 0))
+    assert context.processes(1) == [context], "one GPU on each node is data-parallel like any other"
+    found = context.processes(4)
     assert [one.rank for one in found] == [4, 5, 6, 7] and [one.local_rank for one in found] == [0, 1, 2, 3]
     assert {(one.world_size, one.local_size, one.machine, one.num_machines) for one in found} == {(8, 4, 1, 2)}
 
@@ -89,14 +97,20 @@ def test_steps_and_jobs_meet_at_ports_of_their_own():
 def test_the_users_address_is_stronger_than_the_list_of_nodes():
     environment = step(0, 2, "1(x2)", 0, 0) | {"MASTER_ADDR": "10.0.0.7", "MASTER_PORT": "4000"}
     assert (find_launch_context(environment).host, find_launch_context(environment).port) == ("10.0.0.7", 4000)
-    place = find_launch_context(environment, init_method="tcp://other:5000")
-    assert (place.host, place.port) == ("other", 5000)
+    context = find_launch_context(environment, init_method="tcp://other:5000")
+    assert (context.host, context.port) == ("other", 5000)
 
 
 def test_shards():
-    place = find_launch_context({}, 2, 1, "tcp://10.0.0.1:9999")
-    assert (place.launcher, place.rank, place.world_size, place.host, place.port) == ("shards", 1, 2, "10.0.0.1", 9999)
-    assert [one.rank for one in place.processes(8)] == list(range(8, 16))
+    context = find_launch_context({}, 2, 1, "tcp://10.0.0.1:9999")
+    assert (context.launcher, context.rank, context.world_size, context.host, context.port) == (
+        "shards",
+        1,
+        2,
+        "10.0.0.1",
+        9999,
+    )
+    assert [one.rank for one in context.processes(8)] == list(range(8, 16))
     assert find_launch_context(BATCH_SHELL, 2, 1, "tcp://10.0.0.1:9999").launcher == "shards"
 
 

@@ -32,8 +32,10 @@ def meet_all(world_size: int, folder: Path, limit_sec: float = 3.0, **different:
 
     def one(rank: int):
         other = different.get(f"rank{rank}", {})
-        place = LaunchContext("shards", other.get("rank", rank), other.get("world_size", world_size), host="127.0.0.1")
-        place = LaunchContext(**(vars(place) | {"port": other.get("port", port)}))
+        context = LaunchContext(
+            "shards", other.get("rank", rank), other.get("world_size", world_size), host="127.0.0.1"
+        )
+        context = LaunchContext(**(vars(context) | {"port": other.get("port", port)}))
         config = LaunchConfig(
             folder=other.get("folder", folder),
             timeout_sec=limit_sec,
@@ -41,7 +43,7 @@ def meet_all(world_size: int, folder: Path, limit_sec: float = 3.0, **different:
             number=other.get("launch", 0),
         )
         try:
-            return rendezvous(place, config, other.get("gpu", ""))
+            return rendezvous(context, config, other.get("gpu", ""))
         except RendezvousError as fault:
             return fault
 
@@ -123,38 +125,40 @@ def test_an_absent_rank_is_named_on_every_rank_and_waiting_is_logged(tmp_path, c
 
 def test_without_rank_0_the_others_report_that_nothing_listens(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(rendezvous_module, "_REPORT_SEC", 0.3)
-    (said,) = texts(meet_all(2, tmp_path, limit_sec=1.0, rank0=None))
-    assert "process 1 of 2 on" in said and "connection refused" in said
+    (output,) = texts(meet_all(2, tmp_path, limit_sec=1.0, rank0=None))
+    assert "process 1 of 2 on" in output and "connection refused" in output
     assert re.search(r"\bprocess 1 of 2 waits\b.*\bprocess 0 at 127\.0\.0\.1\b", capsys.readouterr().err)
 
 
 def test_an_unknown_name_is_refused(tmp_path):
-    place = LaunchContext("shards", 1, 2, host="no-such-machine.invalid", port=9999)
+    context = LaunchContext("shards", 1, 2, host="no-such-machine.invalid", port=9999)
     with pytest.raises(RendezvousError, match=r"0.*no-such-machine\.invalid:9999"):
-        rendezvous(place, LaunchConfig(folder=tmp_path, timeout_sec=0.5, must_match=ABOUT))
+        rendezvous(context, LaunchConfig(folder=tmp_path, timeout_sec=0.5, must_match=ABOUT))
 
 
 def test_a_port_that_is_taken(tmp_path):
     with socket.create_server(("", 0)) as other_program:
         port = {"port": other_program.getsockname()[1]}
-        said = texts(meet_all(2, tmp_path, limit_sec=1.0, rank0=port, rank1=port))
-    assert all(part in said[0] for part in (f"Port {port['port']} ", os.strerror(errno.EADDRINUSE), "--init_method"))
-    assert "something else answers there" in said[1]
+        messages = texts(meet_all(2, tmp_path, limit_sec=1.0, rank0=port, rank1=port))
+    assert all(
+        part in messages[0] for part in (f"Port {port['port']} ", os.strerror(errno.EADDRINUSE), "--init_method")
+    )
+    assert "something else answers there" in messages[1]
 
 
 def test_two_with_the_same_number(tmp_path):
-    said = texts(meet_all(3, tmp_path, rank2={"rank": 1}))
-    assert len(set(said)) == 1 and "number 1 of 3" in said[0] and "--shard_id" in said[0]
-    assert len(re.findall(r"\bpid \d+ on\b", said[0])) == 2
+    messages = texts(meet_all(3, tmp_path, rank2={"rank": 1}))
+    assert len(set(messages)) == 1 and "number 1 of 3" in messages[0] and "--shard_id" in messages[0]
+    assert len(re.findall(r"\bpid \d+ on\b", messages[0])) == 2
 
 
 def test_two_worlds(tmp_path):
-    said = texts(meet_all(2, tmp_path, rank1={"world_size": 4}))
-    assert len(set(said)) == 1 and " 4 processes are to train together, on " in said[0]
+    messages = texts(meet_all(2, tmp_path, rank1={"world_size": 4}))
+    assert len(set(messages)) == 1 and " 4 processes are to train together, on " in messages[0]
 
 
 @pytest.mark.parametrize(
-    ("must_match", "said"),
+    ("must_match", "output"),
     [
         (ABOUT | {"code": "0.1.0+xyz"}, "The code of process 1 on .* 0.1.0.xyz there, 0.1.0.abc here"),
         (
@@ -164,9 +168,9 @@ def test_two_worlds(tmp_path):
         (ABOUT | {"config": ABOUT["config"] | {"NEW": "1"}}, "NEW is 1 there, None here"),
     ],
 )
-def test_unequal_code_or_config(tmp_path, must_match, said):
+def test_unequal_code_or_config(tmp_path, must_match, output):
     found = texts(meet_all(3, tmp_path, rank1={"must_match": must_match}))
-    assert len(set(found)) == 1 and re.search(said, found[0]), found[0]
+    assert len(set(found)) == 1 and re.search(output, found[0]), found[0]
 
 
 def test_a_folder_of_the_same_name_that_is_another(tmp_path, monkeypatch):
@@ -179,8 +183,8 @@ def test_a_folder_of_the_same_name_that_is_another(tmp_path, monkeypatch):
 
 
 def test_who_comes_to_an_earlier_meeting_tries_again(tmp_path):
-    said = texts(meet_all(2, tmp_path, limit_sec=1.0, rank1={"launch": 1}))
-    assert "missing: process 1." in said[0] and "has not reached process 0" in said[1]
+    messages = texts(meet_all(2, tmp_path, limit_sec=1.0, rank1={"launch": 1}))
+    assert "missing: process 1." in messages[0] and "has not reached process 0" in messages[1]
 
 
 def test_strangers_at_the_door_change_nothing(tmp_path):

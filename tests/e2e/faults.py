@@ -197,7 +197,7 @@ def disturb(run: Run, generator: random.Random, delay_sec: float, death: tuple[s
     if not run.poll():
         run.kill()
         raise Failure(f"killed: {killed}; and {PATIENCE_SEC} s later others still run; see {run.log}")
-    check_said(run)
+    check_output(run)
     limit = time.monotonic() + 30
     while left := [pid for pid in everybody if _is_alive(pid)]:
         if time.monotonic() > limit:
@@ -213,11 +213,11 @@ def _is_alive(pid: int) -> bool:
         return False
 
 
-def check_said(run: Run) -> None:
+def check_output(run: Run) -> None:
     """Every process ended well, by SIGKILL, or with a sentence."""
-    said = run.log.read_text(errors="replace")
-    if "Traceback" in said or set(run.codes.values()) - {0, 1, -signal.SIGKILL}:
-        raise Failure(f"exit codes {sorted(run.codes.values())}, and this was said:\n{said[-3000:]}")
+    output = run.log.read_text(errors="replace")
+    if "Traceback" in output or set(run.codes.values()) - {0, 1, -signal.SIGKILL}:
+        raise Failure(f"exit codes {sorted(run.codes.values())}, and this was said:\n{output[-3000:]}")
 
 
 # ------------------------------------------------------------------------------------------------ comparing

@@ -138,9 +138,9 @@ def test_two_processes_of_which_one_may_have_nothing_left(partly_broken, tmp_pat
     counted = {"broken_videos", "num_missing", *(f"num_{what}" for what in ("requested", "decoded", "skipped"))}
     for one, two in zip(metrics(tmp_path / "run"), metrics(tmp_path / "two"), strict=True):
         assert {name: one.get(name) for name in counted} == {name: two.get(name) for name in counted}
-    said = (tmp_path / "two" / "log.txt").read_text()
-    assert re.search(r"\bTest: NOT FINAL\b.*\b1 video\b", said)
-    assert re.search(r"\bTest: .*\b4 videos\b.*\b3 decoded\b.*\b1 skipped\b", said)
+    output = (tmp_path / "two" / "log.txt").read_text()
+    assert re.search(r"\bTest: NOT FINAL\b.*\b1 video\b", output)
+    assert re.search(r"\bTest: .*\b4 videos\b.*\b3 decoded\b.*\b1 skipped\b", output)
 
 
 def test_statistics_need_as_many_batches_of_every_process():
@@ -157,5 +157,5 @@ def test_nothing_left_for_any_of_two_processes_ends_both(tmp_path):
     data = make_ssv2(tmp_path / "data", 4, 2)
     break_videos(data, 1000, 1001, 1002, 1003)
     ended = ends(start_shards(2, data, tmp_path / "run", "DATA.ON_ERROR", "skip", "TRAIN.BATCH_SIZE", 4))
-    for code, said in ended:
-        assert code == 1 and "1000.webm" in said and "Traceback" not in said, said
+    for code, output in ended:
+        assert code == 1 and "1000.webm" in output and "Traceback" not in output, output

@@ -123,8 +123,10 @@ def test_broken_videos_that_are_left_out_are_counted(run_tiny, tmp_path, on_erro
     rows = [row for row in metrics(tmp_path / "run") if row["kind"] == "train"]
     assert [row["broken_videos"] for row in rows] == [3, 3]
     num_skipped, num_replaced = (3, 0) if on_error == "skip" else (0, 3)
-    told = f"of 8 videos 5 decoded, {num_skipped} skipped, {num_replaced} replaced by another of the class; 0 timed out"
-    assert (tmp_path / "run" / "log.txt").read_text().count(told) == 2
+    message = (
+        f"of 8 videos 5 decoded, {num_skipped} skipped, {num_replaced} replaced by another of the class; 0 timed out"
+    )
+    assert (tmp_path / "run" / "log.txt").read_text().count(message) == 2
 
 
 def test_nothing_but_broken_videos_stops_training_even_with_skip(run_tiny, tmp_path):

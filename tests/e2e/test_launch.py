@@ -66,7 +66,7 @@ def test_only_the_first_writes_and_speaks(several):
     assert len([row for row in metrics(output) if row["kind"] == "test"]) == 1
     assert (output / "log.txt").read_text().count("Test: top-1") == first.count("Test: top-1") == 1
     assert not list(output.glob("log_rank*")), "a process writes a log of its own when something goes wrong"
-    assert all(said == "" for _, said in others)
+    assert all(printed == "" for _, printed in others)
 
 
 def test_however_many_they_learn_the_same(several, one):
@@ -108,8 +108,8 @@ def test_torchrun(ssv2, tmp_path, one):
     line += command("--cfg", *map(str, files), *keys(*TINY, *ALIKE, "DATA.PATH_TO_DATA_DIR", ssv2))[1:]
     ended = ends([start(line)])
     assert ended[0][0] == 0, ended
-    said = ended[0][1]
-    assert said.count("2 processes on 1 machine (torchrun)") == 2 and said.count("Test: top-1") == 2
+    output = ended[0][1]
+    assert output.count("2 processes on 1 machine (torchrun)") == 2 and output.count("Test: top-1") == 2
     losses = [[row["loss"] for row in metrics(folder)[:2]] for folder in (tmp_path / "run", one)]
     np.testing.assert_allclose(*losses, atol=1e-5, rtol=0)
 
@@ -143,7 +143,7 @@ def test_srun_never_meets_at_localhost(ssv2, tmp_path):
     line = command(*arguments(ssv2, tmp_path))
     ended = ends([start(line, **srun_environment(rank, MASTER_ADDR="localhost")) for rank in (0, 1)])
     assert [code for code, _ in ended] == [2, 2]
-    assert all("MASTER_ADDR is localhost, " in said for _, said in ended)
+    assert all("MASTER_ADDR is localhost, " in output for _, output in ended)
 
 
 def test_the_flag_is_stronger_than_the_yaml(run_tiny):
@@ -164,10 +164,10 @@ def test_a_broken_video_of_one_process_ends_both_with_its_message(tmp_path):
     assert [row["broken_videos"] for row in metrics(tmp_path / "run") if row["kind"] == "train"] == [1, 1]
     ended = ends(start_shards(2, data, tmp_path / "run2", "TRAIN.BATCH_SIZE", 8))
     assert [code for code, _ in ended] == [1, 1]
-    last = [said.splitlines()[-1] for _, said in ended]
+    last = [output.splitlines()[-1] for _, output in ended]
     assert all("1004.webm: this is not a video" in line for line in last), last
     assert sum("ended this run: " in line for line in last) == 1, last
-    assert not any("Traceback" in said for _, said in ended)
+    assert not any("Traceback" in output for _, output in ended)
     assert "1004.webm: this is not a video" in (tmp_path / "run2" / "log.txt").read_text()
     assert "1004.webm: this is not a video" in (tmp_path / "run2" / "log_rank1.txt").read_text()
 
@@ -175,9 +175,9 @@ def test_a_broken_video_of_one_process_ends_both_with_its_message(tmp_path):
 def test_num_gpus_sets_the_processes_and_one_fault_ends_both_with_a_message(ssv2, tmp_path):
     """NUM_SHARDS as a key, no flag; a batch with no clip for one of them."""
     ended = ends(start_shards(2, ssv2, tmp_path, "NUM_SHARDS", 2, "TRAIN.BATCH_SIZE", 1, flags=False))
-    for code, said in ended:
-        assert code == 2 and "TRAIN.BATCH_SIZE is 1, " in said, said
-        assert "Traceback" not in said
+    for code, output in ended:
+        assert code == 2 and "TRAIN.BATCH_SIZE is 1, " in output, output
+        assert "Traceback" not in output
 
 
 def test_unequal_configs_end_all_before_anything_is_trained(ssv2, tmp_path):
@@ -186,17 +186,17 @@ def test_unequal_configs_end_all_before_anything_is_trained(ssv2, tmp_path):
     for shard in (0, 1):
         line = command(*arguments(ssv2, tmp_path, "SOLVER.BASE_LR", [0.1, 0.2][shard]), "--init_method", url)
         processes.append(start([*line, "--num_shards", "2", "--shard_id", str(shard)]))
-    for code, said in ends(processes):
-        assert code == 1 and re.search(r"\bSOLVER\.BASE_LR\b.*\b0\.2\b.*\b0\.1\b", said), said
+    for code, output in ends(processes):
+        assert code == 1 and re.search(r"\bSOLVER\.BASE_LR\b.*\b0\.2\b.*\b0\.1\b", output), output
     assert not (tmp_path / "metrics.jsonl").exists()
 
 
 def test_what_one_rank_cannot_do_is_reported_once_per_rank(ssv2, tmp_path, monkeypatch):
     """Machines that met, and that gloo cannot connect: here, over an interface that there is not."""
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "nope")
-    for code, said in ends(start_shards(2, ssv2, tmp_path)):
-        assert code == 1 and said.count("but gloo could not connect the processes") == 1, said
-        assert "GLOO_SOCKET_IFNAME (now nope)" in said and len(said.splitlines()) == 1, said
+    for code, output in ends(start_shards(2, ssv2, tmp_path)):
+        assert code == 1 and output.count("but gloo could not connect the processes") == 1, output
+        assert "GLOO_SOCKET_IFNAME (now nope)" in output and len(output.splitlines()) == 1, output
 
 
 @pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
@@ -204,10 +204,10 @@ def test_the_death_of_one_is_the_end_of_the_other(ssv2, tmp_path, victim):
     processes = start_shards(2, ssv2, tmp_path, *ENDLESS)
     wait_for_step(processes, tmp_path, 3)
     processes[victim].kill()
-    (code, said) = ends(processes)[1 - victim]
-    assert code == 1 and "Traceback" not in said, said
-    told = rf"process {victim} of 2 \(.*, pid {processes[victim].pid}\) ended this run: it exited without reporting"
-    assert re.search(told, said.splitlines()[-1]), said
+    (code, output) = ends(processes)[1 - victim]
+    assert code == 1 and "Traceback" not in output, output
+    message = rf"process {victim} of 2 \(.*, pid {processes[victim].pid}\) ended this run: it exited without reporting"
+    assert re.search(message, output.splitlines()[-1]), output
 
 
 @pytest.mark.slow  # tests/distributed/test_rendezvous.py has it in threads, quickly
@@ -217,14 +217,16 @@ def test_one_that_is_stopped_for_too_long_is_the_end_of_both(ssv2, tmp_path, vic
     wait_for_step(processes, tmp_path, 3)
     processes[victim].send_signal(signal.SIGSTOP)
     other = 1 - victim
-    said = processes[other].communicate(timeout=100)[1]
-    assert processes[other].returncode == 1, said
-    told = f"process {victim} of 2 .* ended this run: it has not answered for 12 s .DIST_TIMEOUT_SEC.: it is stopped"
-    assert re.search(told, said.splitlines()[-1]), said
+    output = processes[other].communicate(timeout=100)[1]
+    assert processes[other].returncode == 1, output
+    message = f"process {victim} of 2 .* ended this run: it has not answered for 12 s .DIST_TIMEOUT_SEC.: it is stopped"
+    assert re.search(message, output.splitlines()[-1]), output
     processes[victim].send_signal(signal.SIGCONT)
-    said = processes[victim].communicate(timeout=100)[1]
-    assert processes[victim].returncode == 1 and "Traceback" not in said, said
-    assert f"process {victim} of 2" in said and "DIST_TIMEOUT_SEC" in said, "it hears, once awake, why the run ended"
+    output = processes[victim].communicate(timeout=100)[1]
+    assert processes[victim].returncode == 1 and "Traceback" not in output, output
+    assert f"process {victim} of 2" in output and "DIST_TIMEOUT_SEC" in output, (
+        "it hears, once awake, why the run ended"
+    )
 
 
 def test_a_signal_to_one_stops_both_after_the_step_and_saves(ssv2, tmp_path):
@@ -234,7 +236,7 @@ def test_a_signal_to_one_stops_both_after_the_step_and_saves(ssv2, tmp_path):
     ended = ends(processes)
     assert [code for code, _ in ended] == [130, 130], ended
     assert "saved as" in ended[0][1] and "process 0" in ended[1][1]
-    assert not any("Traceback" in said or "None" in said for _, said in ended)
+    assert not any("Traceback" in output or "None" in output for _, output in ended)
     assert list((tmp_path / "checkpoints").iterdir())
 
 
@@ -244,8 +246,8 @@ def test_under_torchrun_the_first_error_is_the_one_that_is_shown(tmp_path):
     (data / "20bn-something-something-v2" / "1004.webm").write_text("no video")
     line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
     line += command(*arguments(data, tmp_path / "run", "TRAIN.BATCH_SIZE", 8))[1:]
-    ((code, said),) = ends([start(line, PYTHONPATH=str(ROOT))])
-    assert code == 1 and "1004.webm: this is not a video" in said
+    ((code, output),) = ends([start(line, PYTHONPATH=str(ROOT))])
+    assert code == 1 and "1004.webm: this is not a video" in output
 
 
 _FULL_DISK = """
@@ -268,7 +270,7 @@ def test_a_rank_that_torchrun_ends_still_reports_why(ssv2, tmp_path):
     (tmp_path / "full.py").write_text(_FULL_DISK)
     line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
     line += command(*arguments(ssv2, tmp_path / "run", "PLUGINS", f"[{tmp_path / 'full.py'}]"))[1:]
-    ((code, said),) = ends([start(line, PYTHONPATH=str(ROOT))])
-    assert code == 1 and f"{os.strerror(errno.ENOSPC)}: /full/disk" in said and "Interrupted." not in said, said
+    ((code, output),) = ends([start(line, PYTHONPATH=str(ROOT))])
+    assert code == 1 and f"{os.strerror(errno.ENOSPC)}: /full/disk" in output and "Interrupted." not in output, output
     text = (tmp_path / "run" / "log.txt").read_text()
     assert re.search(rf"\bended this run\b.*{os.strerror(errno.ENOSPC)}: /full/disk\b", text)

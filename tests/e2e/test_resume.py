@@ -91,10 +91,10 @@ def test_ctrl_c_inside_an_epoch(undisturbed, ssv2, tmp_path):
     process = start(ssv2, tmp_path, variant)
     wait_for_step(process, tmp_path, 4)
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group, workers too
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
-    assert "Traceback" not in said
-    assert re.search(r"\bStopped\b.*\bsaved as\b.*\bresumes\b", said)
+    _, output = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert re.search(r"\bStopped\b.*\bsaved as\b.*\bresumes\b", output)
     assert not (tmp_path / "checkpoints" / "checkpoint_epoch_00003.pyth").exists()
     result = run(command(*arguments(ssv2, tmp_path, variant)))
     assert result.returncode == 0, result.stderr

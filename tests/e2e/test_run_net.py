@@ -61,8 +61,8 @@ def train_at_full_width(name: str, weights, folder, *pairs: object):
     return run_command("run_net", ["--cfg", cfg, *keys(*where, *pairs)]), folder / "run"
 
 
-def assert_trained_and_tested(output, said: str) -> None:
-    assert "Traceback" not in said and "Weights from " in said and "resnet50.pth" in said
+def assert_trained_and_tested(output, printed: str) -> None:
+    assert "Traceback" not in printed and "Weights from " in printed and "resnet50.pth" in printed
     assert [row["step"] for row in metrics(output) if row["kind"] == "train"] == [1]
     results = json.loads((output / "results.json").read_text())
     assert (results["num_videos"], results["final"], len(results["per_class"])) == (1, True, 174)
@@ -73,9 +73,9 @@ def assert_trained_and_tested(output, said: str) -> None:
 @pytest.mark.parametrize("name", MAKERS)
 def test_gta_of_the_paper_takes_a_step_from_imagenet_weights(name, imagenet_weights, tmp_path, capsys):
     code, output = train_at_full_width(name, imagenet_weights, tmp_path, *QUICK)
-    said = capsys.readouterr().err
-    assert code == 0, said
-    assert_trained_and_tested(output, said)
+    printed = capsys.readouterr().err
+    assert code == 0, printed
+    assert_trained_and_tested(output, printed)
     cfg = load_config(output / "config.yaml")
     assert (cfg.MODEL.NUM_CLASSES, cfg.RESNET.DEPTH, cfg.ATTENTION.NAME) == (174, 50, "GTA")
 
@@ -85,9 +85,9 @@ def test_gta_of_the_paper_takes_a_step_from_imagenet_weights(name, imagenet_weig
 def test_gta_of_the_paper_at_full_size(name, imagenet_weights, tmp_path, capsys):
     pairs = ("TRAIN.BATCH_SIZE", 2, "SOLVER.MAX_EPOCH", 1, "SOLVER.WARMUP_EPOCHS", 0, "DATA_LOADER.NUM_WORKERS", 1)
     code, output = train_at_full_width(name, imagenet_weights, tmp_path, *pairs)
-    said = capsys.readouterr().err
-    assert code == 0, said
-    assert_trained_and_tested(output, said)
+    printed = capsys.readouterr().err
+    assert code == 0, printed
+    assert_trained_and_tested(output, printed)
 
 
 # ------------------------------------------------------------------------------------------ the command line

@@ -31,8 +31,8 @@ def test_normalize_is_the_formula(reverse):
     frames = torch.randint(0, 256, (2, 3, 4, 5, 6), dtype=torch.uint8)
     wanted = torch.empty(2, 3, 4, 5, 6, dtype=torch.float64)
     for channel in range(3):  # the statistics are RGB's; the order changes after them, as in PySlowFast
-        place = 2 - channel if reverse else channel
-        wanted[:, place] = (frames[:, channel].double() / 255 - MEAN[channel]) / STD[channel]
+        channel_out = 2 - channel if reverse else channel
+        wanted[:, channel_out] = (frames[:, channel].double() / 255 - MEAN[channel]) / STD[channel]
     found = Normalize(MEAN, STD, reverse)(frames)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.double(), wanted, atol=2e-6, rtol=0)

@@ -3,17 +3,17 @@
 import pytest
 import torch
 
-from slowfast_gta.engine.memory import told_when_full
+from slowfast_gta.engine.memory import explain_out_of_memory
 from slowfast_gta.errors import RunError
 
 
 def test_memory_that_is_full_is_reported():
-    with pytest.raises(RunError) as told, told_when_full():
+    with pytest.raises(RunError) as caught, explain_out_of_memory():
         torch.empty(2**50)
-    assert "SOLVER.ACCUMULATE_STEPS" in str(told.value) and "TRAIN.BATCH_SIZE" in str(told.value)
+    assert "SOLVER.ACCUMULATE_STEPS" in str(caught.value) and "TRAIN.BATCH_SIZE" in str(caught.value)
 
 
 def test_other_faults_stay_as_they_are():
-    with pytest.raises(RuntimeError, match="mat1") as other, told_when_full():
+    with pytest.raises(RuntimeError, match="mat1") as other, explain_out_of_memory():
         torch.ones(2, 3) @ torch.ones(2, 3)
     assert not isinstance(other.value, RunError)

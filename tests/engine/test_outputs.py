@@ -115,8 +115,11 @@ def test_a_summary_has_the_pair_and_each_output():
     assert {name: values["top1"] for name, values in results["outputs"].items()} == {"verb": 75.0, "noun": 75.0}
     assert results["outputs"]["verb"]["per_class"][2] == {"name": "open", "accuracy": None, "num_videos": 0}
     assert [row["num_videos"] for row in results["outputs"]["noun"]["per_class"]] == [2, 0, 2, 0]
-    said = format_summary(results)
-    assert said.startswith("NOT FINAL, 1 video missing: top-1 50.00 %") and "verb top-1 75.00 %, top-5 100.00 %" in said
+    output = format_summary(results)
+    assert (
+        output.startswith("NOT FINAL, 1 video missing: top-1 50.00 %")
+        and "verb top-1 75.00 %, top-5 100.00 %" in output
+    )
     assert scalar_metrics(results)["noun_top1"] == 75.0 and scalar_metrics(results)["top1"] == 50.0
     json.dumps(results, allow_nan=False)
 
@@ -136,9 +139,9 @@ def test_a_run_writes_the_scores_of_each_output(run):
         tables = [scores["scores_verb"], scores["scores_noun"]]
         labels = np.stack([scores["label_verb"], scores["label_noun"]], 1)
     assert [table.shape for table in tables] == [(3, 3), (3, 4)]
-    for place, (name, table) in enumerate(zip(NAMES, tables, strict=True)):
+    for index, (name, table) in enumerate(zip(NAMES, tables, strict=True)):
         np.testing.assert_allclose(table.sum(1), 1, atol=1e-5)
-        assert results["outputs"][name]["top1"] == pytest.approx(topk_accuracy(table, labels[:, place], 1), abs=1e-3)
+        assert results["outputs"][name]["top1"] == pytest.approx(topk_accuracy(table, labels[:, index], 1), abs=1e-3)
     assert results["top1"] == pytest.approx(joint_topk_accuracy(tables, labels, 1), abs=1e-3)
     assert (run / "confusion.png").is_file()
     last = metrics(run)[-1]

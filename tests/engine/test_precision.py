@@ -19,7 +19,7 @@ def test_what_changed_is_counted_over_all_outputs():
     rounding = Rounding("bfloat16", nn.Identity(), [2, 2])
     assert not rounding.is_done and isinstance(rounding.exact_on(nn.Linear(1, 1)), nn.Identity)
     rounding.compare(exact, rounded)
-    assert rounding.is_done and rounding.found == {
+    assert rounding.is_done and rounding.change == {
         "precision": "bfloat16",
         "num_clips": 3,
         "largest_change": pytest.approx(0.45),

@@ -47,8 +47,8 @@ def run_toy(folder: Path, *pairs: object, num_processes: int = 1, killed_at: str
         )
         for rank in range(num_processes)
     ]
-    said = [process.communicate(timeout=170)[1] for process in processes]
-    return [(process.returncode, text) for process, text in zip(processes, said, strict=True)]
+    outputs = [process.communicate(timeout=170)[1] for process in processes]
+    return [(process.returncode, text) for process, text in zip(processes, outputs, strict=True)]
 
 
 def last_checkpoint(stage: Path) -> dict:
@@ -73,8 +73,8 @@ def assert_same_tensors(found: object, wanted: object) -> None:
 @pytest.fixture(scope="module", params=[1, 2])
 def undisturbed(request, tmp_path_factory) -> tuple[int, Path]:
     folder = tmp_path_factory.mktemp("undisturbed")
-    for code, said in run_toy(folder, num_processes=request.param):
-        assert code == 0, said
+    for code, output in run_toy(folder, num_processes=request.param):
+        assert code == 0, output
     return request.param, folder / "run"
 
 
@@ -107,8 +107,8 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(undisturbed, tmp_path):
     killed_at = {1: "1 0 4", 2: "0 1 2"}[num_processes]  # in the second stage; in the second epoch of the first
     ended = run_toy(tmp_path, num_processes=num_processes, killed_at=f"{killed_at} {num_processes - 1}")
     assert all(code != 0 for code, _ in ended)
-    for code, said in run_toy(tmp_path, num_processes=num_processes):
-        assert code == 0, said
+    for code, output in run_toy(tmp_path, num_processes=num_processes):
+        assert code == 0, output
     for stage in ("first", "second"):
         found, whole = last_checkpoint(tmp_path / "run" / stage), last_checkpoint(wanted / stage)
         for part in ("model_state", "optimizer_state", "ema_state", "random_state"):
@@ -126,33 +126,33 @@ def run_here(tmp_path, capsys):
         one_epoch = ("STAGES.first.SOLVER.MAX_EPOCH", 1, "STAGES.second.SOLVER.MAX_EPOCH", 1)
         line = ["--cfg", tmp_path / "toy.yaml", "OUTPUT_DIR", tmp_path / "run", *one_epoch, *pairs]
         code = run_command("command", [str(item) for item in line], package="toy_sequences")
-        said = capsys.readouterr().err
-        assert "Traceback" not in said, said
-        return code, said
+        output = capsys.readouterr().err
+        assert "Traceback" not in output, output
+        return code, output
 
     return call
 
 
 def test_what_a_run_builds_on_may_not_change(run_here):
     assert run_here()[0] == 0
-    code, said = run_here("TOY.BASE_SEED", 1)
-    assert code == 1 and "base was" in said
-    code, said = run_here("STAGES.first.SOLVER.MAX_EPOCH", 2, "STAGES.second.SOLVER.MAX_EPOCH", 2)
-    assert code == 1 and "shift was" in said, "the first stage went on: the second began from other artefacts"
+    code, output = run_here("TOY.BASE_SEED", 1)
+    assert code == 1 and "base was" in output
+    code, output = run_here("STAGES.first.SOLVER.MAX_EPOCH", 2, "STAGES.second.SOLVER.MAX_EPOCH", 2)
+    assert code == 1 and "shift was" in output, "the first stage went on: the second began from other artefacts"
 
 
 def test_an_artefact_that_was_changed_is_refused(run_here, tmp_path):
     assert run_here()[0] == 0
     (tmp_path / "run" / "first" / "artefacts" / "shift.json").write_text("0.25")
-    code, said = run_here()
-    assert code == 1 and "shift.json" in said
+    code, output = run_here()
+    assert code == 1 and "shift.json" in output
 
 
 def test_batches_without_a_sample_on_one_process_count_nothing(tmp_path):
     """Of 4 sequences, two on each process: those of one process are often all bad."""
     bad = list(range(0, 22, 2))
-    for code, said in run_toy(tmp_path, "TOY.BAD", bad, "SOLVER.MAX_EPOCH", 1, num_processes=2):
-        assert code == 0, said
+    for code, output in run_toy(tmp_path, "TOY.BAD", bad, "SOLVER.MAX_EPOCH", 1, num_processes=2):
+        assert code == 0, output
     rows = [json.loads(line) for line in (tmp_path / "run" / "first" / "metrics.jsonl").read_text().splitlines()]
     last = [row for row in rows if row["kind"] == "train"][-1]
     assert last["num_requested"] == 20 and last["num_skipped"] >= 9 and last["loss"] > 0
@@ -160,10 +160,10 @@ def test_batches_without_a_sample_on_one_process_count_nothing(tmp_path):
 
 def test_a_misspelled_key_of_a_project_is_reported_with_its_line(tmp_path):
     (tmp_path / "toy.yaml").write_text("TOY:\n  CHANELS: 3\nSOLVER:\n  BASE_LRR: 1.0\n")
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as caught:
         load_config(tmp_path / "toy.yaml", extra=SECTION)
-    said = str(told.value)
-    assert "toy.yaml:2" in said and "TOY.CHANNELS" in said and "toy.yaml:4" in said and "SOLVER.BASE_LR" in said
+    output = str(caught.value)
+    assert "toy.yaml:2" in output and "TOY.CHANNELS" in output and "toy.yaml:4" in output and "SOLVER.BASE_LR" in output
 
 
 def test_the_base_of_the_toy_is_frozen():

@@ -47,7 +47,7 @@ def test_a_family_in_onnx(name, tmp_path):
     found, _, clips = exported(config(name), tmp_path)
     assert found["largest_difference"] <= 1e-5 and found["num_clips"] == len(clips) == 3
     assert not list(tmp_path.glob("*.tmp"))
-    assert_tells_nothing_of_this_machine(tmp_path / "network")
+    assert_nothing_of_this_machine_in(tmp_path / "network")
     model = onnx.load(str(tmp_path / "network"))
     assert [entry.version for entry in model.opset_import if not entry.domain] == [OPSET]
     assert [value.name for value in (*model.graph.input, *model.graph.output)] == ["frames", "scores"]
@@ -61,7 +61,7 @@ def test_a_family_in_onnx(name, tmp_path):
     assert different > 1e-4, "on clips that the network tells apart, or the comparison would say nothing"
 
 
-def assert_tells_nothing_of_this_machine(path) -> None:
+def assert_nothing_of_this_machine_in(path) -> None:
     content = path.read_bytes()
     assert not re.search(rb"/\w+\.py", content) and str(ROOT).encode() not in content
 
@@ -117,7 +117,7 @@ def test_torch_export_with_a_dynamic_batch_and_without(tmp_path):
     cfg = config("r2d")
     found, export, clips = exported(cfg, tmp_path, "torch")
     assert found["largest_difference"] <= 1e-6
-    assert_tells_nothing_of_this_machine(tmp_path / "network")
+    assert_nothing_of_this_machine_in(tmp_path / "network")
     answer = load_torch(tmp_path / "network")
     assert [answer(np.repeat(clips, times, 0))[0].shape[0] for times in (1, 3)] == [3, 9]
     files = {"metadata.json": ""}
@@ -189,15 +189,15 @@ def test_the_command_and_the_page_s_ten_lines(tmp_path, capsys, monkeypatch):
     video = write_video(tmp_path / "my_video.mp4", 33, height=48, width=64)
     words = ["--weights", weights, "--format", "onnx", "--output", tmp_path / "gta.onnx", "--check", video, "--json"]
     assert run_command("export", [*arguments("gta"), *map(str, words)]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["largest_difference"] <= told["bound"] and told["num_clips"] == 1
+    results = json.loads(capsys.readouterr().out)
+    assert results["largest_difference"] <= results["bound"] and results["num_clips"] == 1
     monkeypatch.chdir(tmp_path)
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(), re.S)
     assert "slowfast" not in example and len(example.strip().splitlines()) <= 12
     names: dict = {}
     exec(example, names)
     name, score = capsys.readouterr().out.rsplit(None, 1)
-    assert name == told["metadata"]["class_names"][names["scores"][0].argmax()]
+    assert name == results["metadata"]["class_names"][names["scores"][0].argmax()]
     assert float(score) == pytest.approx(names["scores"][0].max()) and names["scores"].shape == (1, 3)
 
 
@@ -218,8 +218,8 @@ def test_wrong_words_are_refused(tmp_path, capsys, monkeypatch, words, code):
         found = run_command("export", given)
     except SystemExit as end:  # argparse
         found = end.code
-    told = capsys.readouterr()
-    assert found == code and "Traceback" not in told.err and "error" in told.err and not told.out
+    message = capsys.readouterr()
+    assert found == code and "Traceback" not in message.err and "error" in message.err and not message.out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["w.pyth"]
 
 

@@ -145,14 +145,14 @@ def test_what_is_done_is_not_done_again_and_what_changed_is(weights, tmp_path, c
     before = (out / "a.npz").stat().st_mtime_ns
     capsys.readouterr()
     extract(weights, source, out, *WINDOWS, "--json", code=0)
-    told = json.loads(capsys.readouterr().out)
-    assert (told["num_there"], told["num_done"]) == (1, 0) and (out / "a.npz").stat().st_mtime_ns == before
+    results = json.loads(capsys.readouterr().out)
+    assert (results["num_there"], results["num_done"]) == (1, 0) and (out / "a.npz").stat().st_mtime_ns == before
     write_video(source, 60, fps=10)
     extract(weights, source, out, *WINDOWS, "--json", code=0)
-    told = json.loads(capsys.readouterr().out)
-    assert told["num_done"] == 1 and told["num_windows"] == 7 and manifest(out)[0]["num_rows"] == 7
+    results = json.loads(capsys.readouterr().out)
+    assert results["num_done"] == 1 and results["num_windows"] == 7 and manifest(out)[0]["num_rows"] == 7
     for key in ("videos_per_hour", "windows_per_hour", "video_hours_per_hour"):
-        assert told[key] > 0
+        assert results[key] > 0
 
 
 @pytest.mark.parametrize("kind", ["npz", "npy", "safetensors", "h5"])
@@ -315,8 +315,8 @@ def test_another_network_or_window_needs_another_folder(whole, weights, videos, 
 )
 def test_wrong_words_are_refused(weights, videos, tmp_path, capsys, words):
     extract(weights, videos / "v1.mp4", tmp_path / "out", *words, code=2)
-    told = capsys.readouterr().err
-    assert "error: " in told and "Traceback" not in told and not (tmp_path / "out" / "manifest.jsonl").exists()
+    message = capsys.readouterr().err
+    assert "error: " in message and "Traceback" not in message and not (tmp_path / "out" / "manifest.jsonl").exists()
 
 
 def test_wrong_sources_are_refused(weights, videos, tmp_path, capsys):

@@ -112,13 +112,13 @@ def test_16_bit_scores_are_close_and_the_change_is_reported(name, precision, tmp
     rounded = network(clips, Wanted())["probabilities"]
     wanted = exact(clips, Wanted())["probabilities"]
     assert rounded.dtype == np.float32 and 0 < np.abs(wanted - rounded).max() < 0.05
-    found = network.rounding.found
+    found = network.rounding.change
     assert found["num_clips"] == 3 and found["precision"] == precision and exact.rounding is None
     assert found["largest_change"] == pytest.approx(np.abs(wanted - rounded).max(), abs=2e-3)
     assert found["num_changed_answers"] == (wanted.argmax(1) != rounded.argmax(1)).sum()
     first = dict(found)
     network(clips[:1], Wanted(layer="s5"))
-    assert network.rounding.found == first and network.rounding.is_done
+    assert network.rounding.change == first and network.rounding.is_done
 
 
 def test_maps_of_the_attention_blocks(tmp_path):

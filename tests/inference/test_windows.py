@@ -20,11 +20,11 @@ def windows_of(stream, plan):
 
 def displayed(stream, fps: float) -> list[int]:
     """The number of the frame on display at 0, 1 / fps, ... until the last is shown."""
-    found, place = [], 0
-    while place / fps <= stream.times[-1] + 1e-6:
-        shown = [i for i, t in zip(stream.indices, stream.times, strict=True) if t <= place / fps + 1e-6]
+    found, number = [], 0
+    while number / fps <= stream.times[-1] + 1e-6:
+        shown = [i for i, t in zip(stream.indices, stream.times, strict=True) if t <= number / fps + 1e-6]
         found.append(shown[-1] if shown else stream.indices[0])
-        place += 1
+        number += 1
     return found
 
 
@@ -37,10 +37,10 @@ def plain(positions: list[int], length: int, stride: int, num_frames: int, kind:
             break
         part = part + part[-1:] * (length - len(part))
         if kind == "dense":
-            places = [int(place) for place in np.linspace(0, max(length, 1) - 1, num_frames)]
+            indices = [int(number) for number in np.linspace(0, max(length, 1) - 1, num_frames)]
         else:
-            places = [int((t + 0.5) * length / num_frames) for t in range(num_frames)]
-        found.append([part[place] for place in places])
+            indices = [int((t + 0.5) * length / num_frames) for t in range(num_frames)]
+        found.append([part[number] for number in indices])
         if start + length >= len(positions):
             break
         start += stride

@@ -268,8 +268,8 @@ def test_a_broken_video_is_skipped_and_reported(cfg, tmp_path):
     cfg.DATA.ON_ERROR, cfg.TRAIN.BATCH_SIZE = "skip", NUM_TRAIN
     (batch,) = _epoch(cfg)
     assert len(batch.frames) == len(batch.label) == NUM_TRAIN - 1 and "3" not in batch.video_id
-    ((video_id, sentence, *_),) = batch.errors
-    assert video_id == "3" and "3.webm: this is not a video" in sentence
+    ((video_id, message, *_),) = batch.errors
+    assert video_id == "3" and "3.webm: this is not a video" in message
 
 
 def test_a_step_of_which_nothing_is_left(cfg, tmp_path):

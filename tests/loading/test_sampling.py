@@ -126,8 +126,8 @@ def test_exact_views_are_pyslowfasts(use_offset):
                     start = delta * view / num_views
                     if use_offset:
                         start = math.floor(delta / 2) if num_views == 1 else view * math.floor(delta / (num_views - 1))
-                    places = torch.linspace(start, start + clip - 1, num_frames, dtype=torch.float64)
-                    assert found == places.clamp(0, num_video_frames - 1).long().tolist()
+                    positions = torch.linspace(start, start + clip - 1, num_frames, dtype=torch.float64)
+                    assert found == positions.clamp(0, num_video_frames - 1).long().tolist()
 
 
 @pytest.mark.parametrize("num_views", [2, 3, 10])
@@ -159,8 +159,8 @@ def test_frames_that_are_shown_unevenly_follow_the_time():
     assert sampling.views(16, 30.0, 1, times) == [clip], "the times tell the rate, whatever the file says"
     (centre,) = sampling.centred().views(16, 4.0, 1, times)
     start = (16 - 4 * (15 / times[-1]) / 2) / 2
-    places = np.linspace(start, start + 4 * (15 / times[-1]) / 2 - 1, 4) * times[-1] / 15
-    assert centre == [int(np.flatnonzero(times <= moment + 1e-9)[-1]) for moment in places]
+    positions = np.linspace(start, start + 4 * (15 / times[-1]) / 2 - 1, 4) * times[-1] / 15
+    assert centre == [int(np.flatnonzero(times <= moment + 1e-9)[-1]) for moment in positions]
     generator = np.random.default_rng(0)
     starts = [sampling.train(16, 4.0, generator, times)[0] for _ in range(400)]
     # The start is uniform over time: the first second, with 10 of the frames, is a third of the room of 2.5 s.
@@ -247,9 +247,9 @@ def test_near_identical_clips_are_counted(tmp_path):
 def test_a_dense_clip_starts_uniformly_in_the_room_there_is(num_video_frames):
     for seed in range(20):
         start = np.random.default_rng(seed).uniform(0, max(num_video_frames - 8 * 4, 0))
-        places = np.minimum(np.linspace(start, start + 8 * 4 - 1, 8), num_video_frames - 1)
+        positions = np.minimum(np.linspace(start, start + 8 * 4 - 1, 8), num_video_frames - 1)
         found = dense_indices(num_video_frames, 8, 4, np.random.default_rng(seed))
-        assert found == places.astype(int).tolist()
+        assert found == positions.astype(int).tolist()
 
 
 def test_times_are_uneven_from_half_a_frame_on():

@@ -98,12 +98,12 @@ def test_without_workers_nobody_looks(monkeypatch):
         assert looking.wait(60)
 
 
-@pytest.mark.parametrize(("collate", "told"), [(lose, "was killed"), (lose_in_silence, "A batch was lost")])
-def test_a_batch_that_is_lost_on_its_way_is_not_waited_for(loader_of, monkeypatch, collate, told):
+@pytest.mark.parametrize(("collate", "message"), [(lose, "was killed"), (lose_in_silence, "A batch was lost")])
+def test_a_batch_that_is_lost_on_its_way_is_not_waited_for(loader_of, monkeypatch, collate, message):
     """What a full /dev/shm does: the worker lives, and reads on."""
     monkeypatch.setattr(loader_module, "collate", collate)
     monkeypatch.setattr(watch_module, "_IDLE_SEC", 1.0)
-    with pytest.raises(RunError, match=told):
+    with pytest.raises(RunError, match=message):
         list(loader_of([], 2).epoch(0))
 
 

@@ -3,7 +3,7 @@
 import pytest
 from randomised import SLOWFAST, SMALL, config
 
-from slowfast_gta.models.layout import attention_places, build_layout
+from slowfast_gta.models.layout import build_layout, insertion_points
 
 
 def layout_of(**keys):
@@ -94,16 +94,16 @@ def test_expansion_groups_and_dilation():
 
 def test_places_know_what_arrives_there():
     layout = layout_of(**FULL, MODEL__ARCH="c2d")
-    places = attention_places(layout, [[[]], [[1, 3]], [[5]], [[]]])
-    assert [(p.stage, p.pathway, p.index, p.dim, p.num_frames, p.spatial_size) for p in places] == [
+    points = insertion_points(layout, [[[]], [[1, 3]], [[5]], [[]]])
+    assert [(p.stage, p.pathway, p.index, p.dim, p.num_frames, p.spatial_size) for p in points] == [
         (3, 0, 1, 512, 4, (28, 28)),
         (3, 0, 3, 512, 4, (28, 28)),
         (4, 0, 5, 1024, 4, (14, 14)),
     ]
-    assert places[2].where == "res4, block 5, pathway 0"
+    assert points[2].where == "res4, block 5, pathway 0"
 
 
 def test_places_of_two_pathways():
     layout = build_layout(config(SMALL | SLOWFAST))
-    places = attention_places(layout, [[[], []], [[0], []], [[], [0]], [[], []]])
-    assert [(p.stage, p.pathway, p.dim, p.num_frames) for p in places] == [(3, 0, 64, 4), (4, 1, 64, 16)]
+    points = insertion_points(layout, [[[], []], [[0], []], [[], [0]], [[], []]])
+    assert [(p.stage, p.pathway, p.dim, p.num_frames) for p in points] == [(3, 0, 64, 4), (4, 1, 64, 16)]

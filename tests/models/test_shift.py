@@ -14,9 +14,9 @@ from slowfast_gta.models.shift import temporal_shift
 def test_shift_is_a_loop_over_channels_and_frames(dim, fold_div, frames):
     x = torch.randn(2, dim, frames, 3, 4)
     expected = torch.zeros_like(x)
-    fold = dim // fold_div
+    count = dim // fold_div
     for c, t in product(range(dim), range(frames)):
-        source = t + 1 if c < fold else t - 1 if c < 2 * fold else t
+        source = t + 1 if c < count else t - 1 if c < 2 * count else t
         if 0 <= source < frames:
             expected[:, c, t] = x[:, c, source]
     before = x.clone()

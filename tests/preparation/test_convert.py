@@ -103,7 +103,7 @@ def test_class_folders_of_names_with_spaces(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "sentence"),
+    ("words", "code", "message"),
     [
         (["--format", "xml"], 2, "invalid choice: 'xml'"),
         (["--flag"], 2, "there is no flag --flag"),
@@ -112,13 +112,13 @@ def test_class_folders_of_names_with_spaces(tmp_path):
         (["DATA.PATH_TO_DATA_DIR", "/nowhere"], 1, "there is no such file"),
     ],
 )
-def test_wrong_use_is_refused(ssv2, tmp_path, capsys, words, code, sentence):
+def test_wrong_use_is_refused(ssv2, tmp_path, capsys, words, code, message):
     try:
         found = lists(CONFIGS["SSv2"], ssv2, tmp_path / "out", *words)
     except SystemExit as stop:  # argparse's
         found = stop.code
     err = capsys.readouterr().err
-    assert found == code and sentence in err and "Traceback" not in err
+    assert found == code and message in err and "Traceback" not in err
 
 
 def test_names_with_spaces_cannot_be_in_a_list_of_frames(tmp_path, capsys):

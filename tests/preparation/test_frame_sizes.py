@@ -30,15 +30,17 @@ def videos(tmp_path) -> Path:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_size_is_that_of_the_frames(videos, tmp_path, capsys, monkeypatch, workers):
-    told: list[SizeEstimate] = []
-    monkeypatch.setattr("slowfast_gta.commands.prepare_data._tell_size", lambda args, estimate: told.append(estimate))
+    messages: list[SizeEstimate] = []
+    monkeypatch.setattr(
+        "slowfast_gta.commands.prepare_data._print_size", lambda args, estimate: messages.append(estimate)
+    )
     command = ["extract-frames", str(videos), str(tmp_path / "frames"), "--workers", str(workers)]
     assert run_command("prepare_data", command) == 0
-    (estimate,) = told
+    (estimate,) = messages
     assert estimate.num_videos == estimate.num_measured == 3
     assert estimate.num_bytes == pytest.approx(size_on_disk(tmp_path / "frames"), rel=0.25) and estimate.fits
     assert run_command("prepare_data", command) == 0
-    assert len(told) == 1, "there is nothing left to make"
+    assert len(messages) == 1, "there is nothing left to make"
 
 
 def test_the_message_comes_before_the_work_and_outside_the_json(videos, tmp_path, capsys):
@@ -59,7 +61,7 @@ def test_a_full_disk_is_foreseen(tmp_path, monkeypatch):
     # A frame for each 100 bytes, of two blocks.
     estimate = estimate_size(lambda path, most: (path.stat().st_size // 100, [5000] * 4), videos, tmp_path / "new", 1)
     assert estimate == SizeEstimate(20, 8, 210 * 8192, 8192, 5000)
-    assert not estimate.fits and "--short-side" in estimate.sentence()
+    assert not estimate.fits and "--short-side" in estimate.summary()
 
 
 def test_what_cannot_be_read_is_no_part_of_it(tmp_path):
@@ -75,4 +77,4 @@ def test_what_cannot_be_read_is_no_part_of_it(tmp_path):
     estimate = estimate_size(measure, videos, tmp_path, 1)
     assert (estimate.num_measured, estimate.num_bytes) == (2, 3 * 10 * 4096)
     none = estimate_size(measure, videos[1:2], tmp_path, 1)
-    assert none.num_measured == none.num_bytes == 0 and "cannot be estimated" in none.sentence()
+    assert none.num_measured == none.num_bytes == 0 and "cannot be estimated" in none.summary()

@@ -109,7 +109,7 @@ def test_the_same_again_changes_nothing_and_other_lists_are_not_written_over(tmp
 
 
 @pytest.mark.parametrize(
-    ("make", "sentence"),
+    ("make", "message"),
     [
         (lambda root: None, r"mine does not exist; name the folder"),
         (lambda root: root.write_text("x"), r"mine is not a folder; name the folder"),
@@ -134,10 +134,10 @@ def test_the_same_again_changes_nothing_and_other_lists_are_not_written_over(tmp
         ),
     ],
 )
-def test_what_is_no_folder_of_classes_is_refused(tmp_path, capsys, make, sentence):
+def test_what_is_no_folder_of_classes_is_refused(tmp_path, capsys, make, message):
     make(tmp_path / "mine")
     assert prepare(tmp_path / "mine", "--output", tmp_path / "lists") == 1
-    with pytest.raises(AssertionError, match=sentence):
+    with pytest.raises(AssertionError, match=message):
         raise AssertionError(capsys.readouterr().err)
     assert not (tmp_path / "lists").exists()
 

@@ -114,7 +114,7 @@ def test_sources_that_file_names_say(first, second, same):
 
 
 @pytest.mark.parametrize(
-    ("classes", "options", "sentence"),
+    ("classes", "options", "message"),
     [
         ({"a": clips(2), "b": clips(9)}, {}, r"'a' has 2 videos: too few for the 3 splits.*--test-fraction 0"),
         ({"a": clips(1), "b": clips(9)}, {"test": 0.0}, r"'a' has 1 video: too few for the 2 splits"),
@@ -128,8 +128,8 @@ def test_sources_that_file_names_say(first, second, same):
         ({"a": ["notes.txt"], "b": ["x.doc", "y.doc"]}, {}, r"no class folder contains a video.*2 \.doc, 1 \.txt"),
     ],
 )
-def test_too_little_is_refused(tmp_path, classes, options, sentence):
-    with pytest.raises(DataError, match=sentence):
+def test_too_little_is_refused(tmp_path, classes, options, message):
+    with pytest.raises(DataError, match=message):
         write(make_folders(tmp_path / "mine", classes), tmp_path / "lists", **options)
     assert not (tmp_path / "lists").exists()
 

@@ -173,7 +173,7 @@ def test_frames_that_do_not_decode_are_counted(folder, tmp_path, capsys, monkeyp
 def test_wrong_use_is_refused(folder, tmp_path, capsys):
     small = tmp_path / "small"
     assert prepare("resize", folder, small, "--workers", 1) == 0
-    for words, code, sentence in (
+    for words, code, message in (
         ((folder, small, "--short-side", 100), 1, "filled with other settings: short_side was 256 and is 100"),
         ((folder / "a", small), 1, "filled with other settings: source was"),
         ((folder, folder / "small"), 1, "must be two folders, neither inside the other"),
@@ -187,7 +187,7 @@ def test_wrong_use_is_refused(folder, tmp_path, capsys):
         ((folder, small, "--short-side", 2), 2, "--short-side is 2; it must be at least 16"),
     ):
         assert prepare("resize", *words) == code, words
-        assert sentence in capsys.readouterr().err, words
+        assert message in capsys.readouterr().err, words
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").touch()
     assert prepare("resize", folder, tmp_path / "full") == 1
@@ -366,13 +366,13 @@ def test_killed_half_way_leaves_whole_files_only_and_resumes(long_videos, tmp_pa
     while len(list(out.glob(final))) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
     os.kill(process.pid, number)
-    said = process.communicate(timeout=60)[1]
+    output = process.communicate(timeout=60)[1]
     made = sorted(out.glob(final))
     assert 2 <= len(made) < 48
     if number == signal.SIGINT:
-        assert process.returncode == 130 and "of 48 done" in said and "resumes from there" in said
+        assert process.returncode == 130 and "of 48 done" in output and "resumes from there" in output
         assert not (out / ".partial").exists()
-    assert "Traceback" not in said
+    assert "Traceback" not in output
     for path in made:
         with open_video(path) as video:
             assert video.num_frames == 40

@@ -35,7 +35,7 @@ def test_a_good_run_is_read(tmp_path):
     write_run(tmp_path)
     assert load_history(tmp_path).outputs[0].class_names == ["x", "y"]
     assert load_finished(tmp_path).seed == 3 and load_marks(tmp_path)["top1"]
-    assert load_run(tmp_path).found.video_ids == ["a", "b"]
+    assert load_run(tmp_path).per_video.video_ids == ["a", "b"]
 
 
 ARRAY_CHANGES = {

@@ -49,9 +49,11 @@ def page(runs, tmp_path_factory) -> Path:
 @needs_charts
 def test_the_command_prints_what_is_on_the_page(runs, tmp_path, capsys):
     assert run_command("report", [*map(str, runs), "--output", str(tmp_path / "a" / "report.html"), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    results = json.loads(capsys.readouterr().out)
     text = (tmp_path / "a" / "report.html").read_text()
-    assert told["num_runs"] == 2 and told["num_clips"] == 8 and told["bytes"] == len(text.encode()) < MOST_BYTES
+    assert (
+        results["num_runs"] == 2 and results["num_clips"] == 8 and results["bytes"] == len(text.encode()) < MOST_BYTES
+    )
     assert text.count("data:video/webm;base64,") == 8 and "v9.mp4" in text
     for wanted in ("SOLVER.BASE_LR", "0.05", "gmacs", "Without order it is"):
         assert wanted in text, wanted
@@ -146,8 +148,8 @@ def test_wrong_words_are_refused(tmp_path, capsys, runs):
         ([str(runs[0]), "--output", str(tmp_path)], 2),
     ):
         assert run_command("report", words) == code, words
-        told = capsys.readouterr()
-        assert told.err.startswith("error: ") and "Traceback" not in told.err and not told.out
+        message = capsys.readouterr()
+        assert message.err.startswith("error: ") and "Traceback" not in message.err and not message.out
     assert not Path(out).exists()
 
 
@@ -203,19 +205,19 @@ def opened(browser, page: Path, **options):
     """(The page, offline; what it wrote into the console.)"""
     tab = browser.new_context(offline=True, **options).new_page()
     tab.set_default_timeout(120_000)
-    said: list[str] = []
-    tab.on("console", lambda message: said.append(message.text))
-    tab.on("pageerror", lambda fault: said.append(str(fault)))
+    outputs: list[str] = []
+    tab.on("console", lambda message: outputs.append(message.text))
+    tab.on("pageerror", lambda fault: outputs.append(str(fault)))
     tab.goto(page.as_uri())
     tab.wait_for_selector("html[data-ready=yes]")
-    return tab, said
+    return tab, outputs
 
 
 @needs_charts
 @needs_browser
 def test_it_opens_sorts_filters_and_plays(browser, page):
-    tab, said = opened(browser, page)
-    assert not said and "taken" not in tab.title().lower()
+    tab, output = opened(browser, page)
+    assert not output and "taken" not in tab.title().lower()
     assert tab.locator("canvas").count() == 4 + 2 * 2 and tab.locator("main script").count() == 0
     table = tab.locator("#run-0-0-table")
     cells = "rows => rows.map(row => row.cells[1].textContent.trim())"
@@ -245,7 +247,7 @@ def test_it_opens_sorts_filters_and_plays(browser, page):
         canvas.hover(position={"x": box["width"] * share, "y": box["height"] * share})
         if tip.is_visible():
             break
-    assert "true: " in tip.inner_text() and not said
+    assert "true: " in tip.inner_text() and not output
     tab.context.close()
 
 
@@ -256,9 +258,9 @@ def test_it_passes_axe_and_fits(browser, page, scheme, width):
     from axe_playwright_python.sync_playwright import Axe
 
     size = {"width": width, "height": 800}
-    tab, said = opened(browser, page, color_scheme=scheme, viewport=size, bypass_csp=True)
+    tab, output = opened(browser, page, color_scheme=scheme, viewport=size, bypass_csp=True)
     tab.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
     found = Axe().run(tab).response["violations"]
     assert not found, [(one["id"], [node["html"][:120] for node in one["nodes"][:3]]) for one in found]
-    assert tab.evaluate("document.documentElement.scrollWidth") <= width and not said
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width and not output
     tab.context.close()

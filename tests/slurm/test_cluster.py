@@ -51,17 +51,17 @@ class Job:
     def end(self, seconds: float = 240) -> dict[str, str]:
         return self.cluster.wait_for(self.number, ENDED, seconds)
 
-    def says(self) -> str:
+    def output(self) -> str:
         return self.log.read_text() if self.log.exists() else ""
 
-    def wait_to_say(self, text: str) -> None:
-        self._wait(repr(text), lambda: text in self.says())
+    def wait_for_output(self, text: str) -> None:
+        self._wait(repr(text), lambda: text in self.output())
 
     def _wait(self, what: str, ready: Callable[[], bool], seconds: float = 120) -> None:
         deadline = time.monotonic() + seconds
         while not ready():
             state = self.cluster.job(self.number)["JobState"]
-            assert time.monotonic() < deadline and state not in ENDED, f"no {what}, {state}:\n{self.says()[-3000:]}"
+            assert time.monotonic() < deadline and state not in ENDED, f"no {what}, {state}:\n{self.output()[-3000:]}"
             time.sleep(0.2)
 
 
@@ -105,8 +105,8 @@ def undisturbed(train, tmp_path_factory) -> Path:
     """OUTPUT_DIR of the job to which nothing happens."""
     job = train(tmp_path_factory.mktemp("undisturbed"))
     ended = job.end()
-    assert ended["JobState"] == "COMPLETED" and ended["Restarts"] == "0", job.says()
-    assert "2 processes on 2 machines (srun)" in job.says()
+    assert ended["JobState"] == "COMPLETED" and ended["Restarts"] == "0", job.output()
+    assert "2 processes on 2 machines (srun)" in job.output()
     return job.output_dir
 
 
@@ -122,8 +122,8 @@ def assert_same_end(job: Job, undisturbed: Path) -> None:
 
 def assert_ended_well(job: Job, undisturbed: Path, restarts: int = 1) -> None:
     ended = job.end()
-    assert ended["JobState"] == "COMPLETED" and ended["Restarts"] == str(restarts), (ended, job.says()[-4000:])
-    assert "Resuming from epoch" in job.says()
+    assert ended["JobState"] == "COMPLETED" and ended["Restarts"] == str(restarts), (ended, job.output()[-4000:])
+    assert "Resuming from epoch" in job.output()
     assert_same_end(job, undisturbed)
 
 
@@ -131,7 +131,7 @@ def test_a_warning_saves_queues_again_and_loses_nothing(cluster, train, undistur
     job = train(tmp_path)
     job.wait_for_steps()
     cluster.call(["scancel", "--batch", "--signal=USR1", job.number])
-    job.wait_to_say("queued again")
+    job.wait_for_output("queued again")
     assert_ended_well(job, undisturbed)
 
 
@@ -142,11 +142,11 @@ def test_a_time_limit_does_the_same_by_itself(cluster, train, tmp_path):
     job = train(tmp_path, *longer, sbatch=("--time=30", "--signal=B:USR1@50"))
     job.wait_for_steps()
     cluster.call(["scontrol", "update", f"JobId={job.number}", "TimeLimit=1"])
-    job.wait_to_say("queued again")
+    job.wait_for_output("queued again")
     cluster.call(["scontrol", "update", f"JobId={job.number}", "TimeLimit=30"])
     ended = job.end(600)
-    assert ended["JobState"] == "COMPLETED" and ended["Restarts"] == "1", (ended, job.says()[-4000:])
-    assert "Resuming from epoch" in job.says()
+    assert ended["JobState"] == "COMPLETED" and ended["Restarts"] == "1", (ended, job.output()[-4000:])
+    assert "Resuming from epoch" in job.output()
     assert steps(job.output_dir) == list(range(1, 3 * epochs + 1))
 
 
@@ -176,7 +176,7 @@ def test_scancel_saves_and_does_not_come_back(cluster, train, tmp_path):
     cluster.call(["scancel", job.number])
     ended = job.end()
     assert ended["JobState"] == "CANCELLED" and ended["Restarts"] == "0"
-    assert re.search(r"Stopped (in|after) epoch \d+.*saved as", job.says()), job.says()[-2000:]
+    assert re.search(r"Stopped (in|after) epoch \d+.*saved as", job.output()), job.output()[-2000:]
     assert list((job.output_dir / "checkpoints").glob("*.pyth"))
     time.sleep(8)  # longer than SLURM takes to start a job that is queued again
     assert cluster.job(job.number)["JobState"] == "CANCELLED"
@@ -186,17 +186,18 @@ def test_localhost_is_not_the_other_node(train, tmp_path):
     job = train(tmp_path, environment={"MASTER_ADDR": "localhost"})
     assert job.end()["JobState"] == "FAILED"
     assert (
-        job.says().count("MASTER_ADDR is localhost, which on each of the 2 machines refers to that machine itself") == 2
+        job.output().count("MASTER_ADDR is localhost, which on each of the 2 machines refers to that machine itself")
+        == 2
     )
-    assert "Traceback" not in job.says()
+    assert "Traceback" not in job.output()
 
 
 def test_an_address_that_only_one_node_has_is_named(cluster, train, tmp_path):
     """Node 1 meets itself under an address of its own loopback; node 2 finds nobody there."""
     job = train(tmp_path, "DIST_TIMEOUT_SEC", 15, environment={"MASTER_ADDR": "10.77.63.9"})
     assert job.end()["JobState"] == "FAILED"
-    assert "10.77.63.9" in job.says() and "DIST_TIMEOUT_SEC" in job.says()
-    assert "Traceback" not in job.says()
+    assert "10.77.63.9" in job.output() and "DIST_TIMEOUT_SEC" in job.output()
+    assert "Traceback" not in job.output()
 
 
 def test_shards_that_are_started_by_hand_meet(cluster, keys_of, undisturbed, tmp_path):
@@ -206,11 +207,11 @@ def test_shards_that_are_started_by_hand_meet(cluster, keys_of, undisturbed, tmp
     for shard in range(2):
         given = ["--num_shards", "2", "--shard_id", str(shard), "--init_method", url]
         given = command(*given, *keys_of(tmp_path / "run"))
-        place = ["srun", f"--chdir={ROOT}", "--nodes=1", "--ntasks=1", f"--nodelist=node{shard + 1}"]
+        srun = ["srun", f"--chdir={ROOT}", "--nodes=1", "--ntasks=1", f"--nodelist=node{shard + 1}"]
         environment = cluster.environment | QUICK
-        shards.append(subprocess.Popen([*place, *given], env=environment, stdout=-1, stderr=-2, text=True))
-    said = [shard.communicate(timeout=200)[0] for shard in shards]
-    assert [shard.returncode for shard in shards] == [0, 0], said
+        shards.append(subprocess.Popen([*srun, *given], env=environment, stdout=-1, stderr=-2, text=True))
+    outputs = [shard.communicate(timeout=200)[0] for shard in shards]
+    assert [shard.returncode for shard in shards] == [0, 0], outputs
     assert_same_end(Job(cluster, "", tmp_path / "run", tmp_path), undisturbed)
 
 
@@ -274,9 +275,9 @@ def test_an_array_shares_the_videos(cluster, features, tmp_path):
     number = cluster.submit(*options, "--wrap", f"{shlex.join(given)} --shard_id $SLURM_ARRAY_TASK_ID")
     for shard in range(4):
         ended = cluster.wait_for(f"{number}_{shard}", ENDED)
-        said = (tmp_path / f"{shard}.out").read_text()
-        assert ended["JobState"] == "COMPLETED", said
-        assert f"shard {shard} of 4" in said
+        output = (tmp_path / f"{shard}.out").read_text()
+        assert ended["JobState"] == "COMPLETED", output
+        assert f"shard {shard} of 4" in output
     assert digests(tmp_path / "out") == alone
 
 
@@ -290,7 +291,7 @@ def test_submit_shares_the_videos_between_the_nodes(cluster, features, tmp_path)
     number, log = re.match(r"Job (\d+) is in the queue. Its log: (\S+)", done.stdout).groups()
     job = Job(cluster, number, tmp_path / "out", Path(log))
     ended = job.end()
-    said = "".join(path.read_text() for path in (tmp_path / "logs").glob("*.out"))
-    assert ended["JobState"] == "COMPLETED", said
-    assert "shard 0 of 2" in said and "shard 1 of 2" in said
+    output = "".join(path.read_text() for path in (tmp_path / "logs").glob("*.out"))
+    assert ended["JobState"] == "COMPLETED", output
+    assert "shard 0 of 2" in output and "shard 1 of 2" in output
     assert digests(tmp_path / "out") == alone

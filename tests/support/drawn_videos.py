@@ -35,7 +35,7 @@ def number_in(frame: np.ndarray) -> int:
     height, width = frame.shape[:2]
     bar = -(-width // BARS)
     middle = frame[4 * height // 9 : 5 * height // 9].mean(axis=(0, 2))
-    centres = [min(bar * place + bar // 2, width - 2) for place in range(BARS)]
+    centres = [min(bar * position + bar // 2, width - 2) for position in range(BARS)]
     return sum(int(middle[centre] > 125) << bit for bit, centre in enumerate(centres))
 
 

@@ -12,7 +12,7 @@ from float_clips import batch_of, task_of
 from torch import nn
 
 from slowfast_gta import distributed
-from slowfast_gta.engine.memory import told_when_full
+from slowfast_gta.engine.memory import explain_out_of_memory
 from slowfast_gta.engine.training.learner import Learner
 from slowfast_gta.errors import ConfigError, Interrupted
 
@@ -125,7 +125,7 @@ def fail_on_one(how: str, in_python: bool) -> None:
         if how == "disk":
             raise OSError(errno.ENOTDIR, "Not a directory", "run/log.txt")
         if how == "memory":
-            with told_when_full():
+            with explain_out_of_memory():
                 torch.empty(1 << 50)
         os.kill(os.getpid(), signal.SIGKILL)
     while True:  # the others wait for it, in Python or in a collective

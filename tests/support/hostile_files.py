@@ -25,8 +25,8 @@ Damage = tuple[str, bytes]
 def damaged(data: bytes, others: list[bytes], generator: np.random.Generator) -> Iterator[Damage]:
     """What may happen to a file on its way: (what, the damaged content)."""
     size = len(data)
-    for place in (1, 7, 16, 40, 100, size // 10, size // 3, size // 2, size * 9 // 10, size - 100, size - 1):
-        yield f"cut_{place}", data[:place]
+    for offset in (1, 7, 16, 40, 100, size // 10, size // 3, size // 2, size * 9 // 10, size - 100, size - 1):
+        yield f"cut_{offset}", data[:offset]
     yield "begin_lost", data[size // 3 :]
     yield "swapped_halves", data[size // 2 :] + data[: size // 2]
     yield "doubled", data + data
@@ -54,8 +54,8 @@ def _flipped(data: bytes, end: int, count: int, generator: np.random.Generator) 
 def make_huge(folder: Path, mp4: Path) -> list[Path]:
     """Videos of small frames that are declared huge: in the header of the container, and in the frames themselves."""
     data = mp4.read_bytes()
-    place = data.index(b"avc1", data.index(b"stsd")) + 28
-    contents = {"header.mp4": data[:place] + struct.pack(">HH", 60000, 60000) + data[place + 4 :]}
+    offset = data.index(b"avc1", data.index(b"stsd")) + 28
+    contents = {"header.mp4": data[:offset] + struct.pack(">HH", 60000, 60000) + data[offset + 4 :]}
     for name, codec, pix_fmt, before, size in (
         ("frames.avi", "mjpeg", "yuvj420p", b"\x00\x11\x08", struct.pack(">HH", 60000, 60000)),
         ("frames.webm", "libvpx", "yuv420p", b"\x9d\x01\x2a", struct.pack("<HH", 16383, 16383)),
@@ -73,8 +73,8 @@ def make_damaged(folder: Path, sources: list[Path], seed: int) -> list[Path]:
     generator = np.random.default_rng(seed)
     contents = [source.read_bytes() for source in sources]
     paths = []
-    for place, (source, data) in enumerate(zip(sources, contents, strict=True)):
-        others = contents[:place] + contents[place + 1 :]
+    for offset, (source, data) in enumerate(zip(sources, contents, strict=True)):
+        others = contents[:offset] + contents[offset + 1 :]
         for what, content in damaged(data, others[:3], generator):
             paths.append(folder / f"{source.stem}_{what}{source.suffix}")
             paths[-1].write_bytes(content)
@@ -136,8 +136,8 @@ def make_frame_folders(folder: Path, seed: int) -> tuple[list[Path], list[Path]]
         "text": b"no image",
         "empty": b"",
         "other_size": cv2.imencode(".jpg", image[:24])[1].tobytes(),
-        **{f"cut_{place}": jpeg[:place] for place in (2, 3, 10, size + 2, len(jpeg) // 2, len(jpeg) - 2)},
-        **{f"png_cut_{place}": png[:place] for place in (8, 20, len(png) // 2, len(png) - 20)},
+        **{f"cut_{offset}": jpeg[:offset] for offset in (2, 3, 10, size + 2, len(jpeg) // 2, len(jpeg) - 2)},
+        **{f"png_cut_{offset}": png[:offset] for offset in (8, 20, len(png) // 2, len(png) - 20)},
     }
     odd = {what: content for what, content in damaged(jpeg, [png], generator) if not what.startswith("cut")}
     paths = {}

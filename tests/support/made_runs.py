@@ -7,7 +7,7 @@ import numpy as np
 from made_videos import write_video
 
 from slowfast_gta.datasets.records import VideoRecord
-from slowfast_gta.engine.evaluation.results import place_arrays, result_arrays, summarize, write_results
+from slowfast_gta.engine.evaluation.results import result_arrays, summarize, video_arrays, write_results
 from slowfast_gta.engine.evaluation.score import Scores
 
 HOSTILE = '<script>document.title = "taken"</script>'
@@ -50,16 +50,16 @@ def write_run(
     pairs = [] if outputs else [(0, 1), (2, 3)]
     records = [VideoRecord(str(folder / "videos" / f"{name}.mp4"), 0, name) for name in ids]
     wrong = [
-        place
-        for place in range(num_videos)
-        if any(p[place].argmax() != y[place] for p, y in zip(parts, labels, strict=True))
+        index
+        for index in range(num_videos)
+        if any(p[index].argmax() != y[index] for p, y in zip(parts, labels, strict=True))
     ]
     (folder / "videos").mkdir()
-    for place in sorted(wrong, key=lambda place: -max(part[place].max() for part in parts))[:num_files]:
-        write_video(Path(records[place].path), 24 + place % 5, fps=12)
+    for index in sorted(wrong, key=lambda index: -max(part[index].max() for part in parts))[:num_files]:
+        write_video(Path(records[index].path), 24 + index % 5, fps=12)
     results = {"split": "test", "dataset": "Made up"} | summarize(found, class_names, pairs)
     results["environment"] = {"Python": "3", "processor": HOSTILE}
-    write_results(folder, results, result_arrays(found, class_names, pairs) | place_arrays(ids, records))
+    write_results(folder, results, result_arrays(found, class_names, pairs) | video_arrays(ids, records))
     (folder / "config.yaml").write_text(f"DATA: {{NUM_FRAMES: 8}}\n{settings}")
     (folder / "complexity.json").write_text(json.dumps({"gmacs": 33.0, "params_m": 24.3, "num_views": 1, "stages": []}))
     rows = []

@@ -80,10 +80,10 @@ def naive_nl(x: np.ndarray, block: nn.Module, pool="after", size=(1, 2, 2), grou
         frames = slice(part * length, (part + 1) * length)
         query, key, value = projected(x[:, :, frames], block.conv_theta, block.conv_phi, block.conv_g, pool, size)
         mixed = np.zeros_like(query)
-        places = list(product(*map(range, key.shape[2:])))
+        positions = list(product(*map(range, key.shape[2:])))
         for b, t, i, j in product(range(len(x)), *map(range, query.shape[2:])):
-            keys = [key[b, :, u, k, m] for u, k, m in places]
-            values = [value[b, :, u, k, m] for u, k, m in places]
+            keys = [key[b, :, u, k, m] for u, k, m in positions]
+            values = [value[b, :, u, k, m] for u, k, m in positions]
             mixed[b, :, t, i, j] = attended(query[b, :, t, i, j], keys, values, kind)
         added[:, :, frames] = project(mixed, block.conv_out)
     return x + normalised(added, block.bn, block.training)
@@ -93,10 +93,10 @@ def naive_sa(x: np.ndarray, block: nn.Module, pool: str = "after") -> np.ndarray
     """Equation 3: in each frame t by itself."""
     query, key, value = projected(x, block.query, block.key, block.value, pool, (1, 2, 2))
     mixed = np.zeros_like(query)
-    places = list(product(*map(range, key.shape[3:])))
+    positions = list(product(*map(range, key.shape[3:])))
     for b, t, i, j in product(range(len(x)), *map(range, query.shape[2:])):
-        keys = [key[b, :, t, k, m] for k, m in places]
-        values = [value[b, :, t, k, m] for k, m in places]
+        keys = [key[b, :, t, k, m] for k, m in positions]
+        values = [value[b, :, t, k, m] for k, m in positions]
         mixed[b, :, t, i, j] = attended(query[b, :, t, i, j], keys, values)
     return x + normalised(project(mixed, block.out), block.bn, block.training)
 

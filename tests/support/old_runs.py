@@ -105,8 +105,8 @@ def start(case: Case, folder: Path, cfg: str, code: Path = ROOT) -> list[subproc
 
 def finish(processes: list[subprocess.Popen]) -> list[tuple[int, str]]:
     """(exit code, stderr) of each."""
-    said = [process.communicate(timeout=170)[1] for process in processes]
-    return [(process.returncode, text) for process, text in zip(processes, said, strict=True)]
+    outputs = [process.communicate(timeout=170)[1] for process in processes]
+    return [(process.returncode, text) for process, text in zip(processes, outputs, strict=True)]
 
 
 def complete(case: Case, folder: Path, cfg: str, code: Path = ROOT) -> str:

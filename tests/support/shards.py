@@ -39,11 +39,11 @@ def start_shards(num_shards: int, data: Path, output: Path, *pairs: object, flag
 
 def ends(processes: list[subprocess.Popen]) -> list[tuple[int, str]]:
     """(exit code, stderr) of each."""
-    said = [process.communicate(timeout=170)[1] for process in processes]
-    return [(process.returncode, text) for process, text in zip(processes, said, strict=True)]
+    outputs = [process.communicate(timeout=170)[1] for process in processes]
+    return [(process.returncode, text) for process, text in zip(processes, outputs, strict=True)]
 
 
 def assert_well(ended: list[tuple[int, str]]) -> None:
-    for code, said in ended:
-        assert code == 0, said
-        assert "Traceback" not in said and "Warning" not in said, said
+    for code, output in ended:
+        assert code == 0, output
+        assert "Traceback" not in output and "Warning" not in output, output

@@ -154,8 +154,8 @@ def damaged(content: bytes):
     yield content + b"\0"
     yield b"\x80\x04\x95" + content[3:]  # as a pickle begins
     yield bytes(size)
-    for place in (3, 25, 60, 70, size // 2, size - 1):
-        yield content[:place] + bytes([content[place] ^ 0x41]) + content[place + 1 :]
+    for offset in (3, 25, 60, 70, size // 2, size - 1):
+        yield content[:offset] + bytes([content[offset] ^ 0x41]) + content[offset + 1 :]
     yield content[:55] + b"\xff" * 8 + content[63:]
     yield generator.bytes(size)
 

@@ -39,8 +39,8 @@ def test_a_video_is_turned_as_players_do(tmp_path, matrix):
     a, b, c, d = (round(65536 * value) for value in matrix)
     data = path.read_bytes()
     assert data.count(IDENTITY) == 2  # of the film, and of the track
-    place = data.rindex(IDENTITY)
-    path.write_bytes(data[:place] + struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 2**30) + data[place + 36 :])
+    offset = data.rindex(IDENTITY)
+    path.write_bytes(data[:offset] + struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 2**30) + data[offset + 36 :])
     turned = read_frames(path, range(6))
     assert turned.flags.c_contiguous
     assert np.array_equal(turned, np.stack([TURNS[matrix](frame) for frame in plain]))
@@ -108,8 +108,8 @@ def test_a_wrong_number_of_frames_in_the_header(tmp_path):
     data = path.read_bytes()
     for number in (3, 5000):  # dwTotalFrames of the main header, dwLength of the stream's
         wrong = bytearray(data)
-        for place in (data.index(b"avih") + 8 + 16, data.index(b"strh") + 8 + 32):
-            wrong[place : place + 4] = struct.pack("<I", number)
+        for offset in (data.index(b"avih") + 8 + 16, data.index(b"strh") + 8 + 32):
+            wrong[offset : offset + 4] = struct.pack("<I", number)
         path.write_bytes(wrong)
         if number == 3:
             assert count_frames(path) == 20 and numbers(path, [0, 19]) == [0, 19]

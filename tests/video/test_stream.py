@@ -123,8 +123,8 @@ def test_a_turned_video_is_upright(tmp_path):
     data = path.read_bytes()
     identity = b"".join(n.to_bytes(4, "big") for n in (65536, 0, 0, 0, 65536, 0, 0, 0, 2**30))
     turned = b"".join(n.to_bytes(4, "big", signed=True) for n in (0, 65536, 0, -65536, 0, 0, 0, 0, 2**30))
-    place = data.rindex(identity)
-    path.write_bytes(data[:place] + turned + data[place + len(identity) :])
+    offset = data.rindex(identity)
+    path.write_bytes(data[:offset] + turned + data[offset + len(identity) :])
     with open_stream(path) as stream:
         image = next(iter(stream)).image
     assert image.shape == (176, 144, 3) and image.flags.c_contiguous

@@ -39,7 +39,7 @@ def make_long_video(folder: Path, minutes: float) -> tuple[Path, Path]:
 
 def measure(arguments: Sequence[str], output: Path) -> dict[str, float]:
     """{"peak_mib", "cpu_sec"} of `summarize` with `arguments`, in a new process."""
-    code = "import sys; from a2summ.long_video import summarize_and_tell; sys.exit(summarize_and_tell(sys.argv[1:]))"
+    code = "import sys; from a2summ.long_video import summarize_and_print; sys.exit(summarize_and_print(sys.argv[1:]))"
     paths = os.pathsep.join(dict.fromkeys(str(Path(entry or ".").resolve()) for entry in sys.path))
     environment = {**os.environ, "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     done = subprocess.run(
@@ -50,7 +50,7 @@ def measure(arguments: Sequence[str], output: Path) -> dict[str, float]:
     return json.loads((output / _PEAK).read_text(encoding="utf-8"))
 
 
-def summarize_and_tell(arguments: Sequence[str]) -> int:
+def summarize_and_print(arguments: Sequence[str]) -> int:
     """`summarize`, and beside what it leaves the peak memory of this process."""
     from a2summ.summarize import main as summarize
 

@@ -153,11 +153,11 @@ class KeyTokens:
         return cls(means, negatives)
 
 
-def dilate(keys: Tensor, places: int = _DILATION) -> Tensor:
-    """bool (B, N): True within `places` of a True."""
+def dilate(keys: Tensor, steps: int = _DILATION) -> Tensor:
+    """bool (B, N): True within `steps` of a True."""
     if keys.shape[1] == 0:
         return keys
-    return F.max_pool1d(keys.float()[:, None], 2 * places + 1, stride=1, padding=places)[:, 0] > 0.5
+    return F.max_pool1d(keys.float()[:, None], 2 * steps + 1, stride=1, padding=steps)[:, 0] > 0.5
 
 
 def intra_sample_loss(video: KeyTokens, text: KeyTokens, scale_video: Tensor, scale_text: Tensor) -> Tensor:

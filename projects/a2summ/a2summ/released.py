@@ -129,10 +129,10 @@ def _renamed(name: str, state: dict[str, Tensor], where: str) -> str:
     """The name of an entry outside the layers in our state dict."""
     match = _HEAD.fullmatch(name)
     if match is not None:
-        modality, score, place, kind = match.groups()
+        modality, score, index, kind = match.groups()
         anchor_free = f"fc_{modality}_cls.weight" in state
         if score is None:
-            score = "hidden.0" if place == "0" else "hidden.3" if anchor_free else "score"
+            score = "hidden.0" if index == "0" else "hidden.3" if anchor_free else "score"
         return f"head_{modality}.{_SCORES.get(score, score)}.{kind}"
     begin = next((begin for begin in _NAMES if name.startswith(begin)), None)
     if begin is None:

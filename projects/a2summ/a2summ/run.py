@@ -42,13 +42,13 @@ def run_splits(cfg) -> dict:
     from a2summ.task import A2SummTask, spread
     from slowfast_gta.run import build_launch_context, train_and_test
 
-    place = build_launch_context(cfg)
+    context = build_launch_context(cfg)
     if cfg.A2SUMM.SPLIT != "all" or cfg.A2SUMM.DATASET in ARTICLE_SETS:
         configs = [_of_split(cfg, cfg.A2SUMM.SPLIT)]
     else:
         configs = [_of_split(cfg, split, f"split_{split}") for split in range(num_splits(cfg))]
-    folders = [train_and_test(one, place, A2SummTask.from_cfg, extension()) for one in configs]
-    if not (cfg.TEST.ENABLE and place.is_main):
+    folders = [train_and_test(one, context, A2SummTask.from_cfg, extension()) for one in configs]
+    if not (cfg.TEST.ENABLE and context.is_main):
         return {}
     results = [json.loads((folder / "results.json").read_text(encoding="utf-8")) for folder in folders]
     names = [name for name, value in results[0].items() if isinstance(value, float) and name != "seconds"]

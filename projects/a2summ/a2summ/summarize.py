@@ -61,11 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     as_json = args.pop("json")
     request = Request(num_sentences=args.pop("sentences"), offset_sec=args.pop("offset"), **args)
     result = summarize(request)
-    print(json.dumps(result, indent=2) if as_json else _told(result, request.output))
+    print(json.dumps(result, indent=2) if as_json else _as_text(result, request.output))
     return 0
 
 
-def _told(result: dict, output: Path) -> str:
+def _as_text(result: dict, output: Path) -> str:
     budget = result["budget"]
     lines = [*result["notes"], *(f"{number} x {what}" for what, number in result["repairs"].items())]
     lines.append(

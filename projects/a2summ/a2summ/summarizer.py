@@ -119,8 +119,8 @@ def load_summarizer(path: str | Path) -> tuple[TrainedSummarizer, Inputs]:
     """A summarizer's file, or the folder of a run that holds one. Raises WeightsError."""
     path = Path(path)
     if path.is_dir():
-        places = (path / FILE_NAME, path / "artefacts" / FILE_NAME)
-        found = [place for place in places if place.is_file()]
+        candidates = (path / FILE_NAME, path / "artefacts" / FILE_NAME)
+        found = [candidate for candidate in candidates if candidate.is_file()]
         if not found:
             raise WeightsError(
                 f"{path}: there is no {FILE_NAME} in this folder: only a finished run on videos writes it."

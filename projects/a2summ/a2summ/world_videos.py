@@ -23,10 +23,10 @@ def render(path: Path, shapes: Sequence[str], generator: np.random.Generator) ->
         stream.codec_context.thread_count = 1
         for shot, shape in enumerate(shapes):
             background, colour = generator.integers(20, 110, 3), generator.integers(150, 250, 3)
-            place, speed = generator.uniform(0.3, 0.7, 2), generator.uniform(-0.08, 0.08, 2)
+            position, speed = generator.uniform(0.3, 0.7, 2), generator.uniform(-0.08, 0.08, 2)
             for number in range(SHOT_SEC * FPS):
                 picture = np.full((height, width, 3), background, np.uint8)
-                center = (place + speed * number / FPS) * SIZE
+                center = (position + speed * number / FPS) * SIZE
                 _draw(picture, center, shape, colour.tolist())
                 noise = generator.normal(0, 3, picture.shape)
                 frame = av.VideoFrame.from_ndarray(np.clip(picture + noise, 0, 255).astype(np.uint8), format="rgb24")

@@ -143,8 +143,8 @@ def test_no_damage_is_a_traceback(tmp_path, kind):
     good = (SRT if kind == "srt" else VTT).encode()
     for _ in range(150):
         content = bytearray(good)
-        for place in generator.integers(0, len(content), 6):
-            content[place] = int(generator.integers(256))
+        for position in generator.integers(0, len(content), 6):
+            content[position] = int(generator.integers(256))
         path = write(tmp_path, f"a.{kind}", bytes(content))
         try:
             for cue in read_cues(path)[0]:

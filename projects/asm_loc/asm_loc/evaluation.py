@@ -88,11 +88,11 @@ def signals_of(
 
 
 def evaluation_of(
-    found: Found, videos: VideoSet, thresholds: Sequence[float], settings: Settings, about: dict
+    found: Found, videos: VideoSet, thresholds: Sequence[float], settings: Settings, facts: dict
 ) -> Evaluation:
     """mAP over the videos that have features, and over all that are annotated; video-level accuracy."""
     result = mean_average_precision(videos.truth(), found.detections, thresholds)
-    results = {**about, **videos.counts(), "num_missing": len(found.bad), **results_of(result)}
+    results = {**facts, **videos.counts(), "num_missing": len(found.bad), **results_of(result)}
     if results["num_instances_without_features"]:
         everything = mean_average_precision(videos.truth(with_missing=True), found.detections, thresholds)
         results["with_videos_without_features"] = results_of(everything)

@@ -212,15 +212,15 @@ def _shared(records: Iterable[dict], folder: Path) -> dict[str, object]:
     content = read_json(path) if path.is_file() else {}
     if not isinstance(content, dict):
         raise DataError(f"{path} is damaged: run tools/extract_features.py again, into another folder.")
-    shared, said_by = {}, {}
+    shared, owner = {}, {}
     for name, record in ((SETTINGS, content), *((r["video"], r) for r in records)):
         for key in (key for key in SHARED_KEYS if key in record):
             if shared.setdefault(key, record[key]) != record[key]:
                 raise DataError(
-                    f'{folder}: the features of {said_by[key]} and {name} differ in "{key}" ({shared[key]} and '
+                    f'{folder}: the features of {owner[key]} and {name} differ in "{key}" ({shared[key]} and '
                     f"{record[key]}); different networks or rates must not be mixed."
                 )
-            said_by.setdefault(key, name)
+            owner.setdefault(key, name)
     return shared
 
 

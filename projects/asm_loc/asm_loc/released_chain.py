@@ -59,8 +59,8 @@ def run_released(cfg: CfgNode, folder: Path) -> dict:
     for network in networks[:-1]:
         proposals = propose_all(network, videos, proposals, settings, of_true_classes=False)
     found = find(networks[-1], TestLoader(videos), proposals, settings, cfg.ASM_LOC.NUM_PICTURES)
-    about = {"split": "test", "checkpoint": str(folder), "step": len(networks) - 1, "options": vars(settings.options)}
-    evaluation = evaluation_of(found, videos, tiou_from_cfg(cfg), settings, about)
+    facts = {"split": "test", "checkpoint": str(folder), "step": len(networks) - 1, "options": vars(settings.options)}
+    evaluation = evaluation_of(found, videos, tiou_from_cfg(cfg), settings, facts)
     output_dir = Path(cfg.OUTPUT_DIR)
     output_dir.mkdir(parents=True, exist_ok=True)
     write_results(output_dir, evaluation.results, evaluation.arrays)

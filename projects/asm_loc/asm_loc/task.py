@@ -104,8 +104,8 @@ class AsmLocTask(Task):
 
     def prepare(self, cfg: CfgNode, splits: Sequence[str]) -> None:
         sets = self.sets()
-        for told in dict.fromkeys(sets[split].summary() for split in splits):
-            logger.info("%s", told)
+        for summary in dict.fromkeys(sets[split].summary() for split in splits):
+            logger.info("%s", summary)
         dims = {split: sets[split].features(0).rows.shape[1] for split in ("train", "test")}
         if len(set(dims.values())) > 1:
             raise DataError(
@@ -172,10 +172,10 @@ class AsmLocTask(Task):
         model.train(was_training)
         if not distributed.is_main():
             return None
-        about = {"step": self.step, "options": vars(self.settings.options)}
+        facts = {"step": self.step, "options": vars(self.settings.options)}
         if split == "val":
-            about["selected_on"] = "the test set" if self.files.select_on_test else loader.videos.name
-        return evaluation_of(found, loader.videos, self.tiou, self.settings, about)
+            facts["selected_on"] = "the test set" if self.files.select_on_test else loader.videos.name
+        return evaluation_of(found, loader.videos, self.tiou, self.settings, facts)
 
     def draw(self, output_dir: Path) -> None:
         save_pages(output_dir)

@@ -255,9 +255,9 @@ def broken(pack, tmp_path):
 def test_a_video_with_nan_rows_stops_the_run_or_is_counted(pack, tmp_path, capsys):
     copy = broken(pack, tmp_path)
     assert run(copy, tmp_path / "stopped") == 1
-    told = capsys.readouterr().err
-    assert "train_0003" in told
-    assert "Traceback" not in told
+    message = capsys.readouterr().err
+    assert "train_0003" in message
+    assert "Traceback" not in message
     assert run(copy, tmp_path / "skipped", **{"DATA.ON_ERROR": "skip"}) == 0
     rows = [json.loads(line) for line in (tmp_path / "skipped" / "step1" / "metrics.jsonl").read_text().splitlines()]
     assert [row["broken_videos"] for row in rows if row["kind"] == "train"][-1] == 1
@@ -281,9 +281,9 @@ def test_a_video_with_nan_rows_stops_the_run_or_is_counted(pack, tmp_path, capsy
 )
 def test_wrong_keys_and_paths_are_refused(pack, tmp_path, capsys, keys, code):
     assert run(pack, tmp_path / "run", **keys) == code
-    told = capsys.readouterr().err
-    assert told.count("Traceback") == 0
-    assert "\nerror:" in f"\n{told}"
+    message = capsys.readouterr().err
+    assert message.count("Traceback") == 0
+    assert "\nerror:" in f"\n{message}"
 
 
 def test_held_out_videos_choose_a_checkpoint(pack, tmp_path):

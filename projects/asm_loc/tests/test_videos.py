@@ -149,9 +149,9 @@ def test_a_video_of_ones_own(proof, tmp_path, capsys):
     source = proof / "videos" / "untrimmed" / "test" / "000.webm"
     num_frames = write_with_sound(tmp_path / "match.1.mp4", source, 3.0)
     assert localize(proof, tmp_path / "out", tmp_path / "match.1.mp4", "--min-score", "-1", "--json") == 0
-    told = json.loads(capsys.readouterr().out)
+    results = json.loads(capsys.readouterr().out)
     document = json.loads((tmp_path / "out" / "match.1.json").read_text())
-    assert told["videos"] == [document]
+    assert results["videos"] == [document]
     assert document["has_sound"] is True
     starts = [segment["start"] for segment in document["segments"]]
     assert starts
@@ -203,9 +203,9 @@ def test_what_cannot_be_localized(proof, tmp_path, capsys):
     (tmp_path / "empty.mp4").write_bytes(b"")
     words = ("--no-video", "--json", tmp_path / "broken.mp4", tmp_path / "empty.mp4", good)
     assert localize(proof, tmp_path / "out", *words) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert set(told["failed"]) == {"broken", "empty"}
-    assert [video["video"] for video in told["videos"]] == ["000"]
+    results = json.loads(capsys.readouterr().out)
+    assert set(results["failed"]) == {"broken", "empty"}
+    assert [video["video"] for video in results["videos"]] == ["000"]
     # Weights of the same shapes that did not make the features of the run; then a run that is none.
     shutil.copytree(proof / "network", tmp_path / "network")
     newest = sorted((tmp_path / "network" / "checkpoints").glob("*.pyth"))[-1]

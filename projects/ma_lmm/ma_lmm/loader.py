@@ -170,5 +170,5 @@ def _part(video, sample: Sample) -> tuple[int, int]:
 
 
 def _even(num_frames: int, num_wanted: int, rule: str) -> list[int]:
-    places = np.linspace(0, num_frames - 1, num_wanted)
-    return (np.floor(places) if rule == "floor" else np.rint(places)).astype(int).tolist()
+    positions = np.linspace(0, num_frames - 1, num_wanted)
+    return (np.floor(positions) if rule == "floor" else np.rint(positions)).astype(int).tolist()

@@ -151,10 +151,10 @@ def load_processor(folder: Path, config: dict):
         raise WeightsError(f"{folder}: its processor (tokenizer, image processor) cannot be loaded: {reason}") from None
     if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
         raise WeightsError(f"{folder}: its processor has no image processor; processor_config.json is missing.")
-    expected, told = config.get("num_query_tokens", 32), getattr(processor, "num_query_tokens", None)
-    if told != expected:
+    expected, stated = config.get("num_query_tokens", 32), getattr(processor, "num_query_tokens", None)
+    if stated != expected:
         raise WeightsError(
-            f"{folder}: processor_config.json says num_query_tokens {told}, config.json {expected}. They must be "
+            f"{folder}: processor_config.json says num_query_tokens {stated}, config.json {expected}. They must be "
             "equal: with fewer positions some of the visual tokens would be dropped silently."
         )
     token = str(processor.image_token)

@@ -52,8 +52,8 @@ def at_random_time(course: np.ndarray, num_frames: int, shortest: float, generat
     the video, `shortest` of it at least: faster or slower, earlier or later. It rests before and after."""
     part = float(np.exp(generator.uniform(np.log(shortest), 0)))
     start = generator.uniform(0, 1 - part)
-    places = np.clip((np.linspace(0, 1, num_frames) - start) / part, 0, 1)
-    return np.interp(places, np.linspace(0, 1, len(course)), course)
+    times = np.clip((np.linspace(0, 1, num_frames) - start) / part, 0, 1)
+    return np.interp(times, np.linspace(0, 1, len(course)), course)
 
 
 def render_at(
@@ -71,8 +71,8 @@ def render_at(
     frames = np.empty((num_frames, height, width, 3), np.uint8)
     for number, phase in enumerate(path):
         scene.start_frame(float(phase))
-        for one in distractors:
-            one.draw(scene, number)
+        for distractor in distractors:
+            distractor.draw(scene, number)
         drawing(scene)
         move = np.array([[1, 0, offsets[number, 0]], [0, 1, offsets[number, 1]]])
         seen = cv2.warpAffine(scene.canvas, move, (width, height), borderMode=cv2.BORDER_REFLECT)
@@ -90,8 +90,8 @@ class Distractor:
         radii = generator.uniform(0.05, 0.09) * generator.uniform(0.7, 1, corners)
         self._outline = radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)
         ends = generator.uniform(-0.5, 0.5, (2, 2))
-        places = at_random_time(np.linspace(0, 1, 2), num_frames, 0.3, generator)
-        self._way = ends[0] + places[:, None] * (ends[1] - ends[0])  # (T, 2)
+        times = at_random_time(np.linspace(0, 1, 2), num_frames, 0.3, generator)
+        self._way = ends[0] + times[:, None] * (ends[1] - ends[0])  # (T, 2)
         self._texture = int(generator.integers(3))
         self._gain = float(generator.uniform(0.6, 1.1))
 
@@ -102,6 +102,6 @@ class Distractor:
 
 def _sway(num_frames: int, generator: np.random.Generator) -> np.ndarray:
     """(T, 2) in -1 to 1: slow waves of random length and phase, x and y."""
-    places = np.linspace(0, 1, num_frames)[:, None]
+    times = np.linspace(0, 1, num_frames)[:, None]
     turns, starts = generator.uniform(0.3, 1.5, 2), generator.uniform(0, 1, 2)
-    return np.sin(2 * np.pi * (places * turns + starts))
+    return np.sin(2 * np.pi * (times * turns + starts))

@@ -29,9 +29,9 @@ def save_artefacts(output_dir: Path, task: Task, model: nn.Module, position: Pos
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
     distributed.barrier()
-    found = task.artefacts(model, temporary)
+    paths = task.artefacts(model, temporary)
     distributed.barrier()
-    if distributed.is_main() and found:
+    if distributed.is_main() and paths:
         _publish(temporary, folder, position)
     elif distributed.is_main():
         shutil.rmtree(temporary, ignore_errors=True)

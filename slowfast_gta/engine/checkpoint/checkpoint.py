@@ -48,13 +48,13 @@ def checkpoint_dir(output_dir: str | Path) -> Path:
 
 def list_checkpoints(output_dir: str | Path) -> list[tuple[Position, Path]]:
     """All checkpoints of a run, oldest first."""
-    found = []
+    checkpoints = []
     folder = checkpoint_dir(output_dir)
     for path in folder.iterdir() if folder.is_dir() else ():
         if match := _NAME.fullmatch(path.name):
             epoch, step = int(match[1]), int(match[2] or 0)
-            found.append((Position(epoch - 1, step) if step else Position(epoch), path))
-    return sorted(found)
+            checkpoints.append((Position(epoch - 1, step) if step else Position(epoch), path))
+    return sorted(checkpoints)
 
 
 # Of what a checkpoint holds, where it holds it.
@@ -105,9 +105,9 @@ def superseded(positions: list[Position], keep: int) -> list[Position]:
 
 def remove_superseded(output_dir: str | Path, keep: int) -> None:
     """Delete the checkpoints that are not needed any more, now that a newer one is whole."""
-    found = dict(list_checkpoints(output_dir))
-    for position in superseded(list(found), keep):
-        found[position].unlink(missing_ok=True)
+    checkpoints = dict(list_checkpoints(output_dir))
+    for position in superseded(list(checkpoints), keep):
+        checkpoints[position].unlink(missing_ok=True)
 
 
 def remove_leftovers(output_dir: str | Path) -> None:
@@ -156,8 +156,8 @@ def set_aside_unreadable(output_dir: str | Path, newest: Position) -> None:
 
 
 def _search(output_dir: str | Path) -> tuple[Position | None, dict | None]:
-    found = list_checkpoints(output_dir)
-    for position, path in reversed(found):
+    checkpoints = list_checkpoints(output_dir)
+    for position, path in reversed(checkpoints):
         try:
             content = load_torch_file(path)
             if missing := {"model_state", "optimizer_state"} - set(content):
@@ -168,9 +168,9 @@ def _search(output_dir: str | Path) -> tuple[Position | None, dict | None]:
             logger.warning("%s Trying the previous checkpoint.", fault)
             continue
         return position, content
-    if found:
+    if checkpoints:
         raise WeightsError(
-            f"No checkpoint in {checkpoint_dir(output_dir)} can be read (of {len(found)}). Move them away to "
+            f"No checkpoint in {checkpoint_dir(output_dir)} can be read (of {len(checkpoints)}). Move them away to "
             "start from scratch."
         )
     return None, None

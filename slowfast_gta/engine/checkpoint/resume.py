@@ -110,9 +110,9 @@ def check_builds_on(cfg: CfgNode, task: Task, model: nn.Module, content: Mapping
 
 def check_starts_anew(cfg: CfgNode) -> None:
     """Raises ConfigError where OUTPUT_DIR has checkpoints that a run from the start would mix with its own."""
-    if found := list_checkpoints(cfg.OUTPUT_DIR):
+    if checkpoints := list_checkpoints(cfg.OUTPUT_DIR):
         raise ConfigError(
-            f"TRAIN.AUTO_RESUME is False, but {cfg.OUTPUT_DIR} has {counted(len(found), 'checkpoint')} of an "
+            f"TRAIN.AUTO_RESUME is False, but {cfg.OUTPUT_DIR} has {counted(len(checkpoints), 'checkpoint')} of an "
             "earlier run. Choose "
             "another OUTPUT_DIR, or move them away."
         )

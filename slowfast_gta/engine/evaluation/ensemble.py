@@ -25,7 +25,7 @@ class TestedRun:
     __test__ = False  # not a test class, whatever pytest makes of its name
 
     path: Path
-    found: Scores
+    per_video: Scores
     class_names: ClassNames
     names_are_given: bool  # False: an older file, whose classes are "class 0", "class 1", ...
     pairs: list[tuple[int, int]]  # classes that are each other's reversal
@@ -68,15 +68,15 @@ def _run_of(path: Path, arrays: dict[str, np.ndarray]) -> TestedRun:
     sizes = [table.shape[1] for table in scores]
     names = [_class_names(arrays, suffix, size) for suffix, size in zip(suffixes, sizes, strict=True)]
     missing = arrays.get("missing", np.array([], str)).tolist()
-    found = Scores(
+    per_video = Scores(
         [str(video_id) for video_id in video_ids],
         np.concatenate(scores, axis=1),
         np.stack(labels, axis=1) if outputs else labels[0],
         int(arrays.get("num_views", 1)),
         {str(video_id): f"it is missing in {path}" for video_id in missing},
     )
-    pairs = [(int(one), int(other)) for one, other in arrays.get("reversed_pairs", [])]
-    return TestedRun(path, found, dict(zip(outputs, names, strict=True)) if outputs else names[0], given, pairs)
+    pairs = [(int(first), int(other)) for first, other in arrays.get("reversed_pairs", [])]
+    return TestedRun(path, per_video, dict(zip(outputs, names, strict=True)) if outputs else names[0], given, pairs)
 
 
 def _class_names(arrays: dict[str, np.ndarray], suffix: str, size: int) -> list[str]:
@@ -90,9 +90,9 @@ def check_same_test(runs: Sequence[TestedRun]) -> None:
     """Raises RunError unless all runs were asked about the same videos, labels and classes, and answered in numbers."""
     first = runs[0]
     for run in runs:
-        broken = ~np.isfinite(run.found.scores).all(1)
+        broken = ~np.isfinite(run.per_video.scores).all(1)
         if broken.any():
-            video_id = run.found.video_ids[int(broken.argmax())]
+            video_id = run.per_video.video_ids[int(broken.argmax())]
             raise RunError(
                 f"{run.path}: the scores of {counted(broken.sum(), 'video')} are non-finite (the first: {video_id})."
             )
@@ -105,19 +105,21 @@ def check_same_test(runs: Sequence[TestedRun]) -> None:
 
 def _difference(first: TestedRun, run: TestedRun) -> str | None:
     """What the two were asked differently."""
-    sizes = [{output: len(names) for output, names in by_output(one.class_names).items()} for one in (first, run)]
+    sizes = [{output: len(names) for output, names in by_output(each.class_names).items()} for each in (first, run)]
     if sizes[0] != sizes[1]:
-        return f"their classes are {_told(sizes[0])} and {_told(sizes[1])}"
+        return f"their classes are {_as_text(sizes[0])} and {_as_text(sizes[1])}"
     if what := difference(first.class_names, run.class_names, ("in the one", "in the other")):
         return f"{what} (fingerprints {fingerprint(first.class_names)} and {fingerprint(run.class_names)})"
-    asked = [{*one.found.video_ids, *one.found.missing} for one in (first, run)]
+    asked = [{*each.per_video.video_ids, *each.per_video.missing} for each in (first, run)]
     if asked[0] != asked[1]:
         only = [sorted(asked[0] - asked[1]), sorted(asked[1] - asked[0])]
         return (
             f"videos only in the first: {len(only[0])}, only in the second: {len(only[1])} (for example "
             f"{(only[0] or only[1])[0]})"
         )
-    ours, theirs = (dict(zip(one.found.video_ids, one.found.labels.tolist(), strict=True)) for one in (first, run))
+    ours, theirs = (
+        dict(zip(each.per_video.video_ids, each.per_video.labels.tolist(), strict=True)) for each in (first, run)
+    )
     unlike = [video_id for video_id, label in ours.items() if theirs.get(video_id, label) != label]
     if unlike:
         video_id = unlike[0]
@@ -128,23 +130,23 @@ def _difference(first: TestedRun, run: TestedRun) -> str | None:
     return None
 
 
-def _told(sizes: dict[str, int]) -> str:
+def _as_text(sizes: dict[str, int]) -> str:
     return ", ".join(f"{count} {output}".strip() for output, count in sizes.items())
 
 
 def average(runs: Sequence[TestedRun], weights: Sequence[float]) -> Scores:
     """The weighted mean, for the videos that every run has scored; the others are missing."""
     check_same_test(runs)
-    missing = {video_id: reason for run in reversed(runs) for video_id, reason in run.found.missing.items()}
-    video_ids = sorted(video_id for video_id in runs[0].found.video_ids if video_id not in missing)
-    places = [{video_id: place for place, video_id in enumerate(run.found.video_ids)} for run in runs]
-    rows = [[place[video_id] for video_id in video_ids] for place in places]
+    missing = {video_id: reason for run in reversed(runs) for video_id, reason in run.per_video.missing.items()}
+    video_ids = sorted(video_id for video_id in runs[0].per_video.video_ids if video_id not in missing)
+    positions = [{video_id: position for position, video_id in enumerate(run.per_video.video_ids)} for run in runs]
+    rows = [[position[video_id] for video_id in video_ids] for position in positions]
     total: Any = sum(
-        weight / sum(weights) * run.found.scores[row].astype(np.float64)
+        weight / sum(weights) * run.per_video.scores[row].astype(np.float64)
         for run, row, weight in zip(runs, rows, weights, strict=True)
     )
-    num_views = sum(run.found.num_views for run in runs)
-    return Scores(video_ids, total.astype(np.float32), runs[0].found.labels[rows[0]], num_views, missing)
+    num_views = sum(run.per_video.num_views for run in runs)
+    return Scores(video_ids, total.astype(np.float32), runs[0].per_video.labels[rows[0]], num_views, missing)
 
 
 def average_files(paths: Sequence[str], weights: Sequence[float], output_dir: Path) -> dict:
@@ -162,14 +164,14 @@ def average_files(paths: Sequence[str], weights: Sequence[float], output_dir: Pa
         raise ConfigError(
             f"--output {output_dir} is the folder of one of the runs, whose results would be overwritten."
         )
-    found = average(runs, weights)
+    averaged = average(runs, weights)
     named = next((run for run in runs if run.names_are_given), runs[0])
     members = []
     for run, weight in zip(runs, weights, strict=True):
-        top1 = summarize(run.found, run.class_names, [])["top1"]
-        members.append({"scores": str(run.path), "weight": weight, "top1": top1, "num_views": run.found.num_views})
-        members[-1] |= {"num_missing": len(run.found.missing), "classes_named": run.names_are_given}
-    results = {"split": "test", "ensemble": members} | summarize(found, named.class_names, named.pairs)
+        top1 = summarize(run.per_video, run.class_names, [])["top1"]
+        members.append({"scores": str(run.path), "weight": weight, "top1": top1, "num_views": run.per_video.num_views})
+        members[-1] |= {"num_missing": len(run.per_video.missing), "classes_named": run.names_are_given}
+    results = {"split": "test", "ensemble": members} | summarize(averaged, named.class_names, named.pairs)
     output_dir.mkdir(parents=True, exist_ok=True)
-    write_results(output_dir, results, result_arrays(found, named.class_names, named.pairs))
+    write_results(output_dir, results, result_arrays(averaged, named.class_names, named.pairs))
     return results

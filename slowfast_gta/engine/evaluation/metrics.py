@@ -32,7 +32,7 @@ def joint_topk_accuracy(scores: Sequence[np.ndarray], labels: np.ndarray, k: int
         return float("nan")
     hits = 0
     for row, wanted in enumerate(labels):
-        products = reduce(np.multiply.outer, [one[row] for one in scores])
+        products = reduce(np.multiply.outer, [table[row] for table in scores])
         hits += (~(products < products[tuple(wanted)])).sum() <= k  # as in `topk_accuracy`: ties and NaN against us
     return 100.0 * hits / len(labels)
 

@@ -64,11 +64,11 @@ def score_videos(
     was_training = model.training
     model.eval()
     searching = search_convolutions(False)
-    found = _Found()
+    collected = _Found()
     progress = Progress(loader, len(loader), title)
     for batch in progress:
-        found.bad_videos += batch.errors
-        found.counts.update(batch.counts, num_alike_clips=batch.num_alike)
+        collected.bad_videos += batch.errors
+        collected.counts.update(batch.counts, num_alike_clips=batch.num_alike)
         if batch.frames is None:
             continue
 
@@ -79,13 +79,13 @@ def score_videos(
             rounding.compare(in_fixed_batches(exact, clips, batch_size), answers)
         rows = zip(batch.video_id, batch.view_id.tolist(), batch.label.tolist(), answers.cpu().numpy(), strict=True)
         for video_id, view_id, label, row in rows:
-            if video_id not in found.rows:
-                found.views.setdefault(video_id, {})[view_id] = row
-            found.labels[video_id] = label
-        found.rows |= _averaged(found.views, num_views)
+            if video_id not in collected.rows:
+                collected.views.setdefault(video_id, {})[view_id] = row
+            collected.labels[video_id] = label
+        collected.rows |= _averaged(collected.views, num_views)
     model.train(was_training)
     search_convolutions(searching)
-    return _gather(found, num_views)
+    return _gather(collected, num_views)
 
 
 def _answer_of(model: nn.Module, normalize: Normalize) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -105,12 +105,12 @@ def _averaged(views: dict[str, dict[int, np.ndarray]], num_views: int) -> dict[s
     return {video_id: np.mean([row for _, row in answers], axis=0) for video_id, answers in in_order.items()}
 
 
-def _gather(found: _Found, num_views: int) -> Scores | None:
+def _gather(collected: _Found, num_views: int) -> Scores | None:
     """One row for each video that has all its views; what several processes have is joined, nothing counted twice.
 
     On the main process; None on the others.
     """
-    parts: list[_Found] = distributed.gather_on_main(found)
+    parts: list[_Found] = distributed.gather_on_main(collected)
     if not parts:
         return None
     whole = _Found()

@@ -10,7 +10,7 @@ from fvcore.common.config import CfgNode
 from torch import nn
 
 from slowfast_gta import distributed
-from slowfast_gta.engine.bad_files import BadFiles, counts_sentence
+from slowfast_gta.engine.bad_files import BadFiles, format_counts
 from slowfast_gta.engine.checkpoint.checkpoint import list_checkpoints
 from slowfast_gta.engine.device import device_from_cfg
 from slowfast_gta.engine.evaluation.results import write_results
@@ -34,21 +34,21 @@ def test(cfg: CfgNode, task: Task, accept: Callable[[], None] = lambda: None) ->
     checkpoint = load_test_weights(cfg, task, model)
     accept()
     model = task.eval_form(model).to(device)
-    found = task.evaluate(model, loader, "test")
-    if found is None or not distributed.is_main():
+    evaluation = task.evaluate(model, loader, "test")
+    if evaluation is None or not distributed.is_main():
         return None
-    BadFiles(cfg.OUTPUT_DIR).add(found.bad_videos)
-    results = {"split": "test", "checkpoint": checkpoint} | found.results
+    BadFiles(cfg.OUTPUT_DIR).add(evaluation.bad_videos)
+    results = {"split": "test", "checkpoint": checkpoint} | evaluation.results
     results["seconds"] = round(time.perf_counter() - begin, 2)
     results["environment"] = environment()
-    write_results(Path(cfg.OUTPUT_DIR), results, found.arrays)
+    write_results(Path(cfg.OUTPUT_DIR), results, evaluation.arrays)
     writer = build_writer(cfg)
-    writer.write("test", 0, found.metrics)
+    writer.write("test", 0, evaluation.metrics)
     writer.close()
-    logger.info("Test: %s.", found.summary)
-    for remark in found.remarks:
+    logger.info("Test: %s.", evaluation.summary)
+    for remark in evaluation.remarks:
         logger.info("%s", remark)
-    if message := counts_sentence(results):
+    if message := format_counts(results):
         logger.info("Test: %s.", message)
     for video_id, reason in list(results.get("missing", {}).items())[:10]:
         logger.warning("  missing: %s: %s", video_id, reason)
@@ -60,8 +60,8 @@ def load_test_weights(cfg: CfgNode, task: Task, model: nn.Module) -> str:
 
     Returns what results.json calls them.
     """
-    found = list_checkpoints(cfg.OUTPUT_DIR)
-    path = cfg.TEST.CHECKPOINT_FILE_PATH or (found[-1][1] if found else cfg.TRAIN.CHECKPOINT_FILE_PATH)
+    checkpoints = list_checkpoints(cfg.OUTPUT_DIR)
+    path = cfg.TEST.CHECKPOINT_FILE_PATH or (checkpoints[-1][1] if checkpoints else cfg.TRAIN.CHECKPOINT_FILE_PATH)
     if not path:
         raise RunError(
             f"There is nothing to test: {cfg.OUTPUT_DIR} has no checkpoint, and TEST.CHECKPOINT_FILE_PATH is empty. "

@@ -9,7 +9,7 @@ STEPS_TO_TIME = 20
 _ENOUGH = 0.1  # of the time, spent waiting for data
 
 
-def feeding_sentence(clips_per_sec: float, data_share: float, num_workers: int, num_processes: int) -> str | None:
+def feeding_message(clips_per_sec: float, data_share: float, num_workers: int, num_processes: int) -> str | None:
     """How many workers would do, where more than a tenth of the time is spent waiting for data.
 
     clips_per_sec, data_share: of all steps timed so far. num_workers: of each of `num_processes` on this machine.

@@ -69,7 +69,9 @@ class Learner:
         """Training mode; the statistics of frozen BatchNorms stay as they are, also those of the running average."""
         self.model.train()
         self.eval_model.train()
-        frozen = {name for name, module in self.network.named_modules() if any(module is one for one in self.frozen)}
+        frozen = {
+            name for name, module in self.network.named_modules() if any(module is counts for counts in self.frozen)
+        }
         for model in (self.network, self.eval_model):
             for name, module in model.named_modules():
                 if name in frozen:
@@ -232,8 +234,8 @@ class Learner:
 
 
 def _summed(sums: Sequence[Mapping[str, float | Tensor]]) -> dict[str, Any]:
-    names = dict.fromkeys(name for one in sums for name in one)
-    return {name: sum(one.get(name, 0.0) for one in sums) for name in names}
+    names = dict.fromkeys(name for counts in sums for name in counts)
+    return {name: sum(counts.get(name, 0.0) for counts in sums) for name in names}
 
 
 def build_learner(cfg: CfgNode, task: Task, device: torch.device, resuming: bool = False) -> Learner:

@@ -58,8 +58,8 @@ def machine_bytes() -> tuple[int | None, int | None]:
     """(free, all) of this machine's memory, or of the smallest limit that a container sets; None where not known."""
     try:
         lines = (_PROC / "meminfo").read_text().splitlines()
-        found = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if len(line.split()) > 1}
-        pairs = [(found["MemAvailable"], found["MemTotal"]), *_cgroup_bytes()]
+        fields = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if len(line.split()) > 1}
+        pairs = [(fields["MemAvailable"], fields["MemTotal"]), *_cgroup_bytes()]
     except (OSError, LookupError, ValueError):
         return None, None
     return min(free for free, _ in pairs), min(total for _, total in pairs)

@@ -28,10 +28,11 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         factor = solver.INSERTED_LR_FACTOR if name.startswith(inserted) else 1.0
         groups.setdefault((decay, factor), []).append(parameter)
     options = [
-        {"params": found, "weight_decay": decay, "lr_factor": factor} for (decay, factor), found in groups.items()
+        {"params": parameters, "weight_decay": decay, "lr_factor": factor}
+        for (decay, factor), parameters in groups.items()
     ]
     # On a GPU one kernel for many parameters, which can leave a step out by itself. On a CPU torch's ordinary ones.
-    fused = all(parameter.is_cuda for found in groups.values() for parameter in found) or None
+    fused = all(parameter.is_cuda for parameters in groups.values() for parameter in parameters) or None
     if solver.OPTIMIZING_METHOD != "sgd":
         return _ADAMS[solver.OPTIMIZING_METHOD](options, lr=solver.BASE_LR, betas=tuple(solver.BETAS), fused=fused)
     dampening = solver.DAMPENING

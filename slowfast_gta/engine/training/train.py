@@ -12,7 +12,7 @@ from fvcore.nn.precise_bn import update_bn_stats
 from torch import nn
 
 from slowfast_gta import distributed
-from slowfast_gta.engine.bad_files import BadFiles, counts_sentence
+from slowfast_gta.engine.bad_files import BadFiles, format_counts
 from slowfast_gta.engine.checkpoint.artefacts import save_artefacts
 from slowfast_gta.engine.checkpoint.checkpoint import (
     Position,
@@ -35,8 +35,8 @@ from slowfast_gta.engine.checkpoint.saving import Saver
 from slowfast_gta.engine.device import CopiesAhead, device_from_cfg, peak_memory_gib
 from slowfast_gta.engine.logging import Progress, time_left
 from slowfast_gta.engine.task import Loader, Task, TaskBatch
-from slowfast_gta.engine.training.bad_steps import bad_step_sentence
-from slowfast_gta.engine.training.feeding import STEPS_TO_TIME, feeding_sentence
+from slowfast_gta.engine.training.bad_steps import bad_step_message
+from slowfast_gta.engine.training.feeding import STEPS_TO_TIME, feeding_message
 from slowfast_gta.engine.training.interruption import StopRequest
 from slowfast_gta.engine.training.learner import Learner, build_learner
 from slowfast_gta.engine.training.meter import Meter
@@ -84,18 +84,18 @@ def train(cfg: CfgNode, task: Task, accept: Callable[[], None] = lambda: None) -
     val_loader = task.build_loader(cfg, "val")
     if not cfg.TRAIN.AUTO_RESUME:
         check_starts_anew(cfg)
-    found = find_newest(cfg.OUTPUT_DIR)
-    if found is not None:
-        check_changed_keys(cfg, found[1])
-        task.check_resumed(cfg, found[1])
-    learner = build_learner(cfg, task, device, found is not None)
+    newest = find_newest(cfg.OUTPUT_DIR)
+    if newest is not None:
+        check_changed_keys(cfg, newest[1])
+        task.check_resumed(cfg, newest[1])
+    learner = build_learner(cfg, task, device, newest is not None)
     origin = build_origin(cfg, task, loader)
-    position, content = restore_position(cfg, learner, found, origin)
+    position, content = restore_position(cfg, learner, newest, origin)
     steps_before = global_step_of(content, position, Path(cfg.OUTPUT_DIR))
     accept()
     if distributed.is_main():
         remove_leftovers(cfg.OUTPUT_DIR)
-        if found is not None:
+        if newest is not None:
             set_aside_unreadable(cfg.OUTPUT_DIR, position)
     if cfg.LOG_MODEL_INFO:
         _log_network(cfg, learner)
@@ -174,7 +174,7 @@ def train_epoch(cfg: CfgNode, run: Training, epoch: int, first_step: int, meter:
             _settle(cfg, run, meter, begun)
             begun = None
         if done == STEPS_TO_TIME and learner.device.type == "cuda":  # on a CPU, workers take its own cores
-            _say_feeding(cfg, progress)
+            _log_feeding(cfg, progress)
         progress.note(f"loss {meter.recent_loss:.3f}, lr {lr:.2g}")
         if writes:
             numbers = meter.summary() | meter.period()
@@ -197,20 +197,20 @@ def train_epoch(cfg: CfgNode, run: Training, epoch: int, first_step: int, meter:
     logger.info(
         "%s: %s, %.1f clips/s, %.0f %% of the time waiting for data, %.1f GiB of memory%s.",
         title,
-        _sentence(run.task, numbers),
+        _epoch_message(run.task, numbers),
         progress.clips_per_sec,
         100 * progress.data_share,
         peak_memory_gib(learner.device),
         _time_left(progress.seconds, epoch + 1, cfg.SOLVER.MAX_EPOCH) if not first_step else "",
     )
-    if message := counts_sentence(numbers):
+    if message := format_counts(numbers):
         logger.info("%s: %s.", title, message)
 
 
-def _say_feeding(cfg: CfgNode, progress: Progress) -> None:
+def _log_feeding(cfg: CfgNode, progress: Progress) -> None:
     here = -(-distributed.get_world_size() // cfg.NUM_SHARDS)
     workers = cfg.DATA_LOADER.NUM_WORKERS
-    if message := feeding_sentence(progress.clips_per_sec, progress.data_share, workers, here):
+    if message := feeding_message(progress.clips_per_sec, progress.data_share, workers, here):
         logger.info("%s", message)
 
 
@@ -221,7 +221,7 @@ def _check_items(cfg: CfgNode, run: Training, bad: Sequence[BadVideo]) -> None:
         raise DataError(f"{bad[0].reason} (DATA.ON_ERROR skip leaves such videos out, and counts them.)")
 
 
-def _sentence(task: Task, values: Mapping[str, float]) -> str:
+def _epoch_message(task: Task, values: Mapping[str, float]) -> str:
     """A line of `Meter.summary()` for people."""
     parts = [f"loss {values['loss']:.4f}", task.format_metrics(values), f"grad norm {values['grad_norm']:.3g}"]
     if values["skipped_steps"]:
@@ -284,7 +284,7 @@ def _leave_out(cfg: CfgNode, run: Training, meter: Meter, result: StepResult, be
     """
     run.bad_steps += 1
     position = begun.position
-    message = bad_step_sentence(position, distributed.gather((result.loss, begun.batch.ids)))
+    message = bad_step_message(position, distributed.gather((result.loss, begun.batch.ids)))
     if cfg.TRAIN.ON_NAN == "skip" and run.bad_steps < cfg.TRAIN.MAX_NAN_STEPS:
         logger.warning("%s The step is left out: the weights are unchanged.", message)
         return
@@ -301,29 +301,31 @@ def _leave_out(cfg: CfgNode, run: Training, meter: Meter, result: StepResult, be
 
 def validate(cfg: CfgNode, run: Training, epochs: int) -> None:
     """Evaluate the validation split after `epochs` epochs."""
-    found = run.task.evaluate(run.learner.eval_model, run.val_loader, "val")
-    if found is None or not distributed.is_main():
+    evaluation = run.task.evaluate(run.learner.eval_model, run.val_loader, "val")
+    if evaluation is None or not distributed.is_main():
         return
-    run.bad_files.add(found.bad_videos)
+    run.bad_files.add(evaluation.bad_videos)
     score = run.task.score
-    if cfg.TRAIN.KEEP_BEST and found.metrics[score] > max((row[score] for row in run.writer.rows("val")), default=-1):
+    if cfg.TRAIN.KEEP_BEST and evaluation.metrics[score] > max(
+        (row[score] for row in run.writer.rows("val")), default=-1
+    ):
         keep_best(checkpoint_dir(cfg.OUTPUT_DIR) / Position(epochs).file_name)
-    run.writer.write("val", run.global_step, found.metrics)
-    logger.info("Validation: %s.", found.summary)
-    if message := counts_sentence(found.results):
+    run.writer.write("val", run.global_step, evaluation.metrics)
+    logger.info("Validation: %s.", evaluation.summary)
+    if message := format_counts(evaluation.results):
         logger.info("Validation: %s.", message)
 
 
 def restore_position(
-    cfg: CfgNode, learner: Learner, found: tuple[Position, dict[str, Any]] | None, origin: dict[str, Any]
+    cfg: CfgNode, learner: Learner, newest: tuple[Position, dict[str, Any]] | None, origin: dict[str, Any]
 ) -> tuple[Position, dict[str, Any]]:
-    """Where to go on, and that checkpoint's content: the one that was `found`, loaded into `learner`; else the start.
+    """Where to go on, and that checkpoint's content: the one that was `newest`, loaded into `learner`; else the start.
 
     `origin`: what the places inside an epoch count on, as `build_origin` says.
     """
-    if found is None:
+    if newest is None:
         return Position(0), {"origin": origin}
-    position, content = found
+    position, content = newest
     content = {"origin": origin, "meter": None} | content  # those of earlier versions have none
     check_builds_on(cfg, learner.task, learner.network, content)
     learner.restore_state(content)

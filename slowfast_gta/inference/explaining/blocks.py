@@ -27,14 +27,14 @@ def shown_of(block: Any, x: Tensor, cell: Cell) -> list[Shown]:
     """What `block`, given x (1, C, T, H, W), has to show at `cell`; nothing where it has no maps that can be drawn."""
     if not hasattr(block, "attention_maps"):
         return []
-    found = []
+    shown = []
     for name, value in block.attention_maps(x).items():
         array = as_array(value)
         if array.ndim == 2 and array.shape == (x.shape[2],) * 2:
-            found.append(Shown(name, "matrix", f"its {name}", array[None], "value", signed=bool((array < 0).any())))
+            shown.append(Shown(name, "matrix", f"its {name}", array[None], "value", signed=bool((array < 0).any())))
         elif array.ndim in (4, 5) and array.shape[0] == 1 and array.shape[-3:] == tuple(x.shape[2:]):
-            found.append(strongest_rows(name, f"its {name}", array[0].reshape(-1, *x.shape[2:]), "row"))
-    return found
+            shown.append(strongest_rows(name, f"its {name}", array[0].reshape(-1, *x.shape[2:]), "row"))
+    return shown
 
 
 @shown_of.register
@@ -44,8 +44,8 @@ def _(block: NL, x: Tensor, cell: Cell) -> list[Shown]:
     first = cell.step // length * length
     part = x[:, :, first : first + length]
     kernel = (1, 1, 1) if block.pool == "none" else block.pool_size
-    place = ((cell.step - first) * x.shape[3] + cell.row) * x.shape[4] + cell.column
-    weights = as_array(block.attention_maps(part)["spacetime"])[0, place]
+    index = ((cell.step - first) * x.shape[3] + cell.row) * x.shape[4] + cell.column
+    weights = as_array(block.attention_maps(part)["spacetime"])[0, index]
     values = np.full((1, *x.shape[2:]), np.nan)
     values[0, first : first + length] = unpooled(weights, tuple(part.shape[2:]), kernel)
     what = "attention of the point to every position of the clip"
@@ -68,7 +68,7 @@ def _(block: TA, x: Tensor, cell: Cell) -> list[Shown]:
 @shown_of.register
 def _(block: DNL, x: Tensor, cell: Cell) -> list[Shown]:
     """Both halves, and both again with the projections exchanged (arXiv v1, appendix D)."""
-    found = []
+    shown = []
     before = block.swap
     for swap, suffix in ((before, ""), (not before, "_swap")):
         block.swap = swap
@@ -76,10 +76,10 @@ def _(block: DNL, x: Tensor, cell: Cell) -> list[Shown]:
             maps = block.attention_maps(x)
         finally:
             block.swap = before
-        told = ", with the projections of the other half" * bool(suffix)
-        found.append(_spatial(as_array(maps["spatial"]), block.spatial, x, cell, suffix, told))
-        found += _temporal(as_array(maps["temporal"]), x, cell, suffix, told)
-    return found
+        note = ", with the projections of the other half" * bool(suffix)
+        shown.append(_spatial(as_array(maps["spatial"]), block.spatial, x, cell, suffix, note))
+        shown += _temporal(as_array(maps["temporal"]), x, cell, suffix, note)
+    return shown
 
 
 @shown_of.register
@@ -93,15 +93,15 @@ def _(block: TAPE, x: Tensor, cell: Cell) -> list[Shown]:
 @shown_of.register
 def _(block: GTA, x: Tensor, cell: Cell) -> list[Shown]:
     """SA's map, Pixel GTA's row of the point's frame and what each frame adds at the point, and the regions."""
-    found = []
+    shown = []
     if block.spatial is not None:
-        found.append(_spatial(as_array(block.spatial.weights(x)), block.spatial, x, cell))
+        shown.append(_spatial(as_array(block.spatial.weights(x)), block.spatial, x, cell))
         x = block.spatial(x)
     if block.pixel is not None:
-        found += _pixel(block.pixel, x, cell)
+        shown += _pixel(block.pixel, x, cell)
     if block.region is not None:
-        found.append(_regions(block.region, x))
-    return found
+        shown.append(_regions(block.region, x))
+    return shown
 
 
 @shown_of.register(CGNL)
@@ -139,12 +139,12 @@ def _(block: MaskBlock, x: Tensor, cell: Cell) -> list[Shown]:
 # --------------------------------------------------------------------------------------------------------- the parts
 
 
-def _spatial(weights: np.ndarray, block: SA, x: Tensor, cell: Cell, suffix: str = "", told: str = "") -> Shown:
+def _spatial(weights: np.ndarray, block: SA, x: Tensor, cell: Cell, suffix: str = "", note: str = "") -> Shown:
     """weights (1, T, N, M) -> (1, T, H', W') of the position of `cell` in each frame."""
     by = 1 if block.pool == "none" else 2
     weights = weights[0, :, cell.row * x.shape[4] + cell.column]
     values = unpooled(weights, tuple(x.shape[2:]), (1, by, by))[None]
-    what = f"attention of the point's position to those of the same frame, in each frame{told}"
+    what = f"attention of the point's position to those of the same frame, in each frame{note}"
     return Shown(f"spatial{suffix}", "maps", what, values, "weight", of_point=True)
 
 
@@ -156,19 +156,19 @@ def unpooled(weights: np.ndarray, size: tuple[int, ...], kernel: tuple[int, ...]
     grid = weights.reshape(steps)
     for axis, by in enumerate(kernel):
         grid = grid.repeat(by, axis)
-    found = np.full(size, np.nan)
-    found[tuple(slice(length) for length in grid.shape)] = grid
-    return found
+    full = np.full(size, np.nan)
+    full[tuple(slice(length) for length in grid.shape)] = grid
+    return full
 
 
-def _temporal(weights: np.ndarray, x: Tensor, cell: Cell, suffix: str = "", told: str = "") -> list[Shown]:
+def _temporal(weights: np.ndarray, x: Tensor, cell: Cell, suffix: str = "", note: str = "") -> list[Shown]:
     """weights (1, N, T, T) -> the matrix of the position of `cell`, and its row of the point's frame."""
     matrix = weights[0, cell.row * x.shape[4] + cell.column]
     what = "attention at the point's position from each frame to each frame"
-    row = f"attention of the point's frame to each frame, at its position{told}"
+    row = f"attention of the point's frame to each frame, at its position{note}"
     return [
         Shown(f"temporal{suffix}", "weights", row, matrix[None, cell.step], "weight", ("weight",), of_point=True),
-        Shown(f"temporal_matrix{suffix}", "matrix", what + told, matrix[None], "weight", ("",), of_point=True),
+        Shown(f"temporal_matrix{suffix}", "matrix", what + note, matrix[None], "weight", ("",), of_point=True),
     ]
 
 

@@ -100,13 +100,13 @@ class Explainer:
             raise ConfigError(f"--block {wanted[0]}: this network ({self.network.name}) has no attention block.")
         chosen = []
         for name in wanted:
-            found = [block for block in known if name in (block, short_name(block))]
-            if not found:
+            matches = [block for block in known if name in (block, short_name(block))]
+            if not matches:
                 raise ConfigError(
                     f"--block {name}: there is no such block. This network has "
                     f"{', '.join(short_name(block) for block in known)}."
                 )
-            chosen += found
+            chosen += matches
         return chosen if wanted else known
 
     # ---------------------------------------------------------------------------------------------------- the answers
@@ -151,9 +151,9 @@ class Explainer:
         ]
 
         def look(name: str, block: nn.Module, x: Tensor) -> None:
-            found = self._of_block(name, block, x, clip, query)
-            shown.extend(found)
-            if not found:
+            of_block = self._of_block(name, block, x, clip, query)
+            shown.extend(of_block)
+            if not of_block:
                 not_shown.append(f"{short_name(name)}: {type(block).__name__} has no maps that can be drawn.")
 
         with watched([(name, model.get_submodule(name)) for name in names], look):
@@ -167,13 +167,13 @@ class Explainer:
         frames = frames_of_steps(self.network.model, pathway_of(name), x.shape[2], num_frames)
         point = query or strongest_point(x, frames, (crop[0], crop[1]))
         cell = cell_of(point, frames, (x.shape[3], x.shape[4]), (crop[0], crop[1]))
-        found = shown_of(block, x, cell)
+        shown = shown_of(block, x, cell)
         if isinstance(block, GTA):
-            found += shown_matrices(block, x, self.initial.get(name, {}))
-        return [replace(one, block=name, query=point if one.of_point else None, frames=frames) for one in found]
+            shown += shown_matrices(block, x, self.initial.get(name, {}))
+        return [replace(each, block=name, query=point if each.of_point else None, frames=frames) for each in shown]
 
     def _grad_cams(self, clip: Tensor, labels: Sequence[int], layer: str) -> list[Shown]:
-        found = []
+        shown = []
         names = self.network.all_class_names
         for label in labels:
             maps = grad_cam(self.network.model, clip, label, layer)
@@ -182,8 +182,8 @@ class Explainer:
                 kind = f"gradcam_{label}" + f"_pathway{pathway}" * (len(maps) > 1)
                 where = f"{layer}" + (", slow pathway", ", fast pathway")[min(pathway, 1)] * (len(maps) > 1)
                 what = f"Grad-CAM of “{names[label]}” at {where}"
-                found.append(Shown(kind, "maps", what, as_array(values)[None], "Grad-CAM", frames=frames))
-        return found
+                shown.append(Shown(kind, "maps", what, as_array(values)[None], "Grad-CAM", frames=frames))
+        return shown
 
 
 def _outermost(inserted: Mapping[str, nn.Module], with_maps: Mapping[str, nn.Module]) -> list[str]:
@@ -213,14 +213,14 @@ def build_explainer(
     plan = plan_windows(ClipSampling.from_cfg(cfg), window, None, fps)
     crops: Any = TestTransform.from_cfg(cfg, 1)
     reader = WindowReader(plan, crops, build_frame_pattern(cfg), float(cfg.DATA.TARGET_FPS))
-    found: dict[str, dict[str, np.ndarray]] = {}
+    matrices: dict[str, dict[str, np.ndarray]] = {}
     refused: dict[str, list[str]] = {}
     if any(isinstance(module, GTA) for module in network.model.modules()):
         start = build_initial_network(cfg)
         if initial is not None:
             load_weights_for(cfg, start, initial, fine_tune=False)
-        found, refused = initial_matrices(network.model, start, str(initial or "RNG_SEED"))
-    return Explainer(network, reader, found, refused)
+        matrices, refused = initial_matrices(network.model, start, str(initial or "RNG_SEED"))
+    return Explainer(network, reader, matrices, refused)
 
 
 def pictures_by_name(explanation: Explanation) -> Iterator[tuple[str, Shown]]:

@@ -25,7 +25,7 @@ def grad_cam(model: nn.Module, clip: Tensor, label: int, layer: str = FEATURES) 
     with features_of(model, layer, lambda out: list(out) if isinstance(out, list | tuple) else [out]) as kept:
         last = model.get_submodule("").features(clip)  # type: ignore[operator]  # the contract of networks
         logits = concat_heads(_logits(model, last))
-    pathways = [x for found in kept for x in found] if layer != FEATURES else list(last)
+    pathways = [x for output in kept for x in output] if layer != FEATURES else list(last)
     if not pathways or any(x.ndim != 5 for x in pathways):
         raise ConfigError(
             f"--layer {layer} gives no maps (C, T, H, W). Name a stage, or a block of one, for example s4."

@@ -28,11 +28,11 @@ def shown_matrices(block: GTA, x: Tensor, initial: Mapping[str, np.ndarray]) -> 
     what is not there is not drawn."""
     if block.spatial is not None:
         x = block.spatial(x)
-    found: list[Shown] = []
+    shown: list[Shown] = []
     for name, part in (("pixel", block.pixel), ("region", block.region)):
         if part is not None:
-            found += _of_part(name, part, x, initial.get(name))
-    return found
+            shown += _of_part(name, part, x, initial.get(name))
+    return shown
 
 
 def _of_part(name: str, part: nn.Module, x: Tensor, initial: np.ndarray | None) -> list[Shown]:
@@ -45,17 +45,17 @@ def _of_part(name: str, part: nn.Module, x: Tensor, initial: np.ndarray | None) 
 
     heads = tuple(f"{number + 1}" for number in range(len(matrices)))
     signed = f"{who}: {num_heads}, each with its sign"
-    found = [rms("matrix", over, matrices), Shown(f"{name}_heads", "matrix", signed, matrices, "value", heads, True)]
+    shown = [rms("matrix", over, matrices), Shown(f"{name}_heads", "matrix", signed, matrices, "value", heads, True)]
     if initial is not None:
         change = matrices - initial
         share = 100 * np.linalg.norm(change) / np.linalg.norm(initial)
-        found.append(rms("change", f"change since training began, {over}; {share:.0f} % of its length then", change))
+        shown.append(rms("change", f"change since training began, {over}; {share:.0f} % of its length then", change))
     odd = odd_part(matrices)
     share = 100 * np.linalg.norm(odd) / np.linalg.norm(matrices)
-    found.append(rms("direction", f"what a reversed video turns over, (M - PMP) / 2, {over}; {share:.0f} % of M", odd))
+    shown.append(rms("direction", f"what a reversed video turns over, (M - PMP) / 2, {over}; {share:.0f} % of M", odd))
     what = f"{name.capitalize()} GTA: how differently it answers to this video backwards, frame by frame; 0: alike"
     values = reversed_response(part, x)[None]
-    return [*found, Shown(f"{name}_reversed", "weights", what, values, "relative difference", ("difference",))]
+    return [*shown, Shown(f"{name}_reversed", "weights", what, values, "relative difference", ("difference",))]
 
 
 def all_matrices(mix: nn.Module) -> np.ndarray:
@@ -102,7 +102,7 @@ def initial_matrices(
 ) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, list[str]]]:
     """({block: {"pixel", "region": (J, T, T)}}, {block: why not}): the matrices of `start`, where they can be told to
     be those that `trained` was trained from, since they are more alike than chance allows."""
-    found: dict[str, dict[str, np.ndarray]] = {}
+    matrices: dict[str, dict[str, np.ndarray]] = {}
     refused: dict[str, list[str]] = {}
     parts = dict(start.named_modules())
     for name, module in trained.named_modules():
@@ -112,11 +112,11 @@ def initial_matrices(
         first, now = all_matrices(parts[name]), all_matrices(module)
         likeness = float(np.corrcoef(first.ravel(), now.ravel())[0, 1])
         if likeness > min(_SIGMA / np.sqrt(first.size), 0.9):
-            found.setdefault(block, {})[part] = first
+            matrices.setdefault(block, {})[part] = first
         else:
             refused.setdefault(block, []).append(
                 f"the change of {part} GTA's matrix since training began: its initial value is not known, and "
                 f"that of {source} is another one (correlation {likeness:.2f}). --initial FILE names weights "
                 "from before training"
             )
-    return found, refused
+    return matrices, refused

@@ -130,12 +130,12 @@ def _blocks_with_maps(network: EvalNetwork, num_frames: int, side: int) -> list[
 
 def _attended_by(network: EvalNetwork, blocks: Iterable[tuple[str, Any]], clip: np.ndarray) -> dict[str, np.ndarray]:
     """{name: (T, H, W)} of those of `blocks` that have a map, of a clip uint8 (T, S, S, 3)."""
-    found: dict[str, np.ndarray] = {}
+    maps: dict[str, np.ndarray] = {}
 
     def look(name: str, block: Any, x: Any) -> None:
         if isinstance(x, Tensor) and x.ndim == 5 and (values := attended(block, x)) is not None:
-            found[name] = values
+            maps[name] = values
 
     with watched(blocks, look):
         network.model(network.inputs(clip))
-    return found
+    return maps

@@ -107,6 +107,6 @@ def frames_of_steps(model: nn.Module, pathway: int, num_steps: int, num_frames: 
 
 def pathway_of(block: str) -> int:
     """s4.pathway1_attention2 -> 1; 0 where a name does not say."""
-    _, found, rest = block.partition("pathway")
+    _, separator, rest = block.partition("pathway")
     digits = rest.split("_")[0]
-    return int(digits) if found and digits.isdigit() else 0
+    return int(digits) if separator and digits.isdigit() else 0

@@ -111,7 +111,7 @@ def choose_attention(
     block = ATTENTION_REGISTRY.find(name, "ATTENTION.NAME")
     given = {key.upper(): value for key, value in (options or {}).items()}
     if unknown := unknown_options(name, given):
-        message = "\n".join(f"{section}.{option}: {sentence}" for option, sentence in unknown.items())
+        message = "\n".join(f"{section}.{option}: {problem}" for option, problem in unknown.items())
         raise ConfigError(message, [f"{section}.{option}" for option in unknown])
     return AttentionChoice(name, block, {key.lower(): value for key, value in given.items()}, section)
 

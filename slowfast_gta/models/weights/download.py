@@ -77,13 +77,13 @@ class DownloadHandler(PathHandler):
         """`sha256`: the first digits that the file's must have."""
         file = cached_path(path)
 
-        def say() -> None:
+        def warn() -> None:
             logger.info("Waiting for another process that is downloading %s.", file.name)
 
         try:
             if force or not file.is_file():
                 file.parent.mkdir(parents=True, exist_ok=True)
-                with file_lock(file.with_name(f"{file.name}.lock"), on_wait=say):
+                with file_lock(file.with_name(f"{file.name}.lock"), on_wait=warn):
                     if force or not file.is_file():  # another process may have been faster
                         _download(path, file, sha256)
         except OSError as fault:
@@ -128,11 +128,11 @@ def _download(url: str, file: Path, sha256: str) -> None:
 
 def _check(url: str, part: Path, file: Path, sha256: str) -> None:
     """Raises WeightsError, and removes `part`, where it is not what was published."""
-    found = sha256_of(part) if sha256 else ""
+    digest = sha256_of(part) if sha256 else ""
     with part.open("rb") as content:
         head = content.read(512).lstrip().lower()
     is_page = head.startswith((b"<!doctype html", b"<html"))
-    if found.startswith(sha256) and head and not is_page:
+    if digest.startswith(sha256) and head and not is_page:
         return
     part.unlink()
     _version_of(part).unlink(missing_ok=True)
@@ -141,7 +141,7 @@ def _check(url: str, part: Path, file: Path, sha256: str) -> None:
             f"{url} returns {'a web page' if is_page else 'nothing'} instead of a file. {_instead(url, file)}"
         )
     raise WeightsError(
-        f"{url}: the file has the SHA-256 {found[:16]}..., but the published one has {sha256}...: it was changed in "
+        f"{url}: the file has the SHA-256 {digest[:16]}..., but the published one has {sha256}...: it was changed in "
         f"transit, or has been replaced. It was not kept. {_instead(url, file)}"
     )
 
@@ -191,7 +191,7 @@ def _fetch(url: str, part: Path) -> None:
 
 def _copy(response: http.client.HTTPResponse, file: IO[bytes], have: int, total: int | None, title: str) -> None:
     on_terminal = sys.stderr.isatty()
-    told = time.monotonic()
+    reported_at = time.monotonic()
     with tqdm(
         total=total, initial=have, desc=title, unit="B", unit_scale=True, disable=not on_terminal, leave=False
     ) as bar:
@@ -199,14 +199,14 @@ def _copy(response: http.client.HTTPResponse, file: IO[bytes], have: int, total:
             file.write(chunk)
             have += len(chunk)
             bar.update(len(chunk))
-            if not on_terminal and time.monotonic() - told >= _LINE_SEC:
-                told = time.monotonic()
+            if not on_terminal and time.monotonic() - reported_at >= _LINE_SEC:
+                reported_at = time.monotonic()
                 logger.info("%s: %.1f%s MB", title, have / 1e6, f" of {total / 1e6:.1f}" if total else "")
 
 
 def _first_byte(response: http.client.HTTPResponse) -> int | None:
-    found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    return int(found[1]) if found else None
+    match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    return int(match[1]) if match else None
 
 
 def _version_of(part: Path) -> Path:

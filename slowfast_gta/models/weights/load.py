@@ -74,9 +74,9 @@ def _check_source_classes(
     """The source, without its classifier where that is to be renewed, and notes about its classes."""
     if policy == "renew" and fine_tune:
         theirs = source.class_names
-        if found := "its classes are not known" if theirs is None else difference(theirs, class_names):
+        if reason := "its classes are not known" if theirs is None else difference(theirs, class_names):
             kept = {name: value for name, value in source.tensors.items() if not is_classifier(name)}
-            note = f"{found}; TRAIN.CHECKPOINT_OTHER_CLASSES renew starts with a new classifier."
+            note = f"{reason}; TRAIN.CHECKPOINT_OTHER_CLASSES renew starts with a new classifier."
             return replace(source, tensors=kept), [note]
     note = check_classes(source.class_names, class_names, policy, source.path)
     return source, [note] if note else []
@@ -155,14 +155,14 @@ def _match(
         if name not in target:
             report.unexpected.append(name)
             continue
-        found = fit(value, target[name], axes.get(name, ()))
-        if found and found[1] in permitted and found[0].float().isfinite().all():
-            fitted[name], outcome = found
+        converted = fit(value, target[name], axes.get(name, ()))
+        if converted and converted[1] in permitted and converted[0].float().isfinite().all():
+            fitted[name], outcome = converted
             getattr(report, outcome).append(name)
         else:
             kind = MismatchKind.SHAPE
-            if found:
-                kind = MismatchKind.NOT_FINITE if found[1] in permitted else _NOT_PERMITTED[found[1]]
+            if converted:
+                kind = MismatchKind.NOT_FINITE if converted[1] in permitted else _NOT_PERMITTED[converted[1]]
             report.mismatched.append(Mismatch(name, kind, tuple(value.shape), tuple(target[name].shape)))
     new = inserted_names(model) if fine_tune else ()
     for name in target:

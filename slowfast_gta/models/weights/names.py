@@ -79,7 +79,7 @@ def from_mmaction2(name: str) -> str:
     """mmaction2 keeps a convolution and its BatchNorm in one module: conv1.conv, conv1.bn, downsample.conv."""
     name = re.sub(r"^cls_head\.fc_cls\.", "fc.", name.removeprefix("backbone."))
     name = name.replace(".net.", ".")
-    name = re.sub(r"downsample\.(conv|bn)\.", lambda found: f"downsample.{('conv', 'bn').index(found[1])}.", name)
+    name = re.sub(r"downsample\.(conv|bn)\.", lambda match: f"downsample.{('conv', 'bn').index(match[1])}.", name)
     name = re.sub(r"\bconv(\d)\.conv\.", r"conv\1.", name)
     return from_torchvision(re.sub(r"\bconv(\d)\.bn\.", r"bn\1.", name))
 
@@ -97,13 +97,13 @@ def from_caffe2(name: str) -> str | None:
     """Our name of a caffe2 blob, the blob's own where we have none, None for what only training needs."""
     if any(word in name for word in _CAFFE2_TRAINING):
         return None
-    found = _CAFFE2.fullmatch(name)
-    if found is None:
+    match = _CAFFE2.fullmatch(name)
+    if match is None:
         return name
     for pattern, module in _CAFFE2_MODULES:
-        if parts := pattern.fullmatch(found[1] + (found[2] or "")):
+        if parts := pattern.fullmatch(match[1] + (match[2] or "")):
             pathway = int(bool(parts[1]))
-            return f"{module.format(*parts.groups(), p=pathway)}.{_CAFFE2_PARTS[found[3]]}"
+            return f"{module.format(*parts.groups(), p=pathway)}.{_CAFFE2_PARTS[match[3]]}"
     return name
 
 

@@ -33,12 +33,12 @@ class SoundTrack:
         self._resampler: AudioResampler | None = None
         if codec in _COPIED[name]:
             self._stream = container.add_stream_from_template(source)
-            self.told = f"{codec}, copied"
+            self.summary = f"{codec}, copied"
         else:
             rate = source.codec_context.sample_rate or 48000
             self._stream = self._encoder = container.add_stream("aac", rate=rate if rate in _AAC_RATES else 48000)
             self._encoder.layout = "stereo" if (source.codec_context.channels or 2) > 1 else "mono"
-            self.told = f"{codec}, as AAC"
+            self.summary = f"{codec}, as AAC"
         self.num_broken = 0
 
     def put(self, packet: av.Packet, zero_sec: float) -> None:

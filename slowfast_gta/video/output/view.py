@@ -121,4 +121,4 @@ class Page:
 
 def installed_player() -> list[str] | None:
     """The command line of a player that there is here, for a video on its standard input."""
-    return next(([found, *rest] for name, rest in PLAYERS.items() if (found := shutil.which(name))), None)
+    return next(([player, *rest] for name, rest in PLAYERS.items() if (player := shutil.which(name))), None)

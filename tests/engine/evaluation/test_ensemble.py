@@ -63,7 +63,7 @@ def test_the_mean_of_two_runs(tmp_path, ensemble):
 
 def test_a_run_with_itself_in_another_folder_is_itself(tmp_path):
     runs = [load_run(make_run(tmp_path / name)) for name in ("one", "two", "three")]
-    np.testing.assert_allclose(average(runs, [1, 2, 5]).scores, runs[0].found.scores, atol=1e-7)
+    np.testing.assert_allclose(average(runs, [1, 2, 5]).scores, runs[0].per_video.scores, atol=1e-7)
 
 
 def test_ensembles_may_be_averaged_again_and_json_is_one_document(tmp_path, ensemble):
@@ -101,7 +101,7 @@ def test_incomplete_runs_are_averaged_and_not_final(tmp_path, ensemble):
 
 
 @pytest.mark.parametrize(
-    ("other", "sentence"),
+    ("other", "message"),
     [
         ({"ids": "abcdeg"}, "only in the first: 1, only in the second: 1 (for example f)"),
         ({"ids": "abcde"}, "only in the first: 1, only in the second: 0 (for example f)"),
@@ -111,9 +111,9 @@ def test_incomplete_runs_are_averaged_and_not_final(tmp_path, ensemble):
         ({"names": {"verb": ["a", "b"], "noun": ["c"]}, "pairs": ()}, "their classes are 3 and 2 verb, 1 noun"),
     ],
 )
-def test_other_tests_are_refused(tmp_path, ensemble, other, sentence):
+def test_other_tests_are_refused(tmp_path, ensemble, other, message):
     code, _, err = ensemble(make_run(tmp_path / "one"), make_run(tmp_path / "two", 1, **other))
-    assert code == 1 and sentence in err and "cannot be averaged" in err
+    assert code == 1 and message in err and "cannot be averaged" in err
     assert not (tmp_path / "out").exists()
 
 
@@ -136,7 +136,7 @@ def change(folder, **changes):
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("changes", "message"),
     [
         ({"video_id": None}, "has no video_id: it is not the scores.npz of a test"),
         ({"label": None}, "has no label"),
@@ -148,11 +148,11 @@ def change(folder, **changes):
         ({"class_names": lambda names: names[:2]}, "for 3 classes"),
     ],
 )
-def test_what_is_no_scores_file_is_refused(tmp_path, ensemble, changes, sentence):
+def test_what_is_no_scores_file_is_refused(tmp_path, ensemble, changes, message):
     one, two = make_run(tmp_path / "one"), make_run(tmp_path / "two")
     change(two, **changes)
     code, _, err = ensemble(one, two)
-    assert code == 1 and sentence in err and str(two) in err
+    assert code == 1 and message in err and str(two) in err
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 torn", b"\x80\x04K\x01."])

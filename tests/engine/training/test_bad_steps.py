@@ -16,7 +16,7 @@ from miniatures import CFG, TINY, command, keys, metrics
 from slowfast_gta.engine import device
 from slowfast_gta.engine.checkpoint import checkpoint
 from slowfast_gta.engine.checkpoint.checkpoint import list_checkpoints
-from slowfast_gta.engine.training.bad_steps import bad_step_sentence
+from slowfast_gta.engine.training.bad_steps import bad_step_message
 
 CPU = torch.device("cpu")
 SHORT = ("TEST.ENABLE", False, "TRAIN.CHECKPOINT_PERIOD", 1)
@@ -91,15 +91,15 @@ def test_the_run_stops_and_has_saved_the_state_before_the_step(run_tiny, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("found", "told"),
+    ("found", "message"),
     [
         ([(1.0, ["a"]), (math.inf, ["b", "c"])], "The loss is inf in epoch 2, step 1 (videos b, c)."),
         ([(1.0, ["a"]), (2.0, ["b"])], "The gradient is non-finite (NaN or Inf) in epoch 2, step 1 (videos a, b)."),
         ([(math.nan, list("abcdefghij"))], "The loss is nan in epoch 2, step 1 (videos a, b, c, d, e, f, g, h ...)."),
     ],
 )
-def test_only_the_videos_to_blame_are_named(found, told):
-    assert bad_step_sentence(checkpoint.Position(1, 0), found) == told
+def test_only_the_videos_to_blame_are_named(found, message):
+    assert bad_step_message(checkpoint.Position(1, 0), found) == message
 
 
 def test_in_the_first_step_there_is_nothing_to_save(run_tiny, tmp_path, monkeypatch):
@@ -157,8 +157,8 @@ def test_what_one_process_meets_stops_both_with_the_same_sentence(ssv2, tmp_path
         )
         for shard in (0, 1)
     ]
-    said = [process.communicate(timeout=150)[1] for process in processes]
-    assert [process.returncode for process in processes] == [1, 1], said
-    sentences = [text[text.index("The loss is nan in epoch 1, step 2") :].split(")")[0] for text in said]
-    assert sentences[0] == sentences[1] and sentences[0].count(",") == 2, "the two videos of the process that met it"
+    outputs = [process.communicate(timeout=150)[1] for process in processes]
+    assert [process.returncode for process in processes] == [1, 1], outputs
+    outputs = [text[text.index("The loss is nan in epoch 1, step 2") :].split(")")[0] for text in outputs]
+    assert outputs[0] == outputs[1] and outputs[0].count(",") == 2, "the two videos of the process that met it"
     assert [path.name for _, path in list_checkpoints(tmp_path / "run")] == ["checkpoint_epoch_00001_step_000001.pyth"]

@@ -85,9 +85,9 @@ def test_a_network_that_looks_at_numbers_is_not_known():
     ],
 )
 def test_a_training_of_one_value_in_each_step_is_refused(keys):
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as caught:
         learner_of(CFG, [*TINY, *SMALLEST, *keys])
-    assert told.value.keys == ("TRAIN.BATCH_SIZE",)
+    assert caught.value.keys == ("TRAIN.BATCH_SIZE",)
     learner_of(CFG, [*TINY, *SMALLEST, *keys, "BN.FREEZE", "all"])
     learner_of(CFG, [*TINY, *SMALLEST, *keys, "DATA.NUM_FRAMES", 2])
 

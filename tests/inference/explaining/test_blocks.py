@@ -32,10 +32,10 @@ def spread(weights: np.ndarray, size: tuple[int, int, int]) -> np.ndarray:
     """(T, H, W) of windows' weights: each position that of its window, NaN where there is none."""
     out = np.full(size, np.nan)
     by = [max(1, whole // have) for whole, have in zip(size, weights.shape, strict=True)]
-    for place in np.ndindex(size):
-        window = tuple(one // step for one, step in zip(place, by, strict=True))
+    for index in np.ndindex(size):
+        window = tuple(one // step for one, step in zip(index, by, strict=True))
         if all(one < have for one, have in zip(window, weights.shape, strict=True)):
-            out[place] = weights[window]
+            out[index] = weights[window]
     return out
 
 

@@ -58,9 +58,9 @@ def test_in_the_middle_it_is_the_gradient_of_the_logit(network_and_clip):
     logit(torch.zeros((), dtype=torch.float64))
     x = kept[0][0, :, step].clone()
     expected = torch.zeros(x.shape[1:], dtype=torch.float64)
-    for place in np.ndindex(tuple(expected.shape)):
-        along = 1e-6 * x[(slice(None), *place)][:, None, None]
-        expected[place] = (logit(along) - logit(-along)) / 2e-6 / expected.numel()
+    for index in np.ndindex(tuple(expected.shape)):
+        along = 1e-6 * x[(slice(None), *index)][:, None, None]
+        expected[index] = (logit(along) - logit(-along)) / 2e-6 / expected.numel()
     hook.remove()
     found = grad_cam(network.model, clip, 2, "s4")[0]
     torch.testing.assert_close(found[step], expected.clamp_min(0), rtol=1e-4, atol=1e-7 * float(expected.abs().max()))

@@ -236,7 +236,7 @@ def test_an_unknown_block_is_refused_with_the_known_ones():
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "sentence"),
+    ("name", "options", "message"),
     [
         ("GTA", {"GROUPS": 3}, r"GROUPS is 3; it must divide the 8 channels"),
         ("GTA", {"GROUPS": 0}, r"GROUPS is 0"),
@@ -258,8 +258,8 @@ def test_an_unknown_block_is_refused_with_the_known_ones():
         ("TAPE", {"POOL": "around", "SPATIAL": True}, r"POOL is 'around'"),
     ],
 )
-def test_a_refused_value_names_the_key_the_value_and_what_is_allowed(name, options, sentence):
-    with pytest.raises(ConfigError, match=rf"^ATTENTION at res4, block 3.*: {name} with 32 channels.*{sentence}"):
+def test_a_refused_value_names_the_key_the_value_and_what_is_allowed(name, options, message):
+    with pytest.raises(ConfigError, match=rf"^ATTENTION at res4, block 3.*: {name} with 32 channels.*{message}"):
         build_attention(name, DIM, FRAMES, (HEIGHT, WIDTH), options, "ATTENTION at res4, block 3, pathway 0")
 
 

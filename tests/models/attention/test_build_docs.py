@@ -35,21 +35,21 @@ DATA: {NUM_FRAMES: 32, TRAIN_CROP_SIZE: 64}
 """
 
 
-def told_options(section: str) -> dict[str, object]:
+def documented_options(section: str) -> dict[str, object]:
     """{option: default} of a section's table; words stand without quotes, tuples as lists."""
-    told = {}
+    message = {}
     for option, default in re.findall(r"^\| `([A-Z_]+)` \| `(.*?)` \| .+\|$", section, flags=re.MULTILINE):
         try:
             value = ast.literal_eval(default)
         except ValueError:
             value = default
-        told[option] = tuple(value) if isinstance(value, list) else value
-    return told
+        message[option] = tuple(value) if isinstance(value, list) else value
+    return message
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_the_table_of_a_block_is_its_options_with_their_defaults(name):
-    assert told_options(SECTIONS[name]) == accepted_options(name)
+    assert documented_options(SECTIONS[name]) == accepted_options(name)
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -49,24 +49,24 @@ def naive_region(x: np.ndarray, part: nn.Module, heads: str, norm: str, static: 
     """A_R W_O, normalised: V_G = G_R V in each frame, M over frames in each region, then G_R^T."""
     value, weight = project(x, part.value), part.mix.weight.detach().numpy()
     batch, channels, frames, height, width = value.shape
-    places = list(product(range(height), range(width)))
+    positions = list(product(range(height), range(width)))
     mixed = np.zeros_like(value)
     for b in range(batch):
         region_of = []  # G_R of each frame, (R, N)
         for t in range(frames):
             if static is None:
-                rows = weight_of(part.assign) @ np.stack([value[b, :, t, i, j] for i, j in places], axis=1)
+                rows = weight_of(part.assign) @ np.stack([value[b, :, t, i, j] for i, j in positions], axis=1)
             else:
-                rows = np.stack([[static[t, r, i, j] for i, j in places] for r in range(static.shape[1])])
+                rows = np.stack([[static[t, r, i, j] for i, j in positions] for r in range(static.shape[1])])
             region_of.append(np.stack([softmax(row) for row in rows]) if norm == "softmax" else rows)
         for r in range(len(region_of[0])):
             pooled = np.zeros((frames, channels))  # V_G of this region
             for t in range(frames):
-                for n, (i, j) in enumerate(places):
+                for n, (i, j) in enumerate(positions):
                     pooled[t] += region_of[t][r, n] * value[b, :, t, i, j]
             back = naive_mix(pooled, weight, heads)
             for t in range(frames):
-                for n, (i, j) in enumerate(places):
+                for n, (i, j) in enumerate(positions):
                     mixed[b, :, t, i, j] += region_of[t][r, n] * back[t]
     return normalised(project(mixed, part.out), part.bn, part.training)
 

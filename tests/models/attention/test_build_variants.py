@@ -79,8 +79,8 @@ def naive_cgnl(x: np.ndarray, unit: nn.Module, over: str) -> np.ndarray:
     theta, phi, g = (project(x, part) for part in (unit.query, unit.key, unit.value))
     width = theta.shape[1] // unit.groups
     mixed = np.zeros_like(theta)
-    for b, places, group in product(range(len(x)), sets_of(x.shape[2:], over), range(unit.groups)):
-        entries = [(c, *place) for place in places for c in range(group * width, (group + 1) * width)]
+    for b, positions, group in product(range(len(x)), sets_of(x.shape[2:], over), range(unit.groups)):
+        entries = [(c, *position) for position in positions for c in range(group * width, (group + 1) * width)]
         vec_theta, vec_phi, vec_g = (np.array([part[b][entry] for entry in entries]) for part in (theta, phi, g))
         for entry, value in zip(entries, np.outer(vec_theta, vec_phi) @ vec_g, strict=True):
             mixed[b][entry] = value
@@ -104,15 +104,17 @@ def test_cgnl(size, decoupled, groups):
 def naive_gcnet(x: np.ndarray, unit: nn.Module, over: str) -> np.ndarray:
     key = project(x, unit.key)
     out = x.copy()
-    for b, places in product(range(len(x)), sets_of(x.shape[2:], over)):
-        weights = softmax(np.array([key[b, 0][place] for place in places]))
-        context = sum(weight * x[b][(slice(None), *place)] for weight, place in zip(weights, places, strict=True))
+    for b, positions in product(range(len(x)), sets_of(x.shape[2:], over)):
+        weights = softmax(np.array([key[b, 0][position] for position in positions]))
+        context = sum(
+            weight * x[b][(slice(None), *position)] for weight, position in zip(weights, positions, strict=True)
+        )
         hidden = linear(unit.squeeze, context)
         hidden = (hidden - hidden.mean()) / math.sqrt(((hidden - hidden.mean()) ** 2).mean() + unit.norm.eps)
         hidden = hidden * numpy_of(unit.norm.weight) + numpy_of(unit.norm.bias)
         added = linear(unit.out, np.maximum(hidden, 0))
-        for place in places:
-            out[b][(slice(None), *place)] += added
+        for position in positions:
+            out[b][(slice(None), *position)] += added
     return out
 
 
@@ -126,17 +128,17 @@ def test_gcnet(size, decoupled):
 def naive_glore(x: np.ndarray, unit: nn.Module, over: str) -> np.ndarray:
     state, assign = project(x, unit.state), project(x, unit.assign)
     mixed = np.zeros_like(state)
-    for b, places in product(range(len(x)), sets_of(x.shape[2:], over)):
+    for b, positions in product(range(len(x)), sets_of(x.shape[2:], over)):
         nodes = np.zeros((assign.shape[1], state.shape[1]))
-        for k, place in product(range(len(nodes)), places):
-            nodes[k] += assign[b, k][place] * state[b][(slice(None), *place)] / len(places)
+        for k, position in product(range(len(nodes)), positions):
+            nodes[k] += assign[b, k][position] * state[b][(slice(None), *position)] / len(positions)
         adjacency, bias = numpy_of(unit.adjacency.weight), numpy_of(unit.adjacency.bias)
         diffused = [
             nodes[k] + sum(adjacency[k, n] * nodes[n] for n in range(len(nodes))) + bias[k] for k in range(len(nodes))
         ]
         reasoned = [linear(unit.update, np.maximum(node, 0)) for node in diffused]
-        for place in places:
-            mixed[b][(slice(None), *place)] = sum(assign[b, k][place] * reasoned[k] for k in range(len(nodes)))
+        for position in positions:
+            mixed[b][(slice(None), *position)] = sum(assign[b, k][position] * reasoned[k] for k in range(len(nodes)))
     return x + normalised(project(mixed, unit.out), unit.bn, unit.training)
 
 
@@ -275,7 +277,7 @@ def test_refinement_is_absent_unless_asked_for():
 
 
 @pytest.mark.parametrize(
-    ("keys", "sentence"),
+    ("keys", "message"),
     [
         ({"ATTENTION.NAME": "GTA"}, r"ATTENTION\.NAME is GTA, which has no masks to refine with: CBAM, W3 have"),
         (
@@ -285,9 +287,9 @@ def test_refinement_is_absent_unless_asked_for():
         (SLOWFAST | {"ATTENTION.LOCATION": [[[0], []]] * 4}, r"for one pathway, but MODEL\.MODEL_NAME is SlowFast"),
     ],
 )
-def test_refinement_without_masks_or_with_two_pathways_is_refused(keys, sentence):
+def test_refinement_without_masks_or_with_two_pathways_is_refused(keys, message):
     faults = list(check_network(config(SMALL | AFR_EVERYWHERE | {"ATTENTION.LOCATION": [[[0]]] * 4} | keys)))
-    assert len([fault for fault in faults if re.search(sentence, fault.text)]) == 1, faults
+    assert len([fault for fault in faults if re.search(message, fault.text)]) == 1, faults
 
 
 def test_slowfast_gives_the_features_of_both_pathways():
@@ -462,7 +464,7 @@ def test_gcnet_s_maps_are_one_distribution_over_each_set():
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "sentence"),
+    ("name", "options", "message"),
     [
         ("CGNL", {"GROUPS": 3}, "GROUPS is 3; it must divide the 16 channels inside the block and the 32 outside"),
         ("GCNet", {"RATIO": 32}, "RATIO is 32; it must leave at least 2 of the 32 channels"),
@@ -473,6 +475,6 @@ def test_gcnet_s_maps_are_one_distribution_over_each_set():
         ("TAPE", {"HEADS": "ccmh", "GROUPS": 3}, "GROUPS is 3; it must divide the 8 channels"),
     ],
 )
-def test_a_value_that_is_not_allowed_is_refused(name, options, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_a_value_that_is_not_allowed_is_refused(name, options, message):
+    with pytest.raises(ValueError, match=message):
         build_attention(name, C, 3, options=options)

@@ -129,9 +129,9 @@ def test_a_server_that_gives_no_part_is_no_fault(server):
 @pytest.mark.parametrize(("status", "num_requests"), [(404, 1), (403, 1), (503, 5)])
 def test_what_cannot_be_had_is_refused_with_the_place_for_the_file(server, status, num_requests):
     server.status = status
-    with pytest.raises(WeightsError) as told:
+    with pytest.raises(WeightsError) as caught:
         local_weights(server.url)
-    assert str(cached_path(server.url)) in str(told.value) and str(status) in str(told.value)
+    assert str(cached_path(server.url)) in str(caught.value) and str(status) in str(caught.value)
     assert len(server.requests) == num_requests
     cached_path(server.url).write_bytes(b"by hand")
     assert local_weights(server.url).read_bytes() == b"by hand"
@@ -140,9 +140,9 @@ def test_what_cannot_be_had_is_refused_with_the_place_for_the_file(server, statu
 def test_without_a_network_it_is_the_same_sentence(server):
     server.shutdown()
     server.server_close()
-    with pytest.raises(WeightsError) as told:
+    with pytest.raises(WeightsError) as caught:
         local_weights(server.url)
-    assert str(cached_path(server.url)) in str(told.value)
+    assert str(cached_path(server.url)) in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"<!DOCTYPE html><p>Sign in", b"", CONTENT[1:]])

@@ -228,8 +228,8 @@ def parity_yaml(name: str, folder: Path) -> Path:
 # ------------------------------------------------------------------------------------------ ResNets of other trainers
 
 
-def foreign_state(kind: str, model: nn.Module, place: str = "") -> dict[str, torch.Tensor]:
-    """`model`'s weights under another trainer's names, 2D kernels and all; `place`: what TSM wraps."""
+def foreign_state(kind: str, model: nn.Module, wrapped: str = "") -> dict[str, torch.Tensor]:
+    """`model`'s weights under another trainer's names, 2D kernels and all; `wrapped`: what TSM wraps."""
     names = torchvision_names(model) if hasattr(model.s2.pathway0_res0.branch2, "c") else basic_names(model)
     assert set(names) == set(model.state_dict())
     renamed = {"torchvision": lambda name: name, "tsm": tsm_name, "mmaction2": mmaction2_name}[kind]
@@ -237,9 +237,9 @@ def foreign_state(kind: str, model: nn.Module, place: str = "") -> dict[str, tor
     state = {}
     for ours, name in names.items():
         name = renamed(name)
-        if ".layer" in name and place == "block":
+        if ".layer" in name and wrapped == "block":
             name = re.sub(r"(layer\d\.\d+)\.", r"\1.net.", name)
-        elif ".layer" in name and place == "blockres":
+        elif ".layer" in name and wrapped == "blockres":
             name = name.replace(*wraps[kind])
         state[name] = flat(model.state_dict()[ours])
     return state
@@ -307,18 +307,18 @@ class Tensors(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("kind", "place"), [("tsm", "blockres"), ("tsm", "block"), ("mmaction2", ""), ("mmaction2", "blockres")]
+    ("kind", "wrapped"), [("tsm", "blockres"), ("tsm", "block"), ("mmaction2", ""), ("mmaction2", "blockres")]
 )
-def test_tsm_and_mmaction2_checkpoints(tmp_path, kind, place):
+def test_tsm_and_mmaction2_checkpoints(tmp_path, kind, wrapped):
     source, target = randomised(small(seed=1)), small(seed=2)
-    state = foreign_state(kind, source, place)
+    state = foreign_state(kind, source, wrapped)
     examples = {
         ("tsm", "blockres"): "module.base_model.layer1.0.conv1.net.weight",
         ("tsm", "block"): "module.base_model.layer1.0.net.conv1.weight",
         ("mmaction2", ""): "backbone.layer3.0.conv1.conv.weight",
         ("mmaction2", "blockres"): "backbone.layer3.0.conv1.conv.net.weight",
     }
-    assert examples[kind, place] in state and ("module.new_fc.weight" in state or "cls_head.fc_cls.bias" in state)
+    assert examples[kind, wrapped] in state and ("module.new_fc.weight" in state or "cls_head.fc_cls.bias" in state)
     torch.save({"epoch": 50, "arch": "resnet50", "state_dict": state, "meta": {"epoch": 50}}, tmp_path / "a.pth")
     report = load_weights(target, tmp_path / "a.pth", fine_tune=False)
     assert_unchanged(target, source.state_dict())

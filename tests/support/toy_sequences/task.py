@@ -50,10 +50,10 @@ class Sequences:
     def split(self, num_parts: int) -> Sequence["Sequences"]:
         if self.num_samples <= 1 or num_parts == 1:
             return [self]
-        places = torch.arange(self.num_samples).tensor_split(min(num_parts, self.num_samples))
+        parts = torch.arange(self.num_samples).tensor_split(min(num_parts, self.num_samples))
         return [
             Sequences(self.features[p], self.lengths[p], self.label[p], [self.ids[i] for i in p.tolist()])
-            for p in places
+            for p in parts
         ]
 
 

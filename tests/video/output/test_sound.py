@@ -25,11 +25,11 @@ def rewritten(source, target) -> str:
         track.close()
         writer.close()
     sound.close()
-    return track.told
+    return track.summary
 
 
 @pytest.mark.parametrize(
-    ("name", "codec", "target", "told"),
+    ("name", "codec", "target", "message"),
     [
         ("a.mp4", "aac", "b.mp4", "copied"),
         ("a.mkv", "mp3", "b.mkv", "copied"),
@@ -39,9 +39,9 @@ def rewritten(source, target) -> str:
         ("a.ts", "mp2", "b.mp4", "as AAC"),
     ],
 )
-def test_tones_stay_where_they_are(tmp_path, name, codec, target, told):
+def test_tones_stay_where_they_are(tmp_path, name, codec, target, message):
     source = write_with_sound(tmp_path / name, 40, 10, [0.5, 2.0, 3.2], codec)
-    assert rewritten(source, tmp_path / target).endswith(told)
+    assert rewritten(source, tmp_path / target).endswith(message)
     assert tones_of(tmp_path / target) == pytest.approx([0.5, 2.0, 3.2], abs=0.04)
     assert len(frames_of(tmp_path / target)) == 40
 

@@ -58,16 +58,16 @@ def read_sound(
 
 def _read_piece(times: VideoTimes, form: SoundFormat, start_sec: float, number: int) -> np.ndarray:
     out = np.zeros((form.num_channels, number), np.float32)
-    place = None  # where the next sample goes
+    offset = None  # where the next sample goes
     for time_sec, samples in _decoded(times, form, start_sec):
         stamped = round((time_sec - start_sec) * form.rate)
-        if place is None or abs(stamped - place) > _JITTER_SEC * form.rate:
-            place = stamped
-        low, high = max(place, 0), min(place + samples.shape[1], number)
+        if offset is None or abs(stamped - offset) > _JITTER_SEC * form.rate:
+            offset = stamped
+        low, high = max(offset, 0), min(offset + samples.shape[1], number)
         if high > low:
-            out[:, low:high] = samples[:, low - place : high - place]
-        place += samples.shape[1]
-        if place >= number:
+            out[:, low:high] = samples[:, low - offset : high - offset]
+        offset += samples.shape[1]
+        if offset >= number:
             break
     return out
 

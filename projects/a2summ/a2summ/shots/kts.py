@@ -103,11 +103,11 @@ def _settle(cuts: list[int], border: int, features: np.ndarray, penalty: float, 
     near = [cut for cut in cuts if abs(cut - border) <= 2 * min_length]
     if not near:  # pieces so short that the border before took this one away
         return
-    place = cuts.index(near[0])
-    start = cuts[place - 1] if place else 0
-    after = place + len(near)
+    index = cuts.index(near[0])
+    start = cuts[index - 1] if index else 0
+    after = index + len(near)
     stop = cuts[after] if after < len(cuts) else len(features)
-    cuts[place:after] = (segment(features[start:stop], penalty, min_length, len(near)) + start).tolist()
+    cuts[index:after] = (segment(features[start:stop], penalty, min_length, len(near)) + start).tolist()
 
 
 def shots_of(cuts: np.ndarray, num_frames: int) -> np.ndarray:

@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         done.append(document)
         detections[video.name] = localized.detections
         if not args.json:
-            print(_told(document))
+            print(_as_text(document))
     args.output.mkdir(parents=True, exist_ok=True)
     made_by = f"features of {chain.made_by['network']}, {chain.made_by['layer']}"
     write_whole(args.output / "detections.json", to_json(to_activitynet(detections, chain.classes, made_by)))
@@ -141,7 +141,7 @@ def _rows(segments: "Segments", classes: Sequence[str]) -> list[dict]:
     ]
 
 
-def _told(document: dict) -> str:
+def _as_text(document: dict) -> str:
     lines = [f"{document['video']}: {counted(len(document['segments']), 'segment')}"]
     for row in document["segments"]:
         lines.append(f"  {row['start']:8.2f} to {row['end']:8.2f} s  {row['score']:5.2f}  {row['label']}")

@@ -24,7 +24,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
-    say = partial(print, file=sys.stderr if options.json else sys.stdout, flush=True)
+    show = partial(print, file=sys.stderr if options.json else sys.stdout, flush=True)
     questions = [options.prompt.replace("{}", question) for question in options.question]
     questions += [CAPTION_PROMPT] if options.caption else []
     loaded = _load(options)
@@ -35,20 +35,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     progress = partial(tqdm, unit=" frames", desc="Watching", file=sys.stderr, mininterval=1.0)
     watched = watch_video(loaded, options.video, questions, options.fps, options.frames, options.chunk, progress)
-    say(_how_it_was_watched(watched, loaded))
+    show(_how_it_was_watched(watched, loaded))
     answers = []
     for number, question in enumerate(questions):
-        say(f"\n{question}")
+        show(f"\n{question}")
         stream = options.beams == 1 and not options.json
         answers.append(answer(loaded, watched, number, options.max_new_tokens, options.beams, stream))
         if not stream:
-            say(answers[-1])
+            show(answers[-1])
     spans = watched.spans_sec()
     if spans:
-        say("\nIn memory: " + ", ".join(f"{clock(first)}-{clock(last)}" for first, last in spans))
+        show("\nIn memory: " + ", ".join(f"{clock(first)}-{clock(last)}" for first, last in spans))
     if options.strip:
         _save_strip(options, watched)
-        say(f"Their frames: {options.strip}")
+        show(f"Their frames: {options.strip}")
     if options.json:
         print(json.dumps(_document(watched, loaded, answers, spans), indent=1))
     return 0

@@ -53,8 +53,8 @@ def ask_files(output: Path, num_videos: int) -> dict[str, float]:
     for name, folder in ASKED.items():
         rule = METHODS[name].rule
         options = ["--update", rule.update, "--banks", "both" if rule.query else "visual"]
-        said = {file: ask_file(output / "videos" / file, output / folder, *options) for file in answers}
-        found[name] = sum(said[file] == answers[file] for file in answers) / num_videos
+        answered = {file: ask_file(output / "videos" / file, output / folder, *options) for file in answers}
+        found[name] = sum(answered[file] == answers[file] for file in answers) / num_videos
         print(f"asked of {num_videos} video files, {name}: {found[name]:.1%} right", flush=True)
     return found
 

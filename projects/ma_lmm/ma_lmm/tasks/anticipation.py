@@ -31,24 +31,24 @@ def _read(output: str, source: Source, split: str) -> list[Sample]:
     """Actions that begin too early to be preceded by anything are left out."""
     path, samples = source.annotations / _LISTS[split], []
     names = {name: _names(source.annotations, name) for name in ("verb", "noun")}
-    for place, row in read_rows(path, "the list of actions", _COLUMNS):
-        stop = _seconds(place, row["start_timestamp"]) - GAP_SEC
+    for where, row in read_rows(path, "the list of actions", _COLUMNS):
+        stop = _seconds(where, row["start_timestamp"]) - GAP_SEC
         if stop <= 0:
             continue
         found, fps = source.videos.of(f"{row['participant_id']}/{row['video_id']}")
-        answer = _answer(place, row, output, names)
+        answer = _answer(where, row, output, names)
         span = (max(0.0, stop - OBSERVED_SEC), stop)
         samples.append(Sample(row["narration_id"], found, PROMPTS[output], (answer,), span, fps))
     return samples
 
 
-def _answer(place: str, row: dict[str, str], output: str, names: dict[str, dict[int, str]]) -> str:
+def _answer(where: str, row: dict[str, str], output: str, names: dict[str, dict[int, str]]) -> str:
     words = []
     for name in ("verb", "noun") if output == "action" else (output,):
         try:
             words.append(names[name][int(row[f"{name}_class"])])
         except (ValueError, KeyError):
-            raise DataError(f"{place}: {name}_class {row[f'{name}_class']!r} is not in the list of classes.") from None
+            raise DataError(f"{where}: {name}_class {row[f'{name}_class']!r} is not in the list of classes.") from None
     return " ".join(words)
 
 
@@ -58,8 +58,8 @@ def _class_names(output: str, source: Source) -> list[str]:
     names = {name: _names(source.annotations, name) for name in ("verb", "noun")}
     actions = set()
     for split in ("train", "val"):
-        for place, row in read_rows(source.annotations / _LISTS[split], "the list of actions", _COLUMNS):
-            actions.add(_answer(place, row, output, names))
+        for where, row in read_rows(source.annotations / _LISTS[split], "the list of actions", _COLUMNS):
+            actions.add(_answer(where, row, output, names))
     return sorted(actions)
 
 
@@ -67,17 +67,17 @@ def _names(folder: Path, name: str) -> dict[int, str]:
     """{class: its key}; put-down and cup:coffee become words."""
     path = folder / f"EPIC_100_{name}_classes.csv"
     found = {}
-    for place, row in read_rows(path, "the list of classes", ("id", "key")):
+    for where, row in read_rows(path, "the list of classes", ("id", "key")):
         try:
             found[int(row["id"])] = " ".join(row["key"].replace("-", " ").replace(":", " ").split())
         except ValueError:
-            raise DataError(f"{place}: the id {row['id']!r} is not a number.") from None
+            raise DataError(f"{where}: the id {row['id']!r} is not a number.") from None
     return found
 
 
-def _seconds(place: str, text: str) -> float:
+def _seconds(where: str, text: str) -> float:
     try:
         hours, minutes, seconds = text.split(":")
         return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
     except ValueError:
-        raise DataError(f"{place}: the time {text!r} is not hours:minutes:seconds.") from None
+        raise DataError(f"{where}: the time {text!r} is not hours:minutes:seconds.") from None
