@@ -174,7 +174,7 @@ def test_the_largest_difference():
 def test_the_clips_that_it_is_compared_on(tmp_path, ssv2):
     cfg = config("r2d")
     drawn, source = build_check_clips(cfg, [])
-    assert drawn.shape == (3, 4, 32, 32, 3) and drawn.dtype == np.uint8 and "drawn" in source
+    assert drawn.shape == (3, 4, 32, 32, 3) and drawn.dtype == np.uint8 and "--check" in source
     video = write_video(tmp_path / "a.mp4", 20)
     named, _ = build_check_clips(cfg, [str(video)])
     assert named.shape == (1, 4, 32, 32, 3)
