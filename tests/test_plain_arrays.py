@@ -89,9 +89,11 @@ def test_one_kind_of_error(tmp_path, capsys, name):
 
 def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "a.npz", a=np.zeros(2**20))
+    with zipfile.ZipFile(tmp_path / "a.npz") as archive:
+        size = archive.getinfo("a.npy").file_size
     assert len(load_npz(tmp_path / "a.npz")["a"]) == 2**20
     monkeypatch.setattr(plain_arrays, "UNASKED_BYTES", 2**20)
-    with pytest.raises(DataError, match=str(2**23)[:3]):
+    with pytest.raises(DataError, match=rf"\b{size} bytes\b"):
         load_npz(tmp_path / "a.npz")
 
 

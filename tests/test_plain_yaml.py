@@ -18,7 +18,7 @@ def laughs(levels: int, wide: int = 9, join: str = "[{}]") -> str:
 ATTACKS = {
     "a thousand million laughs": laughs(10),
     "laughs by merging": laughs(10, join="{{<<: [{}]}}"),
-    "laughs in flow": "[" + "&a [1], " + "&b [*a, *a], &c [*b, *b], " * 1 + ", ".join(["*c"] * MOST_REPEATED) + "]",
+    "laughs in flow": "[" + "&a [1], " + "&b [*a, *a], &c [*b, *b], " + ", ".join(["*c"] * MOST_REPEATED) + "]",
     "an alias in its own list": "a: &a [*a]",
     "an alias in its own mapping": "a: &a {b: *a}",
     "merged into itself": "a: &a\n  <<: *a",

@@ -95,7 +95,7 @@ def _once(run: Callable[[], object], device: torch.device) -> float:
 
 
 def difference(actual: Tensor, wanted: Tensor) -> float:
-    """|found - wanted| / |wanted|."""
+    """|actual - wanted| / |wanted|."""
     actual, wanted = actual.detach().cpu().double(), wanted.detach().cpu().double()
     return float((actual - wanted).norm() / wanted.norm().clamp_min(1e-30))
 

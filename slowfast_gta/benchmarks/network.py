@@ -205,7 +205,7 @@ def seconds_of(run: Callable[[], object]) -> float:
     """Of one call, the GPU's work in it."""
     begin = time.perf_counter()
     run()
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():  # a process that works on a CPU makes no context on the GPU
         torch.cuda.synchronize()
     return time.perf_counter() - begin
 

@@ -107,7 +107,7 @@ def _compare_tables(args: argparse.Namespace) -> int:
     sweep.finish("learning rates, to choose from", trials.values())
     choices = {path: choose_rates(of_table, sweep.outcomes) for path, of_table in trials.items()}
     chosen = {
-        path: plan(tables[path], seeds[path], rates={row: [outcome.rate] for row, outcome in of_table.items()})
+        path: plan(tables[path], seeds[path], rates={row: [choice.rate] for row, choice in of_table.items()})
         for path, of_table in choices.items()
     }
     sweep.finish("the chosen learning rates", chosen.values())

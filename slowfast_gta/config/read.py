@@ -143,7 +143,7 @@ def _walk(
         loader.flatten_mapping(node)
     except yaml.constructor.ConstructorError as error:
         text = f"{prefix}<<: {error.problem}. It takes in the keys of another part of this file: <<: *NAME."
-        faults.append(Fault(prefix, text, where=f"{shown(path)}:{node.start_mark.line + 1}"))
+        faults.append(Fault(prefix.rstrip("."), text, where=f"{shown(path)}:{node.start_mark.line + 1}"))
         return
     for key_node, value_node in node.value:
         name = str(key_node.value)

@@ -60,8 +60,8 @@ def check_data(
     datasets, splits = _load_splits(cfg, findings)
     looks = {}
     for record in chain(*splits.values()):
-        finding = ExamineJob(record.path, record.span, decode, cfg.DATA.NUM_FRAMES, cfg.DATA.FRAME_PATTERN)
-        looks[finding.key] = finding
+        job = ExamineJob(record.path, record.span, decode, cfg.DATA.NUM_FRAMES, cfg.DATA.FRAME_PATTERN)
+        looks[job.key] = job
     journal = _Journal(output.with_suffix(".videos.jsonl"))
     num_known = _examine(list(looks.values()), journal, workers, timeout_sec, report_progress, look)
 

@@ -171,7 +171,7 @@ def _actions(
     root: Path,
     labels_of: Callable[[dict[str, str], str], tuple[int, ...] | None],
 ) -> list[VideoRecord]:
-    """The records of the `rows` of a list, (place, row), without those for which `labels_of(row, place)` is None."""
+    """The records of the `rows` of a list, (where, row), without those for which `labels_of(row, where)` is None."""
     paths: dict[str, Path | None] = {}
     records, ids = [], []
     with LineFaults() as faults:
@@ -259,7 +259,7 @@ def _check_found(paths: dict[str, Path | None], root: Path) -> None:
         participant = missing[0].partition("_")[0]
         tried = ", ".join(pattern.format(p=participant, v=missing[0]) for pattern in _PATTERNS)
         raise DataError(
-            f"{root}: none of the {counted(len(paths), 'video')} of the list was found. {missing[0]} may be {tried}. "
+            f"{root}: no video of the list was found (of {len(paths)}). {missing[0]} may be {tried}. "
             "DATA.PATH_PREFIX can name another folder."
         )
     if missing:

@@ -176,7 +176,7 @@ class LineFaults:
 
 
 def check_unique(ids: Iterable[tuple[str, str]], what: str = "video id") -> None:
-    """Raises DataError for ids (or `what` else they are) that come twice. `ids` are (place, id)."""
+    """Raises DataError for ids (or `what` else they are) that come twice. `ids` are (where, id)."""
     first_seen: dict[str, str] = {}
     with LineFaults() as faults:
         for where, entry in ids:
@@ -195,6 +195,4 @@ def label_of(name: str, labels: dict[str, int], where: str, labels_file: Path) -
         return labels[name]
     near = difflib.get_close_matches(name, labels, n=1, cutoff=0.5)
     hint = f" The nearest is '{near[0]}'." if near else ""
-    raise DataError(
-        f"{where}: the label '{name}' is not one of the {counted(len(labels), 'class')} of {labels_file}.{hint}"
-    )
+    raise DataError(f"{where}: the label '{name}' is not one of the classes of {labels_file} ({len(labels)}).{hint}")

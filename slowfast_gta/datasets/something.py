@@ -227,9 +227,7 @@ class SSv2(_Something):
                 f'{path}: every class must have a number, for example {{"Closing something": "0"}}.'
             ) from None
         if not labels or sorted(labels.values()) != list(range(len(labels))):
-            raise DataError(
-                f"{path}: the {counted(len(labels), 'label')} must be the numbers from 0 on, each exactly once."
-            )
+            raise DataError(f"{path}: the labels ({len(labels)}) must be the numbers from 0 on, each exactly once.")
         return dict(sorted(labels.items(), key=lambda item: item[1]))
 
 

@@ -125,7 +125,7 @@ def compare_rows(
 
     Raises RunError where results lack a metric or, for the bootstrap, what each video counts for it.
     """
-    rows = tuple(_row(question, name, difference, (choices or {}).get(name)) for name, difference in outcomes.items())
+    rows = tuple(_row(question, name, by_seed, (choices or {}).get(name)) for name, by_seed in outcomes.items())
     claims = list(question.claims)
     pairs = [(name, question.reference) for name in outcomes if name != question.reference]
     pairs = list(dict.fromkeys([*(pair for pair in pairs if pair[::-1] not in claims), *claims]))
@@ -147,9 +147,7 @@ def compare_rows(
         tuple(question.blind),
         choices is not None,
         question.note,
-        tuple(
-            sorted({_machine_of(outcome) for difference in outcomes.values() for outcome in difference.values()} - {""})
-        ),
+        tuple(sorted({_machine_of(outcome) for by_seed in outcomes.values() for outcome in by_seed.values()} - {""})),
     )
 
 

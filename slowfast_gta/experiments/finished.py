@@ -18,12 +18,12 @@ def group_runs(folders: Sequence[Path]) -> dict[str, dict[int, Outcome]]:
     """
     groups: dict[tuple, dict[int, tuple[Path, Outcome]]] = {}
     for folder in folders:
-        outcomes = load_finished(folder)
-        but_for_seed = tuple(sorted((key, value) for key, value in outcomes.keys.items() if key not in _OF_A_RUN))
+        outcome = load_finished(folder)
+        but_for_seed = tuple(sorted((key, value) for key, value in outcome.keys.items() if key not in _OF_A_RUN))
         group = groups.setdefault(but_for_seed, {})
-        if outcomes.seed in group:
-            raise RunError(f"{group[outcomes.seed][0]} and {folder} are one config with one seed. Name one of the two.")
-        group[outcomes.seed] = (folder, outcomes)
+        if outcome.seed in group:
+            raise RunError(f"{group[outcome.seed][0]} and {folder} are one config with one seed. Name one of the two.")
+        group[outcome.seed] = (folder, outcome)
     names = _names([[folder for folder, _ in group.values()] for group in groups.values()])
     return {
         name: {seed: outcome for seed, (_, outcome) in group.items()}

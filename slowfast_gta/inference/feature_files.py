@@ -21,6 +21,8 @@ from slowfast_gta.plain_arrays import MOST_PER_BYTE, UNASKED_BYTES, load_npz
 FORMATS = ("npz", "npy", "safetensors", "h5")
 DTYPES = {"float32": np.float32, "float16": np.float16}
 
+MOST_FEATURE_BYTES = 2**38  # of a file; 2,700 windows of --pool none are 8 GiB
+
 
 def save_features(path: Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str, object]) -> None:
     """Write "features", "times", "frames" and `meta` in the format of the suffix, whole or not at all."""
@@ -48,7 +50,9 @@ def load_features(path: Path) -> tuple[dict[str, np.ndarray], dict]:
         if path.suffix == ".npy":
             return {"features": np.load(path, allow_pickle=False)}, {}
         if path.suffix == ".npz":
-            arrays = load_npz(path)
+            if not path.is_file():
+                raise FileNotFoundError(path)
+            arrays = load_npz(path, MOST_FEATURE_BYTES)
             text = str(arrays.pop("meta"))
         elif path.suffix == ".safetensors":
             tensors, metadata = load_safetensors(path)
@@ -60,6 +64,8 @@ def load_features(path: Path) -> tuple[dict[str, np.ndarray], dict]:
         return arrays, json.loads(text)
     except (ConfigError, FileNotFoundError):
         raise
+    except DataError as fault:
+        raise DataError(f"{fault} Extract them again.") from None
     except Exception as fault:  # zip, NumPy and HDF5 raise many types for a damaged file
         raise DataError(
             f"{path} is not a complete file of features ({type(fault).__name__}). Extract them again."

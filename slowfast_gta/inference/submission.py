@@ -6,7 +6,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast_gta.datasets.build import build_dataset
 from slowfast_gta.engine.logging import progress_of
-from slowfast_gta.errors import DataError, RunError, counted
+from slowfast_gta.errors import DataError, RunError
 from slowfast_gta.files import write_whole
 from slowfast_gta.inference.predictor import build_predictor
 
@@ -35,9 +35,7 @@ def build_submission(
             else:
                 answers[part][record.video_id] = scores.tolist()
     if not any(answers.values()):
-        raise DataError(
-            f"None of the {counted(len(missing), 'test video')} could be read. {next(iter(missing.values()), '')}"
-        )
+        raise DataError(f"No test video could be read (of {len(missing)}). {next(iter(missing.values()), '')}")
     files = []
     try:
         folder.mkdir(parents=True, exist_ok=True)

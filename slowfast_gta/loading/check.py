@@ -73,6 +73,6 @@ def _check_one_is_readable(split: str, records: Sequence[VideoRecord], how: Mapp
         except DataError as fault:
             reasons.append(str(fault))
     raise DataError(
-        f"None of the {counted(len(records), 'video')} of the split {split} can be read. {' '.join(reasons[:_SHOWN])} "
+        f"No video of the split {split} can be read (of {len(records)}). {' '.join(reasons[:_SHOWN])} "
         "DATA.PATH_PREFIX says where the videos are; tools/check_data.py lists everything that is wrong."
     )

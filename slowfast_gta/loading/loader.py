@@ -248,8 +248,8 @@ def build_test_loader(cfg: CfgNode, split: str, dataset: VideoDataset | None = N
     num_clips, num_crops = (cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS) if split == "test" else (1, 1)
     if num_crops == 10 and (names := directed_classes(dataset)):
         raise ConfigError(
-            f"TEST.NUM_SPATIAL_CROPS 10 has mirrored crops, which would change the class of {len(names)} "
-            f"({'; '.join(names[:3])} ...). It must be 1 or 3."
+            f"TEST.NUM_SPATIAL_CROPS 10 has mirrored crops, which would turn {counted(len(names), 'class')} into "
+            f"others ({'; '.join(names[:3])} ...). It must be 1 or 3."
         )
     sampling = ClipSampling.from_cfg(cfg)
     if split != "test":

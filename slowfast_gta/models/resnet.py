@@ -117,7 +117,7 @@ class ResStage(Host):
                 self._order[pathway].append(name)
 
     def insert(self, kind: str, point: InsertionPoint, block: nn.Module) -> None:
-        """Place `block` after the place's residual block; its state-dict name is pathway{p}_{kind}{index}."""
+        """Place `block` after the residual block of `point`; its state-dict name is pathway{p}_{kind}{index}."""
         name = f"pathway{point.pathway}_{kind}{point.index}"
         self.add_module(name, block)
         self.mark_inserted(name)

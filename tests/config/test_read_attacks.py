@@ -43,3 +43,13 @@ def test_refused_in_a_sentence(tmp_path, name):
     with pytest.raises(ConfigError, match=r"c\.yaml") as caught:
         load_config(tmp_path / "c.yaml")
     assert len(str(caught.value)) < 10_000
+
+
+def test_a_merge_that_is_none_is_a_fault_of_its_section(tmp_path):
+    """Alone: its other keys were not read, and what follows of that is no fault of the file's."""
+    (tmp_path / "a.yaml").write_text(
+        "_BASE_: configs/Kinetics/SLOWFAST_8x8_R50.yaml\nSLOWFAST: {ALPHA: 7}\nDATA:\n  <<: 3\n  NUM_FRAMES: 28\n"
+    )
+    with pytest.raises(ConfigError, match=r"a\.yaml:4: DATA\.<<: ") as caught:
+        load_config(tmp_path / "a.yaml")
+    assert caught.value.keys == ("DATA",)

@@ -30,7 +30,7 @@ SHORT = ["DATA.NUM_FRAMES", 4, "DATA.SAMPLING_RATE", 1]
 
 @pytest.fixture
 def run_check(tmp_path, capsys):
-    """doctor(cfg, folder, KEY, VALUE, ..., decode=...) -> (exit code, the report)."""
+    """run_check(cfg, folder, KEY, VALUE, ..., decode=...) -> (exit code, the report)."""
 
     def call(cfg: Path, folder: Path, *pairs: object, decode: str = "sample") -> tuple[int, dict]:
         where = ("DATA.PATH_TO_DATA_DIR", folder, "OUTPUT_DIR", tmp_path / "out")

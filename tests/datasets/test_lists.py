@@ -237,7 +237,7 @@ def test_class_folders_are_a_data_set(tmp_path, caplog, splits):
     assert (test == val) == (splits[0] != "")
     assert {record.video_id for record in train}.isdisjoint(record.video_id for record in val)
     assert all(("zumba" in record.path) == record.label for record in train)
-    assert ("held out" in caplog.text) == (splits[0] == "")
+    assert ("a tenth of each class" in caplog.text) == (splits[0] == "")
 
 
 # ------------------------------------------------------------------------------------- Something-Something

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from process_threads import on_processes
 from torch import nn
 
+from slowfast_gta.distributed import pool_statistics
 from slowfast_gta.distributed.norms import SyncBatchNorm1d, SyncBatchNorm3d, _Normalize, synchronize_norms
 
 
@@ -72,3 +73,25 @@ def test_processes_with_unequal_shares_have_one_norm(monkeypatch, kind):
         torch.testing.assert_close(network.eval()(mine), plain.eval()(mine))  # asks no other process
 
     on_processes(monkeypatch, 3, of_rank)
+
+
+def test_pooled_statistics_leave_frozen_norms_to_the_bit(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    start = [(torch.randn(3, generator=generator), torch.rand(3, generator=generator) + 0.5) for _ in range(2)]
+
+    def of_rank(rank: int) -> nn.Module:
+        network = nn.Sequential(nn.BatchNorm3d(3), nn.BatchNorm3d(3))
+        network[1].eval()
+        for norm in network:
+            norm.running_mean.copy_(start[rank][0])
+            norm.running_var.copy_(start[rank][1])
+        pool_statistics(network)
+        return network
+
+    mean = (start[0][0] + start[1][0]) / 2
+    square = sum(var + one**2 for one, var in start) / 2
+    for rank, network in enumerate(on_processes(monkeypatch, 2, of_rank)):
+        torch.testing.assert_close(network[0].running_mean, mean)
+        torch.testing.assert_close(network[0].running_var, square - mean**2)
+        assert torch.equal(network[1].running_mean, start[rank][0])
+        assert torch.equal(network[1].running_var, start[rank][1])

@@ -119,7 +119,7 @@ def test_an_absent_rank_is_named_on_every_rank_and_waiting_is_logged(tmp_path, c
     monkeypatch.setattr(rendezvous_module, "_REPORT_SEC", 0.3)
     first, second = texts(meet_all(3, tmp_path, limit_sec=1.0, rank2=None))
     assert first == second
-    assert re.search(r"\b1 s \(DIST_TIMEOUT_SEC\).*\b2 of 3 processes\b.*: process 2\.", first)
+    assert re.search(r"\b1 s \(DIST_TIMEOUT_SEC\).*\b2 of 3 processes\b.*\bmissing: process 2\.", first)
     assert re.search(r"\bprocess 0 of 3 waits\b.*\bprocess", capsys.readouterr().err)
 
 

@@ -114,7 +114,7 @@ def start(data: Path, output: Path, num_processes: int, workers: int, death: tup
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         line += ["--num_shards", str(num_processes), "--init_method", f"tcp://127.0.0.1:{port}"]
-    log = output / f"said_{len(list(output.glob('said_*'))):03d}.txt"
+    log = output / f"log_{len(list(output.glob('log_*'))):03d}.txt"
     run = Run(log, [])
     for shard in range(num_processes):
         own = [*line, "--shard_id", str(shard)] if num_processes > 1 else line
@@ -217,7 +217,7 @@ def check_output(run: Run) -> None:
     """Every process ended well, by SIGKILL, or with a sentence."""
     output = run.log.read_text(errors="replace")
     if "Traceback" in output or set(run.codes.values()) - {0, 1, -signal.SIGKILL}:
-        raise Failure(f"exit codes {sorted(run.codes.values())}, and this was said:\n{output[-3000:]}")
+        raise Failure(f"exit codes {sorted(run.codes.values())}, and the output was:\n{output[-3000:]}")
 
 
 # ------------------------------------------------------------------------------------------------ comparing

@@ -19,7 +19,7 @@ from slowfast_gta.engine.checkpoint import checkpoint
 @pytest.mark.parametrize(
     ("pairs", "words"),
     [
-        (("DATA.PATH_TO_DATA_DIR", "/no/such/folder"), ["DATA.PATH_TO_DATA_DIR is /no/such/folder", "SSv2"]),
+        (("DATA.PATH_TO_DATA_DIR", "/no/such/folder"), ["DATA.PATH_TO_DATA_DIR is /no/such/folder", "does not exist"]),
         (("DATA.PATH_TO_DATA_DIR", ""), ["DATA.PATH_TO_DATA_DIR is not set"]),
         (("TRAIN.BATCHSIZE", 4), ["TRAIN.BATCHSIZE is not a key", "TRAIN.BATCH_SIZE"]),
         (("TRAIN.BATCH_SIZE", "many"), ["TRAIN.BATCH_SIZE must be a whole number"]),

@@ -36,7 +36,7 @@ def test_a_clip_derives_from_seed_epoch_and_record(path):
 
 
 def test_a_replacement_derives_from_its_attempt(path, tmp_path):
-    """Two broken ones before it: it is the clip of (seed, epoch, index, 2)."""
+    """One broken video before it: it is the clip of (seed, epoch, index, 1)."""
     (tmp_path / "broken.webm").write_text("not a video")
     paths = [str(tmp_path / "broken.webm"), path]
     whole = TrainTransform(48, (48, 48), (1.0,), (48, 48), False, flip=False)

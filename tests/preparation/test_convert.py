@@ -89,7 +89,9 @@ def test_lists_are_not_written_over(tmp_path, ssv2, capsys):
     (tmp_path / "file").touch()
     for output in (tmp_path / "file", tmp_path / "file" / "lists"):
         assert lists(CONFIGS["SSv2"], ssv2, output) == 1
-        assert re.search(rf"{tmp_path / 'file'}\b.*\balready exists\b.* --output\b", capsys.readouterr().err)
+        assert re.search(
+            rf"{tmp_path / 'file'}(/lists)?\. .*\balready exists\b.*\bOUTPUT_DIR\b", capsys.readouterr().err
+        )
 
 
 def test_class_folders_of_names_with_spaces(tmp_path):

@@ -83,7 +83,7 @@ def test_names_with_spaces_are_separated_by_a_tab(tmp_path, capsys):
     root = make_folders(tmp_path / "my videos", {"turn left": 5, "turn_right": 12})
     assert prepare(root, "--output", tmp_path / "lists") == 0
     out = capsys.readouterr().out
-    assert "tab" in out and re.search(r"\bdirection\b.*: 2\b.*'turn left'", out)
+    assert re.search(r"\bspaces\b.*\ba tab\b", out) and re.search(r"\bdirection\b.*: 2\b.*'turn left'", out)
     cfg = load_config(tmp_path / "lists" / "train.yaml")
     assert cfg.DATA.RANDOM_FLIP is False
     records = [record for split in ("train", "val", "test") for record in build_dataset(cfg, split).records(split)]

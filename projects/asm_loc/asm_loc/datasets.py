@@ -105,10 +105,10 @@ def join(
             )
     missing = [a for a in annotations if a.video not in chosen and set(a.labels) <= known]
     if not order:
+        annotated, present = next(iter(by_name), "nothing"), next(iter(sorted(have)), "nothing")
         raise DataError(
-            f"{name}: none of the {counted(len(annotations), 'annotated video')} has features. Annotated is, "
-            "for example, "
-            f"{next(iter(by_name), 'nothing')}; there are features of {next(iter(sorted(have)), 'nothing')}."
+            f"{name}: no annotated video has features (of {len(annotations)}). For example, "
+            f"{annotated} is annotated; there are features of {present}."
         )
     return VideoSet(name, classes, order, source, missing)
 
@@ -191,8 +191,10 @@ def wtalc_pack(features: Path, folder: Path, sec_per_snippet: float, subsets: di
 
     extracted_fps.npy is not read: it says 10 where the features have another rate.
     """
-    arrays = {name: load_object_array(folder / f"{name}.npy") for name in ANNOTATION_ARRAYS}
-    text = {name: [_text(v) for v in arrays[name].reshape(-1)] for name in ("classlist", "videoname", "subset")}
+    files = {name: folder / f"{name}.npy" for name in ANNOTATION_ARRAYS}
+    arrays = {name: load_object_array(file) for name, file in files.items()}
+    of_all = ("classlist", "videoname", "subset")
+    text = {name: [_text(v, files[name]) for v in arrays[name].reshape(-1)] for name in of_all}
     num = len(text["videoname"])
     for name in ("subset", "labels", "labels_all", "segments"):
         if arrays[name].ndim == 0 or len(arrays[name]) != num:
@@ -202,12 +204,14 @@ def wtalc_pack(features: Path, folder: Path, sec_per_snippet: float, subsets: di
         names, segments, all_names = (_listed(folder, name, arrays[name][i]) for name in _LISTS)
         if len(names) != len(segments):
             raise DataError(
-                f"{folder}: {video} has {counted(len(names), 'label')} for {counted(len(segments), 'segment')}."
+                f"{files['labels']}: {video} has {counted(len(names), 'label')} for "
+                f"{counted(len(segments), 'segment')} of segments.npy."
             )
         instances = tuple(
-            instance(folder / "segments.npy", video, _text(n), s) for n, s in zip(names, segments, strict=True)
+            instance(files["segments"], video, _text(name, files["labels"]), segment)
+            for name, segment in zip(names, segments, strict=True)
         )
-        labels = tuple(dict.fromkeys(map(_text, all_names)))
+        labels = tuple(dict.fromkeys(_text(name, files["labels_all"]) for name in all_names))
         annotations.append(Annotation(video, text["subset"][i], labels, instances))
     source = ObjectArrayFeatures(features, text["videoname"], sec_per_snippet)
     classes = sorted(text["classlist"])
@@ -219,15 +223,15 @@ def wtalc_pack(features: Path, folder: Path, sec_per_snippet: float, subsets: di
 def _listed(folder: Path, name: str, value: object) -> list:
     """What an annotation array lists of one video."""
     if not isinstance(value, list | tuple) and not (isinstance(value, np.ndarray) and value.ndim):
-        raise DataError(f"{folder / name}.npy: of each video there must be a list, not a {type(value).__name__}.")
+        raise DataError(f"{folder / name}.npy: expected a list for each video, found {type(value).__name__}.")
     return list(value)
 
 
-def _text(value: object) -> str:
+def _text(value: object, file: Path) -> str:
     """W-TALC's strings are bytes (S17). Raises DataError for what is no text: a list can stand for 10 ** 14 letters."""
     if not isinstance(value, bytes | str | int | float | np.generic):
-        raise DataError(f"W-TALC's names and labels must be text, not a {type(value).__name__}.")
+        raise DataError(f"{file}: names and labels must be text, found {type(value).__name__}.")
     try:
         return value.decode("utf-8") if isinstance(value, bytes) else str(value)
     except ValueError as fault:
-        raise DataError(f"W-TALC's names and labels must be UTF-8 text ({fault}).") from None
+        raise DataError(f"{file}: names and labels must be UTF-8 text ({fault}).") from None

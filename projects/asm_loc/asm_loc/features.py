@@ -110,7 +110,7 @@ class ObjectArrayFeatures:
             raise DataError(f"No features of {video} in {self.path}.")
         rows = self._arrays[video]
         if not isinstance(rows, np.ndarray):  # a list can be a hundred letters that stand for 10 ** 14 numbers
-            raise DataError(f"{self.path}, {video}: features must be an array (T, C), not a {type(rows).__name__}.")
+            raise DataError(f"{self.path}, {video}: features must be an array (T, C), found {type(rows).__name__}.")
         rows = checked_rows(rows, f"{self.path}, {video}")
         return Features(rows, Timeline.uniform(len(rows), self.sec_per_snippet))
 

@@ -44,21 +44,22 @@ def test_annotations(tmp_path, name):
 
 
 RECORDS = {
-    "a byte 0": '{"video": "a", "file": "a\\u0000.npz"}',
-    "half a letter": '{"video": "a", "file": "\\ud800.npz"}',
-    "out of the folder": '{"video": "a", "file": "../a.npy"}',
-    "another file": '{"video": "a", "file": "/etc/passwd"}',
-    "the folder": '{"video": "a", "file": "."}',
-    "a long number": '{"video": "a", "file": "a.npy", "fps": %s}' % ("9" * 5000),
-    "brackets": "[" * 100_000,
+    "a byte 0": ('{"video": "a", "file": "a\\u0000.npz"}', "outside"),
+    "half a letter": ('{"video": "a", "file": "\\ud800.npz"}', "outside"),
+    "out of the folder": ('{"video": "a", "file": "../a.npy"}', "outside"),
+    "another file": ('{"video": "a", "file": "/etc/passwd"}', "outside"),
+    "the folder": ('{"video": "a", "file": "."}', "not a complete file"),
+    "a long number": ('{"video": "a", "file": "a.npy", "fps": %s}' % ("9" * 5000), "damaged"),
+    "brackets": ("[" * 100_000, "damaged"),
 }
 
 
 @pytest.mark.parametrize("name", RECORDS)
 def test_manifests(tmp_path, name):
     np.save(tmp_path / "a.npy", np.zeros((2, 3), np.float32))
-    (tmp_path / "manifest.jsonl").write_text(RECORDS[name] + "\n")
-    with pytest.raises(DataError):
+    content, word = RECORDS[name]
+    (tmp_path / "manifest.jsonl").write_text(content + "\n")
+    with pytest.raises(DataError, match=rf"\b{word}\b"):
         ExtractedFeatures(tmp_path).load("a")
 
 
@@ -80,13 +81,17 @@ GOOD = {
 }
 CHANGES = {
     "labels": {
-        "of letters": objects(doubled()),
+        "of letters": objects([doubled(6)]),
         "a number": objects(3),
         "no axis": np.array(3),
         "no text": objects([b"\xff"]),
     },
-    "segments": {"that swell": objects([doubled()]), "a number": objects(3), "a long time": objects([[0, doubled()]])},
-    "labels_all": {"that swell": objects([doubled()]), "none": objects(None), "no text": objects([b"\xff"])},
+    "segments": {
+        "that swell": objects([doubled(6)]),
+        "a number": objects(3),
+        "a long time": objects([[0, doubled(6)]]),
+    },
+    "labels_all": {"that swell": objects([doubled(6)]), "none": objects(None), "no text": objects([b"\xff"])},
     "videoname": {"that swells": objects(doubled()), "no text": objects(b"\xff")},
     "subset": {"no axis": np.array("test")},
 }
@@ -98,5 +103,14 @@ def test_annotation_arrays(tmp_path, array, change):
     for name, content in (GOOD | {array: CHANGES[array][change]}).items():
         np.save(tmp_path / f"{name}.npy", content, allow_pickle=True)
     np.save(tmp_path / "x.npy", objects(np.zeros((2, 3))), allow_pickle=True)
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match=rf"\b{array}\.npy\b") as caught:
         wtalc_pack(tmp_path / "x.npy", tmp_path, 1.0, {"test": "test"})
+    assert len(str(caught.value)) < 1000, "what a list stands for is not printed"
+
+
+def test_good_annotation_arrays_are_read(tmp_path):
+    for name, content in GOOD.items():
+        np.save(tmp_path / f"{name}.npy", content, allow_pickle=True)
+    np.save(tmp_path / "x.npy", objects(np.zeros((2, 3))), allow_pickle=True)
+    (video,) = wtalc_pack(tmp_path / "x.npy", tmp_path, 1.0, {"test": "test"})["test"].videos
+    assert (video.video, video.labels) == ("v", ("run",))

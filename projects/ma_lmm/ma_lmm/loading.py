@@ -89,8 +89,12 @@ def weight_files(folder: Path) -> list[Path]:
             names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as fault:
             raise WeightsError(f"{index}: it cannot be read ({fault}).") from None
-        if foreign := [name for name in names if not isinstance(name, str) or Path(name).name != name or "\0" in name]:
-            raise WeightsError(f"{index}: {foreign[0]!r} is no file of this folder. Download the folder again.")
+        if foreign := [
+            name
+            for name in names
+            if not isinstance(name, str) or Path(name).name != name or name in ("", "..") or "\0" in name
+        ]:
+            raise WeightsError(f"{index}: {foreign[0]!r} is not a file of this folder. Download the folder again.")
         files = [folder / name for name in names]
     else:
         files = [folder / _WHOLE]

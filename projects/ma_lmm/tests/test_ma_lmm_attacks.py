@@ -14,7 +14,7 @@ TEXTS = ["[" * 100_000, '{"model_type": ' + "9" * 5000 + "}", '{"model_type": [1
 @pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
 def test_configs(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
-    with pytest.raises(WeightsError):
+    with pytest.raises(WeightsError, match=r"\bconfig\.json\b|: the model must be instructblip or blip-2; "):
         read_config(tmp_path)
 
 
@@ -23,8 +23,9 @@ def test_configs(tmp_path, text):
 )
 def test_names_of_weight_files(tmp_path, names):
     (tmp_path.parent / "a.safetensors").write_bytes(b"")
+    (tmp_path / "a").write_bytes(b"")
     (tmp_path / "model.safetensors.index.json").write_text(f'{{"weight_map": {{"x": {names}}}}}')
-    with pytest.raises(WeightsError):
+    with pytest.raises(WeightsError, match=r"index\.json"):
         weight_files(tmp_path)
 
 
@@ -38,7 +39,7 @@ HEADERS = [
 @pytest.mark.parametrize("header", HEADERS, ids=range(len(HEADERS)))
 def test_headers(tmp_path, header):
     (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
-    with pytest.raises(WeightsError):
+    with pytest.raises(WeightsError, match=r"a\.safetensors"):
         _num_bytes(tmp_path / "a.safetensors", 2)
 
 

@@ -39,7 +39,7 @@ def load_run(path: str | Path) -> TestedRun:
     try:
         return _run_of(path, load_npz(path))
     except DataError as fault:
-        raise RunError(f"{path} cannot be read as the scores.npz of a test: {fault}") from None
+        raise RunError(f"{fault} It must be the scores.npz of a test.") from None
     except KeyError as fault:
         raise RunError(f"{path} has no {fault.args[0]}: it is not the scores.npz of a test.") from None
     except (ValueError, TypeError, IndexError, ArithmeticError) as fault:

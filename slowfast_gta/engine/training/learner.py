@@ -69,9 +69,7 @@ class Learner:
         """Training mode; the statistics of frozen BatchNorms stay as they are, also those of the running average."""
         self.model.train()
         self.eval_model.train()
-        frozen = {
-            name for name, module in self.network.named_modules() if any(module is counts for counts in self.frozen)
-        }
+        frozen = {name for name, module in self.network.named_modules() if any(module is norm for norm in self.frozen)}
         for model in (self.network, self.eval_model):
             for name, module in model.named_modules():
                 if name in frozen:

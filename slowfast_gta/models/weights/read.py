@@ -59,7 +59,7 @@ def load_torch_file(path: Path) -> dict:
         raise
     except RefusedPickleError as fault:
         raise WeightsError(
-            f"{path} was not read: {fault}, which would crash Python or fill the memory. No weights file needs that."
+            f"{path} was not read: {fault}, which cannot be told apart from what crashes Python or fills the memory."
         ) from None
     except Exception as fault:  # torch raises a dozen kinds, and every one means the same to the user
         asked = re.search(r"GLOBAL (\S+)", str(fault))
@@ -100,8 +100,9 @@ def _check_pickles(path: Path) -> None:
             file.seek(0)
             for _ in range(0 if in_archive else _NUM_PICKLES):
                 check_pickle(file)
-        if in_archive:  # by torch's own reader: names that Python's finds equal or unequal are others to it
-            check_pickle(io.BytesIO(torch._C.PyTorchFileReader(str(path)).get_record("data.pkl")))
+            if in_archive:  # by torch's own reader: names that Python's finds equal or unequal are others to it
+                file.seek(0)  # a file, since it takes no path that is not UTF-8
+                check_pickle(io.BytesIO(torch._C.PyTorchFileReader(file).get_record("data.pkl")))
     except TornPickleError:
         pass  # torch.load stops there too, and says of what kind the file is
 

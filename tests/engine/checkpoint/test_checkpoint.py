@@ -239,10 +239,17 @@ def test_a_newest_checkpoint_without_an_optimizer_or_a_network_is_not_loaded(tmp
     assert f"{path} has no {missing}" in caplog.text
 
 
+def test_a_folder_whose_name_is_not_utf8_is_read_again(tmp_path):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/run\xe9"))
+    save_checkpoint(folder, Position(1), state(1))
+    position, content = find_newest(folder)
+    assert position == Position(1) and set(content) >= {"model_state", "optimizer_state"}
+
+
 def test_all_torn_is_refused(tmp_path):
     for epoch in (1, 2):
         save_checkpoint(tmp_path, Position(epoch), state(1)).write_bytes(b"torn")
-    with pytest.raises(WeightsError, match=rf"\bcheckpoint in {tmp_path / 'checkpoints'} can be read \(of 2\)"):
+    with pytest.raises(WeightsError, match=rf"\bNo checkpoint in {tmp_path / 'checkpoints'} can be read \(of 2\)"):
         find_newest(tmp_path)
     assert names(tmp_path) == ["checkpoint_epoch_00001.pyth", "checkpoint_epoch_00002.pyth"], "asked again, the same"
 

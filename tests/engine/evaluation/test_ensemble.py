@@ -144,7 +144,7 @@ def change(folder, **changes):
         ({"label": lambda labels: labels + 1}, "label are not all below 3"),
         ({"label": lambda labels: labels[:-1]}, "label are int64 (5,), of 6 videos"),
         ({"scores": lambda scores: scores[:, 0]}, "scores are float32 (6,)"),
-        ({"scores": lambda scores: scores.astype(object)}, "cannot be read as the scores.npz of a test"),
+        ({"scores": lambda scores: scores.astype(object)}, "must be the scores.npz of a test"),
         ({"class_names": lambda names: names[:2]}, "for 3 classes"),
     ],
 )

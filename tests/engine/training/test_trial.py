@@ -119,7 +119,9 @@ def test_an_epoch_without_one_such_step_ends_with_a_message(run_tiny, tmp_path):
     data = make_ssv2(tmp_path / "data", 2, 2)
     break_video(data)
     code, _, err = run_tiny(*SMALLEST, "DATA.ON_ERROR", "skip", "TRAIN.BATCH_SIZE", 2, data=data)
-    assert code == 1 and re.search(r"\bstep of epoch 1 \b.*\bTRAIN\.BATCH_SIZE\b", err) and "Traceback" not in err, err
+    assert code == 1 and re.search(r"\bNo step of epoch 1\b.*\bTRAIN\.BATCH_SIZE\b", err) and "Traceback" not in err, (
+        err
+    )
 
 
 AFR = ("ATTENTION.NAME", "W3", "ATTENTION.LOCATION", [[[]], [[0]], [[0]], [[]]], "ATTENTION.REFINE", "AFR")

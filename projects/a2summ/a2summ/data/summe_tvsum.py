@@ -82,7 +82,9 @@ def _read_sample(file: h5py.File, path: Path, key: str, text: np.ndarray, rating
     where = f"{path}, {key}"
     group = file.get(key) if isinstance(file.get(key, getlink=True), h5py.HardLink) else None
     if not isinstance(group, h5py.Group):
-        raise DataError(f"{where}: there is no such video among {len(file)}, for example {next(iter(file), 'none')}.")
+        raise DataError(
+            f"{where}: there is no such video. Videos in the file: {len(file)}, for example {next(iter(file), 'none')}."
+        )
     frames = _read(group, "features", 2, where).astype(np.float32)
     scores = _read(group, "gtscore", 1, where).astype(np.float64)
     timeline = _read_timeline(group, len(frames), where)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from a2summ.transcript.cues import read_cues
 from a2summ.transcript.sentences import Sentence, sentences_of
-from slowfast_gta.errors import DataError, counted
+from slowfast_gta.errors import DataError
 
 # More than this share of the video, and this many seconds, between the two ends: a warning.
 _FAR_SHARE, _FAR_SEC = 0.1, 10.0
@@ -31,7 +31,7 @@ def read_transcript(path: str | Path, duration_sec: float, offset_sec: float = 0
     late = len(cues) - len(inside)
     if late > len(cues) / 3 or not inside:
         raise DataError(
-            f"{path}: {late} of {counted(len(cues), 'subtitle')} after the end of the video: the transcript "
+            f"{path}: subtitles that begin after the end of the video: {late} of {len(cues)}. The transcript "
             f"ends at {end_sec:.1f} s, and the video at {duration_sec:.1f} s. Is it of another video? Shift a "
             "transcript by --offset SECONDS (negative: earlier)."
         )

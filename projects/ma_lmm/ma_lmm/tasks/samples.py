@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slowfast_gta.errors import DataError, counted
+from slowfast_gta.errors import DataError
 
 _SUFFIXES = ("", ".mp4", ".webm", ".avi", ".mkv", ".MP4", ".mov")
 
@@ -103,7 +103,7 @@ class Videos:
         if self._found and not any(self._found.values()):
             first = next(iter(self._found))
             raise DataError(
-                f"{self._folder}: none of the {counted(len(self._found), 'video')} of the annotations was "
-                f"found, for example {first!r}, as a folder of frames or as {', '.join(_SUFFIXES[1:])} "
+                f"{self._folder}: no video of the annotations was found (of {len(self._found)}), "
+                f"for example {first!r}, as a folder of frames or as {', '.join(_SUFFIXES[1:])} "
                 "(MA_LMM.VIDEO_DIR)."
             )
