@@ -46,7 +46,7 @@ def read_pickle(file: BinaryIO, num_bytes: int) -> Any:
         return _finished(_DataUnpickler(file, num_bytes).load(), {})
     except PickleError:
         raise
-    except Exception as fault:  # a torn pickle can raise anything; every one means the same
+    except Exception as fault:  # a truncated pickle can raise anything; every one means the same
         raise TornPickleError(type(fault).__name__) from None
 
 

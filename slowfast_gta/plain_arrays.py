@@ -15,8 +15,8 @@ _LAST_LETTER = 0x10FFFF
 
 
 def load_npz(path: Path, max_bytes: int = MOST_BYTES) -> dict[str, np.ndarray]:
-    """{name: array} of an .npz file. Raises DataError where it is missing, torn, no such file, larger than `max_bytes`,
-    or holds objects, records or text that is no text; nothing is reserved that is not in the file."""
+    """{name: array} of an .npz file. Raises DataError where it is missing, truncated, no .npz file, too large
+    (`max_bytes`), or holds objects, records or text that is no text; nothing is reserved that is not in the file."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()

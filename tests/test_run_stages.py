@@ -125,7 +125,7 @@ def test_the_teachers_loss_is_the_distance_of_features_and_teaches_only_the_stud
 
 
 @pytest.mark.parametrize(
-    ("stages", "output"),
+    ("stages", "message"),
     [
         ({**TWO, "gta": {"START_FROM": "bacbone"}}, "bacbone, which is not an earlier stage (backbone)"),
         ({"gta": {"START_FROM": "gta"}}, "not an earlier stage (there is none)"),
@@ -142,10 +142,10 @@ def test_the_teachers_loss_is_the_distance_of_features_and_teaches_only_the_stud
         ({**TWO, "gta": 3}, "STAGES.gta must contain keys"),
     ],
 )
-def test_a_stage_that_cannot_be_is_refused_when_the_config_is_read(stages, output, tmp_path):
+def test_a_stage_that_cannot_be_is_refused_when_the_config_is_read(stages, message, tmp_path):
     with pytest.raises(ConfigError) as refused:
         load(tmp_path, stages)
-    assert output in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_a_stage_that_cannot_start_from_the_one_before_is_refused_before_anything_is_trained(tmp_path):
@@ -157,7 +157,7 @@ def test_a_stage_that_cannot_start_from_the_one_before_is_refused_before_anythin
 
 
 @pytest.mark.parametrize(
-    ("gta", "output"),
+    ("gta", "message"),
     [
         ({"START_FROM": "FILE"}, "STAGES.gta: START_FROM: FILE does not match the network"),
         ({"START_FROM": "backbone", "TEACHER": "FILE"}, "STAGES.gta: TEACHER: FILE does not match the network"),
@@ -169,14 +169,14 @@ def test_a_stage_that_cannot_start_from_the_one_before_is_refused_before_anythin
         ),
     ],
 )
-def test_files_and_teachers_that_do_not_fit_are_refused_before_anything_is_trained(gta, output, tmp_path):
+def test_files_and_teachers_that_do_not_fit_are_refused_before_anything_is_trained(gta, message, tmp_path):
     file = str(tmp_path / "half.pyth")
     state = build_model(load_config(CFG, TINY)).state_dict()
     torch.save({key: value for key, value in state.items() if not key.startswith("s5.")}, file)
     gta = {key: value.replace("FILE", file) for key, value in gta.items()}
     with pytest.raises(ConfigError) as refused:
         check_stages(build_stages(load(tmp_path, {**TWO, "gta": gta})))
-    assert output.replace("FILE", file) in str(refused.value)
+    assert message.replace("FILE", file) in str(refused.value)
 
 
 @pytest.fixture

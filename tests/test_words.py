@@ -74,7 +74,7 @@ GAP = r"(?:[\s\"'`#*>_]|\bf(?=[\"']))+"  # wherever lines break, behind comment 
 @functools.cache
 def words_of(path: Path) -> str:
     """The text in lower case, with one space for each gap."""
-    return re.sub(GAP, " ", path.read_text(encoding="utf-8").lower())
+    return re.sub(GAP, " ", path.read_text(encoding="utf-8", errors="replace").lower())
 
 
 @pytest.mark.parametrize("phrase", PHRASES)
@@ -112,7 +112,7 @@ def code_of_the_program() -> list[Path]:
 @functools.cache
 def texts_of(path: Path) -> list[tuple[int, str]]:
     """(line, text) of the strings of a file that are no docstrings, an f-string's values as {expression}."""
-    tree, found = ast.parse(path.read_text(encoding="utf-8")), []
+    tree, found = ast.parse(path.read_text(encoding="utf-8", errors="replace")), []
     docstrings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     inner = {value for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for value in node.values}
     for node in ast.walk(tree):
@@ -165,7 +165,7 @@ GONE_IN = {  # elsewhere these words are something else
 def identifiers(path: Path) -> set[str]:
     """What a file defines, assigns, imports or takes as an argument, and the attributes that it names."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8", errors="replace"))):
         for field in ("name", "id", "attr", "arg", "asname", "module"):
             if isinstance(value := getattr(node, field, None), str):
                 found |= {*value.split(".")}

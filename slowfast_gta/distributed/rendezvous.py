@@ -229,7 +229,7 @@ def _look_for_file(
     folder: Path, arrived: dict[int, dict], others: dict[int, Connection], limit_sec: float
 ) -> str | None:
     """Which process does not see a file that this one writes into `folder`, if any."""
-    token = folder / f".meeting_{secrets.token_hex(8)}"
+    token = folder / f".rendezvous_{secrets.token_hex(8)}"
     token.touch()
     try:
         ControlChannel.send_all(others, look_for=token.name)

@@ -235,7 +235,7 @@ def settings_of(extractor: FeatureExtractor, folder: FeatureFolder) -> dict[str,
 
 
 def _read_json(path: Path) -> dict | None:
-    """None where it is not there, or was torn by a loss of power."""
+    """None where it is not there, or was truncated by a loss of power."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError, RecursionError):

@@ -44,7 +44,7 @@ def save_features(path: Path, arrays: Mapping[str, np.ndarray], meta: Mapping[st
 def load_features(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     """({"features", "times", "frames"}, meta) of what `save_features` wrote; of .npy the features alone, and {}.
 
-    Raises DataError where it is torn or is no such file.
+    Raises DataError where it is truncated or is no such file.
     """
     try:
         if path.suffix == ".npy":

@@ -17,12 +17,12 @@ def test_two_processes_are_timed_beside_one():
 
 
 @pytest.mark.parametrize(
-    ("words", "output"),
+    ("words", "message"),
     [
         (["--cfg", str(CFG), "--processes", "1"], "--processes 1 must be 2 or more"),
         ([], "benchmark scaling needs --cfg FILE"),
     ],
 )
-def test_what_cannot_be_timed_is_refused(capsys, words, output):
+def test_what_cannot_be_timed_is_refused(capsys, words, message):
     assert run_command("benchmark", ["scaling", *words]) == 2
-    assert output in capsys.readouterr().err
+    assert message in capsys.readouterr().err

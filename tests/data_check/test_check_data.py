@@ -256,17 +256,17 @@ def test_only_what_has_changed_is_examined_again(cfg_of_copy, tmp_path):
 def test_a_stopped_check_resumes(cfg_of_copy, tmp_path, monkeypatch):
     cfg, folder = cfg_of_copy
     monkeypatch.setattr(module, "_REPORT_EVERY_SEC", 0.0)
-    outputs = []
+    lines = []
 
     def stop_at_third(message):
-        outputs.append(message)
-        if len(outputs) == 3:
+        lines.append(message)
+        if len(lines) == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(Interrupted, match="3 of 18 videos"):
         check(cfg, tmp_path, examine_and_note, report_progress=stop_at_third)
     before = seen(folder)
-    assert 3 <= before <= 4 and re.search(r"\b3 of 18 videos\b.*\b0 bad\b", outputs[-1]) and "left" in outputs[-1]
+    assert 3 <= before <= 4 and re.search(r"\b3 of 18 videos\b.*\b0 bad\b", lines[-1]) and "left" in lines[-1]
     report = check(cfg, tmp_path, examine)
     assert report["clean"] and report["num_known_before"] == 3
 

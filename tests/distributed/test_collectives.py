@@ -63,7 +63,7 @@ def test_a_synchronized_norm_is_a_plain_one_on_one_process():
 
 
 @pytest.mark.parametrize(
-    ("how", "kind", "output"),
+    ("how", "kind", "message"),
     [
         pytest.param("sentence", ConfigError, "There is no such word.", marks=pytest.mark.slow),
         ("bug", RunError, "KeyError: 'a bug of ours'"),
@@ -72,11 +72,11 @@ def test_a_synchronized_norm_is_a_plain_one_on_one_process():
         ("killed", RunError, "exited without reporting an error"),
     ],
 )
-def test_one_fault_ends_all_with_its_reason(tmp_path, capfd, how, kind, output):
+def test_one_fault_ends_all_with_its_reason(tmp_path, capfd, how, kind, message):
     with pytest.raises(kind, match="Process"):
         everywhere(fail_on_one, tmp_path, how, how == "bug")
     err = capfd.readouterr().err
-    assert output in err and "has not answered" not in err, err  # the fault ended them, not a time-out
+    assert message in err and "has not answered" not in err, err  # the fault ended them, not a time-out
     assert ("Traceback" in err) == (how == "bug"), err
 
 

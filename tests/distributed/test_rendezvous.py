@@ -23,7 +23,7 @@ from slowfast_gta.distributed.rendezvous import RendezvousError, _public_address
 ABOUT = {"code": "0.1.0+abc", "config": {"SOLVER.BASE_LR": "0.1", "RNG_SEED": "1"}}
 
 
-def meet_all(world_size: int, folder: Path, limit_sec: float = 3.0, **different: dict) -> list:
+def rendezvous_all(world_size: int, folder: Path, limit_sec: float = 3.0, **different: dict) -> list:
     """What each process gets: (ControlChannel, GroupStore), or its RendezvousError.
 
     different: rank3={"must_match": ...}, or rank3=None for one that does not come.
@@ -59,17 +59,17 @@ def texts(results: list) -> list[str]:
 
 @pytest.fixture
 def three(tmp_path):
-    meetings = [found for found, _ in meet_all(3, tmp_path, limit_sec=1.5)]
-    yield meetings
-    for one in meetings:
+    channels = [found for found, _ in rendezvous_all(3, tmp_path, limit_sec=1.5)]
+    yield channels
+    for one in channels:
         with contextlib.suppress(OSError):
             one.close()
 
 
-def watch_all(meetings: list[ControlChannel]) -> list[list[dict]]:
+def watch_all(channels: list[ControlChannel]) -> list[list[dict]]:
     """The faults that each of them learns of from now on."""
-    learned = [[] for _ in meetings]
-    for one, faults in zip(meetings, learned, strict=True):
+    learned = [[] for _ in channels]
+    for one, faults in zip(channels, learned, strict=True):
         one.watch(faults.append)
     return learned
 
@@ -88,7 +88,7 @@ def test_all_come_and_learn_where_the_store_of_process_0_is(three, tmp_path):
     assert [len(one.others) for one in three] == [2, 1, 1]
     assert three[2].names == three[0].names and three[0].names[1].startswith("process 1 of 3 (")
     assert list(tmp_path.iterdir()) == [], "the file that all looked for is gone"
-    hosting, attending = (store for _, store in meet_all(2, tmp_path))
+    hosting, attending = (store for _, store in rendezvous_all(2, tmp_path))
     assert hosting.server.port == hosting.port == attending.port and attending.server is None
     assert hosting.address == attending.address == "127.0.0.1"
 
@@ -117,7 +117,7 @@ def test_gloo_takes_the_rendezvous_interface_unless_the_user_named_one(monkeypat
 
 def test_an_absent_rank_is_named_on_every_rank_and_waiting_is_logged(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(rendezvous_module, "_REPORT_SEC", 0.3)
-    first, second = texts(meet_all(3, tmp_path, limit_sec=1.0, rank2=None))
+    first, second = texts(rendezvous_all(3, tmp_path, limit_sec=1.0, rank2=None))
     assert first == second
     assert re.search(r"\b1 s \(DIST_TIMEOUT_SEC\).*\b2 of 3 processes\b.*\bmissing: process 2\.", first)
     assert re.search(r"\bprocess 0 of 3 waits\b.*\bprocess", capsys.readouterr().err)
@@ -125,8 +125,8 @@ def test_an_absent_rank_is_named_on_every_rank_and_waiting_is_logged(tmp_path, c
 
 def test_without_rank_0_the_others_report_that_nothing_listens(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(rendezvous_module, "_REPORT_SEC", 0.3)
-    (output,) = texts(meet_all(2, tmp_path, limit_sec=1.0, rank0=None))
-    assert "process 1 of 2 on" in output and "connection refused" in output
+    (message,) = texts(rendezvous_all(2, tmp_path, limit_sec=1.0, rank0=None))
+    assert "process 1 of 2 on" in message and "connection refused" in message
     assert re.search(r"\bprocess 1 of 2 waits\b.*\bprocess 0 at 127\.0\.0\.1\b", capsys.readouterr().err)
 
 
@@ -139,7 +139,7 @@ def test_an_unknown_name_is_refused(tmp_path):
 def test_a_port_that_is_taken(tmp_path):
     with socket.create_server(("", 0)) as other_program:
         port = {"port": other_program.getsockname()[1]}
-        messages = texts(meet_all(2, tmp_path, limit_sec=1.0, rank0=port, rank1=port))
+        messages = texts(rendezvous_all(2, tmp_path, limit_sec=1.0, rank0=port, rank1=port))
     assert all(
         part in messages[0] for part in (f"Port {port['port']} ", os.strerror(errno.EADDRINUSE), "--init_method")
     )
@@ -147,18 +147,18 @@ def test_a_port_that_is_taken(tmp_path):
 
 
 def test_two_with_the_same_number(tmp_path):
-    messages = texts(meet_all(3, tmp_path, rank2={"rank": 1}))
+    messages = texts(rendezvous_all(3, tmp_path, rank2={"rank": 1}))
     assert len(set(messages)) == 1 and "number 1 of 3" in messages[0] and "--shard_id" in messages[0]
     assert len(re.findall(r"\bpid \d+ on\b", messages[0])) == 2
 
 
 def test_two_worlds(tmp_path):
-    messages = texts(meet_all(2, tmp_path, rank1={"world_size": 4}))
+    messages = texts(rendezvous_all(2, tmp_path, rank1={"world_size": 4}))
     assert len(set(messages)) == 1 and " 4 processes are to train together, on " in messages[0]
 
 
 @pytest.mark.parametrize(
-    ("must_match", "output"),
+    ("must_match", "message"),
     [
         (ABOUT | {"code": "0.1.0+xyz"}, "The code of process 1 on .* 0.1.0.xyz there, 0.1.0.abc here"),
         (
@@ -168,22 +168,22 @@ def test_two_worlds(tmp_path):
         (ABOUT | {"config": ABOUT["config"] | {"NEW": "1"}}, "NEW is 1 there, None here"),
     ],
 )
-def test_unequal_code_or_config(tmp_path, must_match, output):
-    found = texts(meet_all(3, tmp_path, rank1={"must_match": must_match}))
-    assert len(set(found)) == 1 and re.search(output, found[0]), found[0]
+def test_unequal_code_or_config(tmp_path, must_match, message):
+    found = texts(rendezvous_all(3, tmp_path, rank1={"must_match": must_match}))
+    assert len(set(found)) == 1 and re.search(message, found[0]), found[0]
 
 
 def test_a_folder_of_the_same_name_that_is_another(tmp_path, monkeypatch):
     monkeypatch.setattr(rendezvous_module, "_LOOK_SEC", 0.3)
     (tmp_path / "a").mkdir()
     for other in ("b", "never made"):
-        found = texts(meet_all(2, tmp_path / "a", rank1={"folder": tmp_path / other}))
+        found = texts(rendezvous_all(2, tmp_path / "a", rank1={"folder": tmp_path / other}))
         assert len(set(found)) == 1 and f"OUTPUT_DIR {tmp_path / 'a'} on" in found[0] and "not visible" in found[0]
     assert list((tmp_path / "a").iterdir()) == []
 
 
-def test_who_comes_to_an_earlier_meeting_tries_again(tmp_path):
-    messages = texts(meet_all(2, tmp_path, limit_sec=1.0, rank1={"launch": 1}))
+def test_who_comes_to_an_earlier_rendezvous_tries_again(tmp_path):
+    messages = texts(rendezvous_all(2, tmp_path, limit_sec=1.0, rank1={"launch": 1}))
     assert "missing: process 1." in messages[0] and "has not reached process 0" in messages[1]
 
 
@@ -200,7 +200,7 @@ def test_strangers_at_the_door_change_nothing(tmp_path):
     thread.start()
     try:
         time.sleep(0.1)
-        found = meet_all(2, tmp_path, rank0={"port": port}, rank1={"port": port})
+        found = rendezvous_all(2, tmp_path, rank0={"port": port}, rank1={"port": port})
     finally:
         done.set()
         thread.join()
@@ -273,8 +273,8 @@ def test_the_time_that_a_process_itself_is_stopped_does_not_count(three, monkeyp
 
 def test_two_processes_with_one_gpu_are_refused(tmp_path):
     gpus = {"rank0": {"gpu": "GPU-a"}, "rank1": {"gpu": "GPU-b"}, "rank2": {"gpu": "GPU-a"}}
-    for text in texts(meet_all(3, tmp_path, **gpus)):
+    for text in texts(rendezvous_all(3, tmp_path, **gpus)):
         assert "Processes 0 and 2" in text and "GPU-a" in text and "DIST_BACKEND" in text
-    found = meet_all(3, tmp_path, **gpus | {"rank2": {"gpu": "GPU-c"}})
-    for meeting, _ in found:
-        meeting.close()
+    found = rendezvous_all(3, tmp_path, **gpus | {"rank2": {"gpu": "GPU-c"}})
+    for channel, _ in found:
+        channel.close()

@@ -43,9 +43,9 @@ def annotate(line, capsys):
 def test_a_file_with_sound(annotate, tmp_path):
     source = write_with_sound(tmp_path / "a.mp4", 40, 10, [0.5, 2.0, 3.2])
     out = tmp_path / "b.mp4"
-    code, message, _ = annotate(source, "--output", out, "--overlay", "gradcam", "--json")
+    code, printed, _ = annotate(source, "--output", out, "--overlay", "gradcam", "--json")
     assert code == 0
-    document = json.loads(message)
+    document = json.loads(printed)
     assert (document["num_frames"], document["size"], document["sound"]) == (40, [48, 64], "aac, copied")
     assert document["num_answers"] == 8 and len(document["top5_at_end"]) == 3 and document["counts"] == {}
     assert [time for time, _ in frames_of(out)] == pytest.approx([time for time, _ in frames_of(source)], abs=2e-3)
@@ -55,8 +55,8 @@ def test_a_file_with_sound(annotate, tmp_path):
 
 
 def test_frames_of_a_folder(annotate, tmp_path):
-    code, message, _ = annotate(write_frames(tmp_path / "frames", 30), "--output", tmp_path / "b.mkv")
-    assert code == 0 and "30 frames of 64 x 48" in message and len(frames_of(tmp_path / "b.mkv")) == 30
+    code, printed, _ = annotate(write_frames(tmp_path / "frames", 30), "--output", tmp_path / "b.mkv")
+    assert code == 0 and "30 frames of 64 x 48" in printed and len(frames_of(tmp_path / "b.mkv")) == 30
 
 
 def test_a_looped_file_through_a_pipe(line, tmp_path):
@@ -89,10 +89,10 @@ def test_mpeg_ts_over_loopback(annotate, tmp_path):
     sender = threading.Thread(target=send)
     sender.start()
     address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
-    code, message, _ = annotate(address, "--output", tmp_path / "b.mp4", "--window", "1s", "--json")
+    code, printed, _ = annotate(address, "--output", tmp_path / "b.mp4", "--window", "1s", "--json")
     sender.join()
     server.close()
-    assert code == 0 and json.loads(message)["num_frames"] >= 28
+    assert code == 0 and json.loads(printed)["num_frames"] >= 28
     assert tones_of(tmp_path / "b.mp4") == pytest.approx([1.0], abs=0.15)
 
 
@@ -118,9 +118,9 @@ def test_ctrl_c_leaves_a_video_that_plays(line, tmp_path):
         threading.Event().wait(0.05)
     process.send_signal(signal.SIGINT)
     process.wait(timeout=170)  # not communicate, which would end the source
-    message, err = process.stdout.read(), process.stderr.read()
+    printed, err = process.stdout.read(), process.stderr.read()
     assert process.returncode == 130 and b"Traceback" not in err, err
-    assert not part.exists() and len(frames_of(out)) == json.loads(message)["num_frames"] > 0
+    assert not part.exists() and len(frames_of(out)) == json.loads(printed)["num_frames"] > 0
 
 
 def test_watching(line, tmp_path):
@@ -139,7 +139,7 @@ def test_watching(line, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "output"),
+    ("words", "message"),
     [
         ((), "--output"),
         (("--output", "b.webm"), ".mp4"),
@@ -151,17 +151,17 @@ def test_watching(line, tmp_path):
         (("--output", "b.mp4", "second.mp4"), "one IN"),
     ],
 )
-def test_wrong_words(annotate, tmp_path, monkeypatch, words, output):
+def test_wrong_words(annotate, tmp_path, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
     code, out, err = annotate(write_video(tmp_path / "a.mp4", 6), *words)
-    assert code in (1, 2) and not out and "error: " in err and output in err
+    assert code in (1, 2) and not out and "error: " in err and message in err
     assert not list(tmp_path.glob("b.*"))
 
 
 def test_attention_on_the_picture_and_networks_that_have_none(annotate, tmp_path, capsys):
     source, out = write_video(tmp_path / "a.mp4", 20, fps=10), tmp_path / "b.mp4"
-    code, message, _ = annotate(source, "--output", out, "--overlay", "attention", "--window", "1s", "--json")
-    assert code == 0 and "GTA" in json.loads(message)["overlay"] and len(frames_of(out)) == 20
+    code, printed, _ = annotate(source, "--output", out, "--overlay", "attention", "--window", "1s", "--json")
+    assert code == 0 and "GTA" in json.loads(printed)["overlay"] and len(frames_of(out)) == 20
     weights = write_weights(config("r2d"), tmp_path / "r2d.pyth")
     words = ["--weights", weights, source, "--output", tmp_path / "c.mp4", "--overlay", "attention"]
     assert run_command("annotate", [*arguments("r2d"), *map(str, words)]) == 2
@@ -201,9 +201,9 @@ def times_of(path) -> list[float]:
 @pytest.mark.parametrize("path", VIDEOS, ids=lambda path: path.name)
 def test_every_clip(annotate, tmp_path, path):
     shutil.copy(path, tmp_path / path.name)
-    code, message, err = annotate(
+    code, printed, err = annotate(
         tmp_path / path.name, "--output", tmp_path / "out.mp4", "--overlay", "gradcam", "--json"
     )
     assert code == 0, err
-    document = json.loads(message)
+    document = json.loads(printed)
     assert len(frames_of(tmp_path / "out.mp4")) == document["num_frames"] > 40 and document["num_answers"] > 2

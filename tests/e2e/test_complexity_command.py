@@ -46,7 +46,7 @@ def test_rows_of_the_paper(capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "output"),
+    ("arguments", "message"),
     [
         ([], "--cfg"),
         (["--table", "paper", "--cfg", GTA], "no row"),
@@ -54,10 +54,10 @@ def test_rows_of_the_paper(capsys):
         (["--cfg", R2D, "DATA.NUM_FRAMS", "4"], "DATA.NUM_FRAMES"),
     ],
 )
-def test_wrong_usage_is_refused(arguments, output, capsys):
+def test_wrong_usage_is_refused(arguments, message, capsys):
     assert run_command("complexity", arguments) == 2
     captured = capsys.readouterr()
-    assert output in captured.err and captured.out == "" and "Traceback" not in captured.err
+    assert message in captured.err and captured.out == "" and "Traceback" not in captured.err
 
 
 def test_benchmark_prints_the_documented_keys(capsys):

@@ -54,7 +54,7 @@ def test_the_folder_of_a_run_and_a_network_without_blocks(trained, tmp_path, cap
 
 
 @pytest.mark.parametrize(
-    ("words", "output"),
+    ("words", "message"),
     [
         (("--query", "32,0,0"), "--query"),
         (("--query", "here"), "--query"),
@@ -68,9 +68,9 @@ def test_the_folder_of_a_run_and_a_network_without_blocks(trained, tmp_path, cap
         (("second.mp4",), "one VIDEO"),
     ],
 )
-def test_wrong_words(explain, tmp_path, words, output):
+def test_wrong_words(explain, tmp_path, words, message):
     code, out, err = explain("gta", write_video(tmp_path / "a.mp4", 12), *words)
-    assert code in (1, 2) and not out and "error: " in err and output in err
+    assert code in (1, 2) and not out and "error: " in err and message in err
     assert not (tmp_path / "out").exists()
 
 

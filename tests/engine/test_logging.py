@@ -75,12 +75,12 @@ def test_without_a_terminal_a_long_epoch_logs_its_progress(monkeypatch, tmp_path
 def test_the_first_line_does_not_wait_for_the_first_step(monkeypatch, tmp_path):
     monkeypatch.setattr("slowfast_gta.engine.logging._FIRST_LINE_SEC", 0.01)
     setup_logging(tmp_path / "log.txt")
-    output = tmp_path / "log.txt"
+    log = tmp_path / "log.txt"
     for _ in Progress([clips(1)], 1, "epoch 1/5"):
         until = time.monotonic() + 30
-        while not output.read_text() and time.monotonic() < until:
+        while not log.read_text() and time.monotonic() < until:
             time.sleep(0.01)
-    assert output.read_text().count("epoch 1/5: step 1 of 1 is not complete yet (computing)") == 1
+    assert log.read_text().count("epoch 1/5: step 1 of 1 is not complete yet (computing)") == 1
 
 
 class Terminal(io.StringIO):

@@ -115,10 +115,10 @@ def test_a_summary_has_the_pair_and_each_output():
     assert {name: values["top1"] for name, values in results["outputs"].items()} == {"verb": 75.0, "noun": 75.0}
     assert results["outputs"]["verb"]["per_class"][2] == {"name": "open", "accuracy": None, "num_videos": 0}
     assert [row["num_videos"] for row in results["outputs"]["noun"]["per_class"]] == [2, 0, 2, 0]
-    output = format_summary(results)
+    summary = format_summary(results)
     assert (
-        output.startswith("NOT FINAL, 1 video missing: top-1 50.00 %")
-        and "verb top-1 75.00 %, top-5 100.00 %" in output
+        summary.startswith("NOT FINAL, 1 video missing: top-1 50.00 %")
+        and "verb top-1 75.00 %, top-5 100.00 %" in summary
     )
     assert scalar_metrics(results)["noun_top1"] == 75.0 and scalar_metrics(results)["top1"] == 50.0
     json.dumps(results, allow_nan=False)

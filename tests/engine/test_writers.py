@@ -62,8 +62,8 @@ def test_rows_of_steps_that_are_run_again_are_truncated_and_logged(tmp_path, cap
     assert [row["step"] for row in writer.rows("train")] == left
     assert len(writer.rows("val")) == (after >= 3) and len(writer.rows("test")) == 1
     number = 4 - len(left) + (after < 3)
-    output = f"Truncated {number} row{'s' * (number != 1)} of {path} logged after step {after}"
-    assert (output in caplog.text) == (after < 9)
+    message = f"Truncated {number} row{'s' * (number != 1)} of {path} logged after step {after}"
+    assert (message in caplog.text) == (after < 9)
 
 
 def test_a_line_cut_off_by_a_kill_is_removed(tmp_path, caplog):

@@ -218,8 +218,8 @@ def test_wrong_words_are_refused(tmp_path, capsys, monkeypatch, words, code):
         found = run_command("export", given)
     except SystemExit as end:  # argparse
         found = end.code
-    message = capsys.readouterr()
-    assert found == code and "Traceback" not in message.err and "error" in message.err and not message.out
+    captured = capsys.readouterr()
+    assert found == code and "Traceback" not in captured.err and "error" in captured.err and not captured.out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["w.pyth"]
 
 

@@ -30,17 +30,17 @@ def videos(tmp_path) -> Path:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_size_is_that_of_the_frames(videos, tmp_path, capsys, monkeypatch, workers):
-    messages: list[SizeEstimate] = []
+    estimates: list[SizeEstimate] = []
     monkeypatch.setattr(
-        "slowfast_gta.commands.prepare_data._print_size", lambda args, estimate: messages.append(estimate)
+        "slowfast_gta.commands.prepare_data._print_size", lambda args, estimate: estimates.append(estimate)
     )
     command = ["extract-frames", str(videos), str(tmp_path / "frames"), "--workers", str(workers)]
     assert run_command("prepare_data", command) == 0
-    (estimate,) = messages
+    (estimate,) = estimates
     assert estimate.num_videos == estimate.num_measured == 3
     assert estimate.num_bytes == pytest.approx(size_on_disk(tmp_path / "frames"), rel=0.25) and estimate.fits
     assert run_command("prepare_data", command) == 0
-    assert len(messages) == 1, "there is nothing left to make"
+    assert len(estimates) == 1, "there is nothing left to make"
 
 
 def test_the_message_comes_before_the_work_and_outside_the_json(videos, tmp_path, capsys):

@@ -148,8 +148,8 @@ def test_wrong_words_are_refused(tmp_path, capsys, runs):
         ([str(runs[0]), "--output", str(tmp_path)], 2),
     ):
         assert run_command("report", words) == code, words
-        message = capsys.readouterr()
-        assert message.err.startswith("error: ") and "Traceback" not in message.err and not message.out
+        captured = capsys.readouterr()
+        assert captured.err.startswith("error: ") and "Traceback" not in captured.err and not captured.out
     assert not Path(out).exists()
 
 
@@ -205,19 +205,19 @@ def opened(browser, page: Path, **options):
     """(The page, offline; what it wrote into the console.)"""
     tab = browser.new_context(offline=True, **options).new_page()
     tab.set_default_timeout(120_000)
-    outputs: list[str] = []
-    tab.on("console", lambda message: outputs.append(message.text))
-    tab.on("pageerror", lambda fault: outputs.append(str(fault)))
+    console: list[str] = []
+    tab.on("console", lambda message: console.append(message.text))
+    tab.on("pageerror", lambda fault: console.append(str(fault)))
     tab.goto(page.as_uri())
     tab.wait_for_selector("html[data-ready=yes]")
-    return tab, outputs
+    return tab, console
 
 
 @needs_charts
 @needs_browser
 def test_it_opens_sorts_filters_and_plays(browser, page):
-    tab, output = opened(browser, page)
-    assert not output and "taken" not in tab.title().lower()
+    tab, console = opened(browser, page)
+    assert not console and "taken" not in tab.title().lower()
     assert tab.locator("canvas").count() == 4 + 2 * 2 and tab.locator("main script").count() == 0
     table = tab.locator("#run-0-0-table")
     cells = "rows => rows.map(row => row.cells[1].textContent.trim())"
@@ -247,7 +247,7 @@ def test_it_opens_sorts_filters_and_plays(browser, page):
         canvas.hover(position={"x": box["width"] * share, "y": box["height"] * share})
         if tip.is_visible():
             break
-    assert "true: " in tip.inner_text() and not output
+    assert "true: " in tip.inner_text() and not console
     tab.context.close()
 
 
@@ -258,9 +258,9 @@ def test_it_passes_axe_and_fits(browser, page, scheme, width):
     from axe_playwright_python.sync_playwright import Axe
 
     size = {"width": width, "height": 800}
-    tab, output = opened(browser, page, color_scheme=scheme, viewport=size, bypass_csp=True)
+    tab, console = opened(browser, page, color_scheme=scheme, viewport=size, bypass_csp=True)
     tab.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
     found = Axe().run(tab).response["violations"]
     assert not found, [(one["id"], [node["html"][:120] for node in one["nodes"][:3]]) for one in found]
-    assert tab.evaluate("document.documentElement.scrollWidth") <= width and not output
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width and not console
     tab.context.close()

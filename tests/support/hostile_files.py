@@ -73,8 +73,8 @@ def make_damaged(folder: Path, sources: list[Path], seed: int) -> list[Path]:
     generator = np.random.default_rng(seed)
     contents = [source.read_bytes() for source in sources]
     paths = []
-    for offset, (source, data) in enumerate(zip(sources, contents, strict=True)):
-        others = contents[:offset] + contents[offset + 1 :]
+    for index, (source, data) in enumerate(zip(sources, contents, strict=True)):
+        others = contents[:index] + contents[index + 1 :]
         for what, content in damaged(data, others[:3], generator):
             paths.append(folder / f"{source.stem}_{what}{source.suffix}")
             paths[-1].write_bytes(content)

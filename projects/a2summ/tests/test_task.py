@@ -180,9 +180,9 @@ def test_two_processes_train_what_one_does(tmp_path):
         own = {**os.environ, **{name: str(value) for name, value in environment.items()}}
         return subprocess.Popen([str(item) for item in line], env=own, stderr=subprocess.PIPE, text=True)
 
-    meeting = {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    environment = {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     runs = [launch(tmp_path / "one")]
-    runs += [launch(tmp_path / "two", **meeting, RANK=number, LOCAL_RANK=number) for number in range(2)]
+    runs += [launch(tmp_path / "two", **environment, RANK=number, LOCAL_RANK=number) for number in range(2)]
     for process in runs:
         error = process.communicate(timeout=600)[1]
         assert process.returncode == 0, error

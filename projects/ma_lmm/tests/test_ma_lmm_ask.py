@@ -336,8 +336,8 @@ def test_a_trained_model_is_asked_of_encoded_videos(tmp_path):
 
     def share(update: str) -> float:
         arguments = ("--banks", "visual", "--update", update)
-        output = {name: ask_file(tmp_path / "videos" / name, tmp_path / "model", *arguments) for name in answers}
-        return np.mean([output[name] == answers[name] for name in answers])
+        answered = {name: ask_file(tmp_path / "videos" / name, tmp_path / "model", *arguments) for name in answers}
+        return np.mean([answered[name] == answers[name] for name in answers])
 
     assert share("compress") >= 0.6  # a guess: 0.125; 24 videos, and what a processor rounds decides some
     assert share("fifo") <= 0.4

@@ -318,9 +318,9 @@ def test_two_processes_train_what_one_does(data, tmp_path):
         line = [str(item) for item in (*command, "OUTPUT_DIR", output, *flags)]
         return subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
 
-    meeting = ("--num_shards", 2, "--init_method", f"tcp://127.0.0.1:{free_port()}")
+    address = ("--num_shards", 2, "--init_method", f"tcp://127.0.0.1:{free_port()}")
     runs = [launch(tmp_path / "one")]
-    runs += [launch(tmp_path / "two", *meeting, "--shard_id", number) for number in range(2)]
+    runs += [launch(tmp_path / "two", *address, "--shard_id", number) for number in range(2)]
     for run in runs:
         error = run.communicate(timeout=600)[1]
         assert run.returncode == 0, error

@@ -10,7 +10,7 @@ from slowfast_gta.pickles import RefusedPickleError, TornPickleError, read_pickl
 def load_pickled(path: Path) -> Any:
     """What a pickle of containers, text, numbers and numpy arrays holds.
 
-    Raises WeightsError, having run nothing, where it holds anything else, is torn or is no pickle.
+    Raises WeightsError, having run nothing, where it holds anything else, is truncated or is no pickle.
     """
     try:
         with path.open("rb") as file:

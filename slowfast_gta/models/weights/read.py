@@ -47,7 +47,7 @@ class Source:
 def load_torch_file(path: Path) -> dict:
     """The dictionary in a torch file, tensors on the CPU; nothing in the file is executed.
 
-    Raises WeightsError where the file is missing, torn, not torch's, or holds what could execute.
+    Raises WeightsError where the file is missing, truncated, not torch's, or holds what could execute.
     """
     _check_present(path)
     try:
@@ -139,7 +139,7 @@ def read_weights(path: str | Path, ema: bool = False) -> Source:
     path: a file, a name of zoo.ZOO (torchvision/resnet50) or an https URL; what is downloaded stays in a cache.
 
     .pkl is caffe2's, .safetensors its own format, everything else PyTorch's (.pyth, .pth, .pt, .tar).
-    Raises WeightsError for a missing, torn, unsafe or unknown file.
+    Raises WeightsError for a missing, truncated, unsafe or unknown file.
     """
     path = local_weights(path)
     _check_present(path)

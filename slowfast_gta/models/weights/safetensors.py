@@ -15,7 +15,7 @@ from slowfast_gta.files import whole_file
 def load_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors by name, on the CPU, and the file's metadata.
 
-    Raises WeightsError where the file is torn or is not what its header says.
+    Raises WeightsError where the file is truncated or is not what its header says.
     """
     try:
         # pread: tensors of their own, where mmap's would change, or end the process, with the file.

@@ -157,8 +157,8 @@ def test_what_one_process_meets_stops_both_with_the_same_sentence(ssv2, tmp_path
         )
         for shard in (0, 1)
     ]
-    outputs = [process.communicate(timeout=150)[1] for process in processes]
-    assert [process.returncode for process in processes] == [1, 1], outputs
-    outputs = [text[text.index("The loss is nan in epoch 1, step 2") :].split(")")[0] for text in outputs]
-    assert outputs[0] == outputs[1] and outputs[0].count(",") == 2, "the two videos of the process that met it"
+    messages = [process.communicate(timeout=150)[1] for process in processes]
+    assert [process.returncode for process in processes] == [1, 1], messages
+    messages = [text[text.index("The loss is nan in epoch 1, step 2") :].split(")")[0] for text in messages]
+    assert messages[0] == messages[1] and messages[0].count(",") == 2, "the two videos of the process that met it"
     assert [path.name for _, path in list_checkpoints(tmp_path / "run")] == ["checkpoint_epoch_00001_step_000001.pyth"]

@@ -123,5 +123,5 @@ def test_weights_from_before_training(tmp_path):
     cfg = config("gta")
     weights = write_weights(cfg, tmp_path / "w.pyth", seed=3)
     assert build_explainer(cfg, weights).no_initial and not build_explainer(cfg, weights).initial
-    message = build_explainer(cfg, weights, initial=weights)
-    assert not message.no_initial and set(message.initial) == {"s3.pathway0_attention0", "s4.pathway0_attention0"}
+    explainer = build_explainer(cfg, weights, initial=weights)
+    assert not explainer.no_initial and set(explainer.initial) == {"s3.pathway0_attention0", "s4.pathway0_attention0"}

@@ -81,12 +81,12 @@ def test_the_last_block_s_map_of_the_clip_s_last_step(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "overrides", "output"),
+    ("name", "overrides", "message"),
     [("r2d", (), "no attention block"), ("gta", ("ATTENTION.NAME", "TA", "ATTENTION.OPTIONS", "{}"), "TA")],
 )
-def test_networks_that_look_nowhere_in_particular(tmp_path, name, overrides, output):
+def test_networks_that_look_nowhere_in_particular(tmp_path, name, overrides, message):
     network = network_of(tmp_path, name, *overrides)
-    with pytest.raises(ConfigError, match=output):
+    with pytest.raises(ConfigError, match=message):
         build_overlay("attention", network, 4, 32)
     with pytest.raises(ConfigError, match="--overlay"):
         build_overlay("heat", network, 4, 32)

@@ -37,14 +37,14 @@ DATA: {NUM_FRAMES: 32, TRAIN_CROP_SIZE: 64}
 
 def documented_options(section: str) -> dict[str, object]:
     """{option: default} of a section's table; words stand without quotes, tuples as lists."""
-    message = {}
+    options = {}
     for option, default in re.findall(r"^\| `([A-Z_]+)` \| `(.*?)` \| .+\|$", section, flags=re.MULTILINE):
         try:
             value = ast.literal_eval(default)
         except ValueError:
             value = default
-        message[option] = tuple(value) if isinstance(value, list) else value
-    return message
+        options[option] = tuple(value) if isinstance(value, list) else value
+    return options
 
 
 @pytest.mark.parametrize("name", OURS)
