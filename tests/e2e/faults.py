@@ -67,10 +67,10 @@ class Run:
         return len(self.codes) == len(self.mains)
 
     def processes(self) -> list[int]:
-        """The main processes that run, and all that come from them."""
+        """The main processes that run, and all that come from them; not git, which says once what code this is."""
         found = [pid for pid in self.mains if pid not in self.codes]
-        for pid in found:
-            found += _children(pid)  # whose turn comes too
+        for pid in found:  # children too, whose turn comes
+            found += [child for child in _children(pid) if not _command_line(child).startswith("git ")]
         return found
 
     def kill(self) -> None:
