@@ -2,7 +2,7 @@
 
 Ours is what the loader of a run does in a worker, from the path of a video to the batch that is handed to the device:
 uint8, since it is normalised there. The other way is `PlainLoading`, to float batches. In testing the unit is a whole
-video with all its views; in training a batch of clips, each from another random place.
+video with all its views; in training a batch of clips, each from another random position.
 """
 
 import statistics

@@ -71,7 +71,7 @@ def _run_command(name: str, arguments: list[str], package: str) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # What torch's C++ warns of, with its stack, where another process is gone: distributed/member.py reports it.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    # Of processes that were killed; ours are told of by a sentence.
+    # Of processes that were killed; for ours there is a message.
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
     _interrupt_at_warnings()
     shorten_tmpdir()

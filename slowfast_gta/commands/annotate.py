@@ -111,7 +111,7 @@ def _annotate(annotator: "Annotator", weights: Path, args: argparse.Namespace) -
             frames = progress_of(frames, "annotating", "frame", total=stream.num_frames)
         try:
             _write_all(annotator, frames, stream.fps, live, done, args)
-        finally:  # what there is by Ctrl-C is told too
+        finally:  # what is finished at Ctrl-C is reported too
             if done.num_frames:
                 _print_outcome(annotator, stream, cut, done, weights, args)
 

@@ -1,4 +1,4 @@
-"""compare: run the rows of tables with several seeds, and say what can be told apart."""
+"""compare: run the rows of tables with several seeds, and report which differences are significant."""
 
 import argparse
 import functools

@@ -78,7 +78,7 @@ def _table(rows: dict[str, dict]) -> str:
 
 
 def _draw(configs: dict, output: Path) -> dict[str, Path]:
-    """The pictures that the demo leaves, by what they show; none, said in the log, without matplotlib."""
+    """The pictures that the demo leaves, by what they show; none, which is logged, without matplotlib."""
     from slowfast_gta.engine.classification import Classification
     from slowfast_gta.engine.evaluation.test import load_test_weights
     from slowfast_gta.inference.explaining.matrices import build_initial_network

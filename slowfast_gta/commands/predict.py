@@ -230,7 +230,7 @@ def _write_csv(rows: Iterator[dict], out: IO[str], key: str) -> int:
 
 
 def _without_counts(rows: Iterator[dict]) -> Iterator[dict]:
-    """The counts of each video are said on stderr: nothing is dropped silently."""
+    """The counts of each video are printed on stderr: nothing is dropped silently."""
     for row in rows:
         if "num_windows" not in row:
             yield row

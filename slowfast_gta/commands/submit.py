@@ -59,7 +59,7 @@ class Training:
         from submitit.helpers import DelayedSubmission
 
         if self._process is not None and not self._has_ended():
-            self._process.send_signal(signal.SIGUSR1)  # SLURM may have told it already: once more is harmless
+            self._process.send_signal(signal.SIGUSR1)  # SLURM may have sent it already: once more is harmless
             deadline = time.monotonic() + _ENDING_SEC
             while not self._has_ended() and time.monotonic() < deadline:
                 time.sleep(0.2)
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     minutes = minutes_of(args.time)
     check_numbers(args)
     configs = load_configs(args)
-    check_separate_outputs(configs)  # a faulty config is told here, not by a job that fails at night
+    check_separate_outputs(configs)  # a faulty config is reported here, not by a job that fails at night
     log_dir = args.log_dir or Path(configs[0].OUTPUT_DIR) / "slurm"
     args.cfg = given
     command = task_command(args, name, rest)

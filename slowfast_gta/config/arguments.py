@@ -61,7 +61,7 @@ def add_config_arguments(
         "--cfg",
         nargs="+",
         metavar="FILE",
-        action="extend",  # overrides may stand in several places
+        action="extend",  # overrides may be given in several groups
         required=required,
         default=[],
         help=f"{named}; KEY VALUE pairs may follow",

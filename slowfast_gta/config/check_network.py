@@ -1,4 +1,4 @@
-"""What must hold between the keys of a network: shapes per stage and pathway, places of blocks, and whether T fits."""
+"""What must hold between the keys of a network: shapes per stage and pathway, insertion points, and whether T fits."""
 
 from collections.abc import Callable, Iterator
 
@@ -167,7 +167,7 @@ def check_lists(cfg: CfgNode) -> Iterator[Fault]:
 
 
 def check_locations(cfg: CfgNode) -> Iterator[Fault]:
-    """The places of attention blocks: one list of block indices for each stage and pathway."""
+    """The insertion points of attention blocks: one list of block indices for each stage and pathway."""
     num_pathways = 2 if cfg.MODEL.ARCH == "slowfast" else 1
     for key, location in (("ATTENTION.LOCATION", cfg.ATTENTION.LOCATION), ("NONLOCAL.LOCATION", cfg.NONLOCAL.LOCATION)):
         if location == [[[]], [[]], [[]], [[]]]:  # the default stands for nowhere, however many pathways there are
@@ -185,7 +185,7 @@ def check_locations(cfg: CfgNode) -> Iterator[Fault]:
 
 
 def check_nonlocal(cfg: CfgNode) -> Iterator[Fault]:
-    """GROUP and POOL where NONLOCAL.LOCATION, whose shape is right, names a place."""
+    """GROUP and POOL where NONLOCAL.LOCATION, whose shape is right, names an insertion point."""
     node = cfg.NONLOCAL
     for number, pathways in enumerate(node.LOCATION):
         for pathway, indices in enumerate(pathways):
@@ -204,7 +204,7 @@ def check_nonlocal(cfg: CfgNode) -> Iterator[Fault]:
 
 
 def check_blocks(cfg: CfgNode) -> Iterator[Fault]:
-    """What the block itself refuses, at the places that there are: each distinct one is built once, without memory."""
+    """What the block itself refuses, at the insertion points: each distinct one is built once, without memory."""
     name, options = cfg.ATTENTION.NAME, cfg.ATTENTION.OPTIONS
     if name not in ATTENTION_REGISTRY or unknown_options(name, options):  # check_attention_choice says so
         return

@@ -87,7 +87,7 @@ def flat_from_cfg(cfg: CfgNode) -> dict[str, str]:
 
 
 class _PlainDumper(yaml.SafeDumper):
-    """Writes a list that stands in two places twice, not as an alias."""
+    """Writes a list that is used twice in full each time, not as an alias."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True

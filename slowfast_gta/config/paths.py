@@ -1,4 +1,4 @@
-"""Paths of a config mean one place: they are resolved once, when it is loaded, and are absolute from then on.
+"""Paths of a config: they are resolved once, when it is loaded, and are absolute from then on.
 
 `~` is the home folder, and what is relative is relative to the working directory. (PLUGINS and `_BASE_` are relative to
 the YAML that names them, as they belong to it.) URLs and registered names of weights are no paths.
@@ -25,7 +25,7 @@ _VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
 def resolve_paths(cfg: CfgNode, config_name: str, set_at: Mapping[str, str]) -> tuple[list[str], list[Fault]]:
     """Make every path in `cfg` absolute; what to log about it, and what is wrong with them.
 
-    config_name: the YAML's, for the default OUTPUT_DIR; set_at: {key: the place that sets it}.
+    config_name: the YAML's, for the default OUTPUT_DIR; set_at: {key: file:line, or "command line"}.
     """
     notices: list[str] = []
     faults: list[Fault] = []

@@ -63,7 +63,7 @@ def _import_file(path: Path) -> None:
 
 
 def _as_text(error: Exception) -> str:
-    """The error in one line with the place in the user's file where it happened."""
+    """The error in one line, with the file and line of the user's code where it happened."""
     if isinstance(error, SyntaxError):
         return f"SyntaxError in {error.filename}:{error.lineno}: {error.msg}"
     frames = traceback.extract_tb(error.__traceback__)

@@ -18,7 +18,7 @@ STAGES = "STAGES"
 
 
 class Setting(NamedTuple):
-    """One key with the value that one place gives it."""
+    """One key, a value that it is given, and where."""
 
     key: str  # TRAIN.BATCH_SIZE
     value: object
@@ -33,7 +33,7 @@ class Fault:
 
     key: the one to blame, by its dotted name; "" where a whole file cannot be read.
     text: a sentence.
-    keys: the others that it is about. While one of all these is faulty by itself, what else is said of it may be wrong.
+    keys: the others that it is about. While one of all these is faulty by itself, this message may be wrong.
     where: the file and line, or "command line", where the reader knows them; else they are those that set the keys.
     """
 
@@ -53,7 +53,7 @@ class Fault:
 
 
 def where_set(fault: Fault, set_at: Mapping[str, str]) -> str:
-    """The place of `fault`, by {key: where it was set}: of the first of its keys that was set anywhere.
+    """The file:line of `fault`, by {key: where it was set}: of the first of its keys that was set anywhere.
 
     A section stands where the first of its keys does; what a stage does not set itself, where the stage is named.
     """

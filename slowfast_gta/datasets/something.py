@@ -257,7 +257,7 @@ def _with_frames(videos: list[ListedVideo], source: Path) -> list[ListedVideo]:
             f"{source}: there are no frames of any video of the json list, for example of "
             f"{', '.join(map(repr, missing[:1]))}."
         )
-    if missing:  # they stay in the list: what is not tested must be said
+    if missing:  # they stay in the list: what is not tested must be counted
         logger.warning(f"{source}: no frames of {counted(len(missing), 'video')} of the json list: {missing[0]} ...")
     located = []
     for video in videos:

@@ -76,14 +76,14 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """above | below | cannot be told | one seed | no seed in common | same in every seed."""
+        """above | below | not significant | one seed | no seed in common | same in every seed."""
         if self.difference is None:
             return "no seed in common"
         value = self.difference.estimate
         if self.adjusted is None:
             return "one seed" if value.n < 2 else "same in every seed"
         if self.adjusted > 1 - CONFIDENCE:
-            return "cannot be told"
+            return "not significant"
         return "above" if value.mean > 0 else "below"
 
     @property

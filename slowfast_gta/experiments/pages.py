@@ -18,11 +18,11 @@ Cells = list[list[str]]  # the first line is the head
 _NOTES = {
     "t": "± is half of the 95 % interval of the mean over seeds (Student's t); in brackets: the standard deviation of "
     "one seed. Differences are paired seed by seed; p is two-sided, of Student's t, after Holm's correction over the "
-    "comparisons of a metric. “Cannot be told” means p above 0.05: these seeds do not tell the two apart, and may "
+    "comparisons of a metric. “Not significant” means p above 0.05: these seeds do not tell the two apart, and may "
     "still differ. How another test set would move the figures is not in these intervals.",
     "bootstrap": f"The 95 % intervals are those of a bootstrap over videos ({NUM_DRAWS} draws); in brackets is the "
     "standard deviation of one seed. Differences are paired video by video, of the mean over seeds; p is two-sided, "
-    "after Holm's correction over the comparisons of a metric. “Cannot be told” means p above 0.05. How another "
+    "after Holm's correction over the comparisons of a metric. “Not significant” means p above 0.05. How another "
     "training (seed) would move the figures is not in these intervals.",
 }
 _ONE_SEED = {

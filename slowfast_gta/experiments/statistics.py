@@ -1,4 +1,4 @@
-"""Means over seeds, differences between them, and what can be told from so few. Pure functions of numbers.
+"""Means over seeds, differences between them, and what so few can show. Pure functions of numbers.
 
 Student's t is that of Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4: a finite sum for
 whole degrees of freedom, which are all that n seeds have. Holm, "A simple sequentially rejective multiple test

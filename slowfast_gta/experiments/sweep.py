@@ -29,9 +29,9 @@ from slowfast_gta.processes.parallel import num_cores
 logger = logging.getLogger("slowfast_gta")
 
 _LOOK_SEC = 0.2  # between two looks at what is running
-_ENDING_SEC = 150.0  # for a run that is told to end to finish its step and save
+_ENDING_SEC = 150.0  # for a run that is asked to end to finish its step and save
 _PR_SET_PDEATHSIG = 1
-_LAST_LINES = 5  # of what a failed run said
+_LAST_LINES = 5  # of a failed run's output
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def _cpu_seconds_of_ended() -> float:
 
 
 def _end_with_parent() -> None:
-    """In the new process: be told to end when this one is gone, killed perhaps. Linux only."""
+    """In the new process: be sent a signal when this one is gone, killed perhaps. Linux only."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 

@@ -1,6 +1,6 @@
 """The YAML of a table: rows of configs, seeds, what is compared, and what the papers have. docs/evidence.md has one.
 
-Every fault is told with its file and line.
+Every fault names its file and line.
 """
 
 from collections.abc import Iterator, Mapping
@@ -98,7 +98,7 @@ def _rows(top: "_Mapping", default: str, common: Mapping[str, object]) -> Iterat
     if not isinstance(node, yaml.SequenceNode) or not node.value:
         top.refuse("ROWS", "ROWS must be a list of rows, each {NAME: ..., SET: {KEY: value}}.")
     names: set[str] = set()
-    configs: dict[str, Path] = {}  # looked for once: where a packaged one is used is said
+    configs: dict[str, Path] = {}  # looked for once: the use of a packaged one is logged
     for inner in node.value:
         if not isinstance(inner, yaml.MappingNode):
             top.refuse("ROWS", "a row must have a NAME, for example {NAME: GTA, SET: {ATTENTION.NAME: GTA}}.", inner)

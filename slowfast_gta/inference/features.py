@@ -7,7 +7,7 @@
 pool    avg       a row for each window: the mean over its time and space
         spatial   a row for each step of the network's own time in a window: the mean over space
         space     the same of a network that keeps every frame: a row for each frame, by default 2 a second
-        none      a map (C, T', H', W') for each window, in the place of a row
+        none      a map (C, T', H', W') for each window, instead of a row
 A SlowFast network's pathways are pooled, then put side by side.
 
 N rows, C channels, T frames of a window, V views.
@@ -160,7 +160,7 @@ def build_feature_extractor(
     """The extractor of a config and a file of weights. `window` and `stride` in frames, or seconds as "0.5s".
 
     layer: a stage (s5: what the head is given), a part of one by its name, or head: the probabilities.
-    network: one that is built already, in the place of `weights`.
+    network: one that is built already, instead of `weights`.
     Raises ConfigError, WeightsError.
     """
     if pool not in POOLS:

@@ -25,7 +25,7 @@ def load_trained(args: argparse.Namespace, command: str) -> tuple[CfgNode, Path]
 
 
 def name_config_of_run(tokens: Sequence[str]) -> list[str]:
-    """What --cfg has collected, with the config of a run in the place of its folder. Raises ConfigError."""
+    """What --cfg has collected, with the config of a run instead of its folder. Raises ConfigError."""
     named = Path(tokens[0]).expanduser()
     return [str(config_of_run(named)) if named.is_dir() else tokens[0], *tokens[1:]]
 

@@ -22,7 +22,7 @@ def build_submission(
     """
     dataset = build_dataset(cfg, "test")
     parts = dataset.unlabelled_parts()
-    if folder.exists() and not folder.is_dir():  # said before the videos are answered, which may take hours
+    if folder.exists() and not folder.is_dir():  # found before the videos are answered, which may take hours
         raise RunError(f"{folder} is not a folder. Name a new one for the submission.")
     predictor = build_predictor(cfg, weights, batch_size, precision)
     answers: dict[str, dict[str, list[float]]] = {}

@@ -61,7 +61,7 @@ def _listed(path: Path) -> list[str]:
             next((name for name in (_existing(reading, path.parent) for reading in _readings(line)) if name), "")
         )
         if not videos[-1]:
-            shortest = list(_readings(line))[-1]  # a video that is not there: it is told in its place
+            shortest = list(_readings(line))[-1]  # a missing video: reported when its turn comes
             videos[-1] = str(path.parent / shortest)
     if not videos:
         raise DataError(f"{path}: the list is empty.")

@@ -109,7 +109,7 @@ def plan_windows(
 
 
 class Position(NamedTuple):
-    """A place in time, and the frame that is there."""
+    """A point in time, and the frame shown then."""
 
     time_sec: float  # NaN where nobody knows
     frame: StreamedFrame

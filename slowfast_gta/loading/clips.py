@@ -27,7 +27,7 @@ from slowfast_gta.loading.watchdog import StuckWorkerWatchdog
 from slowfast_gta.video.readers import open_video
 
 Label = int | tuple[int, ...]  # the latter with several outputs
-_REPLACEMENT_TRIES = 8  # other videos of the class that are tried in the place of a broken one
+_REPLACEMENT_TRIES = 8  # other videos of the class that are tried instead of a broken one
 
 
 @dataclass(frozen=True)

@@ -29,12 +29,12 @@ def segment_views(num_video_frames: int, num_frames: int, num_views: int) -> lis
     """
     parts = np.arange(num_frames)[None, :]
     views = np.arange(num_views)[:, None]
-    halves = 2 * num_views * parts + 2 * views + 1  # the place, counted in 1 / (2 V) of a part
+    halves = 2 * num_views * parts + 2 * views + 1  # the position, in units of 1 / (2 V) of a part
     return (halves * num_video_frames // (2 * num_views * num_frames)).tolist()
 
 
 def uniform_indices(num_video_frames: int, num_frames: int, generator: np.random.Generator) -> list[int]:
-    """T frames equally far apart over the whole video: at the same random place in each of T equal parts."""
+    """T frames equally far apart over the whole video: at the same random position in each of T equal parts."""
     positions = (np.arange(num_frames) + generator.random()) * num_video_frames / num_frames
     return np.minimum(positions, num_video_frames - 1).astype(int).tolist()
 
@@ -93,7 +93,7 @@ def _spread(
     """PySlowFast's clip: T frames evenly from `start` to `start` + T * `step` - 1, both ends included, so that they
     lie a little more than `step` apart (T = 8, step 8: 9). Past the end of the video, its last frame is repeated.
 
-    With `shown_at`, places are times, and a frame is there from its time to that of the next."""
+    With `shown_at`, positions are times, and a frame is there from its time to that of the next."""
     positions = np.linspace(start, start + max(num_frames * step, 1.0) - 1, num_frames)
     positions = np.minimum(positions, num_video_frames - 1)
     if shown_at is not None:

@@ -22,7 +22,7 @@ def multi_scale_box(
     resize: tuple[int, int], scales: Sequence[float], crop_size: int, generator: np.random.Generator
 ) -> Box:
     """TSN's crop of a frame of size `resize` (H, W): height and width are each one of `scales` of the shorter
-    side, at most one step apart, at one of 13 places: a grid of quarters of the room there is."""
+    side, at most one step apart, at one of 13 positions: a grid of quarters of the room there is."""
     sides = [int(min(resize) * scale) for scale in scales]
     sides = [crop_size if abs(side - crop_size) < 3 else side for side in sides]
     pairs = [(h, w) for i, h in enumerate(sides) for j, w in enumerate(sides) if abs(i - j) <= 1]

@@ -45,7 +45,7 @@ class StageLayout:
 
 @dataclass(frozen=True)
 class InsertionPoint:
-    """A place where an attention block goes: after block `index` of `stage` (2..5) in `pathway`."""
+    """Where an attention block is inserted: after block `index` of `stage` (2..5) in `pathway`."""
 
     stage: int
     pathway: int
@@ -102,7 +102,7 @@ def build_layout(cfg: CfgNode) -> list[list[StageLayout]]:
 
 
 def insertion_points(layout: list[list[StageLayout]], location: list[list[list[int]]]) -> list[InsertionPoint]:
-    """The places that `location` (ATTENTION.LOCATION or NONLOCAL.LOCATION) names in `layout`."""
+    """The insertion points that `location` (ATTENTION.LOCATION or NONLOCAL.LOCATION) names in `layout`."""
     return [
         InsertionPoint(number + 2, pathway, index, stage.dim_out, stage.num_frames, stage.spatial_size)
         for number, pathways in enumerate(location)

@@ -18,7 +18,7 @@ from slowfast_gta.processes.workers import end_with_main_process, start_method
 
 @dataclass(frozen=True)
 class Lost:
-    """What there is in the place of a result: the process died over the job, or was killed after `after_sec`."""
+    """Returned instead of a result: the process died over the job, or was killed after `after_sec`."""
 
     exit_code: int | None  # negative: the number of a signal; None where it was killed for taking too long
     after_sec: float

@@ -17,7 +17,7 @@ import cv2
 
 # A terminal sends the first to every process of a run, a cluster all of them: to end is the main process's business.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-_LAST_CLIPS_SEC = 30.0  # what a worker that is told to end continues for: the main process may need its step's clips
+_LAST_CLIPS_SEC = 30.0  # what a worker that is asked to end continues for: the main process may need its step's clips
 _LAST_BREATH_SEC = 5.0  # between the end of a killed process's connections and its own
 
 

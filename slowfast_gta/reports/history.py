@@ -1,7 +1,7 @@
 """What a run has left, read as data: config.yaml, metrics.jsonl, results.json, scores.npz, complexity.json.
 
 Nothing is computed anew from today's settings, no plug-in is imported, and whatever a stranger's files hold is text and
-numbers. What an older run did not store is said in `notes`.
+numbers. `notes` names what an older run did not store.
 
 Legend: V videos, K classes.
 """

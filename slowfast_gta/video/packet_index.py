@@ -1,6 +1,6 @@
 """Which frame each packet of a video becomes, known before anything is decoded.
 
-A frame is identified by its place in the order in which the decoder gives frames. Packets are stored in another order
+A frame is identified by its position in the decoder's output. Packets are stored in another order
 where a codec has B-frames; their times tell the order of the frames as long as they tell the truth, which the decoder
 checks (see decoding). P packets of the video stream, in the order of the file; N frames.
 """
@@ -122,6 +122,6 @@ def _agree(table: PacketTable, order: np.ndarray) -> bool:
     shifts = (pts - dts)[2:]  # the first two are often put together
     if not len(shifts) or shifts.max() - shifts.min() <= 1:
         return True
-    # At an uneven rate each frame is decoded when one a few places before it is shown.
+    # At an uneven rate each frame is decoded when one a few positions before it is shown.
     delays = range(1, min(_MAX_DELAY, len(pts) - 1) + 1)
     return any(np.abs(dts[delay:] - pts[:-delay]).max() <= 1 for delay in delays)

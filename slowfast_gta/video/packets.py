@@ -1,7 +1,7 @@
 """The packets of a video, before anything is decoded: few and small, they give the true number of frames, and the
 time of each, whatever the header says.
 
-A packet that is handed to the decoder carries its number in the place of its time, so that each frame tells which
+A packet that is handed to the decoder carries its number instead of its time, so that each frame tells which
 packet it is from.
 """
 
@@ -20,7 +20,7 @@ from slowfast_gta.video.containers import open_container, video_stream
 from slowfast_gta.video.limits import MAX_KEPT_BYTES, MAX_KEPT_PACKETS, Deadline, check_part_size
 from slowfast_gta.video.packet_index import IS_KEY, IS_SHOWN, NO_TIME, PacketIndex, PacketTable
 
-# Readers disagree on the last frames of some files: a frame this many places away stands in for a missing one.
+# Readers disagree on the last frames of some files: a frame this many positions away stands in for a missing one.
 NEAR_FRAMES = 3
 
 # Containers that say when each frame is shown. In the others (avi) only the order of the decoded frames counts.

@@ -52,7 +52,7 @@ def test_differences_are_paired_and_corrected_for_there_being_several():
     found = [one for one in result(rows).comparisons if one.metric == "top1"]
     assert [(one.first, one.second, one.verdict, one.agreement) for one in found] == [
         ("GTA", "R2D", "above", "agrees"),
-        ("Near", "R2D", "cannot be told", ""),
+        ("Near", "R2D", "not significant", ""),
     ]
     pairs = [paired_difference(SEEING, BLIND), paired_difference(NEAR, BLIND)]
     assert [one.difference for one in found] == pairs

@@ -95,7 +95,7 @@ class Batch:
         return replace(self, **{item.name: moved(getattr(self, item.name)) for item in fields(self)})
 
     def split(self, num_parts: int) -> list["Batch"]:
-        """In parts of almost equal size, at most one for each sample; what could not be read is said by the first."""
+        """In parts of almost equal size, at most one for each sample; the first reports what could not be read."""
         num_parts = min(num_parts, self.num_samples)
         if num_parts <= 1:
             return [self]
@@ -103,7 +103,7 @@ class Batch:
         return [self.take(indices, with_errors=part == 0) for part, indices in enumerate(parts)]
 
     def take(self, indices: Sequence[int], with_errors: bool = False) -> "Batch":
-        """The samples at `indices`; what could not be read is said by one part only."""
+        """The samples at `indices`; only one part reports what could not be read."""
         chosen = torch.as_tensor(np.asarray(indices, np.int64), device=self.frames.device)
         tensors = {
             item.name: getattr(self, item.name)[chosen]

@@ -72,7 +72,7 @@ def watch_video(
 ) -> Watched:
     """Watch the video at `path` with `questions` in mind. `chunk`: frames that go through the vision encoder at once.
 
-    `progress`: wraps an iterator over the frames whose number it is told by `total=`.
+    `progress`: wraps an iterator over the frames; their number is passed as `total=`.
     """
     model, device = loaded.model, loaded.model.device
     with open_video(path) as video:

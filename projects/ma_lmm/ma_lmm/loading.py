@@ -226,7 +226,7 @@ def _num_bytes(file: Path, itemsize: int) -> int:
 
 
 class _quiet:  # noqa: N801 - reads as a statement
-    """What the library says of its defaults while it loads: what matters of it is checked, and said, here."""
+    """Hides the library's messages about its defaults while it loads: what matters is checked and logged here."""
 
     def __enter__(self) -> None:
         self._level = logging.get_verbosity()

@@ -101,7 +101,7 @@ class _WatchesVideos:
         return vision, watcher
 
     def put_into_prompt(self, visual_tokens: Tensor, input_ids: Tensor) -> Tensor:
-        """The prompts' embeddings (B, L, D), `visual_tokens` (B, n, D) in the place of the image tokens."""
+        """The prompts' embeddings (B, L, D), `visual_tokens` (B, n, D) instead of the image tokens."""
         check_image_tokens(input_ids, self.config.image_token_index, visual_tokens.shape[1])
         embeds = self.get_input_embeddings()(input_ids)
         mask = (input_ids == self.config.image_token_index)[..., None].to(embeds.device)

@@ -38,7 +38,7 @@ ANSWERS = "answers.json"  # beside the files: {name: colour}
 
 @dataclass(frozen=True)
 class Method:
-    """One way to spend 4 places: a rule of memory over all frames, or a few frames."""
+    """One way to spend a memory of 4 frames: a rule of memory over all frames, or a few frames."""
 
     rule: MemoryRule
     num_frames: int = NUM_FRAMES

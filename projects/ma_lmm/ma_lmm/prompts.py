@@ -1,4 +1,4 @@
-"""Text in and out: prompts with the places of the visual tokens, targets, labels.
+"""Text in and out: prompts with placeholders for the visual tokens, targets, labels.
 
 [visual tokens][BOS, prompt] -> answer, EOS. The image tokens stand before BOS, as the library's processors put them.
 
@@ -28,7 +28,7 @@ def clean_text(text: str, max_words: int = MAX_WORDS) -> str:
 
 
 def check_image_tokens(input_ids: Tensor, image_token: int | None, num_tokens: int) -> None:
-    """Each row of `input_ids` (B, L) has a place for each visual token. Fewer places would be filled silently, with
+    """Each row of `input_ids` (B, L) has a placeholder for each visual token. Fewer would be filled silently, with
     another row's tokens too."""
     if image_token is None:
         raise PromptError(

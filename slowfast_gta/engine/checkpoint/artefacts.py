@@ -39,7 +39,7 @@ def save_artefacts(output_dir: Path, task: Task, model: nn.Module, position: Pos
 
 
 def _publish(temporary: Path, folder: Path, position: Position) -> None:
-    """Give the whole files in `temporary` their list and their place."""
+    """List the files in `temporary` with their digests, and rename it to `folder`."""
     paths = [path for path in sorted(temporary.rglob("*")) if path.is_file()]
     files = {str(path.relative_to(temporary)): sha256_of(path) for path in paths}
     text = json.dumps({"made_after": position.file_name, "files": files}, indent=1)

@@ -94,8 +94,8 @@ def _reason(fault: Exception, folder: Path) -> str:
 def superseded(positions: list[Position], keep: int) -> list[Position]:
     """Which of `positions`, oldest first, are no longer needed.
 
-    Of complete epochs the newest `keep` are (0: all of them); of places inside an epoch, those among the newest two of
-    all. The newest always is.
+    Of complete epochs the newest `keep` are (0: all of them); of those inside an epoch, the ones
+    among the newest two of all. The newest always is.
     """
     epochs = [position for position in positions if not position.step]
     old_epochs = epochs[:-keep] if keep else []

@@ -23,7 +23,7 @@ class Saver:
     def save(self, position: Position, state: dict, must: bool = True) -> Path | None:
         """Write `state` and the random state of all processes; the checkpoint's path, on the main process.
 
-        Raises RunError where it cannot be written; unless `must`, that is said and counted, and training may go on.
+        Raises RunError where it cannot be written; unless `must`, that is logged and counted, and training may go on.
         """
         state = state | {"random_state": random_states()} | self.constant
         path, fault = None, None

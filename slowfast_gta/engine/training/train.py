@@ -321,7 +321,7 @@ def restore_position(
 ) -> tuple[Position, dict[str, Any]]:
     """Where to go on, and that checkpoint's content: the one that was `newest`, loaded into `learner`; else the start.
 
-    `origin`: what the places inside an epoch count on, as `build_origin` says.
+    `origin`: what a position inside an epoch depends on, as `build_origin` says.
     """
     if newest is None:
         return Position(0), {"origin": origin}
@@ -363,7 +363,7 @@ def update_precise_statistics(cfg: CfgNode, run: Training, epoch: int) -> None:
 
 
 def _enough(batches: Iterable[TaskBatch], fewest: int) -> Iterator[TaskBatch]:
-    """Each batch; in the place of one of fewer than `fewest` samples, another: every process must come with as many."""
+    """Each batch; instead of one with fewer than `fewest` samples, another: every process must come with as many."""
     last, owed = None, 0
     for batch in batches:
         last = batch if batch.num_samples >= fewest else last

@@ -127,7 +127,7 @@ def build_attention(
 ) -> nn.Module:
     """The block `name` for (B, dim, num_frames, H, W).
 
-    where, section: for errors: the place it is for, and the section of the config that has its options.
+    where, section: for errors: the insertion point, and the section of the config that has its options.
 
     Raises ConfigError for an unknown name, an option the block does not have, or a value it refuses.
     """

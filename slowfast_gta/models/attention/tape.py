@@ -20,7 +20,7 @@ from slowfast_gta.models.attention.self_attention import SA, TA, _DotProductAtte
 
 
 class _PositionedTA(TA):
-    """TA whose Q, K and V carry a learned embedding of the frame's place in time; in one head or several."""
+    """TA whose Q, K and V carry a learned embedding of the frame's position in time; in one head or several."""
 
     time_permutation_equivariant = False
     time_axes = {"embedding": (0,)}

@@ -24,7 +24,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 @dataclass(frozen=True)
 class Published:
-    """Weights that can be had from the network."""
+    """Weights that can be downloaded."""
 
     url: str
     sha256: str = ""  # its first hexadecimal digits, as far as they are published
@@ -81,7 +81,7 @@ def is_published(reference: str) -> bool:
     try:
         return find_published(reference) is not None
     except WeightsError:
-        return True  # which is said, with the reason, when it is looked for
+        return True  # the reason is logged when it is looked for
 
 
 def _checked_url(url: str, scheme: str) -> str:

@@ -23,7 +23,7 @@ from slowfast_gta.errors import RunError, counted
 IMAGE_PX, MEMORY = 112, 8
 TOLERANCE = 0.02  # by which the peaks of the shortest and the longest video may differ
 _WAYS = ("memory", "all at once")
-_NUM_PARTS = 10  # of a video, in each of which the time per frame is told
+_NUM_PARTS = 10  # of a video, for each of which the time per frame is reported
 
 
 @torch.inference_mode()
