@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from fvcore.common.config import CfgNode
 
-from slowfast_gta.benchmarks import gpu_answers, gpu_speed
+from slowfast_gta.benchmarks import gpu_checks, gpu_speed
 from slowfast_gta.benchmarks.gpu_cases import Setting
 from slowfast_gta.errors import ConfigError
 
@@ -34,17 +34,17 @@ class Part:
 
 PARTS = (
     Part("machine", 25, gpu_speed.find_ceilings),
-    Part("blocks", 45, gpu_answers.compare_blocks),
-    Part("networks", 40, gpu_answers.compare_networks),
+    Part("blocks", 45, gpu_checks.compare_blocks),
+    Part("networks", 40, gpu_checks.compare_networks),
     Part("training", 90, gpu_speed.time_training),
-    Part("stalls", 25, gpu_answers.find_stalls),
-    Part("same_bits", 40, gpu_answers.compare_runs),
-    Part("float16", 20, gpu_answers.watch_float16),
+    Part("stalls", 25, gpu_checks.find_stalls),
+    Part("same_bits", 40, gpu_checks.compare_runs),
+    Part("float16", 20, gpu_checks.watch_float16),
     Part("switches", 40, gpu_speed.time_switches),
     Part("testing", 40, gpu_speed.time_testing),
     Part("memory", 15, gpu_speed.measure_memory),
-    Part("processes", 60, gpu_answers.join_processes),
-    Part("videos", 60, gpu_answers.train_on_videos),
+    Part("processes", 60, gpu_checks.join_processes),
+    Part("videos", 60, gpu_checks.train_on_videos),
     Part("compile", 110, gpu_speed.time_compiled),
 )
 

@@ -146,15 +146,15 @@ def time_testing(setting: Setting) -> dict[str, Any]:
         for form, model in forms.items():
             model.to(setting.device)
             for word, dtype in (("fp32", None), ("bf16", torch.bfloat16)):
-                took = milliseconds(lambda: _answers(model, clips, dtype), setting.device, 5, 2)  # noqa: B023
+                took = milliseconds(lambda: _outputs(model, clips, dtype), setting.device, 5, 2)  # noqa: B023
                 report[f"{name} {form} {word}"] = round(1e3 * count / took, 1)
-        exact, rounded = (_answers(forms["ours"], clips, dtype) for dtype in (None, torch.bfloat16))
+        exact, rounded = (_outputs(forms["ours"], clips, dtype) for dtype in (None, torch.bfloat16))
         report[f"{name} scores of bf16, relative difference"] = f"{difference(rounded, exact):.0e}"
     return report
 
 
 @torch.no_grad()
-def _answers(model: nn.Module, clips: Tensor, dtype: torch.dtype | None) -> Tensor:
+def _outputs(model: nn.Module, clips: Tensor, dtype: torch.dtype | None) -> Tensor:
     with torch.autocast(clips.device.type, dtype=dtype, enabled=dtype is not None):
         return model(clips)
 

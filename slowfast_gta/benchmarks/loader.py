@@ -52,16 +52,16 @@ def build_loader_benchmark(cfg: CfgNode, files: Sequence[str] = (), pairs: int =
                 plain = _build_plain(cfg, path, split) if has_plain else None
                 of_files.append(_run_pairs(plain, _build_ours(cfg, path, split), pairs))
         machine = describe_machine(torch.device("cpu"))
-    answer = _summary("test", "s_per_video", rows["test"], 1)
-    answer |= _summary("train", "s_per_clip", rows["train"], _BATCH_CLIPS)
-    answer["test_clips_per_s"] = num_views / answer["test_s_per_video"]
-    answer["train_clips_per_s"] = 1 / answer["train_s_per_clip"]
+    result = _summary("test", "s_per_video", rows["test"], 1)
+    result |= _summary("train", "s_per_clip", rows["train"], _BATCH_CLIPS)
+    result["test_clips_per_s"] = num_views / result["test_s_per_video"]
+    result["train_clips_per_s"] = 1 / result["train_s_per_clip"]
     of_files = zip(paths, rows["test"], rows["train"], strict=True)
-    answer["files"] = [
+    result["files"] = [
         {"file": Path(path).name, "test": _stages(test, num_views), "train": _stages(train, _BATCH_CLIPS)}
         for path, test, train in of_files
     ]
-    return answer | {"pairs": pairs, "num_views": num_views, "num_frames": cfg.DATA.NUM_FRAMES, "machine": machine}
+    return result | {"pairs": pairs, "num_views": num_views, "num_frames": cfg.DATA.NUM_FRAMES, "machine": machine}
 
 
 def _build_ours(cfg: CfgNode, path: str, split: str) -> Load:
@@ -185,25 +185,25 @@ def _run_pairs(plain: Load | None, ours: Load, pairs: int) -> list[Pair]:
 def _summary(split: str, unit: str, files: Sequence[Sequence[Pair]], num_units: int) -> dict:
     """Over all files together, medians over the pairs: the speed-up, and the seconds of a unit in both ways."""
     ours = [sum(sum(timed[1].values()) for timed in pair) for pair in zip(*files, strict=True)]
-    answer: dict[str, Any] = {
+    result: dict[str, Any] = {
         f"{split}_speedup": None,
         f"{split}_{unit}": statistics.median(ours) / num_units / len(files),
     }
     if files[0][0][0]:
         plain = [sum(sum(timed[0].values()) for timed in pair) for pair in zip(*files, strict=True)]
-        answer[f"{split}_speedup"] = _median_ratio(plain, ours)
-        answer[f"plain_{split}_{unit}"] = statistics.median(plain) / num_units / len(files)
-    return answer
+        result[f"{split}_speedup"] = _median_ratio(plain, ours)
+        result[f"plain_{split}_{unit}"] = statistics.median(plain) / num_units / len(files)
+    return result
 
 
 def _stages(rows: Sequence[Pair], num_clips: int) -> dict:
     """Of one file: its speed-up, and the milliseconds that each stage of a clip takes, medians over the pairs."""
     plain, ours = zip(*rows, strict=True)
-    answer: dict[str, Any] = {"speedup": None, "ms_per_clip": _stage_medians(ours, num_clips)}
+    result: dict[str, Any] = {"speedup": None, "ms_per_clip": _stage_medians(ours, num_clips)}
     if plain[0]:
-        answer["speedup"] = _median_ratio(*([sum(timed.values()) for timed in way] for way in (plain, ours)))
-        answer["plain_ms_per_clip"] = _stage_medians(plain, num_clips)
-    return answer
+        result["speedup"] = _median_ratio(*([sum(timed.values()) for timed in way] for way in (plain, ours)))
+        result["plain_ms_per_clip"] = _stage_medians(plain, num_clips)
+    return result
 
 
 def _median_ratio(first: Sequence[float], second: Sequence[float]) -> float:

@@ -27,13 +27,13 @@ def build_scaling(cfg: CfgNode, num_processes: int | None, pairs: int, batch_siz
     count = num_gpus or num_processes or num_cores()
     with tempfile.TemporaryDirectory() as folder:
         terms = distributed.LaunchConfig(cfg.DIST_BACKEND, num_gpus > 0, Path(folder))
-        answer = Path(folder) / "answer.json"
-        distributed.launch(_load_and_time, (cfg, pairs, batch_size, answer), distributed.LaunchContext(), count, terms)
-        return json.loads(answer.read_text())
+        result = Path(folder) / "result.json"
+        distributed.launch(_load_and_time, (cfg, pairs, batch_size, result), distributed.LaunchContext(), count, terms)
+        return json.loads(result.read_text())
 
 
-def _load_and_time(cfg: CfgNode, pairs: int, batch_size: int, answer: Path) -> None:
-    """What each process does; the first one writes the `answer`."""
+def _load_and_time(cfg: CfgNode, pairs: int, batch_size: int, result: Path) -> None:
+    """What each process does; the first one writes the `result`."""
     rank, device = distributed.get_rank(), device_from_cfg(cfg)
     if device.type == "cpu":
         torch.set_num_threads(1)
@@ -51,7 +51,7 @@ def _load_and_time(cfg: CfgNode, pairs: int, batch_size: int, answer: Path) -> N
         parameters = sum(parameter.numel() for parameter in networks[0].parameters() if parameter.requires_grad)
         summary = _summary(timed, distributed.get_world_size(), batch_size)
         summary |= {"gradient_mb": round(4 * parameters / 1e6, 1), "pairs": pairs, "machine": describe_machine(device)}
-        answer.write_text(json.dumps(summary))
+        result.write_text(json.dumps(summary))
 
 
 def _pair(alone: Callable[[], object], together: Callable[[], object]) -> tuple[float, float]:

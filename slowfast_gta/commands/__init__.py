@@ -76,7 +76,7 @@ def _run_command(name: str, arguments: list[str], package: str) -> int:
     _interrupt_at_warnings()
     shorten_tmpdir()
     if arguments and arguments[0] in _FLAGS:
-        return _answer(arguments[0])
+        return _print_flag(arguments[0])
     return importlib.import_module(f"{package}.{name}").main(arguments)
 
 
@@ -162,7 +162,7 @@ def main() -> int:
 
 def _without_command(name: str) -> int:
     if name in _FLAGS:
-        return _answer(name)
+        return _print_flag(name)
     usage = "usage: slowfast-gta COMMAND ...   (COMMAND --help for details)\n\n"
     usage += "\n".join(f"  {command:<18}{what}" for command, what in (*COMMANDS.items(), *_FLAGS.items()))
     if name in ("-h", "--help"):
@@ -174,7 +174,7 @@ def _without_command(name: str) -> int:
     return 2
 
 
-def _answer(flag: str) -> int:
+def _print_flag(flag: str) -> int:
     """Prints what one of _FLAGS asks for."""
     if flag == "--version":
         from slowfast_gta.engine.checkpoint.code_version import code_version

@@ -142,7 +142,7 @@ def _write_all(
     with ExitStack() as stack:
         sinks: list[Any] = []
         panel = last = None
-        for frame, answer in frames:
+        for frame, prediction in frames:
             image = frame.image
             time_sec = frame.time_sec if frame.time_sec == frame.time_sec else frame.index / (fps or 25)
             if panel is None:
@@ -158,11 +158,11 @@ def _write_all(
                 if args.show:
                     sinks.append(_view(done.size, fps, live))
                     stack.callback(sinks[-1].close)
-            if answer is not None and answer is not last:
-                panel.add(answer.time_sec, answer.probabilities)
-                last = answer
-            if answer is not None and answer.overlay is not None:
-                image = with_map(image, answer.overlay, answer.box)
+            if prediction is not None and prediction is not last:
+                panel.add(prediction.time_sec, prediction.probabilities)
+                last = prediction
+            if prediction is not None and prediction.overlay is not None:
+                image = with_map(image, prediction.overlay, prediction.box)
             image = panel.draw(image, time_sec)
             sinks = [sink for sink in sinks if _is_taken(sink, image, time_sec)]
             if not sinks:  # the player was closed, and nothing is written

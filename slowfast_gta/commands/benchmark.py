@@ -85,24 +85,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.what == "step":
         from slowfast_gta.benchmarks.step_costs import build_step_costs
 
-        answer, table = build_step_costs(cfg), _step_table
+        result, table = build_step_costs(cfg), _step_table
     elif args.against:
         from slowfast_gta.benchmarks.against import build_against
 
-        answer, table = build_against(cfg, args.against, pairs, args.batch or 1), _against_table
+        result, table = build_against(cfg, args.against, pairs, args.batch or 1), _against_table
     elif args.what == "model":
         from slowfast_gta.benchmarks.network import build_benchmark
 
-        answer, table = build_benchmark(cfg, pairs, args.batch), _model_table
+        result, table = build_benchmark(cfg, pairs, args.batch), _model_table
     elif args.what == "scaling":
         from slowfast_gta.benchmarks.scaling import build_scaling
 
-        answer, table = build_scaling(cfg, args.processes, pairs, args.batch or 1), _scaling_table
+        result, table = build_scaling(cfg, args.processes, pairs, args.batch or 1), _scaling_table
     else:
         from slowfast_gta.benchmarks.loader import build_loader_benchmark
 
-        answer, table = build_loader_benchmark(cfg, args.files, pairs), _loader_table
-    print(json.dumps(answer, indent=2) if args.json else table(answer, args.feed))
+        result, table = build_loader_benchmark(cfg, args.files, pairs), _loader_table
+    print(json.dumps(result, indent=2) if args.json else table(result, args.feed))
     return 0
 
 
@@ -123,27 +123,27 @@ def _gpu(cfg: CfgNode, args: argparse.Namespace) -> int:
     return int(bool(report["wrong"]))
 
 
-def _step_table(answer: dict, feed: float) -> str:
+def _step_table(result: dict, feed: float) -> str:
     lines = [
-        f"a training step in bf16, counted: {answer['gb_a_clip']:.2f} GB moved and {answer['gmacs_a_clip']:.0f} G "
-        f"multiply-adds a clip, {answer['launches']} operations a step"
+        f"a training step in bf16, counted: {result['gb_a_clip']:.2f} GB moved and {result['gmacs_a_clip']:.0f} G "
+        f"multiply-adds a clip, {result['launches']} operations a step"
     ]
-    return "\n".join(lines + [f"  {name:<40}{gigabytes:>8.3f} GB" for name, gigabytes in answer["largest"].items()])
+    return "\n".join(lines + [f"  {name:<40}{gigabytes:>8.3f} GB" for name, gigabytes in result["largest"].items()])
 
 
-def _model_table(answer: dict, feed: float) -> str:
-    lines = [f"{answer['machine']}; clip {answer['clip']}; medians of {answer['pairs']} alternating pairs"]
+def _model_table(result: dict, feed: float) -> str:
+    lines = [f"{result['machine']}; clip {result['clip']}; medians of {result['pairs']} alternating pairs"]
     width = max(map(len, _MEANING.values()))
     for key, meaning in _MEANING.items():
-        value = "not here" if answer[key] is None else f"{answer[key]:.2f}"
+        value = "not here" if result[key] is None else f"{result[key]:.2f}"
         lines.append(f"  {meaning:<{width}}  {value}")
     return "\n".join(lines)
 
 
-def _against_table(answer: dict, feed: float) -> str:
-    pairs = f"medians of {answer['pairs']} alternating pairs"
-    lines = [f"{answer['processor']}; {answer['machine']}; clip {answer['clip']}; {pairs}"]
-    for name, row in answer["against"].items():
+def _against_table(result: dict, feed: float) -> str:
+    pairs = f"medians of {result['pairs']} alternating pairs"
+    lines = [f"{result['processor']}; {result['machine']}; clip {result['clip']}; {pairs}"]
+    for name, row in result["against"].items():
         for precision in ("fp32", "bf16"):
             if precision in row:
                 values = row[precision]
@@ -152,41 +152,41 @@ def _against_table(answer: dict, feed: float) -> str:
                     f"{values['ours_seconds'] * 1000:.0f} ms: {values['speedup']:.2f} times as fast"
                 )
     lines.append(
-        f"Ours in fp32 runs at {answer['share_of_matrix_product_rate']:.2f} of the processor's matrix-product rate, "
-        f"{answer['matrix_product_gflops']:.0f} GFLOP/s."
+        f"Ours in fp32 runs at {result['share_of_matrix_product_rate']:.2f} of the processor's matrix-product rate, "
+        f"{result['matrix_product_gflops']:.0f} GFLOP/s."
     )
-    if answer["matrix_product_gflops_bf16"] is not None:
-        lines.append(f"In bf16 its matrix product runs at {answer['matrix_product_gflops_bf16']:.0f} GFLOP/s.")
+    if result["matrix_product_gflops_bf16"] is not None:
+        lines.append(f"In bf16 its matrix product runs at {result['matrix_product_gflops_bf16']:.0f} GFLOP/s.")
     return "\n".join(lines)
 
 
-def _scaling_table(answer: dict, feed: float) -> str:
+def _scaling_table(result: dict, feed: float) -> str:
     return (
-        f"{answer['machine']}; medians of {answer['pairs']} alternating pairs\n"
-        f"{answer['processes']} processes with {answer['clips_a_process']} clips each train {answer['speedup']:.2f} "
-        f"times as fast as one: {answer['together_clips_per_s']:.2f} clips/s, alone "
-        f"{answer['alone_clips_per_s']:.2f}. {answer['gradient_mb']:.0f} MB of gradients are averaged at each step."
+        f"{result['machine']}; medians of {result['pairs']} alternating pairs\n"
+        f"{result['processes']} processes with {result['clips_a_process']} clips each train {result['speedup']:.2f} "
+        f"times as fast as one: {result['together_clips_per_s']:.2f} clips/s, alone "
+        f"{result['alone_clips_per_s']:.2f}. {result['gradient_mb']:.0f} MB of gradients are averaged at each step."
     )
 
 
-def _loader_table(answer: dict, feed: float) -> str:
-    stages = list(answer["files"][0]["test"]["ms_per_clip"])
-    lines = [f"{answer['machine']}; one thread; medians of {answer['pairs']} alternating pairs"]
+def _loader_table(result: dict, feed: float) -> str:
+    stages = list(result["files"][0]["test"]["ms_per_clip"])
+    lines = [f"{result['machine']}; one thread; medians of {result['pairs']} alternating pairs"]
     lines.append(f"{'ms a clip':<34}" + "".join(f"{word:>11}" for word in (*stages, "all", "clips/s", "speed-up")))
-    splits = {"test": f"test, {counted(answer['num_views'], 'view')}", "train": "train"}
-    for of_file in answer["files"]:
+    splits = {"test": f"test, {counted(result['num_views'], 'view')}", "train": "train"}
+    for of_file in result["files"]:
         lines.append(of_file["file"])
         lines += [line for split, what in splits.items() for line in _loader_rows(what, of_file[split])]
-    if answer["test_speedup"] is None:
+    if result["test_speedup"] is None:
         lines.append("No speed-ups: PySlowFast's Kinetics loading has no such DATA.SAMPLING or DATA.RESIZE.")
     else:
         lines.append(
-            f"All files: testing is {answer['test_speedup']:.1f} times as fast as PySlowFast's way "
-            f"({answer['plain_test_s_per_video']:.2f} s a video, ours {answer['test_s_per_video']:.3f}), "
-            f"training {answer['train_speedup']:.1f} times "
-            f"({answer['plain_train_s_per_clip']:.3f} s a clip, ours {answer['train_s_per_clip']:.3f})."
+            f"All files: testing is {result['test_speedup']:.1f} times as fast as PySlowFast's way "
+            f"({result['plain_test_s_per_video']:.2f} s a video, ours {result['test_s_per_video']:.3f}), "
+            f"training {result['train_speedup']:.1f} times "
+            f"({result['plain_train_s_per_clip']:.3f} s a clip, ours {result['train_s_per_clip']:.3f})."
         )
-    need = {split: math.ceil(feed / answer[f"{split}_clips_per_s"]) for split in splits}
+    need = {split: math.ceil(feed / result[f"{split}_clips_per_s"]) for split in splits}
     lines.append(
         f"To feed {feed:g} clips/s, DATA_LOADER.NUM_WORKERS must be {need['train']} in training and {need['test']} in "
         "testing, if each has a core of its own and the disk is as fast as here."

@@ -36,13 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args.opts = [*args.opts, "TRAIN.CHECKPOINT_RESAMPLE_TIME", "True"]
     cfg = load_one_config(args, "check_weights")
     try:
-        answer, text = _check(cfg, args.file, args.save)
+        result, text = _check(cfg, args.file, args.save)
     except WeightsError as fault:
         if not args.json:
             raise
-        answer, text = {"file": args.file, "fits": False, "error": str(fault)}, ""
-    print(json.dumps(answer, indent=2) if args.json else text)
-    return int(not answer["fits"])
+        result, text = {"file": args.file, "fits": False, "error": str(fault)}, ""
+    print(json.dumps(result, indent=2) if args.json else text)
+    return int(not result["fits"])
 
 
 def _check(cfg: CfgNode, file: str, save: str | None) -> tuple[dict, str]:
@@ -54,16 +54,16 @@ def _check(cfg: CfgNode, file: str, save: str | None) -> tuple[dict, str]:
     model = build_model(cfg)
     report = check_weights(cfg, model, file)
     names = {outcome: report.rows(outcome) for outcome in OUTCOMES}
-    answer = {"file": file, "kind": report.kind, "input": report.input, "fits": report.fits}
-    answer["class_fingerprint"] = report.class_fingerprint
-    answer |= {
+    result = {"file": file, "kind": report.kind, "input": report.input, "fits": report.fits}
+    result["class_fingerprint"] = report.class_fingerprint
+    result |= {
         "counts": {outcome: len(names_of_outcome) for outcome, names_of_outcome in names.items()},
         **names,
         "notes": report.notes,
     }
     lines = [report.table()]
     if not report.fits:
-        answer["error"] = report.fault()
+        result["error"] = report.fault()
         lines.append(f"does not fit: {report.fault()}")
     elif untrained := [name for name in report.new if not name.endswith("num_batches_tracked")]:
         lines.append(
@@ -78,4 +78,4 @@ def _check(cfg: CfgNode, file: str, save: str | None) -> tuple[dict, str]:
         metadata |= {"class_names": json.dumps(report.class_names)} if report.class_names else {}
         save_safetensors(model, save, metadata)
         lines.append(f"Saved as {save}.")
-    return answer, "\n".join(lines)
+    return result, "\n".join(lines)

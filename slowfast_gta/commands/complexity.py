@@ -34,19 +34,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parse_arguments(parser, arguments)
     if args.train and args.table:
         raise ConfigError("--train and --table are two questions; give one of them.")
-    answers: list[dict]
+    results: list[dict]
     if args.table:
-        answers = _paper_rows(args)
+        results = _paper_rows(args)
         text = _paper_table
     elif args.cfg and args.train:
-        answers = _train_memory(split_tokens(args.cfg)[0], load_configs(args))
+        results = _train_memory(split_tokens(args.cfg)[0], load_configs(args))
         text = _train_report
     elif args.cfg:
-        answers = _count(split_tokens(args.cfg)[0], load_configs(args))
+        results = _count(split_tokens(args.cfg)[0], load_configs(args))
         text = _report
     else:
         raise ConfigError("complexity needs --cfg FILE [FILE ...], or --table paper.")
-    print(json.dumps(answers, indent=2) if args.json else text(answers))
+    print(json.dumps(results, indent=2) if args.json else text(results))
     return 0
 
 
@@ -63,12 +63,12 @@ def _train_memory(files: Sequence[str], configs: Sequence) -> list[dict]:
     return [{"cfg": file, "train_memory": memory} for file, memory in zip(files, rows, strict=True)]
 
 
-def _train_report(answers: list[dict]) -> str:
+def _train_report(results: list[dict]) -> str:
     lines = []
-    for answer in answers:
-        lines.append(f"{answer['cfg']}: memory of a training step, counted, not compared with a GPU's allocator")
+    for result in results:
+        lines.append(f"{result['cfg']}: memory of a training step, counted, not compared with a GPU's allocator")
         lines.append(f"  {'':<10}{'MB a clip':>11}{'kept':>12}{'MB besides':>12}   clips that fit")
-        for precision, memory in answer["train_memory"].items():
+        for precision, memory in result["train_memory"].items():
             fits = ", ".join(f"{size} GB: {count}" for size, count in memory["batch_size"].items())
             numbers = f"{memory['mb_a_clip']:>11.0f}{memory['mb_kept_a_clip']:>12.0f}{memory['mb_constant']:>12.0f}"
             lines.append(f"  {precision:<10}{numbers}   {fits}")
@@ -85,35 +85,35 @@ def _paper_rows(args: argparse.Namespace) -> list[dict]:
     chosen = [row for row in PAPER_TABLE if not files or any(file.endswith(row.config) for file in files)]
     if not chosen:
         raise ConfigError(f"{', '.join(files)}: no row of the papers' tables. Leave --table out to count it.")
-    answers = []
+    results = []
     for row in chosen:
         counted = _count([row.config], [load_config(row.config)])[0]
-        answers.append(
+        results.append(
             {"row": row.label}
             | counted
             | {"paper_gmacs": row.gmacs, "paper_params_m": row.params_m}
             | {"difference_percent": difference_percent(counted["gmacs"], row.gmacs)}
             | {"difference_percent_params": difference_percent(counted["params_m"], row.params_m), "note": row.note}
         )
-    return answers
+    return results
 
 
-def _report(answers: list[dict]) -> str:
-    return "\n\n".join(_one_report(answer) for answer in answers)
+def _report(results: list[dict]) -> str:
+    return "\n\n".join(_one_report(result) for result in results)
 
 
-def _one_report(answer: dict) -> str:
-    channels, frames, height, width = answer["input"]
-    lines = [f"{answer['cfg']}: one clip {channels} x {frames} x {height} x {width}"]
+def _one_report(result: dict) -> str:
+    channels, frames, height, width = result["input"]
+    lines = [f"{result['cfg']}: one clip {channels} x {frames} x {height} x {width}"]
     lines.append(f"{'':<44}{'G mult-adds':>12}{'M parameters':>14}{'M activations':>15}")
-    for stage in answer["stages"]:
+    for stage in result["stages"]:
         lines.append(_row(stage["name"], stage))
-        inside = [block for block in answer["attention"] if block["name"].startswith(f"{stage['name']}.")]
+        inside = [block for block in result["attention"] if block["name"].startswith(f"{stage['name']}.")]
         lines += [_row(f"  in it {block['name']}", block) for block in inside]
-    lines.append(_row("all, the sum of the above" + " (not of 'in it')" * bool(answer["attention"]), answer))
-    lines.append(f"views of a video: {answer['num_views']}, together {answer['gmacs_all_views']:.1f} G multiply-adds")
+    lines.append(_row("all, the sum of the above" + " (not of 'in it')" * bool(result["attention"]), result))
+    lines.append(f"views of a video: {result['num_views']}, together {result['gmacs_all_views']:.1f} G multiply-adds")
     lines.append(
-        f"memory of one clip in testing, computed: {answer['peak_memory_mb']:.0f} MB in fp32, weights included"
+        f"memory of one clip in testing, computed: {result['peak_memory_mb']:.0f} MB in fp32, weights included"
     )
     return "\n".join(lines)
 
@@ -122,16 +122,16 @@ def _row(name: str, cost: dict) -> str:
     return f"{name:<44}{cost['gmacs']:>12.2f}{cost['params_m']:>14.3f}{cost['activations_m']:>15.2f}"
 
 
-def _paper_table(answers: list[dict]) -> str:
-    notes = list(dict.fromkeys(answer["note"] for answer in answers if answer["note"]))
+def _paper_table(results: list[dict]) -> str:
+    notes = list(dict.fromkeys(result["note"] for result in results if result["note"]))
     lines = [f"{'':<26}{'G: paper':>9}{'ours':>9}{'diff.':>9}{'M: paper':>10}{'ours':>8}{'diff.':>9}"]
-    for answer in answers:
-        line = f"{answer['row']:<26}{answer['paper_gmacs']:>9}{answer['gmacs']:>9.2f}"
-        line += f"{answer['difference_percent']:>+8.2f}%"
-        if answer["paper_params_m"] is None:
-            line += f"{'-':>10}{answer['params_m']:>8.2f}{'-':>9}"
+    for result in results:
+        line = f"{result['row']:<26}{result['paper_gmacs']:>9}{result['gmacs']:>9.2f}"
+        line += f"{result['difference_percent']:>+8.2f}%"
+        if result["paper_params_m"] is None:
+            line += f"{'-':>10}{result['params_m']:>8.2f}{'-':>9}"
         else:
-            line += f"{answer['paper_params_m']:>10}{answer['params_m']:>8.2f}"
-            line += f"{answer['difference_percent_params']:>+8.2f}%"
-        lines.append(line + (f"  ({notes.index(answer['note']) + 1})" if answer["note"] else ""))
+            line += f"{result['paper_params_m']:>10}{result['params_m']:>8.2f}"
+            line += f"{result['difference_percent_params']:>+8.2f}%"
+        lines.append(line + (f"  ({notes.index(result['note']) + 1})" if result["note"] else ""))
     return "\n".join(["", *lines, "", *(f"({number}) {note}" for number, note in enumerate(notes, 1))])

@@ -159,7 +159,7 @@ def _print_outcome(
     args: argparse.Namespace,
 ) -> None:
     top5 = explainer.network.top5
-    answers = {"top5": top5(explanation.probabilities), "top5_backwards": top5(explanation.backwards)}
+    predictions = {"top5": top5(explanation.probabilities), "top5_backwards": top5(explanation.backwards)}
     if args.json:
         pictures = [
             {
@@ -179,11 +179,13 @@ def _print_outcome(
             "end_sec": _known(window.end_sec),
             "frames": list(window.frames),
         }
-        document |= times | answers | {"pictures": pictures, "maps": str(args.output / "maps.npz")}
+        document |= times | predictions | {"pictures": pictures, "maps": str(args.output / "maps.npz")}
         print(json.dumps(document | {"not_drawn": explanation.not_shown}, indent=2))
         return
     for way, direction in (("top5", "forwards"), ("top5_backwards", "backwards")):
-        best = ", ".join(f"{100 * answer['probability']:.1f} % {answer['class']}" for answer in answers[way][:3])
+        best = ", ".join(
+            f"{100 * prediction['probability']:.1f} % {prediction['class']}" for prediction in predictions[way][:3]
+        )
         print(f"{direction + ':':<11}{best}")
     for name, shown in named.items():
         where = f"{shown.block}: " if shown.block else ""

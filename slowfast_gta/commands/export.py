@@ -36,9 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     export = build_export(cfg, weights, args.precision)
     clips, source = build_check_clips(cfg, args.check)
     report = export_to_file(export, clips, args.output, args.format, args.dynamic)
-    answer = {"output": str(args.output), "format": args.format, "dynamic": args.dynamic, "weights": str(weights)}
-    answer |= {**report, "clips": source, "metadata": export.metadata}
-    print(json.dumps(answer, indent=2, ensure_ascii=False) if args.json else _as_text(answer))
+    result = {"output": str(args.output), "format": args.format, "dynamic": args.dynamic, "weights": str(weights)}
+    result |= {**report, "clips": source, "metadata": export.metadata}
+    print(json.dumps(result, indent=2, ensure_ascii=False) if args.json else _as_text(result))
     return 0
 
 
@@ -59,10 +59,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parse_arguments(parser, arguments)
 
 
-def _as_text(answer: dict) -> str:
+def _as_text(result: dict) -> str:
     return (
-        f"{answer['output']}: {answer['metadata']['network']}, {answer['bytes'] / 1e6:.1f} MB.\n"
-        f"Compared with PyTorch on {counted(answer['num_clips'], 'clip')} ({answer['clips']}): the largest "
+        f"{result['output']}: {result['metadata']['network']}, {result['bytes'] / 1e6:.1f} MB.\n"
+        f"Compared with PyTorch on {counted(result['num_clips'], 'clip')} ({result['clips']}): the largest "
         "difference is "
-        f"{answer['largest_difference']:.2g} of the largest answer ({answer['bound']:g} is allowed)."
+        f"{result['largest_difference']:.2g} of the largest answer ({result['bound']:g} is allowed)."
     )

@@ -174,33 +174,35 @@ def _write_text(rows: Iterator[dict], out: IO[str], key: str) -> int:
                 print(row["video"], file=out)
                 last = row["video"]
             when = "-".join("   ?  " if row[name] is None else f"{row[name]:8.2f}" for name in ("start_sec", "end_sec"))
-            best = ", ".join(f"{100 * answer['probability']:.1f} % {answer['class']}" for answer in row["top"])
+            best = ", ".join(
+                f"{100 * prediction['probability']:.1f} % {prediction['class']}" for prediction in row["top"]
+            )
             print(f"{when} s  {best}", file=out, flush=True)
         else:
             print(row["video"], file=out)
-            for answer in row["top"]:
-                print(f"  {100 * answer['probability']:6.2f} %  {answer['class']}", file=out, flush=True)
+            for prediction in row["top"]:
+                print(f"  {100 * prediction['probability']:6.2f} %  {prediction['class']}", file=out, flush=True)
     return failed
 
 
 def _write_json(rows: Iterator[dict], out: IO[str], key: str) -> int:
     """One document: [{"video", "top5"}], or with windows [{"video", "windows": [...], "counts"}]."""
-    answers: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     windows: list[dict[str, Any]] = []
     failed = 0
     for row in rows:
         if "start_sec" in row:
             windows.append({"start_sec": row["start_sec"], "end_sec": row["end_sec"], key: row["top"]})
         elif "num_windows" in row:
-            answers.append({"video": row["video"], "windows": windows, "counts": row["counts"], "note": row["note"]})
+            results.append({"video": row["video"], "windows": windows, "counts": row["counts"], "note": row["note"]})
             windows = []
         elif "error" in row:
             failed = 1
-            answers.append(row | ({"windows": windows} if windows else {}))
+            results.append(row | ({"windows": windows} if windows else {}))
             windows = []
         else:
-            answers.append({"video": row["video"], key: row["top"]})
-    print(json.dumps(answers, indent=2), file=out)
+            results.append({"video": row["video"], key: row["top"]})
+    print(json.dumps(results, indent=2), file=out)
     return failed
 
 
@@ -221,10 +223,10 @@ def _write_csv(rows: Iterator[dict], out: IO[str], key: str) -> int:
     for row in _without_counts(rows):
         failed |= int("error" in row)
         top = row.pop("top", [{}])
-        for rank, answer in enumerate(top, start=1):
-            label = answer.get("label", "")
+        for rank, prediction in enumerate(top, start=1):
+            label = prediction.get("label", "")
             label = " ".join(map(str, label)) if isinstance(label, list) else label
-            writer.writerow(row | answer | {"label": label} | ({"rank": rank} if answer else {}))
+            writer.writerow(row | prediction | {"label": label} | ({"rank": rank} if prediction else {}))
         out.flush()
     return failed
 

@@ -217,9 +217,9 @@ def _check_positive(flag: str, value: float, minimum: float) -> None:
 
 def _report(args: argparse.Namespace, outcome: Any, others: Any) -> int:
     """Say what was made, what was left out and what failed; the exit code."""
-    answer = {"made": outcome.num_made, "there": outcome.num_there, "left_out": dict(others)}
+    result = {"made": outcome.num_made, "there": outcome.num_there, "left_out": dict(others)}
     if args.json:
-        print(json.dumps(answer | {"repeated_frames": outcome.repeated, "failed": outcome.failures}, indent=2))
+        print(json.dumps(result | {"repeated_frames": outcome.repeated, "failed": outcome.failures}, indent=2))
         return int(bool(outcome.failures))
     there = f", {outcome.num_there} already there" if outcome.num_there else ""
     print(f"{args.output}: {counted(outcome.num_made, 'video')} made{there}.")

@@ -45,10 +45,10 @@ def check_data(
     workers: int,
     timeout_sec: float,
     report_progress: ReportProgress,
-    look: Callable[[ExamineJob], dict] = examine,
+    function: Callable[[ExamineJob], dict] = examine,
     clean_folder: Path | None = None,
 ) -> dict:
-    """The report, as it is written to `output`. `look` examines one video, in a process of its own. Lists without what
+    """The report, as it is written to `output`. `function` examines one video, in its own process. Lists without what
     was found go into `clean_folder`.
 
     Raises ConfigError for data sets that are not registered, DataError where the lists cannot be written, Interrupted
@@ -58,12 +58,12 @@ def check_data(
         check_target(clean_folder, cfg.DATA.PATH_TO_DATA_DIR)
     findings: list[Finding] = []
     datasets, splits = _load_splits(cfg, findings)
-    looks = {}
+    jobs = {}
     for record in chain(*splits.values()):
         job = ExamineJob(record.path, record.span, decode, cfg.DATA.NUM_FRAMES, cfg.DATA.FRAME_PATTERN)
-        looks[job.key] = job
+        jobs[job.key] = job
     journal = _Journal(output.with_suffix(".videos.jsonl"))
-    num_known = _examine(list(looks.values()), journal, workers, timeout_sec, report_progress, look)
+    num_known = _examine(list(jobs.values()), journal, workers, timeout_sec, report_progress, function)
 
     def facts(record: VideoRecord) -> dict:
         return journal.facts[ExamineJob(record.path, record.span, decode, 0, cfg.DATA.FRAME_PATTERN).key]
@@ -76,7 +76,7 @@ def check_data(
     report = {
         "decode": decode,
         "splits": {split: _describe(datasets[split], split, records, facts) for split, records in splits.items()},
-        "num_videos": len(looks),
+        "num_videos": len(jobs),
         "num_known_before": num_known,
         **_by_kind(findings),
     }
@@ -138,22 +138,22 @@ def _build_clip_frames(cfg: CfgNode) -> Callable[[float | None], int]:
 
 
 def _examine(
-    looks: Sequence[ExamineJob],
+    jobs: Sequence[ExamineJob],
     journal: "_Journal",
     workers: int,
     timeout_sec: float,
     report_progress: ReportProgress,
-    look: Callable[[ExamineJob], dict],
+    function: Callable[[ExamineJob], dict],
 ) -> int:
-    """Fill the journal with the facts on `looks`; returns how many it had before. Raises Interrupted."""
-    todo = [job for job in looks if not journal.knows(job)]
-    num_known = len(looks) - len(todo)
+    """Fill the journal with the facts on `jobs`; returns how many it had before. Raises Interrupted."""
+    todo = [job for job in jobs if not journal.knows(job)]
+    num_known = len(jobs) - len(todo)
     if num_known:
-        report_progress(f"Unchanged since they were last checked: {num_known} of {counted(len(looks), 'video')}.")
+        report_progress(f"Unchanged since they were last checked: {num_known} of {counted(len(jobs), 'video')}.")
     begin = last = time.monotonic()
     num_faults = 0
     try:
-        for done, (job, facts) in enumerate(in_isolation(look, todo, workers, timeout_sec), start=1):
+        for done, (job, facts) in enumerate(in_isolation(function, todo, workers, timeout_sec), start=1):
             if isinstance(facts, Lost):
                 known = {"decode": job.decode, "stamp": stamp_of(job.path)}
                 facts = known | {"kind": "hangs or crashes", "fault": f"{job.path}: {facts}."}
@@ -199,16 +199,16 @@ class _Journal:
         except OSError as fault:
             raise RunError(f"{path}: the journal of the check cannot be written ({fault.strerror}).") from None
 
-    def knows(self, look: ExamineJob) -> bool:
+    def knows(self, job: ExamineJob) -> bool:
         """Whether the video has been looked at as closely, and nobody has touched it since."""
-        facts = self.facts.get(look.key)
-        if facts is None or DECODE.index(facts["decode"]) < DECODE.index(look.decode):
+        facts = self.facts.get(job.key)
+        if facts is None or DECODE.index(facts["decode"]) < DECODE.index(job.decode):
             return False
-        return facts["stamp"] is not None and facts["stamp"] == stamp_of(look.path)
+        return facts["stamp"] is not None and facts["stamp"] == stamp_of(job.path)
 
-    def add(self, look: ExamineJob, facts: dict) -> None:
-        self.facts[look.key] = facts
-        self._file.write(json.dumps([look.key, facts]).encode() + b"\n")
+    def add(self, job: ExamineJob, facts: dict) -> None:
+        self.facts[job.key] = facts
+        self._file.write(json.dumps([job.key, facts]).encode() + b"\n")
         self._file.flush()
         self.num_added += 1
 
@@ -233,10 +233,10 @@ def _describe(dataset: VideoDataset, split: str, records: Sequence[VideoRecord],
 
 def _by_kind(findings: Sequence[Finding]) -> dict:
     """The findings as {"faults": {kind: {"count", "advice", "findings"}}, "remarks": the same, "clean"}."""
-    answer: dict[str, Any] = {"faults": {}, "remarks": {}}
+    result: dict[str, Any] = {"faults": {}, "remarks": {}}
     for name, kind in KINDS.items():
         rows = [[finding.split, finding.message] for finding in findings if finding.kind == name]
         if rows:
-            part = answer["faults" if kind.is_fault else "remarks"]
+            part = result["faults" if kind.is_fault else "remarks"]
             part[name] = {"count": len(rows), "advice": kind.advice, "findings": rows}
-    return answer | {"clean": not answer["faults"]}
+    return result | {"clean": not result["faults"]}

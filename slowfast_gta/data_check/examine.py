@@ -46,35 +46,35 @@ def stamp_of(path: str) -> list[int] | None:
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
-def examine(look: ExamineJob) -> dict:
+def examine(job: ExamineJob) -> dict:
     """The facts, ready for JSON: stamp, digest, num_frames, fps, sizes (H, W), num_repeated, num_gaps; where something
     is wrong, `kind` (as in rules.py) and the sentence `fault`."""
     cv2.setNumThreads(0)  # the processes are the parallelism
-    facts: dict[str, Any] = {"decode": look.decode, "stamp": stamp_of(look.path), "kind": None, "fault": None}
+    facts: dict[str, Any] = {"decode": job.decode, "stamp": stamp_of(job.path), "kind": None, "fault": None}
     if facts["stamp"] is None:
-        reason = "there is no such file or folder" if not os.path.lexists(look.path) else "broken symbolic link"
-        return facts | {"kind": "missing", "fault": f"{look.path}: {reason}."}
+        reason = "there is no such file or folder" if not os.path.lexists(job.path) else "broken symbolic link"
+        return facts | {"kind": "missing", "fault": f"{job.path}: {reason}."}
     try:
-        if look.span is None:
-            facts["digest"] = _digest(look)
-        if look.decode != "none":
-            facts |= _decode(look)
+        if job.span is None:
+            facts["digest"] = _digest(job)
+        if job.decode != "none":
+            facts |= _decode(job)
     except DataError as fault:
         facts |= {"kind": "unreadable", "fault": str(fault)}
     except OSError as fault:
-        facts |= {"kind": "unreadable", "fault": f"{look.path}: it cannot be read ({fault.strerror})."}
+        facts |= {"kind": "unreadable", "fault": f"{job.path}: it cannot be read ({fault.strerror})."}
     if len(facts.get("sizes", ())) > 1:
         sizes = ", ".join(f"{width} x {height}" for height, width in facts["sizes"])
-        facts |= {"kind": "frame sizes", "fault": f"{look.path}: its frames are of different sizes: {sizes}."}
+        facts |= {"kind": "frame sizes", "fault": f"{job.path}: its frames are of different sizes: {sizes}."}
     return facts
 
 
-def _digest(look: ExamineJob) -> str:
+def _digest(job: ExamineJob) -> str:
     """A hash that two copies of a video share: of a file's first bytes, of a folder's first, middle and last frame, and
     of its length. Raises DataError where there is nothing in it."""
-    path = Path(look.path)
+    path = Path(job.path)
     if path.is_dir():
-        with FrameFolder(path, pattern=look.frame_pattern) as folder:
+        with FrameFolder(path, pattern=job.frame_pattern) as folder:
             length, files = folder.num_frames, folder.files
         files = [files[0], files[length // 2], files[-1]]
     else:
@@ -93,16 +93,16 @@ def _first_bytes(path: Path) -> bytes:
     return content
 
 
-def _decode(look: ExamineJob) -> dict:
+def _decode(job: ExamineJob) -> dict:
     """The facts of decoding frames spread over the whole, the first and the last included, or all of them."""
-    with open_video(look.path, look.span, frame_pattern=look.frame_pattern) as video:
+    with open_video(job.path, job.span, frame_pattern=job.frame_pattern) as video:
         wanted = range(video.num_frames)
-        if look.decode == "sample":
-            positions = np.linspace(0, video.num_frames - 1, min(look.num_samples, video.num_frames))
+        if job.decode == "sample":
+            positions = np.linspace(0, video.num_frames - 1, min(job.num_samples, video.num_frames))
             wanted = positions.round().astype(int).tolist()
         # A folder is read file by file here, since its frames may be of different sizes.
         one_by_one = (video.read([index])[0] for index in wanted)
         frames = one_by_one if isinstance(video, FrameFolder) else video.frames(wanted)
         sizes = sorted({frame.shape[:2] for frame in frames})
         facts = {"num_frames": video.num_frames, "fps": video.fps, "sizes": sizes, "num_repeated": video.num_repeated}
-        return facts | ({"num_gaps": video.num_gaps} if isinstance(video, FrameFolder) and not look.span else {})
+        return facts | ({"num_gaps": video.num_gaps} if isinstance(video, FrameFolder) and not job.span else {})

@@ -234,10 +234,10 @@ def _look_for_file(
     try:
         ControlChannel.send_all(others, look_for=token.name)
         for rank, connection in others.items():
-            answer = _answer(connection, "seen", limit_sec)
-            if answer is None:
+            reply = _receive(connection, "seen", limit_sec)
+            if reply is None:
                 return f"Process {rank} on {arrived[rank]['host']} exited or stopped responding during rendezvous."
-            if not answer["seen"]:
+            if not reply["seen"]:
                 return (
                     f"OUTPUT_DIR {folder} on {arrived[rank]['host']} is not the folder of that name on "
                     f"{arrived[0]['host']}: a file written there is not visible. Choose one that all machines "
@@ -282,9 +282,9 @@ def _attend(context: LaunchContext, config: LaunchConfig, hello: dict) -> tuple[
             store = GroupStore(go["port"], go["address"] if own.startswith("127.") else own)
             return ControlChannel(context, {0: connection}, message["names"], config.timeout_sec), store
         if "look_for" in message:
-            with suppress(OSError):  # then process 0 is gone, as the next answer shows
+            with suppress(OSError):  # then process 0 is gone, as the next message shows
                 connection.send(seen=_is_seen(config.folder / message["look_for"]))
-        message = _answer(connection, None, config.timeout_sec)
+        message = _receive(connection, None, config.timeout_sec)
     raise RendezvousError(f"Process 0 at {context.address} exited or stopped responding during rendezvous.")
 
 
@@ -296,7 +296,7 @@ def _connect(context: LaunchContext, hello: dict, limit_sec: float) -> tuple[Con
         try:
             connection = Connection(socket.create_connection((context.host, context.port), timeout=2))
             connection.send(**hello)
-            message = _answer(connection, None, min(5.0, limit_sec))
+            message = _receive(connection, None, min(5.0, limit_sec))
             if message is not None:
                 return connection, message
             problem = "something else answers there, or another training"
@@ -315,7 +315,7 @@ def _connect(context: LaunchContext, hello: dict, limit_sec: float) -> tuple[Con
     )
 
 
-def _answer(connection: Connection, word: str | None, limit_sec: float) -> dict | None:
+def _receive(connection: Connection, word: str | None, limit_sec: float) -> dict | None:
     """The next message (with `word` in it); None where the other end is gone or silent for limit_sec."""
     begin = time.monotonic()
     while time.monotonic() - begin < limit_sec:

@@ -1,4 +1,4 @@
-"""One batch shape for every forward pass of a network that answers: a short batch is filled up.
+"""One batch shape for every forward pass of a network in eval: a short batch is filled up.
 
 Libraries choose how to sum by the shape of a batch; with one shape, a clip gives the same bits whatever came with it.
 B batch, N clips.
@@ -19,10 +19,10 @@ def filled_up(clips: Tensor, batch_size: int) -> Tensor:
     return torch.cat([in_memory, in_memory[-1:].expand(missing, *in_memory.shape[1:])]).movedim(-1, 1)
 
 
-def in_fixed_batches(answer: Callable[[Tensor], Tensor], clips: Tensor, batch_size: int) -> Tensor:
-    """answer(clips), of `batch_size` clips at a time. clips: (N, 3, T, H, W); answer: (B, ...) -> (B, ...)."""
+def in_fixed_batches(forward: Callable[[Tensor], Tensor], clips: Tensor, batch_size: int) -> Tensor:
+    """forward(clips), of `batch_size` clips at a time. clips: (N, 3, T, H, W); forward: (B, ...) -> (B, ...)."""
     parts = [
-        answer(filled_up(part, batch_size))[: min(batch_size, len(clips) - first)]
+        forward(filled_up(part, batch_size))[: min(batch_size, len(clips) - first)]
         for first, part in zip(range(0, len(clips), batch_size), clips.split(batch_size), strict=True)
     ]
     return torch.cat(parts)

@@ -1,4 +1,4 @@
-"""The precision in which a network answers, and what a lower one changes: measured on the first batch.
+"""The precision in which a network is evaluated, and what a lower one changes: measured on the first batch.
 
 Legend: B clips, K classes, of all outputs side by side.
 """
@@ -66,7 +66,7 @@ def in_precision(model: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 class Rounding:
-    """What a lower precision changes. `exact`, the same network in float32, answers the first batch too."""
+    """What a lower precision changes. `exact`, the same network in float32, scores the first batch too."""
 
     def __init__(self, precision: str, exact: nn.Module, num_classes: list[int]):
         """`num_classes`: K of each output."""
@@ -84,7 +84,7 @@ class Rounding:
         return self._exact.to(device_of(rounded))
 
     def compare(self, exact: Tensor, rounded: Tensor) -> None:
-        """The answers (B, K) of both to the first batch; the network in float32 is let go."""
+        """The scores (B, K) of both to the first batch; the network in float32 is let go."""
         self._exact = None
         changed = torch.zeros(len(exact), dtype=torch.bool, device=exact.device)
         for ours, theirs in zip(exact.split(self._num_classes, 1), rounded.split(self._num_classes, 1), strict=True):

@@ -37,7 +37,7 @@ _WINDOW = Span(2.0, in_seconds=True)
 _STRIDES_A_WINDOW = 4
 
 
-class Answer(NamedTuple):
+class Prediction(NamedTuple):
     """The prediction at `time_sec`, for the window that ends there."""
 
     start_sec: float
@@ -49,7 +49,7 @@ class Answer(NamedTuple):
 
 class AnnotatedFrame(NamedTuple):
     frame: StreamedFrame
-    answer: Answer | None  # the last that there was; None before the first
+    prediction: Prediction | None  # the last that there was; None before the first
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Annotator:
     folder_fps: float
 
     def __call__(self, stream: Stream, cut: Cut) -> Iterator[AnnotatedFrame]:
-        """Every frame of a stream, in order, once; `cut` counts the answers and what was repeated. Raises DataError."""
+        """Every frame of a stream, in order, once; `cut` counts predictions and repeated frames. Raises DataError."""
         rate = self.plan.fps or stream.fps
         assert self.plan.length is not None and self.plan.stride is not None, "build_annotator gives both"
         length = self.plan.length.positions(rate, stream.path)
@@ -72,20 +72,20 @@ class Annotator:
         watched: Any = _Watched(stream)
         positions = grid_positions(watched, self.plan.fps, cut) if self.plan.fps else own_positions(watched, cut)
         seen: deque[tuple[Position, np.ndarray]] = deque(maxlen=length)
-        answer: Answer | None = None
+        prediction: Prediction | None = None
         for number, position in enumerate(positions, start=1):
-            yield from (AnnotatedFrame(frame, answer) for frame in watched.taken())
+            yield from (AnnotatedFrame(frame, prediction) for frame in watched.taken())
             seen.append((position, self.crop(position.frame.image[None])[0][0]))
             if (number - length) % stride == 0 if number >= length else number % stride == 0:
-                answer = self._answer(seen, position.frame.image.shape[:2])
+                prediction = self._predict(seen, position.frame.image.shape[:2])
                 cut.num_windows += 1
-        yield from (AnnotatedFrame(frame, answer) for frame in watched.taken())
+        yield from (AnnotatedFrame(frame, prediction) for frame in watched.taken())
 
-    def _answer(self, seen: deque[tuple[Position, np.ndarray]], size: tuple[int, int]) -> Answer:
+    def _predict(self, seen: deque[tuple[Position, np.ndarray]], size: tuple[int, int]) -> Prediction:
         clip = np.stack([seen[index][1] for index in self.plan.offsets(len(seen))])
         probabilities = self.network(clip[None], Wanted())["probabilities"][0]
         drawn = self.overlay.draw(clip, int(probabilities.argmax())) if self.overlay else None
-        return Answer(seen[0][0].time_sec, seen[-1][0].time_sec, probabilities, drawn, crop_box(self.crop, size))
+        return Prediction(seen[0][0].time_sec, seen[-1][0].time_sec, probabilities, drawn, crop_box(self.crop, size))
 
 
 class _Watched:

@@ -18,48 +18,48 @@ _END = object()
 _LOOK_SEC = 0.2  # between two checks whether the reader has ended
 
 
-class _Asked:
-    """An item, and the answers to its clips that have come; without clips it only keeps its place in the order."""
+class _Pending:
+    """An item, and the outputs for its clips that have come; without clips it only keeps its place in the order."""
 
     def __init__(self, item: Any, num_clips: int):
         self.item, self.num_clips = item, num_clips
-        self.answers: list[dict[str, np.ndarray]] = []
+        self.outputs: list[dict[str, np.ndarray]] = []
 
     @property
     def is_complete(self) -> bool:
-        return len(self.answers) == self.num_clips
+        return len(self.outputs) == self.num_clips
 
     def concatenate(self) -> dict[str, np.ndarray]:
         return (
-            {name: np.stack([answer[name] for answer in self.answers]) for name in self.answers[0]}
-            if self.answers
+            {name: np.stack([output[name] for output in self.outputs]) for name in self.outputs[0]}
+            if self.outputs
             else {}
         )
 
 
-def answer_all(
+def predict_all(
     items: Iterable[tuple[Item, np.ndarray | None]], network: EvalNetwork, wanted: Wanted
 ) -> Iterator[tuple[Item, dict[str, np.ndarray]]]:
     """(item, clips (V, T, S, S, 3) or None) -> (item, {name: (V, ...)}), in the same order.
 
     Clips of whatever items fill a batch; where the next one has another shape, it begins another batch.
     """
-    waiting: deque[_Asked] = deque()
-    batch: list[tuple[_Asked, np.ndarray]] = []
+    waiting: deque[_Pending] = deque()
+    batch: list[tuple[_Pending, np.ndarray]] = []
 
     def compute() -> None:
-        answers = network(np.stack([clip for _, clip in batch]), wanted)
-        for number, (asked, _) in enumerate(batch):
-            asked.answers.append({name: values[number] for name, values in answers.items()})
+        outputs = network(np.stack([clip for _, clip in batch]), wanted)
+        for number, (pending, _) in enumerate(batch):
+            pending.outputs.append({name: values[number] for name, values in outputs.items()})
         batch.clear()
 
     for item, clips in items:
-        asked = _Asked(item, 0 if clips is None else len(clips))
-        waiting.append(asked)
+        pending = _Pending(item, 0 if clips is None else len(clips))
+        waiting.append(pending)
         for clip in () if clips is None else clips:
             if batch and batch[0][1].shape != clip.shape:
                 compute()
-            batch.append((asked, clip))
+            batch.append((pending, clip))
             if len(batch) == network.batch_size:
                 compute()
         while waiting and waiting[0].is_complete:

@@ -2,7 +2,7 @@
 
 What is in the file: uint8 frames in, as decoders give them; normalisation and network; probabilities out. Names of the
 classes and everything that must be known of the input are in its metadata. The file is compared with the network on
-clips before it gets its name: one that does not answer the same is not left behind.
+clips before it gets its name: one that does not compute the same is not left behind.
 
 Legend: B clips, T frames, S crop size, K classes.
 """
@@ -31,16 +31,16 @@ FORMATS = ("onnx", "torch")
 DYNAMIC = ("batch", "none")
 OPSET = 20
 INPUT = "frames"
-# The largest difference from the network in float32, over the largest of its answers, that is still the same network.
+# The largest difference from the network in float32, over the largest of its scores, that is still the same network.
 BOUNDS = {"float32": 1e-4, "float16": 5e-2}
 EXTRA = "pip install '.[export]' in the folder of the code"
 
-Answer = Callable[[np.ndarray], list[np.ndarray]]
-"""uint8 (B, T, S, S, 3) -> the answers (B, K) of each output."""
+Forward = Callable[[np.ndarray], list[np.ndarray]]
+"""uint8 (B, T, S, S, 3) -> the scores (B, K) of each output."""
 
 
 class ExportedNetwork(nn.Module):
-    """uint8 RGB frames (B, T, S, S, 3) -> float32 answers (B, K) of each output, in a tuple."""
+    """uint8 RGB frames (B, T, S, S, 3) -> float32 scores (B, K) of each output, in a tuple."""
 
     factor: Tensor
     offset: Tensor
@@ -54,9 +54,9 @@ class ExportedNetwork(nn.Module):
 
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
         clip = frames.permute(0, 4, 1, 2, 3).float() * self.factor + self.offset
-        answers = self.model((clip.flip(1) if self._reverse else clip).to(self._dtype))
-        outputs = answers.values() if isinstance(answers, dict) else (answers,)
-        return tuple(output.float() for output in outputs)
+        outputs = self.model((clip.flip(1) if self._reverse else clip).to(self._dtype))
+        heads = outputs.values() if isinstance(outputs, dict) else (outputs,)
+        return tuple(scores.float() for scores in heads)
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def export_to_file(
 ) -> dict[str, Any]:
     """Write `output`, compared on `clips`, uint8 (N, T, S, S, 3), one by one and (dynamic batch) all together.
 
-    Returns {"largest_difference", "bound", "num_clips", "bytes"}; the difference is over the largest answer. Raises
+    Returns {"largest_difference", "bound", "num_clips", "bytes"}; the difference is over the largest score. Raises
     RunError where it is above the bound: then no file is left, and what was at `output` stays.
     """
     check_format(file_format, dynamic, output)
@@ -169,11 +169,11 @@ def export_to_file(
 
 
 @torch.no_grad()
-def largest_difference(exact: nn.Module, answer: Answer, batches: Sequence[np.ndarray]) -> float:
-    """Between the answers of both, over the largest of `exact`; inf where one is not finite."""
+def largest_difference(exact: nn.Module, forward: Forward, batches: Sequence[np.ndarray]) -> float:
+    """Between the scores of both, over the largest of `exact`; inf where one is not finite."""
     difference = largest = 0.0
     for batch in batches:
-        for wanted, actual in zip(exact(torch.from_numpy(batch)), answer(batch), strict=True):
+        for wanted, actual in zip(exact(torch.from_numpy(batch)), forward(batch), strict=True):
             reference = wanted.numpy()
             if reference.shape != actual.shape or not np.isfinite(actual).all():
                 return float("inf")
@@ -237,7 +237,7 @@ def _name_batches(graph: Any) -> None:
     del graph.value_info[:]  # what lies between is inferred; the names in it would be the old ones
 
 
-def load_onnx(path: Path, num_threads: int = 0) -> Answer:
+def load_onnx(path: Path, num_threads: int = 0) -> Forward:
     """The network of an ONNX file in ONNX Runtime on the CPU. `num_threads`: 0 for its own choice."""
     runtime = import_extra("onnxruntime")
     options = runtime.SessionOptions()
@@ -247,7 +247,7 @@ def load_onnx(path: Path, num_threads: int = 0) -> Answer:
     return lambda frames: session.run(None, {INPUT: frames})
 
 
-def load_torch(path: Path) -> Answer:
+def load_torch(path: Path) -> Forward:
     """The network of a file of torch.export."""
     with path.open("rb") as file:
         network = torch.export.load(file).module()

@@ -22,7 +22,7 @@ import numpy as np
 from fvcore.common.config import CfgNode
 
 from slowfast_gta.errors import ConfigError, DataError, counted
-from slowfast_gta.inference.batches import answer_all, read_ahead
+from slowfast_gta.inference.batches import predict_all, read_ahead
 from slowfast_gta.inference.network import FEATURES, HEAD, POOLS, EvalNetwork, Wanted, build_eval_network, layer_modules
 from slowfast_gta.inference.reading import Ending, WindowReader
 from slowfast_gta.inference.windows import Span, Window, WindowPlan, plan_windows
@@ -88,12 +88,12 @@ class FeatureExtractor:
         wanted = Wanted(probabilities=False, layer=self.layer, pool=self.pool)
         windows: list[tuple[Window, np.ndarray]] = []
         items = read_ahead(self.reader, videos, self.num_threads)
-        for item, answers in answer_all(items, self.network, wanted):
+        for item, outputs in predict_all(items, self.network, wanted):
             if isinstance(item, Ending):
                 yield item.video, item.fault or self._joined(windows, item)
                 windows = []
             else:
-                windows.append((item.without_clips(), self._over_views(answers["features"])))
+                windows.append((item.without_clips(), self._over_views(outputs["features"])))
 
     def _over_views(self, features: np.ndarray) -> np.ndarray:
         """(V, ...) -> the mean, or (..., V, C) where the views are kept."""
@@ -170,7 +170,7 @@ def build_feature_extractor(
     if mirror and num_crops == 10:
         raise ConfigError("The ten crops include the mirrored ones: leave --mirror out.")
     if layer == HEAD and pool != "avg":
-        raise ConfigError("The head gives one answer for each window: --layer head needs --pool avg.")
+        raise ConfigError("The head gives one row for each window: --layer head needs --pool avg.")
     if pool == "none" and keep_views:
         raise ConfigError("With --pool none there are maps for each window, of one view: leave --keep-views out.")
     if pool == "space" and window is None and fps is None:

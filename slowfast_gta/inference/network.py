@@ -38,7 +38,7 @@ from slowfast_gta.models.packed import prepack_convs_
 from slowfast_gta.models.weights.load import load_weights_for
 
 POOLS = ("avg", "spatial", "space", "none")
-FEATURES, HEAD = "s5", "head"  # what the head is given; what it answers
+FEATURES, HEAD = "s5", "head"  # what the head is given; what it outputs
 
 ClassNames = Sequence[str] | dict[str, list[str]]
 
@@ -86,7 +86,7 @@ class EvalNetwork:
         frames = filled_up(to_clips(clips), self.batch_size).to(device_of(self.model))
         exact = self.normalize(frames)
         inputs = exact.to(self.dtype)
-        answers = {}
+        outputs = {}
         if self.rounding is not None and not self.rounding.is_done:
             both = (self.rounding.exact_on(self.model)(exact), self.model(inputs))
             self.rounding.compare(*(concat_heads(kept)[: len(clips)] for kept in both))
@@ -96,13 +96,13 @@ class EvalNetwork:
                 if wanted.layer == FEATURES:
                     kept.append(pooled(features, wanted.pool, wanted.layer))
                 if wanted.probabilities:
-                    answers["probabilities"] = concat_heads(self.model.head(features))
-            answers["features"] = joined_pathways(kept, wanted.pool, wanted.layer)
+                    outputs["probabilities"] = concat_heads(self.model.head(features))
+            outputs["features"] = joined_pathways(kept, wanted.pool, wanted.layer)
         else:
-            answers["probabilities"] = concat_heads(self.model(inputs))
+            outputs["probabilities"] = concat_heads(self.model(inputs))
             if wanted.layer == HEAD:
-                answers["features"] = answers["probabilities"]
-        return {name: _array(value[: len(clips)]) for name, value in answers.items()}
+                outputs["features"] = outputs["probabilities"]
+        return {name: _array(value[: len(clips)]) for name, value in outputs.items()}
 
     def inputs(self, clip: np.ndarray) -> Tensor:
         """uint8 (T, S, S, 3) -> (1, 3, T, S, S), normalised, where and as the model takes it."""

@@ -21,7 +21,7 @@ from fvcore.common.config import CfgNode
 from slowfast_gta.config.load import load_config
 from slowfast_gta.datasets.records import VideoRecord
 from slowfast_gta.errors import ConfigError, DataError
-from slowfast_gta.inference.batches import answer_all, read_ahead
+from slowfast_gta.inference.batches import predict_all, read_ahead
 from slowfast_gta.inference.network import FEATURES, ClassNames, EvalNetwork, Wanted, build_eval_network, layer_modules
 from slowfast_gta.inference.reading import Ending, WindowReader
 from slowfast_gta.inference.run_folder import config_of_run, find_weights
@@ -115,8 +115,8 @@ class Predictor:
     def scores_of(self, records: Iterable[VideoRecord]) -> Iterator[tuple[VideoRecord, np.ndarray | DataError]]:
         """`scores` of each, in order; of one that cannot be read the reason. Batches go across videos."""
         items = read_ahead(self._item, list(records), self._num_readers)
-        for (record, fault), answers in answer_all(items, self.network, Wanted()):
-            yield record, fault or answers["probabilities"].astype(np.float32).mean(0)
+        for (record, fault), outputs in predict_all(items, self.network, Wanted()):
+            yield record, fault or outputs["probabilities"].astype(np.float32).mean(0)
 
     def _item(self, record: VideoRecord) -> Iterator[tuple[tuple[VideoRecord, DataError | None], np.ndarray | None]]:
         views = copy.copy(self._views)
@@ -148,11 +148,11 @@ class Predictor:
         Raises DataError where it cannot be read, after the windows that could.
         """
         plan = (window, stride, fps, tail)
-        for answered in self.windows_of([str(video)], *plan, features, maps, max_latency_sec):
-            if isinstance(answered, PredictedWindow):
-                yield answered
-            elif answered.fault is not None:
-                raise answered.fault
+        for item in self.windows_of([str(video)], *plan, features, maps, max_latency_sec):
+            if isinstance(item, PredictedWindow):
+                yield item
+            elif item.fault is not None:
+                raise item.fault
 
     def windows_of(
         self,
@@ -167,7 +167,7 @@ class Predictor:
     ) -> Iterator[PredictedWindow | Ending]:
         """The windows of each video, then its Ending, with what was repeated or dropped, or why it cannot be read.
 
-        Batches go across videos. Where a source is live, a window is answered when it is complete.
+        Batches go across videos. Where a source is live, a window is classified when it is complete.
         """
         layer = FEATURES if features is True else features or ""
         layer_modules(self.network.model, layer)
@@ -178,7 +178,7 @@ class Predictor:
         items = read_ahead(reader, videos, 0 if live else max(1, self._num_readers))
         current = iter(videos)
         video = next(current, "")
-        for item, answers in answer_all(items, network, Wanted(layer=layer)):
+        for item, outputs in predict_all(items, network, Wanted(layer=layer)):
             if isinstance(item, Ending):
                 yield item
                 video = next(current, "")
@@ -189,8 +189,8 @@ class Predictor:
                 item.start_sec,
                 item.end_sec,
                 item.frames,
-                answers["probabilities"][0],
-                answers["features"][0] if layer else None,
+                outputs["probabilities"][0],
+                outputs["features"][0] if layer else None,
                 network.maps(item.clips[0]) if maps else {},
             )
 
@@ -198,20 +198,20 @@ class Predictor:
 
     def top(self, probabilities: np.ndarray, k: int = 5) -> list[dict]:
         """(K,) -> [{"class", "label", "probability"}] of the k most likely; with several outputs, of combinations."""
-        answers = torch.as_tensor(probabilities).float()
+        scores = torch.as_tensor(probabilities).float()
         if isinstance(self.class_names, dict):
-            return self._combinations(answers, k)
-        top = answers.topk(min(k, len(answers)))
+            return self._combinations(scores, k)
+        top = scores.topk(min(k, len(scores)))
         return [
             {"class": self.class_names[label], "label": label, "probability": round(value, 6)}
             for value, label in zip(top.values.tolist(), top.indices.tolist(), strict=True)
         ]
 
-    def _combinations(self, answers: torch.Tensor, k: int) -> list[dict]:
-        """The same for the products of what each output gives its classes; `answers` has them side by side."""
+    def _combinations(self, scores: torch.Tensor, k: int) -> list[dict]:
+        """The same for the products of what each output gives its classes; `scores` has them side by side."""
         assert isinstance(self.class_names, dict)
         names = list(self.class_names.values())
-        outputs = answers.split([len(of_output) for of_output in names])
+        outputs = scores.split([len(of_output) for of_output in names])
         products = reduce(lambda table, scores: table[..., None] * scores, outputs)
         top = products.flatten().topk(min(k, products.numel()))
         labels = torch.stack(torch.unravel_index(top.indices, products.shape), dim=1).tolist()

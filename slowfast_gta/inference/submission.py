@@ -17,31 +17,31 @@ def build_submission(
     """Write what TEST.DATASET's server takes into `folder`, with TEST's views of each video.
 
     batch_size, precision: instead of TEST.BATCH_SIZE and TEST.PRECISION.
-    Returns {"scored": False, "files": [path], "num_videos": answered ones, "missing": {id: reason}}. Raises DataError
+    Returns {"scored": False, "files": [path], "num_videos": scored ones, "missing": {id: reason}}. Raises DataError
     where the data set has no such list, or where not one video could be read.
     """
     dataset = build_dataset(cfg, "test")
     parts = dataset.unlabelled_parts()
-    if folder.exists() and not folder.is_dir():  # found before the videos are answered, which may take hours
+    if folder.exists() and not folder.is_dir():  # found before the videos are scored, which may take hours
         raise RunError(f"{folder} is not a folder. Name a new one for the submission.")
     predictor = build_predictor(cfg, weights, batch_size, precision)
-    answers: dict[str, dict[str, list[float]]] = {}
+    by_part: dict[str, dict[str, list[float]]] = {}
     missing: dict[str, str] = {}
     for part, records in parts.items():
-        answers[part] = {}
+        by_part[part] = {}
         for record, scores in progress_of(predictor.scores_of(records), part, "video", total=len(records)):
             if isinstance(scores, DataError):
                 missing[record.video_id] = str(scores)
             else:
-                answers[part][record.video_id] = scores.tolist()
-    if not any(answers.values()):
+                by_part[part][record.video_id] = scores.tolist()
+    if not any(by_part.values()):
         raise DataError(f"No test video could be read (of {len(missing)}). {next(iter(missing.values()), '')}")
     files = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, content in dataset.submission_files(answers).items():
+        for name, content in dataset.submission_files(by_part).items():
             write_whole(folder / name, content)
             files.append(str(folder / name))
     except OSError as fault:
         raise RunError(f"{fault.filename or folder}: the submission cannot be written ({fault.strerror}).") from None
-    return {"scored": False, "files": files, "num_videos": sum(map(len, answers.values())), "missing": missing}
+    return {"scored": False, "files": files, "num_videos": sum(map(len, by_part.values())), "missing": missing}

@@ -13,7 +13,7 @@ class ResNetBasicHead(nn.Module):
 
     `pool_sizes`: (T, H, W) of the windows over each pathway's features, whose size at the training crop they have
     where that is a multiple of 32. A larger crop leaves several windows, one position apart; each is classified by
-    itself and the answers are averaged.
+    itself and the outputs are averaged.
     """
 
     def __init__(
@@ -47,10 +47,10 @@ class ResNetBasicHead(nn.Module):
         """[(B, C, T, H, W)] -> logits (B, K) in training, probabilities (B, K) in eval; a dict of several outputs."""
         pooled = torch.cat([_average(x, size) for x, size in zip(pathways, self.pool_sizes, strict=True)], dim=1)
         features = self.dropout(pooled.permute(0, 2, 3, 4, 1))
-        answers = [self._answer(projection(features)) for projection in self.projections()]
-        return dict(zip(self.outputs, answers, strict=True)) if self.outputs else answers[0]
+        outputs = [self._averaged(projection(features)) for projection in self.projections()]
+        return dict(zip(self.outputs, outputs, strict=True)) if self.outputs else outputs[0]
 
-    def _answer(self, scores: Tensor) -> Tensor:
+    def _averaged(self, scores: Tensor) -> Tensor:
         if not self.training and self.act == "softmax":
             scores = scores.softmax(-1)
         elif not self.training and self.act == "sigmoid":

@@ -40,13 +40,13 @@ class Panel:
         self._history: deque[tuple[float, np.ndarray]] = deque()
 
     def add(self, time_sec: float, probabilities: np.ndarray) -> None:
-        """An answer, for the strip; what is older than it reaches is forgotten."""
+        """A prediction, for the strip; what is older than it reaches is forgotten."""
         self._history.append((time_sec, np.asarray(probabilities, np.float32)))
         while self._history[0][0] < time_sec - _HISTORY_SEC:
             self._history.popleft()
 
     def draw(self, image: np.ndarray, time_sec: float) -> np.ndarray:
-        """uint8 (H, W, 3), RGB: a new picture with the panel on it; before the first answer, that there is none yet."""
+        """uint8 (H, W, 3), RGB: a new picture with the panel on it, which says so before the first prediction."""
         out = image.copy()
         top = self.height - self.num_lines * self.line_px
         out[top:] = (out[top:] * (1 - _SHADE)).astype(np.uint8)

@@ -63,7 +63,7 @@ class DrawnClip:
     images: np.ndarray  # uint8 (T, S, S, 3), RGB, as the network is given them
     numbers: Sequence[int]  # (T,) of the frames in the video
     times: Sequence[float]  # (T,) seconds; NaN where nobody knows
-    title: str  # the video, the window, the network and its answer
+    title: str  # the video, the window, the network and its prediction
 
 
 def draw_shown(content: Content, clip: DrawnClip) -> Figure:

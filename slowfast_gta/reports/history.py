@@ -26,7 +26,7 @@ _CONTAINERS = {"missing": dict, "rounding": dict, "environment": dict, "outputs"
 
 @dataclass(frozen=True)
 class OutputScores:
-    """One output's answers. `name` is empty where there is only one."""
+    """One output's predictions. `name` is empty where there is only one."""
 
     name: str
     class_names: list[str]

@@ -147,7 +147,7 @@ def _wrong(history: RunHistory, index: int, budget: _Budget) -> dict[str, Any]:
         "video_id": video.video_id,
         "path": video.path,
         "clip": shown,
-        "answers": sections.answers_of(history, index),
+        "answers": sections.predictions_of(history, index),
     }
 
 

@@ -133,7 +133,7 @@ def pair_rows(history: RunHistory) -> list[dict]:
 
 
 def wrong_videos(history: RunHistory, most: int) -> tuple[list[int], int]:
-    """(Places of the videos of which an output's answer is wrong, the surest mistakes first; how many there are)."""
+    """(Indices of the videos with a wrong prediction of an output, the surest mistakes first; how many there are)."""
     if not history.outputs or not history.videos:
         return [], 0
     wrong = np.zeros(len(history.videos), bool)
@@ -146,13 +146,13 @@ def wrong_videos(history: RunHistory, most: int) -> tuple[list[int], int]:
     return indices[np.argsort(-sure[indices], kind="stable")][:most].tolist(), len(indices)
 
 
-def answers_of(history: RunHistory, index: int, k: int = 3) -> list[dict[str, Any]]:
+def predictions_of(history: RunHistory, index: int, k: int = 3) -> list[dict[str, Any]]:
     """Of one video and each output: {"output", "true", "true_score", "top": [(class, score)], "is_right"}."""
-    answers = []
+    predictions = []
     for output in history.outputs:
         scores, label = output.scores[index], int(output.labels[index])
         top = np.argsort(-scores, kind="stable")[:k].tolist()
-        answers.append(
+        predictions.append(
             {
                 "output": output.name,
                 "true": output.class_names[label],
@@ -161,4 +161,4 @@ def answers_of(history: RunHistory, index: int, k: int = 3) -> list[dict[str, An
                 "is_right": top[0] == label,
             }
         )
-    return answers
+    return predictions

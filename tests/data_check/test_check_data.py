@@ -200,19 +200,19 @@ def test_faults_of_epic(run_check, tmp_path):
     assert "(3, 4) classes" in messages(report, "classes") and "(noun)" in messages(report, "class without videos")
 
 
-def examine_and_note(look) -> dict:
+def examine_and_note(job) -> dict:
     """In the other process: note that it was called, beside the video."""
-    with Path(f"{look.path}.seen").open("a") as file:
+    with Path(f"{job.path}.seen").open("a") as file:
         file.write("x")
-    return examine(look)
+    return examine(job)
 
 
-def crash_or_hang(look) -> dict:
-    if look.path.endswith("1004.webm"):
+def crash_or_hang(job) -> dict:
+    if job.path.endswith("1004.webm"):
         os.kill(os.getpid(), signal.SIGSEGV)
-    if look.path.endswith("1007.webm"):
+    if job.path.endswith("1007.webm"):
         time.sleep(1000)
-    return examine(look)
+    return examine(job)
 
 
 @pytest.fixture
@@ -221,8 +221,10 @@ def cfg_of_copy(ssv2, tmp_path):
     return load_config(CFG, keys("DATA.PATH_TO_DATA_DIR", folder, "MODEL.NUM_CLASSES", 3, *SHORT)), folder
 
 
-def check(cfg, tmp_path, look=examine, decode="sample", timeout_sec=60.0, report_progress=lambda message: None) -> dict:
-    return check_data(cfg, tmp_path / "check.json", decode, 1, timeout_sec, report_progress, look)
+def check(
+    cfg, tmp_path, function=examine, decode="sample", timeout_sec=60.0, report_progress=lambda message: None
+) -> dict:
+    return check_data(cfg, tmp_path / "check.json", decode, 1, timeout_sec, report_progress, function)
 
 
 def seen(folder: Path) -> int:

@@ -14,7 +14,7 @@ from .datasets import VideoSet
 from .detections import results_of
 from .loading import TestLoader
 from .network import ASMLoc
-from .refinement import Answer, ask, segments_of
+from .refinement import VideoOutput, run_on_video, segments_of
 from .segments import Segments
 from .settings import Settings
 
@@ -68,23 +68,23 @@ def find(
             found.detections[name] = Segments.empty()
             continue
         given = None if proposals is None else proposals[name]
-        answer = ask(network, features, given, settings)
-        detected = segments_of(answer, features, settings, settings.proposals.detection_sweeps)
-        found.detections[name], found.scores[name] = detected, answer.scores.video
+        output = run_on_video(network, features, given, settings)
+        detected = segments_of(output, features, settings, settings.proposals.detection_sweeps)
+        found.detections[name], found.scores[name] = detected, output.scores.video
         if index < num_pictures:
             shown = Segments.concat([detected, truth[name]]).classes()
-            found.signals[name] = signals_of(answer, features.timeline.to_seconds, given, shown)
+            found.signals[name] = signals_of(output, features.timeline.to_seconds, given, shown)
     return found
 
 
 def signals_of(
-    answer: Answer, to_seconds: Callable[[np.ndarray], np.ndarray], given: Segments | None, classes: np.ndarray
+    output: VideoOutput, to_seconds: Callable[[np.ndarray], np.ndarray], given: Segments | None, classes: np.ndarray
 ) -> Signals:
-    """What a picture shows of an answer: CAS of `classes`, at the seconds of its rows; `given`: its proposals."""
-    row_map = answer.example.row_map
+    """What a picture shows of an output: CAS of `classes`, at the seconds of its rows; `given`: its proposals."""
+    row_map = output.example.row_map
     edges = to_seconds(row_map.snippets(np.arange(row_map.num_rows + 1)))
-    cas = answer.scores.cas[:, classes].T
-    return Signals(edges, answer.scores.attention, classes, cas, Segments.empty() if given is None else given)
+    cas = output.scores.cas[:, classes].T
+    return Signals(edges, output.scores.attention, classes, cas, Segments.empty() if given is None else given)
 
 
 def evaluation_of(

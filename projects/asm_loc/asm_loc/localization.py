@@ -17,7 +17,7 @@ from slowfast_gta.models.weights.read import load_torch_file
 from .config import EXTENSION, settings_from_cfg
 from .features import SHARED_KEYS, Features, timed_features
 from .network import ASMLoc
-from .refinement import Answer, ask, propose, segments_of
+from .refinement import VideoOutput, propose, run_on_video, segments_of
 from .released import load_weights_into
 from .segments import Segments
 from .settings import Settings
@@ -28,7 +28,7 @@ class Localized:
     """The outputs of the last network for a video: all detections, and what led to them."""
 
     detections: Segments
-    answer: Answer
+    output: VideoOutput
     proposals: Segments | None  # that the last network was given; None where it is the base network
 
 
@@ -49,9 +49,9 @@ class Chain:
         proposals = None
         for network in self.networks[:-1]:
             proposals = propose(network, features, proposals, self.settings)
-        answer = ask(self.networks[-1], features, proposals, self.settings)
-        found = segments_of(answer, features, self.settings, self.settings.proposals.detection_sweeps)
-        return Localized(found, answer, proposals)
+        output = run_on_video(self.networks[-1], features, proposals, self.settings)
+        found = segments_of(output, features, self.settings, self.settings.proposals.detection_sweeps)
+        return Localized(found, output, proposals)
 
 
 def load_run(folder: Path, trust_plugins: bool = False) -> Chain:

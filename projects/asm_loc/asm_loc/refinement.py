@@ -1,4 +1,4 @@
-"""The chain of steps: what one network proposes steers the next; the last one's detections are the answer."""
+"""The chain of steps: what one network proposes steers the next; the last one's detections are the result."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from .settings import Settings, Sweep
 
 
 @dataclass(frozen=True)
-class Answer:
+class VideoOutput:
     """The outputs of one network for one video."""
 
     scores: VideoScores
@@ -26,7 +26,7 @@ class Answer:
 
 
 @torch.no_grad()
-def ask(network: ASMLoc, features: Features, proposals: Segments | None, settings: Settings) -> Answer:
+def run_on_video(network: ASMLoc, features: Features, proposals: Segments | None, settings: Settings) -> VideoOutput:
     """Run a network, in evaluation mode, on all rows of one video. The base network takes no `proposals` (None)."""
     example = make_example(features, proposals, settings)
     weight = network.classifier.weight
@@ -39,25 +39,25 @@ def ask(network: ASMLoc, features: Features, proposals: Segments | None, setting
         for x in (outputs.cas[..., :-1], outputs.attention[..., 0], outputs.foreground[:, :-1])
     )
     uncertainty = None if outputs.uncertainty is None else outputs.uncertainty[0].double().cpu().numpy()
-    return Answer(VideoScores(cas, attention, video), example, uncertainty)
+    return VideoOutput(VideoScores(cas, attention, video), example, uncertainty)
 
 
-def segments_of(answer: Answer, features: Features, settings: Settings, sweeps: tuple[Sweep, ...]) -> Segments:
+def segments_of(output: VideoOutput, features: Features, settings: Settings, sweeps: tuple[Sweep, ...]) -> Segments:
     """Proposals (the settings' training sweeps) or detections (their detection sweeps) of one video."""
     options = settings.options
-    return make_proposals(answer.scores, sweeps, answer.example.row_map, features.timeline, settings.proposals, options)
+    return make_proposals(output.scores, sweeps, output.example.row_map, features.timeline, settings.proposals, options)
 
 
 def detect(network: ASMLoc, features: Features, proposals: Segments | None, settings: Settings) -> Segments:
-    """The final answer of one step's network for one video."""
-    answer = ask(network, features, proposals, settings)
-    return segments_of(answer, features, settings, settings.proposals.detection_sweeps)
+    """The detections of one step's network for one video."""
+    output = run_on_video(network, features, proposals, settings)
+    return segments_of(output, features, settings, settings.proposals.detection_sweeps)
 
 
 def propose(network: ASMLoc, features: Features, proposals: Segments | None, settings: Settings) -> Segments:
     """What the next step starts from, for one video."""
-    answer = ask(network, features, proposals, settings)
-    return segments_of(answer, features, settings, settings.proposals.training_sweeps)
+    output = run_on_video(network, features, proposals, settings)
+    return segments_of(output, features, settings, settings.proposals.training_sweeps)
 
 
 def propose_all(

@@ -16,10 +16,10 @@ def code_version() -> str:
         return slowfast_gta.__version__
     asked = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*"]
     try:
-        answer = subprocess.run(asked, capture_output=True, text=True, timeout=10)
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):  # no git here
         return slowfast_gta.__version__
-    commit = answer.stdout.strip()
+    commit = done.stdout.strip()
     return f"{slowfast_gta.__version__}+{commit}" if commit else slowfast_gta.__version__
 
 

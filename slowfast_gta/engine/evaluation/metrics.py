@@ -123,13 +123,13 @@ def order_accuracy(
     return {**accuracy, "num_videos": len(counted), "largest_difference": largest, "blind": largest <= SAME_SCORE}
 
 
-def mean_cross_entropy(answers: np.ndarray, labels: np.ndarray, act: str = "softmax") -> float:
+def mean_cross_entropy(scores: np.ndarray, labels: np.ndarray, act: str = "softmax") -> float:
     """The mean over V videos of -log p of the right class, without label smoothing; p is at least what float32 holds.
 
-    answers (V, K), labels (V,). act: what made `answers` of the network's scores (MODEL.HEAD_ACT): softmax, sigmoid or
+    scores (V, K), labels (V,). act: what made `scores` of the network's scores (MODEL.HEAD_ACT): softmax, sigmoid or
     none. It is undone, so that the loss is always that of the softmax, which is trained with.
     """
-    values = answers.astype(np.float64)
+    values = scores.astype(np.float64)
     if act == "none":
         log_probs = values - values.max(1, keepdims=True)
     elif act == "sigmoid":

@@ -73,11 +73,11 @@ def score_videos(
             continue
 
         clips = batch.frames.flip(2) if backwards else batch.frames
-        answers = in_fixed_batches(_answer_of(model, normalize), clips, batch_size)
+        scores = in_fixed_batches(_forward_of(model, normalize), clips, batch_size)
         if rounding is not None and not rounding.is_done:
-            exact = _answer_of(rounding.exact_on(model), normalize)
-            rounding.compare(in_fixed_batches(exact, clips, batch_size), answers)
-        rows = zip(batch.video_id, batch.view_id.tolist(), batch.label.tolist(), answers.cpu().numpy(), strict=True)
+            exact = _forward_of(rounding.exact_on(model), normalize)
+            rounding.compare(in_fixed_batches(exact, clips, batch_size), scores)
+        rows = zip(batch.video_id, batch.view_id.tolist(), batch.label.tolist(), scores.cpu().numpy(), strict=True)
         for video_id, view_id, label, row in rows:
             if video_id not in collected.rows:
                 collected.views.setdefault(video_id, {})[view_id] = row
@@ -88,21 +88,21 @@ def score_videos(
     return _gather(collected, num_views)
 
 
-def _answer_of(model: nn.Module, normalize: Normalize) -> Callable[[torch.Tensor], torch.Tensor]:
-    """What `model` says of uint8 clips (B, 3, T, H, W), computed in the precision of its weights: float32 (B, K)."""
+def _forward_of(model: nn.Module, normalize: Normalize) -> Callable[[torch.Tensor], torch.Tensor]:
+    """`model` on uint8 clips (B, 3, T, H, W), computed in the precision of its weights: float32 (B, K)."""
     device, dtype = device_of(model), dtype_of(model)
 
-    def answer(clips: torch.Tensor) -> torch.Tensor:
+    def forward(clips: torch.Tensor) -> torch.Tensor:
         return concat_heads(model(normalize(clips.to(device, non_blocking=True)).to(dtype))).float()
 
-    return answer
+    return forward
 
 
 def _averaged(views: dict[str, dict[int, np.ndarray]], num_views: int) -> dict[str, np.ndarray]:
     """Takes the videos that have all their views out of `views`; {video_id: the mean (K,) over them}."""
-    complete = [video_id for video_id, answers in views.items() if len(answers) == num_views]
+    complete = [video_id for video_id, scores in views.items() if len(scores) == num_views]
     in_order = {video_id: sorted(views.pop(video_id).items()) for video_id in complete}  # however the views came
-    return {video_id: np.mean([row for _, row in answers], axis=0) for video_id, answers in in_order.items()}
+    return {video_id: np.mean([row for _, row in scores], axis=0) for video_id, scores in in_order.items()}
 
 
 def _gather(collected: _Found, num_views: int) -> Scores | None:
@@ -115,16 +115,16 @@ def _gather(collected: _Found, num_views: int) -> Scores | None:
         return None
     whole = _Found()
     for part in parts:
-        for video_id, answers in part.views.items():
-            whole.views.setdefault(video_id, {}).update(answers)
+        for video_id, scores in part.views.items():
+            whole.views.setdefault(video_id, {}).update(scores)
         whole.rows |= part.rows
         whole.labels |= part.labels
         whole.counts.update(part.counts)
         whole.bad_videos += part.bad_videos
     whole.rows |= _averaged(whole.views, num_views)
     missing = {bad.video_id: bad.reason for bad in whole.bad_videos}
-    for video_id, answers in whole.views.items():
-        missing.setdefault(video_id, f"views scored: only {len(answers)} of {num_views}")
+    for video_id, scores in whole.views.items():
+        missing.setdefault(video_id, f"views scored: only {len(scores)} of {num_views}")
     video_ids = sorted(video_id for video_id in whole.rows if video_id not in missing)
     return Scores(
         video_ids,

@@ -109,7 +109,7 @@ class Explainer:
             chosen += matches
         return chosen if wanted else known
 
-    # ---------------------------------------------------------------------------------------------------- the answers
+    # ---------------------------------------------------------------------------------------------------- probabilities
 
     def explain(
         self,
@@ -123,13 +123,13 @@ class Explainer:
         labels: the classes of Grad-CAM; the most likely one (of each output), if none."""
         clip = self.network.inputs(window.clips[0])
         with torch.inference_mode():
-            probabilities = self._answers(clip)
-            backwards = self._answers(clip.flip(2))
+            probabilities = self._probabilities(clip)
+            backwards = self._probabilities(clip.flip(2))
             shown, not_shown = self._of_blocks(clip, query, self.blocks(blocks))
         shown += self._grad_cams(clip, list(labels) or self._top_labels(probabilities), layer)
         return Explanation(probabilities, backwards, shown, not_shown)
 
-    def _answers(self, clip: Tensor) -> np.ndarray:
+    def _probabilities(self, clip: Tensor) -> np.ndarray:
         return as_array(concat_heads(self.network.model(clip))[0])
 
     def _top_labels(self, probabilities: np.ndarray) -> list[int]:

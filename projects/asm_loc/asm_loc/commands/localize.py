@@ -106,7 +106,7 @@ def _leave(
     shown = clearest(localized.detections, args.min_score)
     base = args.output / video.name
     base.parent.mkdir(parents=True, exist_ok=True)
-    signals = signals_of(localized.answer, to_seconds, localized.proposals, shown.classes())
+    signals = signals_of(localized.output, to_seconds, localized.proposals, shown.classes())
     picture = draw_video(video.name, chain.classes, None, signals, shown)
     write_whole(_beside(base, ".svg"), picture)
     write_whole(_beside(base, ".html"), page_of_video(video.name, chain.classes, picture, None, shown))
@@ -114,7 +114,7 @@ def _leave(
     if not args.no_video:
         folders = (reader.folder_fps, reader.frame_pattern)
         has_sound = write_annotated(video.path, _beside(base, ".mp4"), chain.classes, shown, *folders)
-    scores = localized.answer.scores.video
+    scores = localized.output.scores.video
     document = {
         "video": video.name,
         "path": video.path,

@@ -1,4 +1,4 @@
-"""Is a GPU right? Blocks and networks beside the CPU's float64, stalls of a step, the same bits, several processes."""
+"""Is a GPU right? Blocks and networks against the CPU's float64, stalls of a step, the same bits, several processes."""
 
 import copy
 import json
@@ -31,7 +31,7 @@ from slowfast_gta.errors import RunError
 from slowfast_gta.models.attention import ATTENTION_REGISTRY, build_attention
 from slowfast_gta.models.fold import fold_batch_norms
 
-# Relative differences from float64 that a precision may have: in an answer of a block; bf16 has 8 bits, TF32 10.
+# Relative differences from float64 that a precision may have: in an output of a block; bf16 has 8 bits, TF32 10.
 _LIMITS = {"fp32": 1e-4, "tf32": 5e-3, "bf16": 5e-2, "fp16": 1e-2}
 _AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -60,9 +60,9 @@ def compare_blocks(setting: Setting) -> dict[str, Any]:
             if getattr(norm, "zero_init", False):
                 nn.init.ones_(norm.weight)  # type: ignore[arg-type]
         x = torch.randn(2, 8, 14, 14, 64, dtype=torch.float64).permute(0, 4, 1, 2, 3)
-        wanted = _answer_and_gradient(block, x, torch.device("cpu"), "", torch.float64)
+        wanted = _output_and_gradient(block, x, torch.device("cpu"), "", torch.float64)
         for word, limit in _LIMITS.items():
-            pair = _answer_and_gradient(block, x, setting.device, word, torch.float32)
+            pair = _output_and_gradient(block, x, setting.device, word, torch.float32)
             off = [difference(first, other) for first, other in zip(pair, wanted, strict=True)]
             report[f"{name} {word}"] = [f"{value:.0e}" for value in off]
             if not off[0] <= limit:
@@ -70,7 +70,7 @@ def compare_blocks(setting: Setting) -> dict[str, Any]:
     return report
 
 
-def _answer_and_gradient(
+def _output_and_gradient(
     block: nn.Module, x: Tensor, device: torch.device, word: str, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     block = copy.deepcopy(block).to(device, dtype)
@@ -186,11 +186,11 @@ def join_processes(setting: Setting) -> dict[str, Any]:
     on_gpu = setting.device.type == "cuda"
     norms: dict[int, list[float]] = {}
     for count in (1, 2):
-        answer = setting.output / f"norms_of_{count}.json"
+        result = setting.output / f"norms_of_{count}.json"
         terms = distributed.LaunchConfig("gloo", on_gpu, setting.output, timeout_sec=40)
-        distributed.launch(_train_shared, (setting, answer), distributed.LaunchContext(), count, terms)
-        norms[count] = json.loads(answer.read_text())
-        answer.unlink()
+        distributed.launch(_train_shared, (setting, result), distributed.LaunchContext(), count, terms)
+        norms[count] = json.loads(result.read_text())
+        result.unlink()
     report["gradient norms of gloo with 1, 2"] = list(norms.values())
     apart = [abs(first - two) / first for first, two in zip(norms[1], norms[2], strict=True)]
     if apart[0] > 1e-4 or max(apart) > 1e-2:  # what rounding makes of 1e-5 grows with each step
@@ -207,7 +207,7 @@ def join_processes(setting: Setting) -> dict[str, Any]:
     return report
 
 
-def _train_shared(setting: Setting, answer: Path) -> None:
+def _train_shared(setting: Setting, result: Path) -> None:
     """Three steps on this process's part of four clips, BatchNorm over all."""
     rank, world_size = distributed.get_rank(), distributed.get_world_size()
     cfg = setting.config(R2D, "MODEL.DROPOUT_RATE", 0.0, "BN.NORM_TYPE", "sync_batchnorm", small=True)
@@ -216,7 +216,7 @@ def _train_shared(setting: Setting, answer: Path) -> None:
     share = setting.build_batch(cfg, 4).split(world_size)[rank].to(setting.device)
     norms = [learner.step(share, 0.01).grad_norm for _ in range(3)]
     if rank == 0:
-        answer.write_text(json.dumps(norms))
+        result.write_text(json.dumps(norms))
 
 
 def train_on_videos(setting: Setting) -> dict[str, Any]:
