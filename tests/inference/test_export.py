@@ -52,8 +52,10 @@ def test_a_family_in_onnx(name, tmp_path):
     assert [entry.version for entry in model.opset_import if not entry.domain] == [OPSET]
     assert [value.name for value in (*model.graph.input, *model.graph.output)] == ["frames", "scores"]
     assert model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
-    about = {entry.key: entry.value for entry in model.metadata_props}
-    assert len(json.loads(about["class_names"])) == 3 and json.loads(about["input"])["shape"][1:] == [*clips.shape[1:]]
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert len(json.loads(metadata["class_names"])) == 3 and json.loads(metadata["input"])["shape"][1:] == [
+        *clips.shape[1:]
+    ]
     answer = load_onnx(tmp_path / "network", 1)
     together = answer(clips)[0]
     assert together.dtype == np.float32 and together.sum(1) == pytest.approx(1, abs=1e-5)

@@ -54,8 +54,8 @@ def test_a_pair_of_labels_scores_the_product_of_its_parts():
     labels = np.array([[1, 0], [0, 0], [0, 0]])
     found = [joint_topk_accuracy([verbs, nouns], labels, k) for k in (1, 2, 6)]
     assert found == pytest.approx([100 / 3, 100, 100])
-    least = joint_topk_accuracy([verbs, nouns], np.array([[2, 1], [0, 1], [0, 0]]), 3)
-    assert least == pytest.approx(100 / 3), "0.5 x 0.1 comes after 0.45, 0.27 and 0.18"
+    third = joint_topk_accuracy([verbs, nouns], np.array([[2, 1], [0, 1], [0, 0]]), 3)
+    assert third == pytest.approx(100 / 3), "0.5 x 0.1 comes after 0.45, 0.27 and 0.18"
     verbs, nouns = np.array([[0.6, 0.2, 0.2]]), np.array([[0.4, 0.05, 0.55]])
     found = [joint_topk_accuracy([verbs, nouns], np.array([[1, 0]]), k) for k in (5, 6)]
     assert found == [0, 100], "0.2 x 0.4 is above 0.6 x 0.05, though its sum is not"
