@@ -49,7 +49,7 @@ def difference(
 
 
 def check_classes(theirs: ClassNames | None, ours: ClassNames, policy: str, source: object) -> str | None:
-    """The message about a classifier of the classes `theirs` that is to answer with `ours`.
+    """The message about a classifier of the classes `theirs` that is to be used with `ours`.
 
     policy: TRAIN.CHECKPOINT_OTHER_CLASSES. Raises WeightsError where they differ, unless it is "keep".
     """

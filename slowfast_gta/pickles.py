@@ -1,6 +1,6 @@
 """Pickles as data: plain containers, text, numbers and NumPy arrays are read out of them, and nothing is run.
 
-A pickle is a program that may call anything. Here every name that it asks for is answered out of a short list of
+A pickle is a program that may call anything. Here every name that it asks for is looked up in a short list of
 stand-ins, written below; Python's own unpickler, the one in Python, carries out the rest, but for instructions that no
 file of arrays needs. NumPy's constructors are not handed out either: given a damaged state they write where they should
 not, so the stand-ins check every size before an array is made. What a file declares is never believed: nothing is

@@ -1,4 +1,4 @@
-"""A registry is a contract and a list of names: an unknown name is answered with the known ones."""
+"""A registry is a contract and a list of names: for an unknown name the error lists the known ones."""
 
 import difflib
 from typing import Any

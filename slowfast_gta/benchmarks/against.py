@@ -124,7 +124,7 @@ _RUNS = {"onnxruntime": _onnxruntime, "openvino": _openvino}
 
 
 def _compare(other: Run, ours: Run, pairs: int, exact: bool) -> dict[str, float]:
-    """Raises RunError where the two do not answer the same: then their times say nothing."""
+    """Raises RunError where the outputs of the two differ: then their times say nothing."""
     theirs, wanted = np.asarray(other()), ours()
     difference = float(np.abs(theirs - wanted).max() / np.abs(wanted).max())
     if exact and not difference < _ALLOWED:

@@ -1,6 +1,6 @@
 """How fast a network is beside its plain form, and GTA beside its backbone: medians over alternating pairs in one run.
 
-The plain form has the same weights and answers, computed as one would write it down: every convolution as
+The plain form has the same weights and outputs, computed as one would write it down: every convolution as
 torch's Conv3d over (B, C, T, H, W) memory, BatchNorm3d behind it, attention through an explicit N x N matrix.
 Ours in evaluation is what a test runs: BatchNorm folded into the convolutions.
 """

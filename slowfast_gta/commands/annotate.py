@@ -62,7 +62,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="FRAMES",
         help="window length in frames, or in seconds such as 2s (default: the config's, or 2s)",
     )
-    parser.add_argument("--stride", metavar="FRAMES", help="from one answer to the next (default: a quarter of it)")
+    parser.add_argument("--stride", metavar="FRAMES", help="from one prediction to the next (default: a quarter of it)")
     parser.add_argument("--fps", type=float, metavar="F", help="frames a second (default: config's or video's)")
     parser.add_argument(
         "--max-latency", type=float, metavar="SEC", help="live sources: drop frames that have waited longer"
@@ -270,13 +270,13 @@ def _print_outcome(
     where = f"{args.output}: " if args.output else ""
     print(
         f"{where}{counted(done.num_frames, 'frame')} of {done.size[1]} x {done.size[0]} pixels, {done.end_sec:.2f} s; "
-        f"{counted(cut.num_windows, 'answer')}, a window of {plan.length} every {plan.stride}"
+        f"{counted(cut.num_windows, 'prediction')}, a window of {plan.length} every {plan.stride}"
         f"{'' if plan.length is not None and plan.length.in_seconds else ' frames'}; sound: {sound}."
     )
     if annotator.overlay:
         print(f"Overlay: {annotator.overlay.what}.")
     if cut.num_windows == 0:
-        print("The video ended before the first answer: give a shorter --stride.", file=sys.stderr)
+        print("The video ended before the first prediction: give a shorter --stride.", file=sys.stderr)
     if stream.fault:
         print(f"note: {stream.fault}", file=sys.stderr)
     if counts:

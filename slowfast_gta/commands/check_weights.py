@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check(cfg: CfgNode, file: str, save: str | None) -> tuple[dict, str]:
-    """The answer for --json, and for people."""
+    """The result for --json, and for people."""
     from slowfast_gta.models.build import build_model
     from slowfast_gta.models.weights import check_weights, load_weights_for, save_safetensors
     from slowfast_gta.models.weights.report import OUTCOMES

@@ -21,7 +21,7 @@ config's folder, or in OUTPUT_DIR, is taken. docs/export.md shows how to use the
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0 when the file is written and answers as the network does."""
+    """Exit code 0 when the file is written and computes what the network does."""
     args = _parse(arguments)
     from slowfast_gta.engine.logging import setup_logging
 
@@ -64,5 +64,5 @@ def _as_text(result: dict) -> str:
         f"{result['output']}: {result['metadata']['network']}, {result['bytes'] / 1e6:.1f} MB.\n"
         f"Compared with PyTorch on {counted(result['num_clips'], 'clip')} ({result['clips']}): the largest "
         "difference is "
-        f"{result['largest_difference']:.2g} of the largest answer ({result['bound']:g} is allowed)."
+        f"{result['largest_difference']:.2g} of the largest score ({result['bound']:g} is allowed)."
     )

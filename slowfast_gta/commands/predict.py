@@ -33,7 +33,7 @@ _COLUMNS = ("video", "start_sec", "end_sec", "rank", "class", "label", "probabil
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0 when every file was a video, 1 when one was not (the others are answered all the same)."""
+    """Exit code 0 when every file was a video, 1 when one was not (the others are classified all the same)."""
     args = _parse(arguments)
     from slowfast_gta.engine.logging import setup_logging
 
@@ -59,7 +59,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = CommandParser("predict", description=__doc__, epilog=_EXAMPLES)
     add_network_arguments(parser)
     parser.add_argument("--topk", type=int, metavar="K", help=f"how many classes (default: {_TOPK})")
-    parser.add_argument("--windows", action="store_true", help="an answer for each window along the video")
+    parser.add_argument("--windows", action="store_true", help="a prediction for each window along the video")
     parser.add_argument(
         "--window", metavar="FRAMES", help="window length in frames, or in seconds such as 2s (default: the config's)"
     )
@@ -79,7 +79,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--submission",
         metavar="DIR",
         type=Path,
-        help="answer the official test list of TEST.DATASET, which has no labels, in the format of its server",
+        help="score the official test list of TEST.DATASET, which has no labels, in the format of its server",
     )
     parser.add_argument("videos", nargs="*", metavar="VIDEO", help="files, folders of frames or videos, lists")
     args = parser.parse_args(arguments)
@@ -105,7 +105,7 @@ def _check_submission(args: argparse.Namespace) -> None:
     flags = {"--topk": args.topk, "--windows": args.windows, "--output": args.output, "--format": args.format}
     if unused := [flag for flag, value in flags.items() if value]:
         raise ConfigError(
-            f"--submission answers with all classes, in the format of the server: {', '.join(unused)} cannot "
+            f"--submission has the scores of all classes, in the format of the server: {', '.join(unused)} cannot "
             "change it. Leave them out; --json prints what was written."
         )
 

@@ -236,7 +236,7 @@ def _faults_of(chosen_by: str, build: Callable[..., object], *arguments: object)
 
 
 def _existing_locations(location: list, layout: list[list[StageLayout]]) -> list[list[list[int]]]:
-    """`location` without what check_locations answers: wrong shapes, and blocks that the stage does not have."""
+    """`location` without what check_locations reports: wrong shapes, and blocks that the stage does not have."""
     if _shape_fault(location, len(layout[0])):
         return []
     return [

@@ -21,8 +21,8 @@ _C.NUM_GPUS = "auto"  # GPUs on this machine: a number, 0 for the CPU, auto for 
 _C.NUM_SHARDS = 1  # machines that train together
 _C.SHARD_ID = 0  # which of them this is
 _C.DIST_BACKEND = "auto"  # auto (nccl on GPUs, gloo on CPUs) | nccl | gloo
-_C.DIST_TIMEOUT_SEC = 50  # seconds that processes wait for one that has not started, or does not answer any more
-_C.DIST_WAIT_SEC = 1800  # seconds that a process which answers may keep the others waiting in a step
+_C.DIST_TIMEOUT_SEC = 50  # seconds that processes wait for one that has not started, or does not respond any more
+_C.DIST_WAIT_SEC = 1800  # seconds that a process that responds may keep the others waiting in a step
 
 # ----------------------------------------------------------------------------- the network
 _C.MODEL = CfgNode()
@@ -32,7 +32,7 @@ _C.MODEL.NUM_CLASSES = 400  # K; a list, as [97, 300], for several outputs
 _C.MODEL.OUTPUTS = ["verb", "noun"]  # their names, where NUM_CLASSES is a list: those of the data set
 _C.MODEL.DROPOUT_RATE = 0.5  # probability of dropping a feature before the classifier
 _C.MODEL.FC_INIT_STD = 0.01  # standard deviation of the classifier's first weights
-_C.MODEL.HEAD_ACT = "softmax"  # what turns scores into answers in eval: softmax | sigmoid | none
+_C.MODEL.HEAD_ACT = "softmax"  # the activation of the classifier in eval: softmax | sigmoid | none
 _C.MODEL.LOSS_FUNC = "cross_entropy"  # cross_entropy
 _C.MODEL.ACT_CHECKPOINT = False  # training: keep only what goes into each block, and run it again for its gradient
 _C.MODEL.FROZEN_BN = False  # PySlowFast's word for BN.FREEZE all

@@ -1,4 +1,4 @@
-"""What the servers of challenges take: answers to test sets whose labels nobody else has.
+"""What the servers of challenges take: scores of test sets whose labels nobody else has.
 
 K classes of an output. Such a file is no score: it is named unscored until a server has scored it.
 """

@@ -65,7 +65,7 @@ def exchange(*numbers: int) -> list[list[int]]:
 
 
 def any_process(flag: bool) -> bool:
-    """Whether `flag` is true on any process; the same answer on all."""
+    """Whether `flag` is true on any process; the same on all."""
     return any(item for (item,) in exchange(int(flag)))
 
 

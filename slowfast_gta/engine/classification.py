@@ -212,7 +212,7 @@ class Classification(Task):
         if back is not None:
             results["order"] = order_results(per_video, back, pairs)
             arrays["backwards_scores"] = backwards_scores(per_video, back)
-        if split != "test":  # a test's answers are means over views, and compared by accuracy
+        if split != "test":  # a test's scores are means over views, and compared by accuracy
             results = {"loss": round(mean_loss(per_video, names, self.head_act), 6)} | results
         else:
             results["precision"] = self.precision

@@ -146,7 +146,7 @@ class Task:
         raise NotImplementedError
 
     def eval_form(self, model: nn.Module) -> nn.Module:
-        """The network as it is tested: a faster form with the same answers."""
+        """The network as it is tested: a faster form with the same outputs."""
         return model
 
     def format_metrics(self, values: Mapping[str, float]) -> str:

@@ -1,7 +1,7 @@
 """A trained network on any video: what it shows, as a whole or window by window.
 
     predictor = Predictor("runs/gta")                  # a run folder: its config, newest weights, class names
-    predictor("short.mp4")                             # [{"class", "label", "probability"}], as a test would answer
+    predictor("short.mp4")                             # [{"class", "label", "probability"}], as a test predicts
     for window in predictor.windows("long.mp4"):       # constant memory, whatever the length
         print(window.start_sec, window.end_sec, predictor.top(window.probabilities, k=1))
 

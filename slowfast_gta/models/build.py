@@ -1,4 +1,4 @@
-"""The registry of networks. A network is called with a clip (B, 3, T, H, W) and answers as house rules say:
+"""The registry of networks. A network is called with a clip (B, 3, T, H, W) and returns
 logits (B, K) in training, class probabilities (B, K) in eval."""
 
 from fvcore.common.config import CfgNode

@@ -1,4 +1,4 @@
-"""BatchNorm folded into the convolution before it, for testing: the same answers, one operation less for each.
+"""BatchNorm folded into the convolution before it, for testing: the same outputs, one operation less for each.
 
 In evaluation a BatchNorm is y = scale * x + shift with constants; so is what is left of it after a convolution,
 which is linear: W' = scale * W, b' = scale * b + shift.

@@ -15,7 +15,7 @@ _forced = False
 
 
 def takes_gpu_form(x: Tensor) -> bool:
-    """Whether `x` is computed with as is best on a GPU: the same answers, but for the last bits, which a CPU keeps."""
+    """Whether `x` is computed with as is best on a GPU: the same values, but for the last bits, which a CPU keeps."""
     return x.is_cuda or _forced
 
 
@@ -44,18 +44,18 @@ def batch_to_frames(x: Tensor, num_frames: int) -> Tensor:
 
 
 def relu(x: Tensor) -> Tensor:
-    """ReLU of an answer that nobody else keeps: written over it, but on a GPU.
+    """ReLU of an output that nobody else keeps: written over it, but on a GPU.
 
-    There the answer of a norm is a view of images (`BatchNorm3d`), and the gradient of what is written over a view
+    There the output of a norm is a view of images (`BatchNorm3d`), and the gradient of what is written over a view
     costs four copies. What is kept for the gradient is the same either way.
     """
     return F.relu(x, inplace=not takes_gpu_form(x))
 
 
 def add(x: Tensor, residual: Tensor) -> Tensor:
-    """x + residual in the dtype of x, written over `residual`: a convolution's or a norm's answer that nobody keeps.
+    """x + residual in the dtype of x, written over `residual`: a convolution's or a norm's output that nobody keeps.
 
-    Gradients allow it: neither of the two needs its own answer for them. On a GPU nothing is written over: see `relu`.
+    Gradients allow it: neither of the two needs its own output for them. On a GPU nothing is written over: see `relu`.
     """
     residual = residual.to(x.dtype)
     return residual + x if takes_gpu_form(x) else residual.add_(x)

@@ -3,7 +3,7 @@
 torch's own convolution brings its weight into the order that the processor wants at every call. Here that is done
 once for each size of clip, and nothing is written to memory only to be read again by an addition or a ReLU.
 Where that does not apply (temporal kernels, a GPU, gradients, float64, a torch without these operations) the
-convolution is the ordinary one. The answers are the same bit for bit in either case (tests/models/test_packed.py).
+convolution is the ordinary one. The outputs are the same bit for bit in either case (tests/models/test_packed.py).
 """
 
 import ctypes
@@ -20,7 +20,7 @@ from slowfast_gta.models.shift import temporal_shift
 
 
 class PackedConv3d(Conv3d):
-    """A Conv3d whose answer can take a sum and a ReLU with it."""
+    """A Conv3d whose output can take a sum and a ReLU with it."""
 
     def forward(self, x: Tensor, relu: bool = False, onto: Tensor | None = None) -> Tensor:
         """conv(x), plus `onto` where that is given (it is overwritten), through a ReLU where asked."""
@@ -85,7 +85,7 @@ _PACKED = {Conv3d: PackedConv3d, Projection: PackedConv3d, Stem: PackedStem, Res
 def prepack_convs_(model: nn.Module) -> nn.Module:
     """`model`, of which every BatchNorm has been folded (models/fold.py), in the form of this file.
 
-    A residual block then writes its answer over its input where that is its shortcut: nobody else may keep it.
+    A residual block then writes its output over its input where that is its shortcut: nobody else may keep it.
 
     Only the class of a module changes: its parameters, its name, hooks on it and whoever holds it stay. Modules made
     anew would have to carry each of these over, and a forward that chooses would bring this file into layers.py.

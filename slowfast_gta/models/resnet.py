@@ -34,7 +34,7 @@ class Stem(nn.Module):
         self.bn = BatchNorm3d(dim_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        # ReLU after the pool, on a quarter of the numbers: the answer is the same.
+        # ReLU after the pool, on a quarter of the numbers: the output is the same.
         return relu(max_pool_frames(self.bn(self.conv(x))))
 
 

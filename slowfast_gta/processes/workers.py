@@ -42,7 +42,7 @@ def signals_blocked() -> Iterator[None]:
 
 
 def _end_later(number: int, frame: FrameType | None) -> None:
-    """A worker's answer to SIGTERM."""
+    """A worker's handler of SIGTERM."""
     timer = threading.Timer(_LAST_CLIPS_SEC, os._exit, [128 + number])
     timer.daemon = True
     timer.start()

@@ -87,7 +87,7 @@ def _class_names(arrays: dict[str, np.ndarray], suffix: str, size: int) -> list[
 
 
 def check_same_test(runs: Sequence[TestedRun]) -> None:
-    """Raises RunError unless all runs were asked about the same videos, labels and classes, and answered in numbers."""
+    """Raises RunError unless all runs are tests of the same videos, labels and classes, with finite scores."""
     first = runs[0]
     for run in runs:
         broken = ~np.isfinite(run.per_video.scores).all(1)

@@ -80,7 +80,7 @@ class Learner:
         return self.result(self.begin(batch, lr))
 
     def begin(self, batch: TaskBatch, lr: float, shares: Sequence[int] | None = None) -> StepOutcome | None:
-        """One step on a batch that is on the device, whose answer is not waited for: `result` gives it.
+        """One step on a batch that is on the device, whose outcome is not waited for: `result` gives it.
 
         shares: the number of samples of every process, where that is known already.
         A process whose batch has no sample, where others have some, takes part in the step and counts nothing.

@@ -53,7 +53,7 @@ def _of_part(name: str, part: nn.Module, x: Tensor, initial: np.ndarray | None) 
     odd = odd_part(matrices)
     share = 100 * np.linalg.norm(odd) / np.linalg.norm(matrices)
     shown.append(rms("direction", f"what a reversed video turns over, (M - PMP) / 2, {over}; {share:.0f} % of M", odd))
-    what = f"{name.capitalize()} GTA: how differently it answers to this video backwards, frame by frame; 0: alike"
+    what = f"{name.capitalize()} GTA: how different its output is for this video backwards, frame by frame; 0: alike"
     values = reversed_response(part, x)[None]
     return [*shown, Shown(f"{name}_reversed", "weights", what, values, "relative difference", ("difference",))]
 

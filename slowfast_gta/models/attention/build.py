@@ -19,7 +19,7 @@ A block is a torch.nn.Module registered under its class name:
 - A BatchNorm registered right behind a Conv3d is given what that one puts out, and nothing else is: for testing,
   models/fold.py folds the one into the other.
 - `returns_mask = True` says that forward(x, return_mask=True) gives (y, mask (B, 1, T, H, W)), for ATTENTION.REFINE.
-- A block whose parameters depend on T sets `fixed_num_frames = True` and answers another T with a ValueError.
+- A block whose parameters depend on T sets `fixed_num_frames = True` and raises ValueError for another T.
 - `time_permutation_equivariant = True` says that for every frame order p, block(x[p]) = block(x)[p].
 - `attention_maps(x)` (optional) returns {name: tensor}, what is worth looking at; forward never computes it.
 """

@@ -36,7 +36,7 @@ def load_weights(
         published weights (zoo.ZOO: "torchvision/resnet50") or an https URL, downloaded once.
     inflate: allow 2D kernels to be repeated along time, divided by their number.
     fine_tune: allow inserted attention blocks, and a classifier of another size, to stay as initialised; False where
-        the network is to answer as it is: its new blocks would be the identity, its new classifier random.
+        the network is used as it is: its new blocks would be the identity, its new classifier random.
     ema: take the averaged weights where a checkpoint of ours has them (EMA.ENABLE).
     resample_time: allow parameters made for another number of frames (T x T matrices, embeddings) to be interpolated.
     Raises WeightsError, and changes nothing, where anything else is missing, or where a shape does not fit.
@@ -49,7 +49,7 @@ def load_weights_for(
 ) -> WeightsReport:
     """`load_weights` with what `cfg` permits; notes what its shapes cannot show: the order of colours, TSM, classes.
 
-    fine_tune: to train on from them, True; to answer with them, False.
+    fine_tune: to train on from them, True; to test with them, False.
     class_names: the data set's; a classifier that is loaded for others is refused, TRAIN.CHECKPOINT_OTHER_CLASSES.
     """
     source = read_weights(path, ema=cfg.EMA.ENABLE and not fine_tune)

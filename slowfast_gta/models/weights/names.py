@@ -85,7 +85,7 @@ def from_mmaction2(name: str) -> str:
 
 
 def from_pyslowfast(name: str) -> str | None:
-    """Our name; a BatchNorm over parts of a batch (Sub-BN) as the plain one it answers with, None for its parts."""
+    """Our name; a BatchNorm over parts of a batch (Sub-BN) as the plain one it uses in eval, None for its parts."""
     if ".split_bn." in name or name.endswith("_bn.split_bn"):
         return name.replace("split_bn.", "") if name.endswith("num_batches_tracked") else None
     if "bn.bn." in name:
