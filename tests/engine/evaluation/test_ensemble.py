@@ -144,8 +144,14 @@ def change(folder, **changes):
         ({"label": lambda labels: labels + 1}, "label are not all below 3"),
         ({"label": lambda labels: labels[:-1]}, "label are int64 (5,), of 6 videos"),
         ({"scores": lambda scores: scores[:, 0]}, "scores are float32 (6,)"),
+        ({"label": lambda labels: labels - 1}, "label are not all below 3"),
+        ({"label": lambda labels: labels.astype(float)}, "label are float64 (6,), of 6 videos"),
         ({"scores": lambda scores: scores.astype(object)}, "must be the scores.npz of a test"),
+        ({"scores": lambda scores: scores.astype(int)}, "scores are int64 (6, 3), of 6 videos"),
+        ({"scores": lambda scores: scores[:5]}, "scores are float32 (5, 3), of 6 videos"),
+        ({"scores": lambda scores: scores[:, :0]}, "scores are float32 (6, 0), of 6 videos"),
         ({"class_names": lambda names: names[:2]}, "for 3 classes"),
+        ({"class_names": lambda names: np.arange(3)}, "class_names are int64 (3,), for 3 classes"),
     ],
 )
 def test_what_is_no_scores_file_is_refused(tmp_path, ensemble, changes, message):
@@ -183,6 +189,14 @@ def test_older_files_without_names_are_averaged_with_a_warning(tmp_path, ensembl
     assert out.count("its classes are not named") == 1
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["per_class"][0]["name"] == CLASSES[0] and "pairs" in results
+
+
+def test_names_are_given_only_where_those_of_every_output_are(tmp_path):
+    run = make_run(tmp_path / "run", names={"verb": ["open", "close"], "noun": ["cup", "door", "tap"]}, pairs=())
+    assert load_run(run).names_are_given
+    change(run, class_names_noun=None)
+    assert not load_run(run).names_are_given
+    assert load_run(run).class_names == {"verb": ["open", "close"], "noun": ["class 0", "class 1", "class 2"]}
 
 
 def test_wrong_usage(tmp_path, ensemble):
