@@ -100,6 +100,18 @@ def test_epochs_and_seeds_differ_and_repeat(cfg):
     assert not _same(first, _epoch(cfg, 3))
 
 
+def test_the_order_follows_from_seed_and_epoch():
+    """Naively: item k of the epoch is (epoch, k-th of the permutation drawn with both numbers)."""
+    orders = {}
+    for seed, epoch in product((0, 1, 7), (0, 1, 7)):
+        order = TrainBatchSampler(103, 8, seed, 0, 1)
+        order.epoch = epoch
+        orders[seed, epoch] = [item for batch in order for item in batch]
+        wanted = np.random.default_rng([seed, epoch]).permutation(103)[:96].tolist()
+        assert orders[seed, epoch] == [(epoch, index) for index in wanted]
+    assert len({tuple(index for _, index in items) for items in orders.values()}) == 9
+
+
 def test_a_video_gives_another_clip_in_another_epoch(cfg):
     clips = build_train_loader(cfg).clips
     assert torch.equal(clips[(5, 2)].frames, clips[(5, 2)].frames)
@@ -184,6 +196,12 @@ def test_every_video_is_tested_once_however_many_there_are():
         indices = [index for order in orders for batch in order for index in batch]
         assert sorted(indices) == list(range(num_videos)), (num_videos, videos_per_batch, world_size)
         assert all(len(list(order)) == len(order) for order in orders)
+
+
+def test_a_test_resumes_from_a_step():
+    whole = list(order := TestBatchSampler(20, 3, 1, 2))
+    order.start_step = 2
+    assert list(order) == whole[2:] == [[15, 16, 17]] and whole[:2] == [[3, 4, 5], [9, 10, 11]]
 
 
 def test_an_epoch_is_the_same_clips_however_many_processes_share_it():

@@ -206,10 +206,17 @@ def test_wrong_usage(tmp_path, ensemble):
         [one, two, "--weights", 1],
         [one, two, "--weights", 1, 0],
         [one, two, "--weights", 1, "nan"],
+        [one, two, "--weights", 1, "inf"],
     ):
         assert ensemble(*arguments)[0] == 2
-    code, _, err = ensemble(one, one / "scores.npz")
-    assert code == 2 and "named twice" in err
-    (tmp_path / "two").rename(tmp_path / "out")
+    (tmp_path / "link").symlink_to(one)
+    for same in (one / "scores.npz", tmp_path / "link"):
+        code, _, err = ensemble(one, same)
+        assert code == 2 and "named twice" in err
+    (tmp_path / "out").symlink_to(two)
+    code, _, err = ensemble(one, two)
+    assert code == 2 and "whose results would be overwritten" in err
+    (tmp_path / "out").unlink()
+    two.rename(tmp_path / "out")
     code, _, err = ensemble(one, tmp_path / "out")
     assert code == 2 and "whose results would be overwritten" in err
