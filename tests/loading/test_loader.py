@@ -90,6 +90,7 @@ def test_training_batches(cfg):
         assert batch.errors == [] and batch.num_repeated == 0
     seen = Counter(video_id for batch in batches for video_id in batch.video_id)
     assert set(seen.values()) == {1}
+    assert _same(batches, list(build_train_loader(cfg))), "without a number: epoch 0"
 
 
 def test_epochs_and_seeds_differ_and_repeat(cfg):
