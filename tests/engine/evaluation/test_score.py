@@ -15,8 +15,9 @@ from slowfast_gta.engine.checkpoint.checkpoint import list_checkpoints
 from slowfast_gta.engine.device import build_normalize
 from slowfast_gta.engine.evaluation.results import format_summary, summarize
 from slowfast_gta.engine.evaluation.score import Scores, score_videos
+from slowfast_gta.engine.precision import Rounding
 from slowfast_gta.errors import ConfigError, RunError
-from slowfast_gta.loading.batch import Batch
+from slowfast_gta.loading.batch import BadVideo, Batch
 from slowfast_gta.loading.sampling import ClipSampling, segment_views, twice_sampled_views
 from slowfast_gta.loading.transforms import TestTransform, resize_frames
 from slowfast_gta.video.readers import open_video
@@ -185,10 +186,91 @@ def test_a_process_sends_one_row_for_each_complete_video(monkeypatch):
     assert re.search(r"\bviews scored: only 1 of 2\b", found.missing["c"])
 
 
-def batch_of_views(video_ids: list[str], view_ids: list[int]) -> Batch:
-    frames = torch.randn(len(video_ids), 3, 1, 2, 2)
+def batch_of_views(video_ids: list[str], view_ids: list[int], num_frames: int = 1) -> Batch:
+    frames = torch.randn(len(video_ids), 3, num_frames, 2, 2)
     labels = torch.zeros(len(video_ids), dtype=torch.long)
     return Batch(frames, labels, labels, torch.tensor(view_ids), video_ids)
+
+
+def as_they_are(clips):
+    return clips
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("searching", [False, True])
+def test_the_network_is_in_eval_meanwhile_and_cudnn_as_before(monkeypatch, training, searching):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", searching)
+    seen = []
+    model = nn.Sequential(nn.Flatten()).train(training)
+    model[0].register_forward_hook(lambda module, *_: seen.append((module.training, torch.backends.cudnn.benchmark)))
+    score_videos(model, [batch_of_views(["a"], [0])], as_they_are, 1, 1, "test")
+    assert seen == [(False, False)]
+    assert (model.training, model[0].training, torch.backends.cudnn.benchmark) == (training, training, searching)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_only_backwards_reverses_the_frames(backwards):
+    batch = batch_of_views(["a", "b"], [0, 0], num_frames=3)
+    found = score_videos(nn.Flatten(), [batch], as_they_are, 2, 1, "test", backwards=backwards)
+    frames = batch.frames.flip(2) if backwards else batch.frames
+    np.testing.assert_array_equal(found.scores, frames.flatten(1).numpy())
+
+
+def test_what_could_not_be_read_is_kept_with_its_reason():
+    none = torch.zeros(0, dtype=torch.long)
+    bad = [BadVideo("c", "c.mp4: torn.", "c.mp4", False), BadVideo("a", "a.mp4: torn.", "a.mp4", True)]
+    empty = Batch(None, none, none, none, [], bad[:1], video_counts={"num_requested": 1, "num_skipped": 1})
+    batch = batch_of_views(["a", "b"], [0, 0])
+    batch = Batch(**{**vars(batch), "errors": bad[1:], "num_repeated": 3, "video_counts": {"num_requested": 2}})
+    found = score_videos(nn.Flatten(), [empty, batch], as_they_are, 2, 1, "test")
+    assert found.video_ids == ["b"] and found.missing == {"c": "c.mp4: torn.", "a": "a.mp4: torn."}
+    assert found.bad_videos == bad and found.repeated_frames == 3
+    assert found.counts == {"num_requested": 3, "num_skipped": 1, "num_alike_clips": 0}
+    assert score_videos(nn.Flatten(), [empty], as_they_are, 2, 1, "test").scores.shape == (0, 0)
+
+
+def test_views_that_come_again_do_not_open_a_complete_video():
+    """As after a worker that was stuck: its batch is read once more."""
+    first = batch_of_views(["a", "a"], [0, 1])
+    found = score_videos(nn.Flatten(), [first, batch_of_views(["a"], [0])], as_they_are, 2, 2, "test")
+    assert found.missing == {} and found.video_ids == ["a"]
+    np.testing.assert_array_equal(found.scores[0], first.frames.flatten(1).numpy().mean(0))
+
+
+def test_a_lower_precision_is_compared_on_the_first_batch_and_scores_are_float32():
+    batches = [batch_of_views(["a", "b"], [0, 0]), batch_of_views(["c"], [0])]
+    rounding = Rounding("bfloat16", nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), [3])
+    exact = rounding._exact
+    rounded = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+    rounded.load_state_dict(exact.state_dict())
+    found = score_videos(rounded.bfloat16(), batches, as_they_are, 2, 1, "test", rounding)
+    with torch.no_grad():
+        wanted = rounded(torch.cat([batch.frames for batch in batches]).bfloat16()).float().numpy()
+        change = (exact(batches[0].frames).numpy() - wanted[:2]).__abs__().max()
+    assert found.scores.dtype == np.float32
+    np.testing.assert_allclose(found.scores, wanted, atol=1e-6)
+    assert rounding.change["num_clips"] == 2 and rounding.change["largest_change"] == pytest.approx(change, abs=2e-6)
+
+
+def test_what_processes_have_is_joined_and_nothing_counted_twice(monkeypatch):
+    """Two processes, one after the other: each has a view of "b"; "c" is not whole, and "d" was not read by one."""
+    parts = []
+    monkeypatch.setattr(distributed, "gather_on_main", lambda value: parts.append(value) or [])
+    bad = [BadVideo("d", "d.mp4: torn.", "d.mp4", False)]
+    batches = [batch_of_views(["b", "a", "a"], [1, 1, 0]), batch_of_views(["b", "c", "d"], [0, 1, 0])]
+    batches[0].label[:] = torch.tensor([2, 1, 1])
+    batches[1].label[:] = torch.tensor([2, 3, 4])
+    batches[1] = Batch(**{**vars(batches[1]), "errors": bad, "num_repeated": 2, "num_alike": 1})
+    for batch in batches:
+        assert score_videos(nn.Flatten(), [batch], as_they_are, 4, 2, "test") is None
+    monkeypatch.setattr(distributed, "gather_on_main", lambda value: parts)
+    found = score_videos(nn.Flatten(), [], as_they_are, 4, 2, "test")
+    assert found.video_ids == ["a", "b"] and found.labels.tolist() == [1, 2] and found.num_views == 2
+    views = batches[0].frames.flatten(1).numpy(), batches[1].frames.flatten(1).numpy()
+    np.testing.assert_array_equal(found.scores[0], np.mean([views[0][2], views[0][1]], axis=0))
+    np.testing.assert_array_equal(found.scores[1], np.mean([views[1][0], views[0][0]], axis=0))
+    assert found.missing["d"] == "d.mp4: torn." and "1 of 2" in found.missing["c"]
+    assert found.bad_videos == bad and found.repeated_frames == 2 and found.counts == {"num_alike_clips": 1}
 
 
 def test_every_clip_is_scored_backwards_too_where_that_is_asked_for(scores_of):
