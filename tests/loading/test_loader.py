@@ -343,6 +343,21 @@ def test_direction_sensitive_classes_are_printed(cfg, caplog):
     assert "flipped" not in caplog.text
 
 
+def test_faults_of_the_program_are_not_those_of_a_worker(cfg, monkeypatch):
+    loader = build_train_loader(cfg)
+    monkeypatch.setattr(loader.clips.watch, "waiting", lambda: (_ for _ in ()).throw(RuntimeError("CUDA error: 700")))
+    with pytest.raises(RuntimeError, match="CUDA error: 700"):
+        list(loader)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("has_gpu", [False, True])
+def test_batches_are_pinned_where_that_is_asked_for_and_there_is_a_gpu(cfg, monkeypatch, asked, has_gpu):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    cfg.DATA_LOADER.PIN_MEMORY = asked
+    assert build_train_loader(cfg)._start().pin_memory is (asked and has_gpu)
+
+
 def test_each_key_reaches_the_loaders(cfg):
     cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.SAMPLE_TIMEOUT_SEC, cfg.RNG_SEED = 3, 7.5, 11
     for pinned in (True, False):

@@ -257,7 +257,7 @@ def test_what_processes_have_is_joined_and_nothing_counted_twice(monkeypatch):
     parts = []
     monkeypatch.setattr(distributed, "gather_on_main", lambda value: parts.append(value) or [])
     bad = [BadVideo("d", "d.mp4: torn.", "d.mp4", False)]
-    batches = [batch_of_views(["b", "a", "a"], [1, 1, 0]), batch_of_views(["b", "c", "d"], [0, 1, 0])]
+    batches = [batch_of_views(["b", "e", "e"], [1, 1, 0]), batch_of_views(["b", "c", "d"], [0, 1, 0])]
     batches[0].label[:] = torch.tensor([2, 1, 1])
     batches[1].label[:] = torch.tensor([2, 3, 4])
     batches[1] = Batch(**{**vars(batches[1]), "errors": bad, "num_repeated": 2, "num_alike": 1})
@@ -265,12 +265,21 @@ def test_what_processes_have_is_joined_and_nothing_counted_twice(monkeypatch):
         assert score_videos(nn.Flatten(), [batch], as_they_are, 4, 2, "test") is None
     monkeypatch.setattr(distributed, "gather_on_main", lambda value: parts)
     found = score_videos(nn.Flatten(), [], as_they_are, 4, 2, "test")
-    assert found.video_ids == ["a", "b"] and found.labels.tolist() == [1, 2] and found.num_views == 2
+    assert found.video_ids == ["b", "e"] and found.labels.tolist() == [2, 1] and found.num_views == 2
     views = batches[0].frames.flatten(1).numpy(), batches[1].frames.flatten(1).numpy()
-    np.testing.assert_array_equal(found.scores[0], np.mean([views[0][2], views[0][1]], axis=0))
-    np.testing.assert_array_equal(found.scores[1], np.mean([views[1][0], views[0][0]], axis=0))
+    np.testing.assert_array_equal(found.scores[1], np.mean([views[0][2], views[0][1]], axis=0))
+    np.testing.assert_array_equal(found.scores[0], np.mean([views[1][0], views[0][0]], axis=0))
     assert found.missing["d"] == "d.mp4: torn." and "1 of 2" in found.missing["c"]
     assert found.bad_videos == bad and found.repeated_frames == 2 and found.counts == {"num_alike_clips": 1}
+
+
+def test_the_mean_has_the_same_bits_in_whatever_order_views_come():
+    def scores(order):
+        batch = batch_of_views(["a"] * 3, order)
+        batch.frames[:] = torch.tensor([1e8, 1.0, -1e8])[order].reshape(3, 1, 1, 1, 1)
+        return score_videos(nn.Flatten(), [batch], as_they_are, 3, 3, "test").scores
+
+    assert scores([0, 1, 2]).tobytes() == scores([0, 2, 1]).tobytes() == scores([2, 0, 1]).tobytes()
 
 
 def test_every_clip_is_scored_backwards_too_where_that_is_asked_for(scores_of):
