@@ -280,6 +280,10 @@ def test_validation_is_one_centre_view(cfg):
     cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS = 1, 3
     three = build_test_loader(cfg, "test").clips[0].frames
     assert len(views) == 1 and torch.equal(views[0], three[1])
+    for positions in ("exact", "uniform"):
+        cfg.TEST.CLIP_POSITIONS = positions
+        assert build_test_loader(cfg, "val").clips.sampling.positions == "uniform"
+        assert build_test_loader(cfg, "test").clips.sampling.positions == positions
 
 
 def test_a_broken_video_is_skipped_and_reported(cfg, tmp_path):
@@ -356,6 +360,30 @@ def test_batches_are_pinned_where_that_is_asked_for_and_there_is_a_gpu(cfg, monk
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
     cfg.DATA_LOADER.PIN_MEMORY = asked
     assert build_train_loader(cfg)._start().pin_memory is (asked and has_gpu)
+
+
+def test_each_process_may_have_one_clip_of_a_batch(cfg, monkeypatch):
+    monkeypatch.setattr("slowfast_gta.loading.loader.get_world_size", lambda: cfg.TRAIN.BATCH_SIZE)
+    assert len(build_train_loader(cfg)) == NUM_TRAIN // cfg.TRAIN.BATCH_SIZE
+
+
+def test_fewer_videos_than_a_batch_are_a_batch_where_none_is_dropped(cfg):
+    cfg.TRAIN.BATCH_SIZE, cfg.TRAIN.DROP_LAST = NUM_TRAIN + 1, False
+    (batch,) = build_train_loader(cfg)
+    assert batch.num_samples == NUM_TRAIN
+
+
+def test_the_pattern_of_frames_reaches_the_clips(cfg):
+    cfg.DATA.FRAME_PATTERN = "img_{:05d}.jpg"
+    for loader in (build_train_loader(cfg), build_test_loader(cfg, "val"), build_test_loader(cfg, "test")):
+        assert loader.clips.frame_pattern == "img_{:05d}.jpg"
+
+
+def test_a_batch_of_tests_holds_one_video_at_least(cfg):
+    cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS, cfg.TEST.BATCH_SIZE = 2, 3, 4
+    assert [len(batch.label) for batch in build_test_loader(cfg, "test")] == [6] * NUM_VAL
+    cfg.TEST.NUM_SPATIAL_CROPS, cfg.TEST.BATCH_SIZE, cfg.TEST.FULL_RESOLUTION = 1, 64, True
+    assert {len(videos) for videos in build_test_loader(cfg, "test").order} == {1}
 
 
 def test_each_key_reaches_the_loaders(cfg):
