@@ -84,7 +84,7 @@ class Rounding:
         return self._exact.to(device_of(rounded))
 
     def compare(self, exact: Tensor, rounded: Tensor) -> None:
-        """The scores (B, K) of both to the first batch; the network in float32 is let go."""
+        """The scores (B, K) of both for the first batch; the network in float32 is let go."""
         self._exact = None
         changed = torch.zeros(len(exact), dtype=torch.bool, device=exact.device)
         for ours, theirs in zip(exact.split(self._num_classes, 1), rounded.split(self._num_classes, 1), strict=True):

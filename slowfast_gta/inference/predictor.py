@@ -212,7 +212,7 @@ class Predictor:
         assert isinstance(self.class_names, dict)
         names = list(self.class_names.values())
         outputs = scores.split([len(of_output) for of_output in names])
-        products = reduce(lambda table, scores: table[..., None] * scores, outputs)
+        products = reduce(lambda table, output: table[..., None] * output, outputs)
         top = products.flatten().topk(min(k, products.numel()))
         labels = torch.stack(torch.unravel_index(top.indices, products.shape), dim=1).tolist()
         return [

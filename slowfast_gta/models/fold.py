@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 def fold_batch_norms(model: nn.Module) -> nn.Module:
     """A copy of `model` for evaluation with every BatchNorm that follows a convolution folded into it.
 
-    Which one follows which follows from the order in which a module registers them: a BatchNorm right behind a
+    The order in which a module registers them says which one follows which: a BatchNorm right behind a
     convolution takes what that puts out, and nothing else does (models/attention/build.py asks it of every block).
     """
     return fold_batch_norms_(copy.deepcopy(model))

@@ -126,7 +126,7 @@ def order_accuracy(
 def mean_cross_entropy(scores: np.ndarray, labels: np.ndarray, act: str = "softmax") -> float:
     """The mean over V videos of -log p of the right class, without label smoothing; p is at least what float32 holds.
 
-    scores (V, K), labels (V,). act: what made `scores` of the network's scores (MODEL.HEAD_ACT): softmax, sigmoid or
+    scores (V, K), labels (V,). act: what made `scores` of the network's logits (MODEL.HEAD_ACT): softmax, sigmoid or
     none. It is undone, so that the loss is always that of the softmax, which is trained with.
     """
     values = scores.astype(np.float64)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -176,7 +177,7 @@ def test_a_process_sends_one_row_for_each_complete_video(monkeypatch):
     sent = []
     monkeypatch.setattr(distributed, "gather_on_main", lambda value: sent.append(value) or [value])
     batches = [batch_of_views(["a", "a", "b"], [0, 1, 0]), batch_of_views(["b", "c"], [1, 1])]
-    found = score_videos(nn.Flatten(), batches, lambda clips: clips, 2, 2, "test")
+    found = score_videos(nn.Flatten(), batches, as_they_are, 2, 2, "test")
     assert sorted(sent[0].rows) == ["a", "b"] == found.video_ids and sorted(sent[0].views) == ["c"]
     views = {name: [] for name in "abc"}
     for batch in batches:
@@ -221,7 +222,7 @@ def test_what_could_not_be_read_is_kept_with_its_reason():
     bad = [BadVideo("c", "c.mp4: torn.", "c.mp4", False), BadVideo("a", "a.mp4: torn.", "a.mp4", True)]
     empty = Batch(None, none, none, none, [], bad[:1], video_counts={"num_requested": 1, "num_skipped": 1})
     batch = batch_of_views(["a", "b"], [0, 0])
-    batch = Batch(**{**vars(batch), "errors": bad[1:], "num_repeated": 3, "video_counts": {"num_requested": 2}})
+    batch = replace(batch, errors=bad[1:], num_repeated=3, video_counts={"num_requested": 2})
     found = score_videos(nn.Flatten(), [empty, batch], as_they_are, 2, 1, "test")
     assert found.video_ids == ["b"] and found.missing == {"c": "c.mp4: torn.", "a": "a.mp4: torn."}
     assert found.bad_videos == bad and found.repeated_frames == 3
@@ -246,7 +247,7 @@ def test_a_lower_precision_is_compared_on_the_first_batch_and_scores_are_float32
     found = score_videos(rounded.bfloat16(), batches, as_they_are, 2, 1, "test", rounding)
     with torch.no_grad():
         wanted = rounded(torch.cat([batch.frames for batch in batches]).bfloat16()).float().numpy()
-        change = (exact(batches[0].frames).numpy() - wanted[:2]).__abs__().max()
+        change = np.abs(exact(batches[0].frames).numpy() - wanted[:2]).max()
     assert found.scores.dtype == np.float32
     np.testing.assert_allclose(found.scores, wanted, atol=1e-6)
     assert rounding.change["num_clips"] == 2 and rounding.change["largest_change"] == pytest.approx(change, abs=2e-6)
@@ -260,7 +261,7 @@ def test_what_processes_have_is_joined_and_nothing_counted_twice(monkeypatch):
     batches = [batch_of_views(["b", "e", "e"], [1, 1, 0]), batch_of_views(["b", "c", "d"], [0, 1, 0])]
     batches[0].label[:] = torch.tensor([2, 1, 1])
     batches[1].label[:] = torch.tensor([2, 3, 4])
-    batches[1] = Batch(**{**vars(batches[1]), "errors": bad, "num_repeated": 2, "num_alike": 1})
+    batches[1] = replace(batches[1], errors=bad, num_repeated=2, num_alike=1)
     for batch in batches:
         assert score_videos(nn.Flatten(), [batch], as_they_are, 4, 2, "test") is None
     monkeypatch.setattr(distributed, "gather_on_main", lambda value: parts)
